@@ -1,0 +1,1 @@
+"""Many trials: from a study's spec to its results table."""

@@ -1,0 +1,1 @@
+"""One trial: from a TrialConfig to reported metrics."""

@@ -1,0 +1,196 @@
+"""What a replicate leaves in its folder: checkpoints while it runs, then its result and a finished marker.
+
+A checkpoint is one safetensors file in one write. Its tensors are the weights, the optimiser's moments and the images
+recorded so far; its header holds the record (config, metric history, profiles) and a digest of all of it, so a damaged
+file is known when it is read. Each attempt writes under its own id and overwrites nothing; two attempts of one
+replicate do no harm, since both give the same numbers. Needs neither torch nor ray: tables are built from here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import re
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
+
+from trainables.storage import Folder
+
+Status = Literal["pending", "running", "finished", "stopped", "failed", "diverged"]
+KEPT = 2
+"""Checkpoints kept, so that a damaged one falls back to the one before."""
+
+_CHECKPOINT = re.compile(r"(?P<attempt>[0-9a-f]{8})-(?P<step>\d{9})\.safetensors")
+_MARKER = re.compile(r"(?P<attempt>[0-9a-f]{8})\.done\.json")
+_LOG = logging.getLogger(__name__)
+
+
+class DamagedFileError(ValueError):
+    """A checkpoint or marker whose content does not match its digest."""
+
+
+@dataclass
+class Record:
+    """What a replicate has measured so far.
+
+    `rows`: one dict of metrics per evaluated step; `profiles`: `[step, quantity, values]`; `images`: `[step, kind,
+    index, axis, value]`, one for each row of the uint8 array `(n, 784)` that is stored beside the record;
+    `train_s` and `evaluate_s`: seconds spent, over all attempts that this one continues.
+    """
+
+    replicate: dict[str, Any]
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    profiles: list[list[Any]] = field(default_factory=list)
+    images: list[list[Any]] = field(default_factory=list)
+    train_s: float = 0.0
+    evaluate_s: float = 0.0
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a replicate stands: its status, the reason if it failed, its record and the file that holds it."""
+
+    status: Status
+    record: Record | None = None
+    error: str | None = None
+    file: str | None = None
+
+
+def encode(tensors: dict[str, np.ndarray], record: Record) -> bytes:
+    """A checkpoint's bytes: `tensors` by name, and the record and the digest of both in the header."""
+    text = json.dumps(asdict(record), allow_nan=False)
+    layout, payload = _parse(save_tensors(tensors))
+    return save_tensors(tensors, {"record": text, "sha256": _digest(layout, text, payload)})
+
+
+def decode(content: bytes) -> tuple[dict[str, np.ndarray], Record]:
+    """Reverses `encode`.
+
+    Raises:
+        DamagedFileError: The bytes are not what `encode` gave.
+    """
+    try:
+        layout, payload = _parse(content)
+        metadata = layout.pop("__metadata__")
+        if _digest(layout, metadata["record"], payload) != metadata["sha256"]:
+            raise DamagedFileError("its digest does not match its content")
+        return load_tensors(content), Record(**json.loads(metadata["record"]))
+    except (KeyError, TypeError, ValueError, AttributeError, SafetensorError) as error:
+        raise DamagedFileError(str(error)) from None
+
+
+def write_checkpoint(folder: Folder, attempt: str, step: int, tensors: dict[str, np.ndarray], record: Record) -> None:
+    """Writes a checkpoint, then drops all but the newest KEPT."""
+    folder.write(f"{attempt}-{step:09d}.safetensors", encode(tensors, record))
+    for name in _checkpoints(folder.names())[KEPT:]:
+        folder.delete(name)
+
+
+def read_checkpoint(folder: Folder, names: list[str] | None = None) -> tuple[int, dict[str, np.ndarray], Record] | None:
+    """The newest valid checkpoint: its step, tensors and record; None if there is none. Damaged ones are named."""
+    for name in _checkpoints(folder.names() if names is None else names):
+        try:
+            match = _CHECKPOINT.fullmatch(name)
+            return int(match["step"]) if match else 0, *decode(folder.read(name))
+        except FileNotFoundError:
+            continue  # another attempt has dropped it
+        except DamagedFileError as error:
+            _LOG.warning("%s/%s is damaged (%s); falling back to the checkpoint before it.", folder.url, name, error)
+    return None
+
+
+def finish(
+    folder: Folder, attempt: str, status: Status, tensors: dict[str, np.ndarray], record: Record, error: str | None = None
+) -> None:
+    """Writes the result, then the marker that makes it count, then drops the checkpoints."""
+    name = f"{attempt}-result.safetensors"
+    content = encode(tensors, record)
+    folder.write(name, content)
+    marker = {"status": status, "error": error, "file": name, "sha256": hashlib.sha256(content).hexdigest()}
+    folder.write(f"{attempt}.done.json", json.dumps(marker).encode())
+    for old in _checkpoints(folder.names()):
+        folder.delete(old)
+
+
+def outcome(folder: Folder) -> Outcome:
+    """How the replicate of this folder stands, by the first valid marker, else the newest valid checkpoint.
+
+    A result counts before a failure: a replicate that failed once and was finished by a later attempt is finished.
+    """
+    names = folder.names()
+    failed = None
+    for name in names:
+        if not _MARKER.fullmatch(name):
+            continue
+        try:
+            found = _read_marker(folder, name)
+        except (DamagedFileError, FileNotFoundError) as error:
+            _LOG.warning("%s/%s does not count: %s.", folder.url, name, error)
+            continue
+        if found.status != "failed":
+            return found
+        failed = found
+    if failed is not None:
+        return failed
+    checkpoint = read_checkpoint(folder, names)
+    return Outcome("running", checkpoint[2]) if checkpoint else Outcome("pending")
+
+
+def read_result(folder: Folder, file: str) -> tuple[dict[str, np.ndarray], Record]:
+    """The tensors and the record of a result; raises DamagedFileError."""
+    return decode(folder.read(file))
+
+
+def fail(folder: Folder, attempt: str, replicate: dict[str, Any], error: str) -> None:
+    """Marks a replicate as failed, with what its newest checkpoint had measured."""
+    checkpoint = read_checkpoint(folder)
+    tensors, record = (checkpoint[1], checkpoint[2]) if checkpoint else ({}, Record(replicate))
+    name = f"{attempt}-result.safetensors"
+    content = encode({key: value for key, value in tensors.items() if key == "images"}, record)
+    folder.write(name, content)
+    marker = {"status": "failed", "error": error, "file": name, "sha256": hashlib.sha256(content).hexdigest()}
+    folder.write(f"{attempt}.done.json", json.dumps(marker).encode())
+
+
+def clear_failures(folder: Folder) -> None:
+    """Forgets that a replicate failed, so that it can be tried again from its newest checkpoint."""
+    for name in folder.names():
+        if _MARKER.fullmatch(name):
+            folder.delete(name)
+
+
+def _read_marker(folder: Folder, name: str) -> Outcome:
+    try:
+        marker = json.loads(folder.read(name))
+        content = folder.read(marker["file"])
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise DamagedFileError(f"it is no marker ({error})") from None
+    if hashlib.sha256(content).hexdigest() != marker["sha256"]:
+        raise DamagedFileError(f"{marker['file']} does not match its digest")
+    return Outcome(marker["status"], decode(content)[1], marker["error"], marker["file"])
+
+
+def _checkpoints(names: list[str]) -> list[str]:
+    """Checkpoint names among `names`, the newest step first."""
+    found = [(match["step"], name) for name in names if (match := _CHECKPOINT.fullmatch(name))]
+    return [name for _, name in sorted(found, reverse=True)]
+
+
+def _parse(content: bytes) -> tuple[dict[str, Any], bytes]:
+    """A safetensors file's header and payload: 8 bytes of length, JSON, tensors."""
+    size = int.from_bytes(content[:8], "little")
+    return json.loads(content[8 : 8 + size]), content[8 + size :]
+
+
+def _digest(layout: dict[str, Any], record: str, payload: bytes) -> str:
+    digest = hashlib.sha256(json.dumps(layout, sort_keys=True).encode())
+    digest.update(record.encode())
+    digest.update(payload)
+    return digest.hexdigest()

@@ -1,0 +1,179 @@
+"""The images: MNIST and its kin from torchvision's folder layout, and the built-in strokes.
+
+Every dataset is 28x28 grey images as uint8, split once and for all into 55,000 / 5,000 / 10,000; as TensorFlow's
+tutorial loader did, and the paper's code with it, validation takes the first 5,000 training images. Files are looked
+for in `$STUDY_DATA_DIR/<Name>/raw` (plain or .gz), then downloaded there once by torchvision, then checked.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import pkgutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock
+
+from trainables import strokes
+from trainables.registry import DATASETS, unknown
+
+NUM_VAL = 5_000
+NUM_TRAIN_FILE, NUM_TEST_FILE = 60_000, 10_000
+SPLITS = ("train", "val", "test")
+_FILES = {
+    "train-images-idx3-ubyte": (NUM_TRAIN_FILE, 28, 28),
+    "train-labels-idx1-ubyte": (NUM_TRAIN_FILE,),
+    "t10k-images-idx3-ubyte": (NUM_TEST_FILE, 28, 28),
+    "t10k-labels-idx1-ubyte": (NUM_TEST_FILE,),
+}
+_MNIST_SHA256 = {
+    "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+    "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+}
+"""Of the unpacked files. For the other two, torchvision's MD5 of the .gz files is what there is to check."""
+
+
+class DataError(ValueError):
+    """A dataset is absent, incomplete or not what it should be."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset, split. `images[split]`: uint8 `(n, 784)`; `labels[split]`: uint8 `(n,)`; `digest`: of all of them."""
+
+    name: str
+    images: dict[str, np.ndarray]
+    labels: dict[str, np.ndarray]
+    digest: str
+
+
+def load(name: str) -> Dataset:
+    """Loads a dataset by its name in DATASETS.
+
+    Raises:
+        DataError: Unknown name; absent files and no network; truncated or altered files.
+    """
+    if name not in DATASETS:
+        raise DataError(unknown(name, DATASETS, what="dataset"))
+    dataset: Dataset = pkgutil.resolve_name(DATASETS[name])()
+    return dataset
+
+
+def data_dir() -> Path:
+    """`$STUDY_DATA_DIR`, or a folder of ours in the user's cache."""
+    given = os.environ.get("STUDY_DATA_DIR")
+    return Path(given).expanduser() if given else _cache_dir()
+
+
+def split(name: str, train: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray]) -> Dataset:
+    """Makes a Dataset of a training and a test set.
+
+    Args:
+        name: The dataset's name.
+        train: uint8 images, `(n, 28, 28)` or `(n, 784)`, n > 5,000, and labels `(n,)`; the first 5,000 validate.
+        test: The same for the test set, of any size.
+    """
+    parts = {
+        "train": (train[0][NUM_VAL:], train[1][NUM_VAL:]),
+        "val": (train[0][:NUM_VAL], train[1][:NUM_VAL]),
+        "test": test,
+    }
+    images = {key: np.ascontiguousarray(x.reshape(len(x), 784)) for key, (x, _) in parts.items()}
+    labels = {key: np.ascontiguousarray(y) for key, (_, y) in parts.items()}
+    digest = hashlib.sha256()
+    for key in SPLITS:
+        digest.update(images[key])
+        digest.update(labels[key])
+    return Dataset(name, images, labels, digest.hexdigest()[:16])
+
+
+def _load_idx(name: str, folder: str, sha256: dict[str, str]) -> Dataset:
+    raw = data_dir() / folder / "raw"
+    if not all(_find(raw, file) for file in _FILES):
+        _download(name, folder, raw)
+    arrays = [_read_idx(raw, file, shape, sha256.get(file)) for file, shape in _FILES.items()]
+    return split(name, (arrays[0], arrays[1]), (arrays[2], arrays[3]))
+
+
+def _load_strokes(factors: int) -> Dataset:
+    source = hashlib.sha256(Path(strokes.__file__).read_bytes()).hexdigest()[:12]  # another generator, another file
+    path = _cache_dir() / "strokes" / f"{factors}-{source}.npz"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{path}.lock"):
+        if not path.exists():
+            drawn = strokes.draw(NUM_TRAIN_FILE + NUM_TEST_FILE, factors=factors, seed=0)
+            with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+                np.savez(file, images=drawn.images, labels=drawn.labels)
+            os.replace(file.name, path)
+    with np.load(path) as stored:
+        images, labels = stored["images"], stored["labels"]
+    train, test = slice(None, NUM_TRAIN_FILE), slice(NUM_TRAIN_FILE, None)
+    name = "strokes" if factors == strokes.DEFAULT_FACTORS else f"strokes-{factors}"
+    return split(name, (images[train], labels[train]), (images[test], labels[test]))
+
+
+load_mnist: Callable[[], Dataset] = partial(_load_idx, "mnist", "MNIST", _MNIST_SHA256)
+load_fashion_mnist: Callable[[], Dataset] = partial(_load_idx, "fashion_mnist", "FashionMNIST", {})
+load_kmnist: Callable[[], Dataset] = partial(_load_idx, "kmnist", "KMNIST", {})
+load_strokes_2: Callable[[], Dataset] = partial(_load_strokes, 2)
+load_strokes_4: Callable[[], Dataset] = partial(_load_strokes, 4)
+load_strokes_8: Callable[[], Dataset] = partial(_load_strokes, 8)
+load_strokes_16: Callable[[], Dataset] = partial(_load_strokes, 16)
+load_strokes_32: Callable[[], Dataset] = partial(_load_strokes, 32)
+
+
+def _cache_dir() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mnist-autoencoder-study"
+
+
+def _find(raw: Path, file: str) -> Path | None:
+    return next((path for path in (raw / file, raw / f"{file}.gz") if path.is_file()), None)
+
+
+def _download(name: str, folder: str, raw: Path) -> None:
+    """Lets torchvision fetch the four files (it checks their MD5), one process at a time."""
+    try:
+        raw.mkdir(parents=True, exist_ok=True)
+        with FileLock(raw.parent / ".lock"):
+            if all(_find(raw, file) for file in _FILES):
+                return
+            from torchvision import datasets  # slow to import, and needed for a download only
+
+            getattr(datasets, folder)(raw.parents[1], download=True)
+    except (OSError, RuntimeError) as error:
+        raise DataError(
+            f"{name} is not in {raw}, and it could not be downloaded ({error}). Put the four files "
+            f"{', '.join(_FILES)} (plain or .gz) there, or set STUDY_DATA_DIR to the folder that holds "
+            f"{folder}/raw. The built-in dataset needs no files: --dataset strokes."
+        ) from None
+
+
+def _read_idx(raw: Path, file: str, shape: tuple[int, ...], sha256: str | None) -> np.ndarray:
+    path = _find(raw, file)
+    if path is None:
+        raise DataError(f"{raw / file} is absent.")
+    try:
+        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (OSError, EOFError) as error:
+        raise DataError(f"{path} cannot be read: {error}. Delete it to have it downloaded again.") from None
+    header = bytes([0, 0, 8, len(shape)]) + b"".join(size.to_bytes(4, "big") for size in shape)
+    expected = len(header) + int(np.prod(shape))
+    if len(content) != expected or not content.startswith(header):
+        raise DataError(
+            f"{path} must hold {expected:,} bytes of uint8 IDX data of shape {shape}, but it holds {len(content):,} "
+            f"bytes and begins with {content[:4].hex()}. Delete it to have it downloaded again."
+        )
+    if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
+        raise DataError(
+            f"{path} is not the original file: its sha256 must be {sha256}, but it is "
+            f"{hashlib.sha256(content).hexdigest()}. Delete it to have it downloaded again."
+        )
+    return np.frombuffer(content, np.uint8, offset=len(header)).reshape(shape)

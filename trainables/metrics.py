@@ -1,0 +1,150 @@
+"""What is measured on a split: the METRICS of the results table, and the profiles that need more than one number.
+
+Everything here takes a module in the form of `trainables.models` and uint8 images; sums run in float64 over images.
+"""
+
+from __future__ import annotations
+
+import math
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from trainables.losses import bernoulli_nll, gaussian_kl, head, model_nll
+from trainables.models import Output
+from trainables.pack import generator
+
+if TYPE_CHECKING:
+    from trainables.schema import TrialConfig
+
+CHUNK = 200
+"""Images evaluated at once."""
+ACTIVE = 0.01
+"""A latent whose posterior mean varies more than this over the images is active (Burda et al. 2016)."""
+
+
+@dataclass
+class _Sums:
+    """Running sums over the images of a split, float64."""
+
+    per_image: dict[str, list[Tensor]] = field(default_factory=dict)
+    first: dict[str, Tensor] = field(default_factory=dict)
+    second: dict[str, Tensor] = field(default_factory=dict)
+
+    def add_images(self, **values: Tensor) -> None:
+        for name, value in values.items():
+            self.per_image.setdefault(name, []).append(value.double())
+
+    def add_moments(self, **values: Tensor) -> None:
+        for name, value in values.items():  # float32 within a chunk, float64 over chunks
+            self.first[name] = self.first.get(name, 0) + value.sum(0).double()
+            self.second[name] = self.second.get(name, 0) + value.square().sum(0).double()
+
+    def variance(self, name: str, count: int) -> Tensor:
+        mean = self.first[name] / count
+        return (self.second[name] / count - mean.square()).clamp(min=0)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One split, evaluated: `values` by metric name (null where the model has no such part) and what stands behind them.
+
+    `nll`: Eq. 1 per image, `(n,)` nats; `kl_per_latent`, `(N,)` nats, empty without a posterior; `code_variance`,
+    `(N,)`: the variance of the code, or of the posterior mean, over images.
+    """
+
+    values: dict[str, float | None]
+    nll: Tensor
+    kl_per_latent: Tensor
+    code_variance: Tensor
+
+
+@torch.no_grad()
+def evaluate(model: nn.Module, images: Tensor, config: TrialConfig, seed: int, split: str) -> Evaluation:
+    """Evaluates a model on a split.
+
+    Args:
+        model: In the form of `trainables.models`.
+        images: uint8 `(n, 784)`.
+        config: The trial's config.
+        seed: The replicate's seed; the noise of the sampled z depends on it and on the split, not on the step.
+        split: "val" or "test"; the noise's purpose.
+
+    Returns:
+        The Evaluation; `values` has the keys of METRICS without their split.
+    """
+    sums, count = _Sums(), len(images)
+    noise = torch.empty(count, 0)
+    if config.variational:
+        noise = torch.randn(count, config.latent_dim, generator=generator(seed, f"evaluate/{split}"))
+    for part, draw in zip(images.split(CHUNK), noise.split(CHUNK), strict=True):
+        x = part.float().div_(255)
+        at_mean = sampled = model(x)
+        if at_mean.log_sigma is not None:
+            z = at_mean.mu + at_mean.log_sigma.exp() * draw.to(x.device)
+            sampled = at_mean._replace(decoded=model.decoder(z))  # type: ignore[operator]
+            sums.add_moments(kl=gaussian_kl(at_mean.mu, at_mean.log_sigma))
+        _add(sums, at_mean, sampled, x, config)
+    values = {name: torch.cat(parts).mean().item() for name, parts in sums.per_image.items()}
+    kl = sums.first["kl"] / count if "kl" in sums.first else torch.empty(0)
+    variance = sums.variance("code", count)
+    return Evaluation(_derived(values, kl, variance, sums, count), torch.cat(sums.per_image["nll"]), kl, variance)
+
+
+def entropy_floor(images: Tensor) -> float:
+    """Eq. 1 at x' = x: what no reconstruction can go below. Images uint8 `(n, 784)`; nats per image."""
+    return _mean_over_chunks(images, lambda x: bernoulli_nll(x, x, "clipped"))
+
+
+def mean_image_nll(images: Tensor, train: Tensor) -> float:
+    """Eq. 1 of the mean training image, the best constant answer. uint8 `(n, 784)` both; nats per image."""
+    mean = torch.stack([part.double().sum(0) for part in train.split(5000)]).sum(0).div(255 * len(train)).float()
+    return _mean_over_chunks(images, lambda x: bernoulli_nll(mean.expand_as(x), x, "clipped"))
+
+
+def by_group(values: Tensor, groups: Tensor) -> list[float]:
+    """Mean of per-image `values`, `(n,)`, in each group that occurs in `groups`, `(n,)`, in rising order."""
+    return [values[(groups == group).to(values.device)].double().mean().item() for group in groups.unique()]
+
+
+def reconstruct(model: nn.Module, images: Tensor, config: TrialConfig) -> Tensor:
+    """The decoder's mean at the posterior mean as uint8 `(n, 784)`, for uint8 images."""
+    with torch.no_grad():
+        return to_grey(head(model(images.float() / 255).decoded, config.output))
+
+
+def to_grey(mean: Tensor) -> Tensor:
+    """Mean images in [0, 1], clipped, as uint8."""
+    return (mean.clamp(0, 1) * 255).round().to(torch.uint8)
+
+
+def _add(sums: _Sums, at_mean: Output, sampled: Output, x: Tensor, config: TrialConfig) -> None:
+    output = config.output or "clipped"
+    reconstruction = head(at_mean.decoded, output)
+    nll = bernoulli_nll(sampled.decoded, x, output)
+    sums.add_images(
+        nll=nll,
+        nll_mean=nll if sampled is at_mean else bernoulli_nll(at_mean.decoded, x, output),
+        nll_model=nll if sampled.log_scale is None else model_nll(sampled, x, config),
+        sse=(reconstruction - x).square().sum(-1),
+    )
+    sums.add_moments(pixels=reconstruction, code=at_mean.mu)
+
+
+def _derived(
+    values: dict[str, float], kl: Tensor, code_variance: Tensor, sums: _Sums, count: int
+) -> dict[str, float | None]:
+    total = kl.sum().item() if len(kl) else None
+    return values | {
+        "kl": total,
+        "neg_elbo": None if total is None else values["nll_model"] + total,
+        "active_units": None if total is None else float((code_variance > ACTIVE).sum()),
+        "pixel_variance": sums.variance("pixels", count).mean().item(),
+    }
+
+
+def _mean_over_chunks(images: Tensor, per_image) -> float:  # type: ignore[no-untyped-def]
+    return math.fsum(per_image(part.float() / 255).double().sum().item() for part in images.split(5000)) / len(images)

@@ -1,0 +1,178 @@
+"""The networks of the paper as plain modules: Fig. 1's auto-encoder, Fig. 4's variational one, and PCA.
+
+Every model maps images `(batch, 784)` in [0, 1] and standard normal noise `(batch, latent_dim)` to an `Output`. A new
+model is one module of that form and one line in `trainables.registry.MODELS`.
+"""
+
+from __future__ import annotations
+
+import math
+import pkgutil
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from trainables.registry import ACTIVATIONS, MODELS
+
+if TYPE_CHECKING:
+    from trainables.schema import TrialConfig
+
+PIXELS = 784
+"""28 x 28 grey values."""
+
+
+class Output(NamedTuple):
+    """What a model says of a batch; None where it has no such part.
+
+    `decoded`: the decoder's last layer before the output head, `(batch, 784)`; `mu`: code or posterior mean,
+    `(batch, latent_dim)`; `log_sigma`: log standard deviation of q(z|x), `(batch, latent_dim)`; `log_scale`: log
+    standard deviation of the Gaussian likelihood, `()`.
+    """
+
+    decoded: Tensor
+    mu: Tensor
+    log_sigma: Tensor | None = None
+    log_scale: Tensor | None = None
+
+
+def identity(x: Tensor) -> Tensor:
+    """The activation of the linear network."""
+    return x
+
+
+class Perceptron(nn.Module):
+    """Linear layers with the activation between them, and after the last one if `activate_last`."""
+
+    def __init__(self, dims: Sequence[int], activation: Callable[[Tensor], Tensor], *, activate_last: bool = False):
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(i, o) for i, o in zip(dims[:-1], dims[1:], strict=True))
+        self.activation = activation
+        self.num_activated = len(self.layers) - (not activate_last)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps `(batch, dims[0])` to `(batch, dims[-1])`."""
+        for index, layer in enumerate(self.layers):
+            x = layer(x)
+            if index < self.num_activated:
+                x = self.activation(x)
+        return x
+
+
+class Autoencoder(nn.Module):
+    """784-500-500-N and back (Fig. 1). The code is linear; the activation is on the hidden layers only."""
+
+    def __init__(self, config: TrialConfig):
+        super().__init__()
+        hidden = config.hidden_dims or ()
+        self.encoder = Perceptron([PIXELS, *hidden, config.latent_dim], _activation(config))
+        self.decoder = Perceptron([config.latent_dim, *reversed(hidden), PIXELS], _activation(config))
+        self.log_scale = _log_scale(config)
+
+    def forward(self, x: Tensor, noise: Tensor | None = None) -> Output:
+        """Reconstructs `x`, `(batch, 784)` in [0, 1]; the noise is not used."""
+        code = self.encoder(x)
+        return Output(self.decoder(code), code, log_scale=self.log_scale)
+
+
+class VariationalAutoencoder(nn.Module):
+    """The same with q(z|x) = N(mu, diag(sigma^2)) and one sample of z (Fig. 4, section 5)."""
+
+    def __init__(self, config: TrialConfig):
+        super().__init__()
+        hidden = config.hidden_dims or ()
+        trunk = [PIXELS, *hidden]
+        self.encoder = Perceptron(trunk, _activation(config), activate_last=True)
+        self.mu = nn.Linear(trunk[-1], config.latent_dim)
+        self.log_sigma = nn.Linear(trunk[-1], 1 if config.posterior == "spherical" else config.latent_dim)
+        self.decoder = Perceptron([config.latent_dim, *reversed(hidden), PIXELS], _activation(config))
+        self.log_scale = _log_scale(config)
+
+    def forward(self, x: Tensor, noise: Tensor | None = None) -> Output:
+        """Reconstructs `x` from `z = mu + sigma * noise`; from `z = mu` without noise."""
+        hidden = self.encoder(x)
+        mu = self.mu(hidden)
+        log_sigma = self.log_sigma(hidden).expand_as(mu)
+        z = mu if noise is None else mu + log_sigma.exp() * noise
+        return Output(self.decoder(z), mu, log_sigma, self.log_scale)
+
+
+class PrincipalComponents(nn.Module):
+    """PCA with `latent_dim` components: the closed-form reference arm (section 3 of the paper)."""
+
+    def __init__(self, mean: Tensor, components: Tensor):
+        """Takes the mean image, `(784,)`, and orthonormal rows `(latent_dim, 784)` by falling variance."""
+        super().__init__()
+        self.mean, self.components = nn.Parameter(mean), nn.Parameter(components)
+
+    def forward(self, x: Tensor, noise: Tensor | None = None) -> Output:
+        """Projects `x`, `(batch, 784)`, on the subspace; the noise is not used."""
+        code = (x - self.mean) @ self.components.T
+        return Output(self.decoder(code), code)
+
+    def decoder(self, code: Tensor) -> Tensor:
+        """Maps `(batch, latent_dim)` to `(batch, 784)`."""
+        return self.mean + code @ self.components
+
+
+def build(config: TrialConfig, generator: torch.Generator) -> nn.Module:
+    """The model of a `task: train` config, on the CPU, its weights drawn from `generator` at its own latent_dim."""
+    if config.model is None:
+        raise ValueError(f"`task` must be 'train' to build a network, but got {config.task!r}.")
+    model: nn.Module = pkgutil.resolve_name(MODELS[config.model].path)(config)
+    for layer in model.modules():
+        if isinstance(layer, nn.Linear):
+            _initialise(layer, config.init or "he", generator)
+    return model
+
+
+def fit_pca(images: Tensor, latent_dim: int, *, chunk: int = 5000) -> tuple[PrincipalComponents, Tensor]:
+    """PCA of grey images by the eigenvectors of their covariance, in float64.
+
+    Args:
+        images: uint8 `(n, 784)`.
+        latent_dim: Components to keep, at most 784.
+        chunk: Images converted at once.
+
+    Returns:
+        The float32 module and all 784 eigenvalues of the covariance, falling, in squared grey.
+
+    Raises:
+        ValueError: More components than pixels.
+    """
+    if latent_dim > PIXELS:
+        raise ValueError(f"`latent_dim <= {PIXELS}` must hold for PCA, but got {latent_dim=}.")
+    total = torch.zeros(PIXELS, dtype=torch.float64, device=images.device)
+    square = torch.zeros(PIXELS, PIXELS, dtype=torch.float64, device=images.device)
+    for part in images.split(chunk):
+        x = part.double() / 255
+        total += x.sum(0)
+        square += x.T @ x
+    mean = total / len(images)
+    eigenvalues, vectors = torch.linalg.eigh(square / len(images) - torch.outer(mean, mean))
+    components = vectors.flip(1).T[:latent_dim]
+    components = components * components.gather(1, components.abs().argmax(1, keepdim=True)).sign()  # one sign for all
+    return PrincipalComponents(mean.float(), components.float().contiguous()), eigenvalues.flip(0)
+
+
+def _activation(config: TrialConfig) -> Callable[[Tensor], Tensor]:
+    function: Callable[[Tensor], Tensor] = pkgutil.resolve_name(ACTIVATIONS[config.activation or "linear"])
+    return function
+
+
+def _log_scale(config: TrialConfig) -> nn.Parameter | None:
+    return nn.Parameter(torch.zeros(())) if config.likelihood == "gaussian" else None
+
+
+def _initialise(layer: nn.Linear, init: str, generator: torch.Generator) -> None:
+    """He: sd sqrt(2 / fan_in); Xavier: sd sqrt(2 / (fan_in + fan_out)); biases 0. Default: PyTorch's uniform ones."""
+    with torch.no_grad():
+        if init == "default":
+            bound = 1 / math.sqrt(layer.in_features)
+            layer.weight.uniform_(-bound, bound, generator=generator)
+            layer.bias.uniform_(-bound, bound, generator=generator)
+            return
+        fan = layer.in_features if init == "he" else layer.in_features + layer.out_features
+        layer.weight.normal_(0, math.sqrt(2 / fan), generator=generator)
+        layer.bias.zero_()

@@ -1,0 +1,56 @@
+"""What names mean: activations, models and datasets by import path (`"package.module:name"`).
+
+Paths and not objects, so that reading a spec or drawing a figure loads no torch; `pkgutil.resolve_name` turns one into
+the thing where it is needed. Adding an activation, a model or a dataset is one line here. Standard library only.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import NamedTuple
+
+ACTIVATIONS: dict[str, str] = {
+    "linear": "trainables.models:identity",
+    "sigmoid": "torch:sigmoid",
+    "relu": "torch:relu",
+    "elu": "torch.nn.functional:elu",
+    "tanh": "torch:tanh",
+    "silu": "torch.nn.functional:silu",
+    "gelu": "torch.nn.functional:gelu",
+    "leaky_relu": "torch.nn.functional:leaky_relu",
+}
+"""Element-wise functions of the hidden layers."""
+
+
+class ModelEntry(NamedTuple):
+    """A trained model: the import path of its `torch.nn.Module` and whether it has a posterior q(z|x)."""
+
+    path: str
+    variational: bool
+
+
+MODELS: dict[str, ModelEntry] = {
+    "autoencoder": ModelEntry("trainables.models:Autoencoder", variational=False),
+    "vae": ModelEntry("trainables.models:VariationalAutoencoder", variational=True),
+}
+"""Models that a `task: train` trial may train."""
+
+DATASETS: dict[str, str] = {
+    "mnist": "trainables.datasets:load_mnist",
+    "fashion_mnist": "trainables.datasets:load_fashion_mnist",
+    "kmnist": "trainables.datasets:load_kmnist",
+    "strokes": "trainables.datasets:load_strokes_8",
+    "strokes-2": "trainables.datasets:load_strokes_2",
+    "strokes-4": "trainables.datasets:load_strokes_4",
+    "strokes-16": "trainables.datasets:load_strokes_16",
+    "strokes-32": "trainables.datasets:load_strokes_32",
+}
+"""Loaders without arguments that return a `trainables.datasets.Dataset`; `strokes` has 8 factors."""
+
+def unknown(name: object, known: Iterable[str], *, what: str) -> str:
+    """The message for a name that is not registered, with the nearest one that is."""
+    known = list(known)
+    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return f"`{what}` must be one of {', '.join(known)}, but got {name!r}.{hint}"

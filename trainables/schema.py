@@ -1,0 +1,188 @@
+"""What a trial is: the fields of TrialConfig, the names they may take, and the metrics a trial reports.
+
+This module is the vocabulary of the whole project: specs are written in it, tables and figures are labelled by it.
+It imports neither torch nor ray.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from trainables.registry import ACTIVATIONS, DATASETS, MODELS, unknown
+
+RESULTS_VERSION = 1
+"""Raised with each change that alters results; part of every replicate's hash. See CHANGELOG.md."""
+
+_REGISTRIES: dict[str, Mapping[str, object]] = {
+    "dataset": DATASETS,
+    "model": MODELS,
+    "activation": ACTIVATIONS,
+}
+_TRAINED = frozenset(
+    "model activation hidden_dims output likelihood init learning_rate batch_size steps evaluations l2 grad_clip "
+    "weight_dropout".split()
+)
+_OUTPUTS = {"bernoulli": ("sigmoid", "clipped"), "gaussian": ("sigmoid", "identity")}
+_VARIATIONAL = frozenset("beta kl_warmup_steps posterior".split())
+
+
+class TrialConfig(BaseModel):
+    """Everything that decides a trial's result but the seed. Frozen; fields that do not apply are None.
+
+    A field left out takes its default where it applies. `applies` tells which fields do. Source of the defaults:
+    the paper, and where it is silent, the code base that it was built on (`vae-tf`); see the README, "Settings".
+
+    Raises:
+        pydantic.ValidationError: An unknown key, a value outside its range, a field that does not apply.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    task: Literal["train", "pca"] = Field("train", description="train a network, or fit PCA in closed form")
+    dataset: str = Field("mnist", description="a name in DATASETS")
+    latent_dim: int = Field(5, ge=1, description="N, the width of the bottleneck")
+    model: str | None = Field("autoencoder", description="a name in MODELS")
+    activation: str | None = Field("elu", description="a name in ACTIVATIONS; used on the hidden layers only")
+    hidden_dims: tuple[int, ...] | None = Field((500, 500), description="encoder widths; the decoder mirrors them")
+    output: Literal["sigmoid", "clipped", "identity"] | None = Field(
+        "sigmoid", description="decoder mean: sigmoid, or identity clipped to [1e-7, 1 - 1e-7], or plain identity"
+    )
+    likelihood: Literal["bernoulli", "gaussian"] | None = Field(
+        "bernoulli", description="Eq. 1 of the paper, or a Gaussian with one learned scale"
+    )
+    init: Literal["he", "default", "xavier"] | None = Field("he", description="weights; default is PyTorch's own")
+    learning_rate: float | None = Field(5e-4, gt=0, description="of Adam")
+    batch_size: int | None = Field(100, ge=1, description="images a step")
+    steps: int | None = Field(50_000, ge=1, description="training steps")
+    evaluations: int | None = Field(50, ge=1, description="equally spaced evaluations, after a log-spaced start")
+    l2: float | None = Field(1e-5, ge=0, description="adds l2 * ||W||^2 / 2 over the weights, not the biases")
+    grad_clip: float | None = Field(5.0, ge=0, description="gradients are clipped elementwise to +-this; 0 is off")
+    weight_dropout: float | None = Field(0.0, ge=0, lt=1, description="share of weights dropped at each step")
+    beta: float | None = Field(1.0, ge=0, description="weight of the KL term")
+    kl_warmup_steps: int | None = Field(0, ge=0, description="steps over which beta rises linearly from 0")
+    posterior: Literal["diagonal", "spherical"] | None = Field("diagonal", description="covariance of q(z|x)")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_what_does_not_apply(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping):
+            return given
+        check_keys(given, cls.model_fields, what="field")
+        applicable = applies(given)
+        for key, value in given.items():
+            if key not in applicable and value is not None:
+                raise ValueError(
+                    f"`{key}` does not apply to {_describe(given)}, but got {key}={value!r}: leave it out."
+                )
+        kept = {key: value for key, value in given.items() if value is not None}
+        return kept | {key: None for key in cls.model_fields if key not in applicable}
+
+    @model_validator(mode="after")
+    def _check(self) -> TrialConfig:
+        for field, registry in _REGISTRIES.items():
+            name = getattr(self, field)
+            if name is not None and name not in registry:
+                raise ValueError(unknown(name, registry, what=field))
+        if self.hidden_dims is not None and any(width < 1 for width in self.hidden_dims):
+            raise ValueError(f"`hidden_dims >= 1` must hold, but got hidden_dims={self.hidden_dims}.")
+        if self.likelihood is not None and self.output not in _OUTPUTS[self.likelihood]:
+            raise ValueError(
+                f"`output` must be {' or '.join(_OUTPUTS[self.likelihood])} under the {self.likelihood} likelihood, "
+                f"but got {self.output!r}."
+            )
+        return self
+
+    @property
+    def variational(self) -> bool:
+        """Whether the model has a posterior, so that `kl`, `neg_elbo` and `active_units` exist."""
+        return self.model is not None and MODELS[self.model].variational
+
+    def identity(self) -> dict[str, Any]:
+        """The fields that differ from their defaults: what the replicate's hash covers.
+
+        Leaving defaults out lets a field be added to TrialConfig without renaming every result there is. In return a
+        default may not change without raising RESULTS_VERSION (`tests/test_schema.py` holds them).
+        """
+        defaults = type(self).model_fields
+        dumped = self.model_dump(mode="json", exclude_none=True)
+        return {
+            key: value for key, value in dumped.items() if getattr(self, key) != defaults[key].get_default()
+        }
+
+
+def applies(given: Mapping[str, Any]) -> frozenset[str]:
+    """Names of the TrialConfig fields that apply to a trial with these `task` and `model`."""
+    fields = frozenset(TrialConfig.model_fields)
+    if given.get("task", "train") != "train":
+        return fields - _TRAINED - _VARIATIONAL
+    entry = MODELS.get(given.get("model") or "autoencoder")
+    return fields if entry is not None and entry.variational else fields - _VARIATIONAL
+
+
+@dataclass(frozen=True)
+class Replicate:
+    """One cell trained with one seed: the unit of the study."""
+
+    cell: str
+    config: TrialConfig
+    seed: int
+    data_digest: str
+
+    @property
+    def hash(self) -> str:
+        """16 hex digits over config, seed, data and RESULTS_VERSION; not over device, threads, commit or pack."""
+        content = {
+            "config": self.config.identity(),
+            "seed": self.seed,
+            "data": self.data_digest,
+            "results_version": RESULTS_VERSION,
+        }
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+class Metric(NamedTuple):
+    """A reported number: its unit, whether less (`min`) or more (`max`) is better, and what it is."""
+
+    unit: str
+    mode: Literal["min", "max"] | None
+    description: str
+
+
+_SPLIT_METRICS = {
+    "nll": Metric("nats/image", "min", "Eq. 1 on the decoder's mean; VAE: at one sampled z"),
+    "nll_mean": Metric("nats/image", "min", "Eq. 1 on the decoder's mean at the posterior mean"),
+    "nll_model": Metric("nats/image", "min", "negative log likelihood under the model's own likelihood"),
+    "kl": Metric("nats/image", "min", "KL(q(z|x) || N(0, I)); null without a posterior"),
+    "neg_elbo": Metric("nats/image", "min", "nll_model + kl, beta never in it; null without a posterior"),
+    "sse": Metric("squared grey/image", "min", "sum of squared errors of the decoder's mean at the posterior mean"),
+    "pixel_variance": Metric("squared grey", "max", "mean over pixels of the reconstructions' variance over images"),
+    "active_units": Metric("units", None, "latents with Var_x E_q[z] > 0.01; null without a posterior"),
+}
+METRICS: dict[str, Metric] = {
+    "loss": Metric("nats/image", "min", "what was minimised, L2 term apart, on the step's own batch"),
+    "train_nll": Metric("nats/image", "min", "Eq. 1 on the step's own batch, before the step's update"),
+    **{f"{split}_{name}": metric for split in ("val", "test") for name, metric in _SPLIT_METRICS.items()},
+}
+"""Every metric of the results table. Every loss is a sum over pixels, per image, in nats."""
+
+COLLAPSED_PIXEL_VARIANCE = 1e-4
+"""Below this `test_pixel_variance` a network draws the same image whatever it is shown: it has collapsed."""
+
+
+def check_keys(given: Mapping[str, Any], known: Iterable[str], *, what: str) -> None:
+    """Raise ValueError, naming the nearest right one, if `given` has a key that is not in `known`."""
+    known = list(known)
+    for key in given:
+        if key not in known:
+            raise ValueError(unknown(key, known, what=what))
+
+
+def _describe(given: Mapping[str, Any]) -> str:
+    task = given.get("task", "train")
+    return f"task={task!r}" if task != "train" else f"model={given.get('model') or 'autoencoder'!r}"

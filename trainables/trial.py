@@ -1,0 +1,298 @@
+"""Runs a pack of replicates from where they stand to their end: train, evaluate, record, checkpoint, finish.
+
+The worker's whole job, without Ray: `trainables.trainable` wraps it for Ray Tune, `study.launch` calls it inline.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from trainables import checkpoint, metrics
+from trainables.checkpoint import Record, Status
+from trainables.datasets import Dataset
+from trainables.losses import head
+from trainables.models import fit_pca
+from trainables.pack import Pack, generator
+from trainables.schema import COLLAPSED_PIXEL_VARIANCE, METRICS, Replicate, TrialConfig
+from trainables.storage import Folder
+
+REPORT_EVERY_S = 1.0
+CHECKPOINT_EVERY_S = 30.0
+IMAGE_FRACTIONS = (0.2, 0.6, 1.0)
+"""Shares of the run at which images are recorded: Fig. 2's 10,000, 30,000 and 50,000 of 50,000 steps."""
+BLOCK = 100
+"""Test images per block of `profiles`' test_nll_by_block."""
+NUM_SAMPLES = 20
+NUM_CODES = 2000
+GRID = 15
+"""Side of the decoded grid of a two-dimensional code."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A word from a running pack: steps done by each member, of how many, and who has ended and how."""
+
+    step: int
+    steps: int
+    members: int
+    ended: dict[str, Status]
+
+
+@dataclass
+class _Member:
+    """One replicate on its way: where it writes, and what it has measured."""
+
+    replicate: Replicate
+    folder: Folder
+    attempt: str
+    record: Record
+    images: list[np.ndarray]
+    status: Status = "running"
+
+
+def run(
+    replicates: Sequence[Replicate],
+    data: Dataset,
+    folder: Folder,
+    *,
+    device: str = "cpu",
+    provenance: Mapping[str, Any] | None = None,
+    checkpoint_every_s: float = CHECKPOINT_EVERY_S,
+) -> Iterator[Progress]:
+    """Runs replicates that can share a pack, continuing each from its newest valid checkpoint.
+
+    Args:
+        replicates: With configs that `trainables.pack.compatible` lets together.
+        data: The dataset that the configs name.
+        folder: The run's `replicates` folder; each replicate writes into the folder of its hash.
+        device: "cpu" or a CUDA device. On a CPU one thread is used, so that the numbers depend on nothing else.
+        provenance: Written into each record.
+        checkpoint_every_s: Seconds between checkpoints.
+
+    Yields:
+        A Progress about once a second and at each end.
+    """
+    if device == "cpu":
+        torch.set_num_threads(1)
+    images = {key: torch.tensor(value, device=device) for key, value in data.images.items()}
+    labels = torch.tensor(data.labels["test"], dtype=torch.long)
+    stamp = {"device": _device_name(device), "torch": torch.__version__} | dict(provenance or {})
+    trial = _Trial(images, labels, data.name, stamp, checkpoint_every_s)
+    if replicates[0].config.task == "pca":
+        for replicate in replicates:
+            yield trial.fit(replicate, folder)
+        return
+    starts: dict[int, list[tuple[_Member, dict[str, np.ndarray]]]] = {}
+    for replicate in replicates:
+        step, tensors, member = _resume(replicate, folder, stamp)
+        starts.setdefault(step, []).append((member, tensors))
+    for step, group in starts.items():
+        yield from trial.train([member for member, _ in group], [tensors for _, tensors in group], step)
+
+
+def evaluation_steps(config: TrialConfig) -> list[int]:
+    """Steps at which a trial is evaluated: 0, a log-spaced start to 1 % of the run, then equally spaced."""
+    steps, evaluations = config.steps or 0, config.evaluations or 1
+    start = [base * 10**power for power in range(9) for base in (1, 2, 5)]
+    early = {step for step in start if step <= steps / 100}
+    regular = {round(steps * index / evaluations) for index in range(evaluations + 1)}
+    return sorted({0} | early | regular | set(image_steps(config)))
+
+
+def image_steps(config: TrialConfig) -> list[int]:
+    """Steps at which images and profiles are recorded."""
+    return [round((config.steps or 0) * fraction) for fraction in IMAGE_FRACTIONS]
+
+
+class _Trial:
+    """What the members of a run share: the data, on the device, and how to write."""
+
+    def __init__(
+        self, images: dict[str, Tensor], labels: Tensor, dataset: str, stamp: dict[str, Any], checkpoint_every_s: float
+    ):
+        self.images, self.labels, self.dataset, self.stamp = images, labels, dataset, stamp
+        self.checkpoint_every_s = checkpoint_every_s
+        self.shown = [int((labels == digit).nonzero()[0]) for digit in labels.unique().tolist()]
+
+    def train(
+        self, members: list[_Member], tensors: list[dict[str, np.ndarray]], step: int
+    ) -> Iterator[Progress]:
+        """Trains members that stand at the same step as one pack, to the end."""
+        config = members[0].replicate.config
+        pack = Pack([m.replicate.config for m in members], [m.replicate.seed for m in members], self.images["train"])
+        if step:
+            pack.load([{key: torch.tensor(value) for key, value in state.items()} for state in tensors], step)
+        targets = [target for target in evaluation_steps(config) if target > step or not members[0].record.rows]
+        saved = reported = time.monotonic()
+        for target in targets:
+            while pack.steps_done < target:
+                started = time.perf_counter()
+                pack.step()
+                _charge(members, train_s=time.perf_counter() - started)
+                now = time.monotonic()
+                if now - reported > REPORT_EVERY_S:
+                    reported = now
+                    yield self._progress(pack, members, {})
+                if now - saved > self.checkpoint_every_s and pack.steps_done < target:
+                    self._save(pack, members)
+                    saved = time.monotonic()
+            ended = self._evaluate(pack, members)
+            if ended:
+                yield self._progress(pack, members, ended)
+            if all(member.status != "running" for member in members):
+                return
+
+    def fit(self, replicate: Replicate, folder: Folder) -> Progress:
+        """The closed-form arm: PCA of the training split."""
+        started = time.perf_counter()
+        member = _start(replicate, folder, self.stamp)
+        config = replicate.config
+        model, spectrum = fit_pca(self.images["train"], config.latent_dim)
+        member.record.train_s = time.perf_counter() - started
+        row = self._measure(member, model, 0, record_images=True)
+        row |= {"step": 0, "epoch": 0.0}
+        member.record.profiles.append([0, "spectrum", spectrum.tolist()])
+        _charge([member], evaluate_s=time.perf_counter() - started - member.record.train_s)
+        _append(member, row)
+        _finish(member, {name: p.detach() for name, p in model.named_parameters()}, "finished")
+        return Progress(1, 1, 1, {replicate.hash: "finished"})
+
+    def _evaluate(self, pack: Pack, members: list[_Member]) -> dict[str, Status]:
+        """Evaluates every running member at the pack's step; ends those that are done or diverged."""
+        config, step = pack.config, pack.steps_done
+        losses, nlls = pack.batch_losses()
+        ended: dict[str, Status] = {}
+        for index, member in enumerate(members):
+            if member.status != "running":
+                continue
+            started = time.perf_counter()
+            row = self._measure(member, pack.module(index), step, record_images=step in image_steps(config))
+            row |= {"step": step, "epoch": step * pack.batch_size / len(self.images["train"])}
+            row |= {"loss": losses[index].item(), "train_nll": nlls[index].item()}
+            _charge([member], evaluate_s=time.perf_counter() - started)
+            finite = all(math.isfinite(value) for value in row.values() if value is not None)
+            _append(member, {key: value if value is None or math.isfinite(value) else None for key, value in row.items()})
+            if not finite or step == config.steps:
+                member.status = ended[member.replicate.hash] = "finished" if finite else "diverged"
+                error = None if finite else f"a value was not finite at step {step}"
+                weights = {k: v for k, v in pack.state(index).items() if k.startswith("weights/")}
+                _finish(member, weights, member.status, error)
+        return ended
+
+    def _measure(self, member: _Member, model: nn.Module, step: int, *, record_images: bool) -> dict[str, Any]:
+        """Evaluates a model on both splits into the keys of METRICS; records its images and profiles if wanted."""
+        config, seed, record = member.replicate.config, member.replicate.seed, member.record
+        evaluations = {s: metrics.evaluate(model, self.images[s], config, seed, s) for s in ("val", "test")}
+        test = evaluations["test"]
+        if not record.rows:
+            record.profiles += self._references()
+            self._keep(member, step, "input", self.images["test"][self.shown])
+        if record_images and all(math.isfinite(value) for value in test.values.values() if value is not None):
+            record.profiles += [
+                [step, "test_nll_by_label", metrics.by_group(test.nll, self.labels)],
+                [step, "test_nll_by_block", test.nll.reshape(-1, BLOCK).mean(1).tolist()],
+                [step, "code_variance", test.code_variance.tolist()],
+                [step, "kl_per_latent", test.kl_per_latent.tolist()],
+            ]
+            shown = self.images["test"][self.shown]
+            self._keep(member, step, "reconstruction", metrics.reconstruct(model, shown, config))
+            if config.variational:
+                self._keep(member, step, "sample", _samples(model, config, seed, shown.device))
+            if config.latent_dim == 2:
+                self._record_plane(member, model, step)
+        return {f"{split}_{name}": value for split, e in evaluations.items() for name, value in e.values.items()}
+
+    def _references(self) -> list[list[Any]]:
+        test = self.images["test"]
+        return [
+            [0, "test_nll_floor", [metrics.entropy_floor(test)]],
+            [0, "test_nll_mean_image", [metrics.mean_image_nll(test, self.images["train"])]],
+        ]
+
+    def _record_plane(self, member: _Member, model: nn.Module, step: int) -> None:
+        """For a two-dimensional code: codes of test images, and images decoded on a grid over them."""
+        config = member.replicate.config
+        with torch.no_grad():
+            codes = model(self.images["test"][:NUM_CODES].float() / 255).mu
+            low, high = codes.quantile(0.01, dim=0), codes.quantile(0.99, dim=0)
+            axes = [torch.linspace(float(low[axis]), float(high[axis]), GRID) for axis in range(2)]
+            grid = torch.cartesian_prod(*axes).to(codes.device)
+            self._keep(member, step, "grid", metrics.to_grey(head(model.decoder(grid), config.output)))  # type: ignore[operator]
+        member.record.profiles += [
+            *([step, f"code_{axis}", codes[:, axis].tolist()] for axis in range(2)),
+            *([step, f"grid_axis_{axis}", axes[axis].tolist()] for axis in range(2)),
+            [step, "code_label", self.labels[:NUM_CODES].float().tolist()],
+        ]
+
+    def _keep(self, member: _Member, step: int, kind: str, images: Tensor) -> None:
+        member.record.images += [[step, kind, index, None, None] for index in range(len(images))]
+        member.images.append(images.cpu().numpy())
+
+    def _save(self, pack: Pack, members: list[_Member]) -> None:
+        for index, member in enumerate(members):
+            if member.status == "running":
+                tensors = _to_numpy(pack.state(index)) | {"images": np.concatenate(member.images)}
+                checkpoint.write_checkpoint(member.folder, member.attempt, pack.steps_done, tensors, member.record)
+
+    def _progress(self, pack: Pack, members: list[_Member], ended: dict[str, Status]) -> Progress:
+        return Progress(pack.steps_done, pack.config.steps or 0, len(members), ended)
+
+
+def _start(replicate: Replicate, folder: Folder, stamp: dict[str, Any]) -> _Member:
+    described = {"cell": replicate.cell, "seed": replicate.seed, "data_digest": replicate.data_digest}
+    record = Record(described | {"config": replicate.config.model_dump(mode="json")}, provenance=stamp)
+    return _Member(replicate, folder.child(replicate.hash), uuid.uuid4().hex[:8], record, [])
+
+
+def _resume(replicate: Replicate, folder: Folder, stamp: dict[str, Any]) -> tuple[int, dict[str, np.ndarray], _Member]:
+    member = _start(replicate, folder, stamp)
+    found = checkpoint.read_checkpoint(member.folder)
+    if found is None:
+        return 0, {}, member
+    step, tensors, member.record = found
+    member.images = [tensors.pop("images")]
+    return step, tensors, member
+
+
+def _append(member: _Member, row: dict[str, Any]) -> None:
+    collapsed = row["test_pixel_variance"] is not None and row["test_pixel_variance"] < COLLAPSED_PIXEL_VARIANCE
+    metric_values = {name: row.get(name) for name in METRICS}
+    clock = {"train_s": round(member.record.train_s, 3), "evaluate_s": round(member.record.evaluate_s, 3)}
+    at = {"step": row["step"], "epoch": row["epoch"], "collapsed": collapsed}
+    member.record.rows.append(at | metric_values | clock)
+
+
+def _finish(member: _Member, weights: dict[str, Tensor], status: Status, error: str | None = None) -> None:
+    tensors = _to_numpy(weights) | {"images": np.concatenate(member.images)}
+    checkpoint.finish(member.folder, member.attempt, status, tensors, member.record, error)
+
+
+def _to_numpy(tensors: dict[str, Tensor]) -> dict[str, np.ndarray]:
+    return {name: np.ascontiguousarray(tensor.detach().cpu().numpy()) for name, tensor in tensors.items()}
+
+
+def _charge(members: Sequence[_Member], *, train_s: float = 0.0, evaluate_s: float = 0.0) -> None:
+    """Adds seconds to the members' records, shared equally between those of a pack."""
+    for member in members:
+        member.record.train_s += train_s / len(members)
+        member.record.evaluate_s += evaluate_s / len(members)
+
+
+def _samples(model: nn.Module, config: TrialConfig, seed: int, device: torch.device) -> Tensor:
+    """Images decoded from the prior, uint8 `(NUM_SAMPLES, 784)`."""
+    z = torch.randn(NUM_SAMPLES, config.latent_dim, generator=generator(seed, "samples")).to(device)
+    with torch.no_grad():
+        return metrics.to_grey(head(model.decoder(z), config.output))  # type: ignore[operator]
+
+
+def _device_name(device: str) -> str:
+    return "cpu" if device == "cpu" else torch.cuda.get_device_name(device)
