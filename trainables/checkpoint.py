@@ -12,6 +12,7 @@ import hashlib
 import json
 import logging
 import re
+import uuid
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -55,12 +56,14 @@ class Record:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a replicate stands: its status, the reason if it failed, its record and the file that holds it."""
+    """How a replicate stands: its status, the reason if it failed, its record, its images, uint8 `(n, 784)`."""
 
     status: Status
-    record: Record | None = None
     error: str | None = None
-    file: str | None = None
+    record: Record | None = None
+    images: np.ndarray | None = None
+    weights: str | None = None
+    """Name of the file with the final weights, in the replicate's folder."""
 
 
 def encode(tensors: dict[str, np.ndarray], record: Record) -> bytes:
@@ -107,16 +110,31 @@ def read_checkpoint(folder: Folder, names: list[str] | None = None) -> tuple[int
 
 
 def finish(
-    folder: Folder, attempt: str, status: Status, tensors: dict[str, np.ndarray], record: Record, error: str | None = None
+    folder: Folder,
+    attempt: str,
+    status: Status,
+    record: Record,
+    *,
+    images: np.ndarray | None,
+    weights: dict[str, np.ndarray] | None = None,
+    error: str | None = None,
 ) -> None:
-    """Writes the result, then the marker that makes it count, then drops the checkpoints."""
-    name = f"{attempt}-result.safetensors"
-    content = encode(tensors, record)
-    folder.write(name, content)
-    marker = {"status": status, "error": error, "file": name, "sha256": hashlib.sha256(content).hexdigest()}
-    folder.write(f"{attempt}.done.json", json.dumps(marker).encode())
-    for old in _checkpoints(folder.names()):
-        folder.delete(old)
+    """Writes the result, the small record apart from the weights, then the marker that makes it count.
+
+    Checkpoints are dropped when nothing can follow; a failed replicate keeps them, to go on from when it is tried again.
+    """
+    parts = {"record": encode({} if images is None else {"images": images}, record)}
+    if weights is not None:
+        parts["weights"] = encode(weights, Record(record.replicate, provenance=record.provenance))
+    files = {}
+    for kind, content in parts.items():
+        name = f"{attempt}-{kind}.safetensors"
+        folder.write(name, content)
+        files[kind] = {"name": name, "sha256": hashlib.sha256(content).hexdigest()}
+    folder.write(f"{attempt}.done.json", json.dumps({"status": status, "error": error, "files": files}).encode())
+    if status != "failed":
+        for old in _checkpoints(folder.names()):
+            folder.delete(old)
 
 
 def outcome(folder: Folder) -> Outcome:
@@ -126,9 +144,7 @@ def outcome(folder: Folder) -> Outcome:
     """
     names = folder.names()
     failed = None
-    for name in names:
-        if not _MARKER.fullmatch(name):
-            continue
+    for name in filter(_MARKER.fullmatch, names):
         try:
             found = _read_marker(folder, name)
         except (DamagedFileError, FileNotFoundError) as error:
@@ -139,42 +155,36 @@ def outcome(folder: Folder) -> Outcome:
         failed = found
     if failed is not None:
         return failed
-    checkpoint = read_checkpoint(folder, names)
-    return Outcome("running", checkpoint[2]) if checkpoint else Outcome("pending")
+    newest = read_checkpoint(folder, names)
+    return Outcome("running", record=newest[2], images=newest[1]["images"]) if newest else Outcome("pending")
 
 
-def read_result(folder: Folder, file: str) -> tuple[dict[str, np.ndarray], Record]:
-    """The tensors and the record of a result; raises DamagedFileError."""
-    return decode(folder.read(file))
-
-
-def fail(folder: Folder, attempt: str, replicate: dict[str, Any], error: str) -> None:
+def fail(folder: Folder, replicate: dict[str, Any], error: str) -> None:
     """Marks a replicate as failed, with what its newest checkpoint had measured."""
-    checkpoint = read_checkpoint(folder)
-    tensors, record = (checkpoint[1], checkpoint[2]) if checkpoint else ({}, Record(replicate))
-    name = f"{attempt}-result.safetensors"
-    content = encode({key: value for key, value in tensors.items() if key == "images"}, record)
-    folder.write(name, content)
-    marker = {"status": "failed", "error": error, "file": name, "sha256": hashlib.sha256(content).hexdigest()}
-    folder.write(f"{attempt}.done.json", json.dumps(marker).encode())
+    newest = read_checkpoint(folder)
+    record, images = (newest[2], newest[1]["images"]) if newest else (Record(replicate), None)
+    finish(folder, uuid.uuid4().hex[:8], "failed", record, images=images, error=error)
 
 
 def clear_failures(folder: Folder) -> None:
     """Forgets that a replicate failed, so that it can be tried again from its newest checkpoint."""
-    for name in folder.names():
-        if _MARKER.fullmatch(name):
-            folder.delete(name)
+    for name in filter(_MARKER.fullmatch, folder.names()):
+        folder.delete(name)
 
 
 def _read_marker(folder: Folder, name: str) -> Outcome:
     try:
         marker = json.loads(folder.read(name))
-        content = folder.read(marker["file"])
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-        raise DamagedFileError(f"it is no marker ({error})") from None
-    if hashlib.sha256(content).hexdigest() != marker["sha256"]:
-        raise DamagedFileError(f"{marker['file']} does not match its digest")
-    return Outcome(marker["status"], decode(content)[1], marker["error"], marker["file"])
+        files = marker["files"]
+        content = folder.read(files["record"]["name"])
+        status, error, digest = marker["status"], marker["error"], files["record"]["sha256"]
+        weights = files["weights"]["name"] if "weights" in files else None
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as problem:
+        raise DamagedFileError(f"it is no marker ({problem})") from None
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise DamagedFileError(f"{files['record']['name']} does not match its digest")
+    tensors, record = decode(content)
+    return Outcome(status, error, record, tensors.get("images"), weights)
 
 
 def _checkpoints(names: list[str]) -> list[str]:

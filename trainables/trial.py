@@ -113,6 +113,12 @@ def image_steps(config: TrialConfig) -> list[int]:
     return [round((config.steps or 0) * fraction) for fraction in IMAGE_FRACTIONS]
 
 
+def describe(replicate: Replicate) -> dict[str, Any]:
+    """The replicate as it stands in its record."""
+    named = {"cell": replicate.cell, "seed": replicate.seed, "data_digest": replicate.data_digest}
+    return named | {"config": replicate.config.model_dump(mode="json")}
+
+
 class _Trial:
     """What the members of a run share: the data, on the device, and how to write."""
 
@@ -163,7 +169,7 @@ class _Trial:
         member.record.profiles.append([0, "spectrum", spectrum.tolist()])
         _charge([member], evaluate_s=time.perf_counter() - started - member.record.train_s)
         _append(member, row)
-        _finish(member, {name: p.detach() for name, p in model.named_parameters()}, "finished")
+        _finish(member, model, "finished")
         return Progress(1, 1, 1, {replicate.hash: "finished"})
 
     def _evaluate(self, pack: Pack, members: list[_Member]) -> dict[str, Status]:
@@ -184,8 +190,7 @@ class _Trial:
             if not finite or step == config.steps:
                 member.status = ended[member.replicate.hash] = "finished" if finite else "diverged"
                 error = None if finite else f"a value was not finite at step {step}"
-                weights = {k: v for k, v in pack.state(index).items() if k.startswith("weights/")}
-                _finish(member, weights, member.status, error)
+                _finish(member, pack.module(index), member.status, error)
         return ended
 
     def _measure(self, member: _Member, model: nn.Module, step: int, *, record_images: bool) -> dict[str, Any]:
@@ -248,8 +253,7 @@ class _Trial:
 
 
 def _start(replicate: Replicate, folder: Folder, stamp: dict[str, Any]) -> _Member:
-    described = {"cell": replicate.cell, "seed": replicate.seed, "data_digest": replicate.data_digest}
-    record = Record(described | {"config": replicate.config.model_dump(mode="json")}, provenance=stamp)
+    record = Record(describe(replicate), provenance=stamp)
     return _Member(replicate, folder.child(replicate.hash), uuid.uuid4().hex[:8], record, [])
 
 
@@ -271,9 +275,11 @@ def _append(member: _Member, row: dict[str, Any]) -> None:
     member.record.rows.append(at | metric_values | clock)
 
 
-def _finish(member: _Member, weights: dict[str, Tensor], status: Status, error: str | None = None) -> None:
-    tensors = _to_numpy(weights) | {"images": np.concatenate(member.images)}
-    checkpoint.finish(member.folder, member.attempt, status, tensors, member.record, error)
+def _finish(member: _Member, model: nn.Module, status: Status, error: str | None = None) -> None:
+    images, weights = np.concatenate(member.images), _to_numpy(dict(model.named_parameters()))
+    checkpoint.finish(
+        member.folder, member.attempt, status, member.record, images=images, weights=weights, error=error
+    )
 
 
 def _to_numpy(tensors: dict[str, Tensor]) -> dict[str, np.ndarray]:

@@ -1,0 +1,320 @@
+"""The command `study`: list, show, data, launch, status, table, replay."""
+
+from __future__ import annotations
+
+import enum
+import logging
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from study import space, spec, table
+from trainables.schema import METRICS, Replicate, TrialConfig
+from trainables.storage import Folder
+
+if TYPE_CHECKING:
+    from study.spec import StudySpec
+
+INPUT_IS_WRONG, INTERRUPTED = 2, 130
+
+app = typer.Typer(
+    help="Runs hyperparameter studies of auto-encoders on MNIST. Start with: study launch quick",
+    epilog="Then draw the results: analysis report runs/quick",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+_out, _err = Console(), Console(stderr=True)
+
+
+class Runner(enum.StrEnum):
+    """Who schedules."""
+
+    ray = "ray"
+    inline = "inline"
+
+
+class Device(enum.StrEnum):
+    """Where trials train."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+Name = Annotated[str, typer.Argument(help="A built-in study (see `study list`) or the path of a spec.yaml.")]
+Run = Annotated[str, typer.Argument(help="A run folder, or a folder under results/.")]
+Steps = Annotated[int | None, typer.Option(min=1, help="Train every network this long instead. [spec's own]")]
+Seeds = Annotated[int | None, typer.Option(min=1, help="Train each cell with seeds 0 ... N-1. [spec's own]")]
+DatasetName = Annotated[str | None, typer.Option("--dataset", help="Use this dataset instead. [spec's own]")]
+
+
+@app.command("list")
+def list_studies() -> None:
+    """List the built-in studies."""
+    shown = Table("study", "what it answers", "cells", "replicates", "core-hours", box=None, header_style="bold")
+    for name in spec.names():
+        study = spec.load(name)
+        plan = _plan(study)
+        hours = sum(space.core_hours(replicate.config) for replicate in plan)
+        shown.add_row(name, study.question, str(len(space.cells(study))), str(len(plan)), f"{hours:.2f}")
+    _out.print(shown)
+
+
+@app.command()
+def show(
+    name: Name,
+    steps: Steps = None,
+    seeds: Seeds = None,
+    dataset: DatasetName = None,
+    yaml: Annotated[bool, typer.Option("--yaml", help="Print the spec itself, to start one's own from.")] = False,
+) -> None:
+    """Show every cell of a study and what it costs, without running anything."""
+    study = _load(name, steps, seeds, dataset)
+    if yaml:
+        sys.stdout.write(spec.dump(study))
+        return
+    cells, plan = space.cells(study), _plan(study)
+    used = {f: {getattr(c, f) for c in cells.values()} - {None} for f in TrialConfig.model_fields}
+    varying = [field for field, values in used.items() if len(values) > 1]
+    shown = Table("cell", *varying, "seeds", "core-hours", box=None, header_style="bold")
+    for label, config in cells.items():
+        count = sum(replicate.cell == label for replicate in plan)
+        values = ["-" if getattr(config, field) is None else str(getattr(config, field)) for field in varying]
+        shown.add_row(label, *values, str(count), f"{count * space.core_hours(config):.2f}")
+    hours = sum(space.core_hours(replicate.config) for replicate in plan)
+    _out.print(f"[bold]{study.name}[/]: {study.title}\n{study.question}\n")
+    _out.print(shown)
+    same = [f"{field}={values.copy().pop()}" for field, values in used.items() if len(values) == 1]
+    _out.print("\nIn every cell, where it applies: " + ", ".join(same), highlight=False)
+    _out.print(
+        f"\n{len(cells)} cells, {len(plan)} replicates, about {hours:.2f} core-hours on a CPU of "
+        f"{space.STEPS_PER_CORE_S:.0f} steps/s ({hours / 2:.2f} h on 2 cores).\nRun it: study launch {name}",
+        highlight=False,
+    )
+
+
+@app.command()
+def data(
+    dataset: Annotated[str, typer.Argument(help="A dataset's name.")] = "mnist",
+) -> None:
+    """Fetch a dataset once, check it, and say what it holds. Set STUDY_DATA_DIR to say where."""
+    from trainables import datasets, metrics  # loads torch
+
+    loaded = datasets.load(dataset)
+    import torch
+
+    test, train = (torch.tensor(loaded.images[part]) for part in ("test", "train"))
+    sizes = ", ".join(f"{part} {len(images):,}" for part, images in loaded.images.items())
+    _out.print(f"{loaded.name}: {sizes}; digest {loaded.digest}", highlight=False)
+    _out.print(
+        f"Eq. 1 in nats per test image: floor {metrics.entropy_floor(test):.1f}, "
+        f"mean image {metrics.mean_image_nll(test, train):.1f}",
+        highlight=False,
+    )
+
+
+@app.command()
+def launch(
+    name: Name,
+    run: Annotated[str | None, typer.Option(help="Run folder, a path or URL. [default: runs/NAME]")] = None,
+    steps: Steps = None,
+    seeds: Seeds = None,
+    dataset: DatasetName = None,
+    concurrency: Annotated[
+        int | None, typer.Option(min=1, help="Trials at a time. [default: one per core or GPU]")
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option(help="Ray cluster to join, e.g. auto. [default: this machine]")
+    ] = None,
+    runner: Annotated[Runner, typer.Option(help="Ray Tune, or this process, one pack after another.")] = Runner.ray,
+    device: Annotated[Device, typer.Option(help="Where to train; auto takes a GPU if there is one.")] = Device.auto,
+    pack: Annotated[
+        str, typer.Option(help="Members trained at once in a process: a number, or auto (1 on a CPU, 64 on a GPU).")
+    ] = "auto",
+    ray_output: Annotated[bool, typer.Option("--ray-output", help="Show Ray's own output too.")] = False,
+) -> None:
+    """Run a study, or what is left of it: launching again skips what is finished and continues the rest.
+
+    Example: study launch paper --steps 2000 --seeds 1 --run runs/short
+    """
+    from study.launch import Options, run_path  # loads torch
+    from study.launch import launch as launch_study
+
+    study = _load(name, steps, seeds, dataset)
+    options = Options(runner.value, device.value, _pack_size(pack), concurrency, address, ray_output)
+    folder = run or run_path(study.name)
+    _exit(_finished(launch_study(study, folder, options, _out), folder, name))
+
+
+@app.command()
+def status(run: Run) -> None:
+    """Show how a run stands, cell by cell; works while it runs."""
+    folder = Folder(run)
+    study, provenance = table.read_run(folder)
+    plan = space.replicates(study, provenance["data_digests"])
+    standing = table.outcomes(folder, plan)
+    shown = Table("cell", "replicates", "status", "step", "test NLL [nats/image]", box=None, header_style="bold")
+    for label, config in space.cells(study).items():
+        members = [standing[r.hash] for r in plan if r.cell == label]
+        counts = Counter(member.status for member in members)
+        last = [member.record.rows[-1] for member in members if member.record and member.record.rows]
+        nll = [row["test_nll"] for row in last if row["test_nll"] is not None]
+        steps = f"{min(row['step'] for row in last):,} of {config.steps or 0:,}" if last else "-"
+        text = ", ".join(f"{count} {key}" for key, count in sorted(counts.items()))
+        text += " (collapsed)" if any(row["collapsed"] for row in last) else ""
+        shown.add_row(label, str(len(members)), text, steps, f"{sum(nll) / len(nll):.2f}" if nll else "-")
+    _out.print(shown)
+    for replicate in plan:
+        if standing[replicate.hash].error:
+            what = f"{replicate.cell}, seed {replicate.seed} ({replicate.hash})"
+            _out.print(f"{what}: {standing[replicate.hash].error}", markup=False, highlight=False)
+
+
+@app.command("table")
+def make_table(
+    run: Run,
+    csv: Annotated[Path | None, typer.Option(help="Write the results table as CSV too.")] = None,
+    to: Annotated[str | None, typer.Option(help="Copy the tables to this folder, merged by replicate.")] = None,
+) -> None:
+    """Rebuild a run's tables from its run folder, at any time; print where they are."""
+    folder = Folder(run)
+    tables = table.build(folder) if "replicates" in folder.names() else table.load_tables(run)
+    if to is not None:
+        tables, run = table.merge(tables, Folder(to)), to
+    if csv is not None:
+        tables.results.to_csv(csv, index=False)
+    replicates = tables.results["replicate"].nunique()
+    _out.print(f"{run}: {len(tables.results):,} rows of {replicates:,} replicates", highlight=False)
+
+
+@app.command()
+def replay(
+    run: Run,
+    replicate: Annotated[str, typer.Argument(help="The replicate's hash, or its first digits.")],
+) -> None:
+    """Train one replicate again, without Ray, and compare its numbers with the run's table."""
+    tables = table.load_tables(run)
+    found = [
+        r for r in space.replicates(tables.spec, tables.provenance["data_digests"]) if r.hash.startswith(replicate)
+    ]
+    if len(found) != 1:
+        known = ", ".join(sorted(tables.results["replicate"].unique())[:5])
+        raise table.TableError(
+            f"`replicate` must be the start of one hash of {run}, but {len(found)} begin with {replicate!r}; "
+            f"there are {known}, ..."
+        )
+    rows = tables.results[tables.results["replicate"] == found[0].hash].set_index("step")
+    again = _train_again(found[0])
+    differing = 0
+    shown = Table("metric", "in the table", "again", box=None, header_style="bold")
+    for row in again:
+        if row["step"] not in rows.index:
+            continue
+        stored = rows.loc[row["step"]]
+        for metric in METRICS:
+            old = None if stored[metric] != stored[metric] else stored[metric]
+            differing += old != row[metric]
+            if row is again[-1] and (old is not None or row[metric] is not None):
+                shown.add_row(metric, repr(old), repr(row[metric]))
+    _out.print(shown)
+    compared = sum(row["step"] in rows.index for row in again)
+    verdict = "the same numbers, bit for bit" if not differing else f"{differing} numbers differ"
+    _out.print(f"{found[0].cell}, seed {found[0].seed}: {compared} steps compared: {verdict}.", highlight=False)
+    _exit(0 if compared and not differing else 1)
+
+
+def main() -> None:
+    """The console script: exit code 0 all good, 1 something failed, 2 the input is wrong, 130 interrupted."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    with readable_errors(_err):
+        app()
+
+
+@contextmanager
+def readable_errors(console: Console) -> Iterator[None]:
+    """Turns what is the user's input, not a defect, into one line on `console` and exit code 2."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        console.print("Interrupted. Launch again to go on.")
+        raise SystemExit(INTERRUPTED) from None
+    except (ValueError, FileNotFoundError, PermissionError) as error:
+        if not _is_input(error):
+            raise
+        console.print(f"Error: {' '.join(str(error).split())}", markup=False, highlight=False, soft_wrap=True)
+        raise SystemExit(INPUT_IS_WRONG) from None
+
+
+def _is_input(error: Exception) -> bool:
+    """Errors about input are of our own classes; a bare ValueError is a defect and keeps its traceback."""
+    own = ("study.", "trainables.", "analysis.")
+    return isinstance(error, OSError) or type(error).__module__.startswith(own)
+
+
+def _load(name: str, steps: int | None, seeds: int | None, dataset: str | None) -> StudySpec:
+    """The named spec with the command line's changes, checked cell by cell."""
+    study = spec.load(name)
+    fields: dict[str, Any] = {k: v for k, v in {"steps": steps, "dataset": dataset}.items() if v is not None}
+    arms = {arm: {k: v for k, v in own.items() if k not in fields} for arm, own in study.arms.items()}
+    grid = {k: v for k, v in study.grid.items() if k not in fields}
+    study = study.model_copy(
+        update={"base": study.base | fields, "arms": arms, "grid": grid, "seeds": seeds or study.seeds}
+    )
+    space.cells(study)
+    return study
+
+
+def _plan(study: StudySpec) -> list[Replicate]:
+    return space.replicates(study, dict.fromkeys(space.datasets(study), ""))
+
+
+def _pack_size(pack: str) -> int | None:
+    if pack == "auto":
+        return None
+    if not pack.isdigit() or int(pack) < 1:
+        raise spec.SpecError(f"`--pack` must be auto or a number from 1, but got {pack!r}.")
+    return int(pack)
+
+
+def _finished(counts: Counter[str], folder: str, name: str) -> int:
+    """Says how the launch ended; returns the exit code."""
+    unfinished = counts["pending"] + counts["running"]
+    text = ", ".join(f"{count} {key}" for key, count in sorted(counts.items()))
+    if unfinished:
+        _out.print(f"Interrupted: {text}. Go on with the same command: study launch {name} --run {folder}")
+        return INTERRUPTED
+    if counts["failed"] + counts["diverged"]:
+        _out.print(f"Done, but not all is well: {text}. See: study status {folder}", highlight=False)
+        return 1
+    _out.print(f"Done: {text}. Draw the results: analysis report {folder}", highlight=False)
+    return 0
+
+
+def _train_again(replicate: Replicate) -> list[dict[str, Any]]:
+    from trainables import checkpoint, datasets, trial  # loads torch
+
+    dataset = datasets.load(replicate.config.dataset)
+    if dataset.digest != replicate.data_digest:
+        raise datasets.DataError(f"`data` must have the digest {replicate.data_digest}, but got {dataset.digest}.")
+    with tempfile.TemporaryDirectory(prefix="study-replay-") as scratch:
+        for progress in trial.run([replicate], dataset, Folder(scratch)):
+            _err.print(f"step {progress.step:,} of {progress.steps:,}", end="\r", highlight=False)
+        record = checkpoint.outcome(Folder(scratch).child(replicate.hash)).record
+    return record.rows if record else []
+
+
+def _exit(code: int) -> None:
+    if code:
+        raise typer.Exit(code)
+
+

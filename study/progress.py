@@ -1,0 +1,109 @@
+"""What a person sees while a study runs: a live bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from trainables.trial import Progress as Report
+
+LINE_EVERY_S = 15.0
+
+
+class _Left(ProgressColumn):
+    """Time left at the speed since the launch began."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{duration(task.fields['left'])} left" if task.fields["left"] is not None else "", "cyan")
+
+
+class Display:
+    """Follows packs by their reports; use as a context manager.
+
+    Args:
+        names: Each pack's label.
+        pending: Replicates to run.
+        steps: Training steps that they will take from where they stand.
+        console: Where to draw; a live bar if it is a terminal.
+    """
+
+    def __init__(self, names: list[str], pending: int, steps: int, console: Console):
+        self.names, self.pending, self.steps, self.console = names, pending, max(steps, 1), console
+        self.ended: Counter[str] = Counter()
+        self.error_lines = 0
+        self._first: dict[int, int] = {}
+        self._at: dict[int, int] = {}
+        self._running: set[int] = set()
+        self._started = self._printed = time.monotonic()
+        self._bar: Progress | None = None
+
+    def __enter__(self) -> Self:
+        if self.console.is_terminal:
+            columns = (TextColumn("{task.description}"), BarColumn(None), TextColumn("{task.percentage:>3.0f} %"))
+            tail = (TextColumn("{task.fields[speed]}"), TimeElapsedColumn(), _Left())
+            self._bar = Progress(*columns, *tail, console=self.console, expand=True)
+            self._task = self._bar.add_task(self._counts(), total=self.steps, speed="", left=None)
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def report(self, pack: int, report: Report) -> None:
+        """A pack has come further."""
+        self._first.setdefault(pack, 0 if report.ended else report.step)
+        self._at[pack] = report.step * report.members
+        self._running.add(pack)
+        for status in report.ended.values():
+            self.ended[status] += 1
+        if report.ended:
+            statuses = ", ".join(sorted(set(report.ended.values())))
+            self.say(f"{self.names[pack]}: {statuses} at step {report.step:,}")
+        if report.step >= report.steps:
+            self._running.discard(pack)
+        self._draw(force=bool(report.ended))
+
+    def failed(self, pack: int, members: int, reason: str) -> None:
+        """A pack has failed for good."""
+        self.ended["failed"] += members
+        self._running.discard(pack)
+        self.say(f"{self.names[pack]}: failed: {reason}")
+        self._draw(force=True)
+
+    def say(self, line: str) -> None:
+        """Prints a line above the bar."""
+        self.console.print(line, highlight=False, markup=False)
+
+    def _draw(self, *, force: bool) -> None:
+        now = time.monotonic()
+        done = sum(self._at.values())
+        since = sum(self._at[pack] - self._first[pack] for pack in self._at)
+        speed = since / max(now - self._started, 1e-9)
+        left = max(self.steps - done, 0) / speed if speed > 0 else None
+        if self._bar is not None:
+            shown = f"{speed:,.0f} steps/s"
+            self._bar.update(self._task, completed=done, description=self._counts(), speed=shown, left=left)
+        elif force or now - self._printed > LINE_EVERY_S:
+            self._printed = now
+            ending = f", {duration(left)} left" if left is not None else ""
+            self.say(f"[{duration(now - self._started)}] {self._counts()}, {speed:,.0f} steps/s{ending}")
+
+    def _counts(self) -> str:
+        done = sum(count for status, count in self.ended.items() if status != "failed")
+        return f"{done}/{self.pending} done, {len(self._running)} running, {self.ended['failed']} failed"
+
+
+def duration(seconds: float | None) -> str:
+    """`1:02:03` or `2:03`."""
+    whole = int(seconds or 0)
+    hours, minutes = whole // 3600, whole // 60 % 60
+    return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"

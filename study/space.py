@@ -1,0 +1,77 @@
+"""From a spec to its cells and replicates: plain data, no ray and no torch."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator, Mapping
+
+from study.spec import SpecError, StudySpec, resolve
+from trainables.schema import Replicate, TrialConfig
+
+STEPS_PER_CORE_S = 65.0
+"""Training steps of the paper's network per second and core, measured here: the estimate of `study show` uses it."""
+_PAPER_WEIGHTS = 1_291_789
+
+
+def cells(spec: StudySpec) -> dict[str, TrialConfig]:
+    """Every cell's config by its label, in the order of the spec; cells that turn out alike are merged.
+
+    Raises:
+        SpecError: A cell's fields do not make a valid config.
+    """
+    found: dict[str, TrialConfig] = {}
+    known: set[TrialConfig] = set()
+    for point in _points(spec):
+        for arm in spec.arms:
+            config = resolve(spec, arm, point)
+            if config in known:
+                continue
+            known.add(config)
+            applied = {key: value for key, value in point.items() if getattr(config, key) is not None}
+            label = " ".join([arm, *(f"{key}={_short(value)}" for key, value in applied.items())])
+            if label in found:
+                raise SpecError(f"study {spec.name}: the arm and the grid both set a field of cell {label!r}.")
+            found[label] = config
+    return found
+
+
+def replicates(spec: StudySpec, digests: Mapping[str, str]) -> list[Replicate]:
+    """Every (cell, seed), seed by seed, so that an unfinished run holds whole low seeds.
+
+    Args:
+        spec: The study.
+        digests: Each dataset's digest by name; part of a replicate's hash.
+    """
+    plan = cells(spec)
+    return [
+        Replicate(label, config, seed, digests[config.dataset])
+        for seed in range(spec.seeds)
+        for label, config in plan.items()
+        if config.task == "train" or seed == 0  # PCA has no seed
+    ]
+
+
+def datasets(spec: StudySpec) -> list[str]:
+    """Names of the datasets that the study needs."""
+    return sorted({config.dataset for config in cells(spec).values()})
+
+
+def core_hours(config: TrialConfig) -> float:
+    """Estimated core-hours of one replicate on a CPU, evaluation included, from its weights and steps."""
+    if config.task != "train":
+        return 5 / 3600
+    widths = [784, *(config.hidden_dims or ()), config.latent_dim]
+    weights = 2 * sum(a * b for a, b in itertools.pairwise(widths))
+    step_s = weights / _PAPER_WEIGHTS * (config.batch_size or 0) / 100 / STEPS_PER_CORE_S
+    evaluation_s = 15_000 / (config.batch_size or 1) * step_s / 3
+    return ((config.steps or 0) * step_s + (config.evaluations or 0) * evaluation_s) / 3600
+
+
+def _points(spec: StudySpec) -> Iterator[dict[str, object]]:
+    for values in itertools.product(*spec.grid.values()):
+        yield dict(zip(spec.grid, values, strict=True))
+
+
+def _short(value: object) -> str:
+    return json.dumps(value) if isinstance(value, list | dict) else str(value)

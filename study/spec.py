@@ -1,0 +1,137 @@
+"""A study's spec: which cells are run, with how many seeds. YAML in, a frozen StudySpec out; unknown keys raise."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from trainables.registry import unknown
+from trainables.schema import TrialConfig, applies, check_keys
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+_SPECS = files("study") / "specs"
+_MAX_BYTES = 1_000_000
+
+
+class SpecError(ValueError):
+    """A spec that cannot be found, read or run; its text is one readable line."""
+
+
+class StudySpec(BaseModel):
+    """A study: arms crossed with a grid, each cell trained with seeds 0 ... seeds - 1.
+
+    `base` holds the fields that the arms share, `arms` each arm's own, `grid` the values to sweep per field. A field
+    of `base` or `grid` that does not apply to an arm (beta to an auto-encoder, steps to PCA) is left out for it; one
+    that the arm itself names must apply.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(description="lower-case letters, digits, - and _; also the default run folder's name")
+    title: str = Field("", description="one line")
+    question: str = Field("", description="what the study answers")
+    seeds: int = Field(1, ge=1, le=1000, description="replicates of each trained cell")
+    base: dict[str, Any] = Field(default_factory=dict, description="TrialConfig fields of every arm")
+    arms: dict[str, dict[str, Any]] = Field(min_length=1, description="TrialConfig fields by arm")
+    grid: dict[str, list[Any]] = Field(default_factory=dict, description="values by TrialConfig field")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_unknown_keys(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping):
+            raise ValueError(f"a spec must be a mapping of keys to values, but got {type(given).__name__}.")
+        check_keys({str(key): None for key in given}, cls.model_fields, what="key")
+        return given
+
+    @model_validator(mode="after")
+    def _check(self) -> StudySpec:
+        if not _NAME.fullmatch(self.name):
+            raise ValueError(f"`name` must match {_NAME.pattern}, but got {self.name!r}.")
+        for place, keys in {"base": self.base, "grid": self.grid, **self.arms}.items():
+            check_keys(keys, TrialConfig.model_fields, what=f"field of {place}")
+        for field, values in self.grid.items():
+            if not values:
+                raise ValueError(f"`grid` must give {field} at least one value, but got an empty list.")
+        if self.cell_count > 100_000:
+            raise ValueError(f"`arms x grid <= 100,000` must hold, but got {self.cell_count:,} cells.")
+        return self
+
+    @property
+    def cell_count(self) -> int:
+        """An upper bound: arms times grid points, before cells that turn out alike are merged."""
+        count = len(self.arms)
+        for values in self.grid.values():
+            count *= len(values)
+        return count
+
+
+def names() -> list[str]:
+    """Names of the built-in studies."""
+    return sorted(path.name.removesuffix(".yaml") for path in _SPECS.iterdir() if path.name.endswith(".yaml"))
+
+
+def load(name_or_path: str) -> StudySpec:
+    """Loads a built-in study by name, or a spec from a YAML file.
+
+    Raises:
+        SpecError: No such study or file, not YAML, or not a valid spec.
+    """
+    if name_or_path in names():
+        return parse((_SPECS / f"{name_or_path}.yaml").read_text(encoding="utf-8"), name_or_path)
+    path = Path(name_or_path).expanduser()
+    if path.suffix not in (".yaml", ".yml") and not path.is_file():
+        raise SpecError(unknown(name_or_path, names(), what="study") + " A path to a spec ends in .yaml.")
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise SpecError(f"{path} must be smaller than {_MAX_BYTES:,} bytes to be a spec.")
+        return parse(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(f"{path} cannot be read: {error}") from None
+
+
+def parse(text: str, source: str) -> StudySpec:
+    """Parses a spec's YAML (safe_load); raises SpecError naming `source`."""
+    try:
+        return StudySpec.model_validate(yaml.safe_load(text))
+    except ValidationError as error:
+        raise SpecError(f"{source}: {readable(error)}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise SpecError(f"{source} is not valid YAML: {' '.join(str(error).split())}") from None
+
+
+def dump(spec: StudySpec) -> str:
+    """The spec as YAML that `parse` reads back."""
+    return yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
+
+
+def resolve(spec: StudySpec, arm: str, point: Mapping[str, Any]) -> TrialConfig:
+    """The TrialConfig of an arm at a grid point.
+
+    Raises:
+        SpecError: The fields do not make a valid config; the cell is named.
+    """
+    own = spec.arms[arm]
+    shared = {**spec.base, **point}
+    applicable = applies({**shared, **own})
+    try:
+        return TrialConfig(**{key: value for key, value in shared.items() if key in applicable} | own)
+    except ValidationError as error:
+        raise SpecError(f"study {spec.name}, arm {arm!r}: {readable(error)}") from None
+
+
+def readable(error: ValidationError) -> str:
+    """The first problem of a pydantic error in one line: where, the rule, and the value."""
+    problem = error.errors()[0]
+    where = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "value_error":
+        message = str(problem["ctx"]["error"])
+        return f"{where}: {message}" if where else message
+    value = problem["input"]
+    shown = "nothing" if problem["type"] == "missing" else f"{value!r:.200}"
+    return f"`{where}`: {problem['msg'][0].lower()}{problem['msg'][1:]}, but got {shown}."
