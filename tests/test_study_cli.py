@@ -1,0 +1,144 @@
+"""The command line as a user meets it: what it prints, its exit codes, and one readable line for bad input."""
+
+import sys
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import tiny
+
+from study import cli, spec
+from trainables.registry import DATASETS
+
+
+@pytest.fixture(autouse=True)
+def tiny_dataset(monkeypatch, tmp_path):
+    monkeypatch.setitem(DATASETS, "tiny", "tiny:load")
+    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny.yaml").write_text(tiny.SPEC)
+
+
+@pytest.fixture
+def study(monkeypatch, capsys):
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["study", *map(str, arguments)])
+        with pytest.raises(SystemExit) as exit_:
+            cli.main()
+        printed = capsys.readouterr()
+        return exit_.value.code or 0, printed.out, printed.err
+
+    return call
+
+
+def launch(study, *more):
+    return study("launch", "tiny.yaml", "--runner", "inline", *more)
+
+
+def test_help_names_every_command(study):
+    code, out, _ = study("--help")
+    assert code == 0
+    assert all(command in out for command in ("list", "show", "data", "launch", "status", "table", "replay"))
+
+
+def test_list_shows_the_builtin_studies(study):
+    code, out, _ = study("list")
+    assert code == 0 and "paper" in out and "quick" in out
+
+
+def test_show_prints_cells_and_cost_and_runs_nothing(study, tmp_path):
+    code, out, _ = study("show", "paper")
+    assert code == 0 and "linear clipped" in out and "31 replicates" in out and "core-hours" in out
+    assert not (tmp_path / "runs").exists()
+
+
+def test_show_yaml_is_a_spec_to_start_from(study, tmp_path):
+    _, out, _ = study("show", "paper", "--steps", "2000", "--yaml")
+    (tmp_path / "mine.yaml").write_text(out)
+    assert spec.load("mine.yaml").base["steps"] == 2000
+
+
+def test_launch_status_table_replay_work_together(study, tmp_path):
+    code, out, _ = launch(study)
+    assert code == 0 and "Done: 5 finished" in out and "analysis report runs/tiny" in out
+    code, out, _ = study("status", "runs/tiny")
+    assert code == 0 and "2 finished" in out and "6 of 6" in out
+    code, out, _ = study("table", "runs/tiny", "--csv", "all.csv", "--to", "results/tiny")
+    assert code == 0 and "5 replicates" in out
+    assert (tmp_path / "all.csv").read_text().startswith("study,cell,replicate,seed,status")
+    first = (tmp_path / "all.csv").read_text().splitlines()[1].split(",")[2]
+    code, out, _ = study("replay", "results/tiny", first[:10])
+    assert code == 0 and "bit for bit" in out
+
+
+def test_replay_of_an_altered_table_differs(study, tmp_path):
+    launch(study)
+    path = tmp_path / "runs/tiny/results.parquet"
+    stored = pq.read_table(path)
+    index = stored.column_names.index("test_nll")
+    values = [v + 1e-9 if i == 0 else v for i, v in enumerate(stored["test_nll"].to_pylist())]
+    pq.write_table(stored.set_column(index, "test_nll", pa.array(values)), path)
+    code, out, _ = study("replay", "runs/tiny", stored["replicate"][0].as_py())
+    assert code == 1 and "1 numbers differ" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("launch", "papper"), "Did you mean 'paper'"),
+        (("show", "absent.yaml"), "cannot be read"),
+        (("launch", "tiny.yaml", "--dataset", "mnits"), "Did you mean 'mnist'"),
+        (("launch", "tiny.yaml", "--pack", "many"), "auto or a number"),
+        (("status", "nowhere"), "no run folder"),
+        (("table", "nowhere"), "no run folder"),
+        (("replay", "nowhere", "ab"), "no run folder"),
+        (("data", "mnits"), "Did you mean 'mnist'"),
+    ],
+)
+def test_bad_input_gives_one_line_and_code_2(study, arguments, message):
+    code, _, err = study(*arguments)
+    assert code == 2 and message in err
+    assert len(err.strip().splitlines()) == 1 and "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("latent_dim: 2", "latent_dim: 0"), "greater than or equal to 1, but got 0"),
+        (("activation: linear", "activation: relo"), "Did you mean 'relu'"),
+        (("batch_size", "batchsize"), "Did you mean 'batch_size'"),
+    ],
+)
+def test_bad_spec_gives_one_line_and_code_2(study, tmp_path, change, message):
+    (tmp_path / "tiny.yaml").write_text(tiny.SPEC.replace(*change))
+    code, _, err = launch(study)
+    assert code == 2 and message in err and len(err.strip().splitlines()) == 1
+
+
+def test_launch_without_mnist_and_network_says_where_to_put_it(study, tmp_path, monkeypatch):
+    from torchvision import datasets
+
+    monkeypatch.setenv("STUDY_DATA_DIR", str(tmp_path / "empty"))
+
+    def no_network(*_, **__):
+        raise RuntimeError("no network")
+
+    monkeypatch.setattr(datasets, "MNIST", no_network)
+    code, _, err = launch(study, "--dataset", "mnist")
+    assert code == 2 and "STUDY_DATA_DIR" in err and "--dataset strokes" in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_launch_run_folder_of_another_spec_exits_2(study):
+    launch(study)
+    code, _, err = launch(study, "--steps", "7")
+    assert code == 2 and "steps: 6 there, 7 here" in err
+
+
+def test_launch_with_a_diverged_trial_exits_1(study, tmp_path):
+    wild = tiny.SPEC.replace("activation: linear", "activation: linear, learning_rate: 1.0e+30, grad_clip: 0.0")
+    (tmp_path / "tiny.yaml").write_text(wild)
+    code, out, _ = launch(study)
+    assert code == 1 and "2 diverged" in out
+    _, out, _ = study("status", "runs/tiny")
+    assert "not finite at step" in out
