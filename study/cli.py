@@ -133,9 +133,7 @@ def launch(
     concurrency: Annotated[
         int | None, typer.Option(min=1, help="Trials at a time. [default: one per core or GPU]")
     ] = None,
-    address: Annotated[
-        str | None, typer.Option(help="Ray cluster to join, e.g. auto. [default: this machine]")
-    ] = None,
+    address: Annotated[str | None, typer.Option(help="Ray cluster to join, e.g. auto. [default: this machine]")] = None,
     runner: Annotated[Runner, typer.Option(help="Ray Tune, or this process, one pack after another.")] = Runner.ray,
     device: Annotated[Device, typer.Option(help="Where to train; auto takes a GPU if there is one.")] = Device.auto,
     pack: Annotated[
@@ -316,5 +314,3 @@ def _train_again(replicate: Replicate) -> list[dict[str, Any]]:
 def _exit(code: int) -> None:
     if code:
         raise typer.Exit(code)
-
-

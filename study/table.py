@@ -176,7 +176,9 @@ def differences(old: StudySpec, new: StudySpec) -> list[str]:
             if getattr(there[label], field) != getattr(here[label], field)
         ]
     if not found and not (here.keys() <= there.keys() or there.keys() <= here.keys()):
-        found.append(f"cells: {sorted(there.keys() - here.keys())} there only, {sorted(here.keys() - there.keys())} here only")
+        found.append(
+            f"cells: {sorted(there.keys() - here.keys())} there only, {sorted(here.keys() - there.keys())} here only"
+        )
     return sorted(found)
 
 

@@ -140,7 +140,9 @@ def test_launch_with_a_failing_trial_keeps_the_others_and_the_reason(study, tmp_
 
 def test_launch_diverging_trial_ends_as_diverged(study, tmp_path):
     wild = study.model_copy(
-        update={"arms": {"wild": {"activation": "linear", "output": "sigmoid", "learning_rate": 1e30, "grad_clip": 0.0}}}
+        update={
+            "arms": {"wild": {"activation": "linear", "output": "sigmoid", "learning_rate": 1e30, "grad_clip": 0.0}}
+        }
     )
     counts, _ = run(wild, tmp_path / "run")
     assert counts == {"diverged": 2}

@@ -164,7 +164,9 @@ class Pack:
     def _order(self, epoch: int) -> Tensor:
         """Every member's permutation of the training set in `epoch`, `(M, n)`; drawn on the CPU, uploaded once."""
         if self._epoch != epoch:
-            orders = [torch.randperm(len(self.images), generator=generator(seed, "order", epoch)) for seed in self.seeds]
+            orders = [
+                torch.randperm(len(self.images), generator=generator(seed, "order", epoch)) for seed in self.seeds
+            ]
             self._epoch, self._orders = epoch, torch.stack(orders).to(self.device)
         return self._orders
 
@@ -219,7 +221,9 @@ def compatible(a: TrialConfig, b: TrialConfig) -> bool:
 def _check(configs: Sequence[TrialConfig], widest: TrialConfig, num_images: int) -> None:
     for config in configs:
         if not compatible(config, widest):
-            raise ValueError(f"Members of a pack may differ in {', '.join(FREE_FIELDS)} only, but got {config}, {widest}.")
+            raise ValueError(
+                f"Members of a pack may differ in {', '.join(FREE_FIELDS)} only, but got {config}, {widest}."
+            )
     if (widest.batch_size or 0) > num_images:
         raise ValueError(f"`batch_size <= {num_images}` (the training set) must hold, but got {widest.batch_size}.")
 

@@ -48,6 +48,7 @@ DATASETS: dict[str, str] = {
 }
 """Loaders without arguments that return a `trainables.datasets.Dataset`; `strokes` has 8 factors."""
 
+
 def unknown(name: object, known: Iterable[str], *, what: str) -> str:
     """The message for a name that is not registered, with the nearest one that is."""
     known = list(known)

@@ -111,18 +111,17 @@ class TrialConfig(BaseModel):
         """
         defaults = type(self).model_fields
         dumped = self.model_dump(mode="json", exclude_none=True)
-        return {
-            key: value for key, value in dumped.items() if getattr(self, key) != defaults[key].get_default()
-        }
+        return {key: value for key, value in dumped.items() if getattr(self, key) != defaults[key].get_default()}
 
 
 def applies(given: Mapping[str, Any]) -> frozenset[str]:
-    """Names of the TrialConfig fields that apply to a trial with these `task` and `model`."""
+    """Names of the TrialConfig fields that apply to a trial with these `task` and `model`; all if one is unknown."""
     fields = frozenset(TrialConfig.model_fields)
-    if given.get("task", "train") != "train":
+    task, model = given.get("task") or "train", given.get("model") or "autoencoder"
+    if task == "pca":
         return fields - _TRAINED - _VARIATIONAL
-    entry = MODELS.get(given.get("model") or "autoencoder")
-    return fields if entry is not None and entry.variational else fields - _VARIATIONAL
+    known = task == "train" and isinstance(model, str) and model in MODELS
+    return fields - _VARIATIONAL if known and not MODELS[model].variational else fields
 
 
 @dataclass(frozen=True)

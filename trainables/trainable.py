@@ -34,7 +34,5 @@ def train_pack(
         provenance: The driver's, for the records.
     """
     pack = packs[config["pack"]]
-    for progress in trial.run(
-        pack, data[pack[0].config.dataset], folder, device=device, provenance=provenance
-    ):
+    for progress in trial.run(pack, data[pack[0].config.dataset], folder, device=device, provenance=provenance):
         tune.report(dataclasses.asdict(progress))

@@ -129,9 +129,7 @@ class _Trial:
         self.checkpoint_every_s = checkpoint_every_s
         self.shown = [int((labels == digit).nonzero()[0]) for digit in labels.unique().tolist()]
 
-    def train(
-        self, members: list[_Member], tensors: list[dict[str, np.ndarray]], step: int
-    ) -> Iterator[Progress]:
+    def train(self, members: list[_Member], tensors: list[dict[str, np.ndarray]], step: int) -> Iterator[Progress]:
         """Trains members that stand at the same step as one pack, to the end."""
         config = members[0].replicate.config
         pack = Pack([m.replicate.config for m in members], [m.replicate.seed for m in members], self.images["train"])
@@ -186,7 +184,9 @@ class _Trial:
             row |= {"loss": losses[index].item(), "train_nll": nlls[index].item()}
             _charge([member], evaluate_s=time.perf_counter() - started)
             finite = all(math.isfinite(value) for value in row.values() if value is not None)
-            _append(member, {key: value if value is None or math.isfinite(value) else None for key, value in row.items()})
+            _append(
+                member, {key: value if value is None or math.isfinite(value) else None for key, value in row.items()}
+            )
             if not finite or step == config.steps:
                 member.status = ended[member.replicate.hash] = "finished" if finite else "diverged"
                 error = None if finite else f"a value was not finite at step {step}"
@@ -277,9 +277,7 @@ def _append(member: _Member, row: dict[str, Any]) -> None:
 
 def _finish(member: _Member, model: nn.Module, status: Status, error: str | None = None) -> None:
     images, weights = np.concatenate(member.images), _to_numpy(dict(model.named_parameters()))
-    checkpoint.finish(
-        member.folder, member.attempt, status, member.record, images=images, weights=weights, error=error
-    )
+    checkpoint.finish(member.folder, member.attempt, status, member.record, images=images, weights=weights, error=error)
 
 
 def _to_numpy(tensors: dict[str, Tensor]) -> dict[str, np.ndarray]:

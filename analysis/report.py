@@ -1,0 +1,228 @@
+"""The report: one HTML file that opens offline, with figures, final numbers, settings and provenance of runs.
+
+It is the same, byte for byte, whenever it is made from the same tables. It states numbers and no verdicts.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+import pandas as pd
+from markupsafe import Markup, escape
+
+from analysis.figures import Drawn, Skipped, draw
+from analysis.style import look
+from analysis.summary import STATUSES, cells, config_text, none_if_null, summarise
+from trainables.schema import METRICS, TrialConfig
+
+if TYPE_CHECKING:
+    from study.table import Tables
+
+MAX_GROUPS = 6
+"""Groups of (dataset, N) that are told in sentences; the table has them all."""
+
+_TROUBLE = {
+    "failed": "Replicates that failed",
+    "diverged": "Replicates that diverged",
+    "collapsed": "Replicates that finished but draw the same image whatever they are shown (collapsed)",
+}
+
+
+def render(runs: Sequence[tuple[str, Tables]]) -> str:
+    """The report's HTML.
+
+    Args:
+        runs: Each run's folder, as the reader would name it to `analysis report`, and its tables.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("analysis"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    sections = [_section(run, tables, f"r{number}-") for number, (run, tables) in enumerate(runs, start=1)]
+    command = " ".join(["analysis report", *(shlex.quote(run) for run, _ in runs)])
+    return environment.get_template("report.html.j2").render(sections=sections, command=command) + "\n"
+
+
+def sentences(summary: pd.DataFrame) -> list[str]:
+    """What came out, from the numbers of `summarise` alone: test NLL per network, ratios to ELU, collapses."""
+    done = summary[summary["test_nll"].notna()]
+    if not len(done):
+        return ["No replicate has finished yet: there is no final number to tell."]
+    texts: list[str] = []
+    groups = list(done.groupby(["dataset", "latent_dim"], sort=False))
+    for (dataset, latent_dim), rows in groups[:MAX_GROUPS]:
+        texts += _group_sentences(str(dataset), int(latent_dim), rows.sort_values("test_nll"))
+    if len(groups) > MAX_GROUPS:
+        texts.append(f"{len(groups) - MAX_GROUPS} more settings of N are in the final table.")
+    for status, meaning in _TROUBLE.items():
+        rows = summary[summary[status] > 0]
+        if len(rows):
+            names = ", ".join(f"{row['cell']} ({row[status]})" for row in rows.to_dict("records"))
+            texts.append(f"{meaning}: {names}.")
+    return texts
+
+
+def _group_sentences(dataset: str, latent_dim: int, rows: pd.DataFrame) -> Iterator[str]:
+    """Test NLL of the networks with one latent dimension, and the same as multiples of ELU's."""
+    seeds = sorted({int(row["finished"]) for row in rows.to_dict("records") if row["network"] != "pca"})
+    values = ", ".join(f"{row['cell']} {_nll(row)}" for row in rows.to_dict("records"))
+    how = "one seed each" if seeds == [1] else f"means over {' or '.join(map(str, seeds))} seeds [95 % t interval]"
+    levels = [
+        f"{name} {rows[key].iloc[0]:,.1f}"
+        for key, name in (("floor", "entropy floor"), ("mean_image", "mean image"))
+        if pd.notna(rows[key].iloc[0])
+    ]
+    text = (
+        f"On {dataset} at N = {latent_dim}, the final test NLL in nats per image ({how if seeds else 'closed form'}) is"
+    )
+    yield f"{text} {values}." + (f" For comparison: {', '.join(levels)}." if levels else "")
+    compared = rows[rows["ratio"].notna() & (rows["network"] != "elu")]
+    if len(compared):
+        ratios = ", ".join(
+            f"{row['cell']} {row['ratio']:.2f}"
+            + (f" ({row['excess_ratio']:.2f})" if pd.notna(row["excess_ratio"]) else "")
+            for row in compared.to_dict("records")
+        )
+        yield f"As a multiple of the ELU network's, raw (and above the entropy floor): {ratios}."
+
+
+def _nll(row: Mapping[Any, Any]) -> str:
+    interval = f" [{row['test_nll_low']:,.1f}, {row['test_nll_high']:,.1f}]" if pd.notna(row["test_nll_low"]) else ""
+    return f"{row['test_nll']:,.1f}{interval}"
+
+
+def _section(run: str, tables: Tables, prefix: str) -> dict[str, Any]:
+    """What the template shows of one run."""
+    drawn = draw(tables)
+    summary = summarise(tables)
+    return {
+        "prefix": prefix,
+        "title": tables.spec.title or tables.spec.name,
+        "name": tables.spec.name,
+        "question": tables.spec.question,
+        "run": run,
+        "sentences": sentences(summary),
+        "figures": [_figure(figure, prefix) for figure in drawn if isinstance(figure, Drawn)],
+        "skipped": [figure for figure in drawn if isinstance(figure, Skipped)],
+        "final": _final(summary),
+        "units": {name: METRICS[name] for name in ("test_nll", "test_nll_mean", "test_kl", "test_sse", "train_nll")},
+        "settings": _settings(tables),
+        "trouble": _trouble(tables),
+        "provenance": _provenance(tables),
+        "launch": tables.provenance.get("command"),
+    }
+
+
+def _figure(drawn: Drawn, prefix: str) -> dict[str, Any]:
+    """Its texts, and its SVG without what only a file needs, scaling with the page."""
+    name = f"{prefix}{drawn.name}"
+    svg = drawn.svg(prefix)
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"\s*<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    label = str(escape(drawn.title))
+    width = re.search(r'<svg[^>]*? width="([\d.]+)pt"', svg)
+    svg = re.sub(r'(<svg[^>]*?) width="[\d.]+pt"', r"\1", svg, count=1)
+    svg = re.sub(r'(<svg[^>]*?) height="[\d.]+pt"', r"\1", svg, count=1)
+    attributes = f'role="img" aria-label="{label}" aria-describedby="{name}-caption"'
+    style = f'style="max-width: {float(width[1]) * 4 / 3:.0f}px"' if width else ""
+    svg = svg.replace("<svg", f"<svg {attributes} {style}", 1)
+    return {"id": name, "title": drawn.title, "caption": drawn.caption, "svg": Markup(svg)}
+
+
+def _final(summary: pd.DataFrame) -> list[dict[str, Any]]:
+    """The final table's rows as text; a dash where there is no such number."""
+    rows = []
+    for row in summary.to_dict("records"):
+        interval = "–"
+        if pd.notna(row["test_nll_low"]):
+            interval = f"[{row['test_nll_low']:,.2f}, {row['test_nll_high']:,.2f}]"
+        elif row["finished"] == 1:
+            interval = "closed form" if row["network"] == "pca" else "one seed"
+        unfinished = {status: row[status] for status in ("stopped", "running", "pending") if row[status]}
+        rows.append(
+            {
+                "cell": row["cell"],
+                "color": look(row["network"]).color,
+                "dataset": row["dataset"],
+                "latent_dim": row["latent_dim"],
+                "used": f"{row['finished']} of {row['replicates']}",
+                "trouble": " / ".join(str(row[key]) for key in _TROUBLE),
+                "unfinished": ", ".join(f"{count} {status}" for status, count in unfinished.items()),
+                "interval": interval,
+                **{
+                    key: _number(row[key], 2)
+                    for key in ("test_nll", "test_nll_mean", "test_kl", "test_sse", "train_nll")
+                },
+                **{key: _number(row[key], 2) for key in ("ratio", "excess_ratio")},
+                **{key: _number(row[key], 0) for key in ("train_s", "step")},
+            }
+        )
+    return rows
+
+
+def _settings(tables: Tables) -> dict[str, Any]:
+    """Config fields with one value in all cells, and those that differ between cells."""
+    every = cells(tables)
+    texts = {
+        field: [config_text(value) for value in every[field]] for field in TrialConfig.model_fields if field in every
+    }
+    varying = [field for field, values in texts.items() if len(set(values)) > 1]
+    common = [
+        {"field": field, "value": values[0], "description": TrialConfig.model_fields[field].description}
+        for field, values in texts.items()
+        if field not in varying
+    ]
+    rows = [
+        {"cell": cell, "values": [texts[field][index] for field in varying]} for index, cell in enumerate(every["cell"])
+    ]
+    described = [(field, TrialConfig.model_fields[field].description) for field in varying]
+    return {"common": common, "varying": described, "rows": rows}
+
+
+def _trouble(tables: Tables) -> list[dict[str, Any]]:
+    """Replicates that have not finished, with the reason; running and pending ones too."""
+    rows = tables.results.drop_duplicates("replicate", keep="last")
+    rows = rows[rows["status"] != "finished"]
+    order = {status: index for index, status in enumerate(("failed", "diverged", "stopped", "running", "pending"))}
+    found = [
+        {
+            "cell": row["cell"],
+            "seed": row["seed"],
+            "replicate": row["replicate"],
+            "status": row["status"],
+            "step": config_text(row["step"]),
+            "error": none_if_null(row["error"]) or "–",
+        }
+        for row in rows.to_dict("records")
+    ]
+    return sorted(found, key=lambda row: (order.get(row["status"], len(STATUSES)), row["cell"], row["seed"]))
+
+
+def _provenance(tables: Tables) -> list[tuple[str, str]]:
+    """Key and value of the run's provenance, and what the replicates themselves recorded."""
+    flat = [pair for pair in _flatten(tables.provenance) if pair[0] != "command"]
+    names = {"device": "device", "git_commit": "git commit", "data_digest": "data digest"}
+    recorded = [
+        (f"{name} of the replicates", ", ".join(sorted({str(value) for value in tables.results[column].dropna()})))
+        for column, name in names.items()
+    ]
+    return [*flat, *((key, value) for key, value in recorded if value)]
+
+
+def _flatten(mapping: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in mapping.items():
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{prefix}{key}: ")
+        else:
+            yield f"{prefix}{key}".replace("_", " "), "–" if value is None else str(value)
+
+
+def _number(value: Any, digits: int) -> str:
+    return "–" if pd.isna(value) else f"{value:,.{digits}f}"

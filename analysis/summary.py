@@ -1,0 +1,161 @@
+"""The results table read the way figures and the report need it: cells, the replicates that count, final numbers.
+
+A replicate counts if it has finished; the others are counted and named, never dropped silently.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from analysis.intervals import t_interval
+from trainables.registry import MODELS
+
+if TYPE_CHECKING:
+    from study.table import Tables
+
+PAPER_LATENT_DIM = 5
+STATUSES = ("finished", "failed", "diverged", "stopped", "running", "pending")
+SUMMARY_METRICS = ("test_nll", "test_nll_mean", "test_kl", "test_sse", "train_nll", "train_s", "step")
+
+
+def network(config: dict[str, Any]) -> str:
+    """The network of a cell, by its config and not by its name: what decides its colour.
+
+    The activation, with the output head unless it is the sigmoid ("linear clipped"); the model's name if it is
+    variational ("vae"); the task if nothing is trained ("pca").
+    """
+    if config["task"] != "train":
+        return str(config["task"])
+    model = str(config["model"])
+    if model not in MODELS or MODELS[model].variational:
+        return model
+    head = config["output"]
+    return str(config["activation"]) if head == "sigmoid" else f"{config['activation']} {head}"
+
+
+def cells(tables: Tables) -> pd.DataFrame:
+    """One row per cell: `cell, network, dataset, latent_dim` and every config field, in a fixed order of networks."""
+    first = tables.results.drop_duplicates("cell")
+    fields = [column for column in first.columns if column.startswith("config/")]
+    rows: list[dict[str, Any]] = []
+    for record in first[["cell", *fields]].to_dict("records"):
+        config = {field.removeprefix("config/"): none_if_null(record[field]) for field in fields}
+        rows.append({"cell": record["cell"], "network": network(config), **config})
+    rank = {name: index for index, name in enumerate(["linear", "linear clipped", "sigmoid", "relu", "elu"])}
+    last = {"vae": 90, "pca": 99}
+    order = sorted(
+        rows, key=lambda row: (str(row["dataset"]), {**rank, **last}.get(row["network"], 50), row["latent_dim"])
+    )
+    return pd.DataFrame(order)
+
+
+def paper_cells(tables: Tables) -> pd.DataFrame:
+    """The cells that the paper's figures show: one dataset, and the latent dimension nearest to the paper's 5.
+
+    Trained networks decide which latent dimension that is; where there is none, PCA does.
+    """
+    every = cells(tables)
+    trained = every[every["task"] == "train"]
+    ruling = trained if len(trained) else every
+    dataset = "mnist" if "mnist" in set(ruling["dataset"]) else ruling["dataset"].iloc[0]
+    ruling = ruling[ruling["dataset"] == dataset]
+    latent_dim = min(ruling["latent_dim"], key=lambda dim: (abs(dim - PAPER_LATENT_DIM), dim))
+    chosen = (every["dataset"] == dataset) & (every["latent_dim"] == latent_dim)
+    return every.loc[chosen].reset_index(drop=True)
+
+
+def counted(tables: Tables) -> pd.DataFrame:
+    """Evaluated rows of the replicates that a curve is drawn from.
+
+    Those that finished; in a cell where none did, all that have an evaluation. `note` names such a cell's state
+    ("running"), else it is empty.
+    """
+    rows = tables.results[tables.results["test_nll"].notna() & tables.results["step"].notna()]
+    parts = []
+    for _, cell in rows.groupby("cell", sort=False):
+        finished = cell[cell["status"] == "finished"]
+        states = ", ".join(sorted(set(cell["status"])))
+        parts.append(finished.assign(note="") if len(finished) else cell.assign(note=states))
+    return pd.concat(parts) if parts else rows.assign(note="")
+
+
+def final_rows(tables: Tables) -> pd.DataFrame:
+    """The last row of each finished replicate."""
+    rows = tables.results
+    last: pd.DataFrame = rows[(rows["status"] == "finished") & rows["final"].fillna(False).astype(bool)]
+    return last
+
+
+def reference(tables: Tables, quantity: str, replicates: pd.Series) -> float | None:
+    """A reference line's value for these replicates (`test_nll_floor`, `test_nll_mean_image`); None if not recorded."""
+    rows = tables.profiles
+    found = rows[(rows["quantity"] == quantity) & rows["replicate"].isin(replicates)]["value"].dropna()
+    return float(found.iloc[0]) if len(found) else None
+
+
+def mean_and_interval(values: pd.Series) -> tuple[float | None, float | None, float | None]:
+    """Mean over seeds and its 95 % t interval; None where there are too few seeds."""
+    numbers = values.dropna().astype(float).to_numpy()
+    if not len(numbers):
+        return None, None, None
+    if len(numbers) < 2 or not all(map(math.isfinite, numbers)):
+        return float(numbers.mean()), None, None
+    return float(numbers.mean()), *t_interval(numbers)
+
+
+def summarise(tables: Tables) -> pd.DataFrame:
+    """The final table: per cell its replicates by status, the mean of each metric at the last step, and ratios.
+
+    Columns: `cell, network, dataset, latent_dim, replicates`, a count per status, `collapsed`, each of
+    SUMMARY_METRICS (mean over finished seeds), `test_nll_low`, `test_nll_high` (95 % t interval), `floor`,
+    `mean_image`, and `ratio`, `excess_ratio`: the test NLL over the ELU net's of the same dataset and latent
+    dimension, raw and above the floor.
+    """
+    last = final_rows(tables)
+    rows = []
+    for cell in cells(tables).to_dict("records"):
+        replicates = tables.results[tables.results["cell"] == cell["cell"]].drop_duplicates("replicate")
+        mine = last[last["cell"] == cell["cell"]]
+        row: dict[str, Any] = {key: cell[key] for key in ("cell", "network", "dataset", "latent_dim")}
+        row |= {"replicates": len(replicates)}
+        row |= {status: int((replicates["status"] == status).sum()) for status in STATUSES}
+        row |= {"collapsed": int(mine["collapsed"].fillna(False).astype(bool).sum())}
+        row |= {metric: mean_and_interval(mine[metric])[0] for metric in SUMMARY_METRICS}
+        _, row["test_nll_low"], row["test_nll_high"] = mean_and_interval(mine["test_nll"])
+        row["floor"] = reference(tables, "test_nll_floor", replicates["replicate"])
+        row["mean_image"] = reference(tables, "test_nll_mean_image", replicates["replicate"])
+        rows.append(row)
+    return _with_ratios(pd.DataFrame(rows))
+
+
+def none_if_null(value: Any) -> Any:
+    """None for NaN, NaT and NA; a float that is whole as an int (a column of ints with nulls is one of floats)."""
+    if value is None or pd.isna(value):
+        return None
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def config_text(value: Any) -> str:
+    """A config field's value as a reader writes it; a dash where the field does not apply."""
+    value = none_if_null(value)
+    if value is None:
+        return "–"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def _with_ratios(summary: pd.DataFrame) -> pd.DataFrame:
+    ratios: list[tuple[float | None, float | None]] = []
+    for row in summary.to_dict("records"):
+        same = (summary["dataset"] == row["dataset"]) & (summary["latent_dim"] == row["latent_dim"])
+        elu = summary[same & (summary["network"] == "elu")]["test_nll"].dropna()
+        value, floor = none_if_null(row["test_nll"]), none_if_null(row["floor"])
+        if len(elu) != 1 or value is None:
+            ratios.append((None, None))
+        else:
+            against = float(elu.iloc[0])
+            ratios.append((value / against, None if floor is None else (value - floor) / (against - floor)))
+    pairs = pd.DataFrame(ratios, columns=["ratio", "excess_ratio"], index=summary.index, dtype="float64")
+    return pd.concat([summary, pairs], axis=1)
