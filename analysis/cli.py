@@ -36,12 +36,12 @@ def figures(
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", "-o", metavar="DIR", help="Where to write.  [default: RUN/figures; ./figures for several]"
+            "--out", "-o", metavar="DIR", help="Where to write.  \\[default: RUN/figures; ./figures for several]"
         ),
     ] = None,
     only: Annotated[
         list[str] | None,
-        typer.Option("--only", metavar="NAME", help="Draw this figure alone; may be repeated.  [default: all]"),
+        typer.Option("--only", metavar="NAME", help="Draw this figure alone; may be repeated.  \\[default: all]"),
     ] = None,
 ) -> None:
     """Draw every figure that the tables can give, as NAME.svg, NAME.png and NAME.csv (the numbers behind it).
@@ -74,7 +74,7 @@ def report(
     runs: Runs,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", metavar="DIR", help="Where to write.  [default: RUN; . for several]"),
+        typer.Option("--out", "-o", metavar="DIR", help="Where to write.  \\[default: RUN; . for several]"),
     ] = None,
 ) -> None:
     """Write report.html: one file that opens offline, with figures, final numbers, settings and provenance.

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 from analysis import architecture, curves, mosaics
 from analysis.architecture import NotApplicableError
-from analysis.style import to_png, to_svg
+from analysis.style import settle, to_png, to_svg
 from analysis.summary import cells, paper_cells
 
 if TYPE_CHECKING:
@@ -170,6 +170,7 @@ def _draw(name: str, tables: Tables) -> Drawn | Skipped:
     figure = drawn if isinstance(drawn, Figure) else drawn.get_figure(root=True)
     if figure is None:
         raise RuntimeError(f"{name} has been drawn on axes without a figure.")
+    settle(figure)
     caption = entry.caption(frame) + (_restriction(tables) if name.startswith("f") else "")
     return Drawn(name, entry.title, caption, frame, figure)
 

@@ -160,8 +160,8 @@ def plane_caption(frame: pd.DataFrame) -> str:
     codes = int((frame["kind"] == "code").sum() / frame["cell"].nunique())
     return (
         f"Left: codes (a VAE's posterior means) of {codes:,} test images, coloured by digit, which also stands at the "
-        "median of its codes. Right: images decoded on a grid over the 1 % to 99 % range of the codes, at the place of "
-        "their code. One seed."
+        "median of its codes; the frame leaves out those far from the rest. Right: images decoded on a grid over the "
+        "1 % to 99 % range of the codes, at the place of their code. One seed."
     )
 
 
@@ -182,15 +182,14 @@ def plot_plane(frame: pd.DataFrame) -> Figure:
 def plot_codes(frame: pd.DataFrame, ax: Axes) -> Axes:
     """Scatter of one cell's codes, coloured by digit."""
     codes = frame[frame["kind"] == "code"]
-    for digit, rows in codes.groupby("digit"):
-        color = DIGITS[int(str(int(digit))) % len(DIGITS)]  # type: ignore[call-overload]
-        ax.scatter(rows["z1"], rows["z2"], s=7, color=color, alpha=0.65, linewidths=0, rasterized=True)
+    colors = [DIGITS[int(digit) % len(DIGITS)] for digit in codes["digit"].to_numpy(dtype=np.float64)]
+    ax.scatter(codes["z1"], codes["z2"], s=7, color=colors, alpha=0.65, linewidths=0, rasterized=True)
     for digit, rows in codes.groupby("digit"):
         text = ax.text(
             rows["z1"].median(), rows["z2"].median(), f"{digit:.0f}", weight="bold", ha="center", va="center"
         )
-        text.set(fontsize=12, path_effects=[patheffects.withStroke(linewidth=3, foreground="white")])
-    ax.set(xlabel="z₁ (no unit)", ylabel="z₂ (no unit)")
+        text.set(fontsize=11, path_effects=[patheffects.withStroke(linewidth=2.5, foreground="white")])
+    ax.set(xlabel="z₁ (no unit)", ylabel="z₂ (no unit)", xlim=_frame(codes["z1"]), ylim=_frame(codes["z2"]))
     ax.spines[["top", "right"]].set_visible(False)
     return ax
 
@@ -249,6 +248,13 @@ def _plane(tables: Tables, cell: str, seed: int, replicate: str) -> pd.DataFrame
     )
     both = pd.concat([codes.assign(kind="code"), grid.assign(kind="decoded")], ignore_index=True)
     return both.assign(cell=cell, seed=seed, step=step)
+
+
+def _frame(values: pd.Series[float]) -> tuple[float, float]:
+    """The range that the decoded grid spans, and a tenth of it on each side."""
+    low, high = float(values.quantile(0.01)), float(values.quantile(0.99))
+    margin = 0.1 * (high - low) or 1.0
+    return low - margin, high + margin
 
 
 def _nll(tables: Tables, replicate: str, step: int) -> float | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jinja2
@@ -53,12 +53,10 @@ def render(runs: Sequence[tuple[str, Tables]]) -> str:
 def sentences(summary: pd.DataFrame) -> list[str]:
     """What came out, from the numbers of `summarise` alone: test NLL per network, ratios to ELU, collapses."""
     done = summary[summary["test_nll"].notna()]
-    if not len(done):
-        return ["No replicate has finished yet: there is no final number to tell."]
-    texts: list[str] = []
+    texts = [] if len(done) else ["No replicate has finished yet: there is no final number to tell."]
     groups = list(done.groupby(["dataset", "latent_dim"], sort=False))
-    for (dataset, latent_dim), rows in groups[:MAX_GROUPS]:
-        texts += _group_sentences(str(dataset), int(latent_dim), rows.sort_values("test_nll"))
+    for _, rows in groups[:MAX_GROUPS]:
+        texts += _group_sentences(rows.sort_values("test_nll", kind="stable"))
     if len(groups) > MAX_GROUPS:
         texts.append(f"{len(groups) - MAX_GROUPS} more settings of N are in the final table.")
     for status, meaning in _TROUBLE.items():
@@ -69,19 +67,18 @@ def sentences(summary: pd.DataFrame) -> list[str]:
     return texts
 
 
-def _group_sentences(dataset: str, latent_dim: int, rows: pd.DataFrame) -> Iterator[str]:
+def _group_sentences(rows: pd.DataFrame) -> Iterator[str]:
     """Test NLL of the networks with one latent dimension, and the same as multiples of ELU's."""
     seeds = sorted({int(row["finished"]) for row in rows.to_dict("records") if row["network"] != "pca"})
     values = ", ".join(f"{row['cell']} {_nll(row)}" for row in rows.to_dict("records"))
     how = "one seed each" if seeds == [1] else f"means over {' or '.join(map(str, seeds))} seeds [95 % t interval]"
+    where = f"On {rows['dataset'].iloc[0]} at N = {rows['latent_dim'].iloc[0]}"
     levels = [
         f"{name} {rows[key].iloc[0]:,.1f}"
         for key, name in (("floor", "entropy floor"), ("mean_image", "mean image"))
         if pd.notna(rows[key].iloc[0])
     ]
-    text = (
-        f"On {dataset} at N = {latent_dim}, the final test NLL in nats per image ({how if seeds else 'closed form'}) is"
-    )
+    text = f"{where}, the final test NLL in nats per image ({how if seeds else 'closed form'}) is"
     yield f"{text} {values}." + (f" For comparison: {', '.join(levels)}." if levels else "")
     compared = rows[rows["ratio"].notna() & (rows["network"] != "elu")]
     if len(compared):
@@ -168,15 +165,21 @@ def _final(summary: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _settings(tables: Tables) -> dict[str, Any]:
-    """Config fields with one value in all cells, and those that differ between cells."""
+    """Config fields with one value wherever they apply, and those that differ between cells."""
     every = cells(tables)
     texts = {
         field: [config_text(value) for value in every[field]] for field in TrialConfig.model_fields if field in every
     }
-    varying = [field for field, values in texts.items() if len(set(values)) > 1]
+    used = {field: sorted(set(values) - {config_text(None)}) for field, values in texts.items()}
+    varying = [field for field, values in used.items() if len(values) > 1]
     common = [
-        {"field": field, "value": values[0], "description": TrialConfig.model_fields[field].description}
-        for field, values in texts.items()
+        {
+            "field": field,
+            "value": ", ".join(values) or config_text(None),
+            "description": TrialConfig.model_fields[field].description,
+            "cells": "all" if config_text(None) not in texts[field] else _those(every["cell"], texts[field]),
+        }
+        for field, values in used.items()
         if field not in varying
     ]
     rows = [
@@ -184,6 +187,14 @@ def _settings(tables: Tables) -> dict[str, Any]:
     ]
     described = [(field, TrialConfig.model_fields[field].description) for field in varying]
     return {"common": common, "varying": described, "rows": rows}
+
+
+def _those(names: Iterable[str], texts: Iterable[str]) -> str:
+    """Names of the cells that a field applies to, or of those that it does not, whichever are fewer."""
+    pairs = list(zip(names, texts, strict=True))
+    with_it = [name for name, text in pairs if text != config_text(None)]
+    without = [name for name, text in pairs if text == config_text(None)]
+    return f"all but {', '.join(without)}" if len(without) < len(with_it) else ", ".join(with_it) or "none"
 
 
 def _trouble(tables: Tables) -> list[dict[str, Any]]:

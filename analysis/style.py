@@ -102,6 +102,13 @@ def blank(width: float, height: float) -> Axes:
     return axes
 
 
+def settle(figure: Figure) -> None:
+    """Lays the figure out once and for all: each further layout would move it a little, and so change its files."""
+    with theme():
+        figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+
+
 def to_svg(figure: Figure, name: str) -> str:
     """The figure as SVG text, the same for the same figure; `name` makes its ids its own among others in a page."""
     buffer = io.StringIO()

@@ -64,7 +64,8 @@ def paper_cells(tables: Tables) -> pd.DataFrame:
     ruling = ruling[ruling["dataset"] == dataset]
     latent_dim = min(ruling["latent_dim"], key=lambda dim: (abs(dim - PAPER_LATENT_DIM), dim))
     chosen = (every["dataset"] == dataset) & (every["latent_dim"] == latent_dim)
-    return every.loc[chosen].reset_index(drop=True)
+    shown: pd.DataFrame = every[chosen].reset_index(drop=True)
+    return shown
 
 
 def counted(tables: Tables) -> pd.DataFrame:

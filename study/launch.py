@@ -99,7 +99,7 @@ def launch(spec: StudySpec, url: str, options: Options, console: Console) -> Cou
             job = Job(packs, data, run.child("replicates"), origin, device)
             _run(job, run, options, console)
         table.build(run)
-        counts = Counter(outcome.status for outcome in table.outcomes(run, wanted).values())
+        counts: Counter[str] = Counter(outcome.status for outcome in table.outcomes(run, wanted).values())
         _LOG.info("%s: %s of %s", run.url, dict(counts), whole.name)
         return counts
 
@@ -142,7 +142,7 @@ def run_inline(job: Job, display: Display, tick: Callable[[], None]) -> None:
                     display.report(index, progress)
                     tick()
                 break
-            except Exception as error:  # whatever a trial raises is its own failure, and the study goes on
+            except Exception as error:  # noqa: BLE001 (whatever a trial raises is its own failure, and the study goes on)
                 reason = f"{type(error).__name__}: {error}"
                 _LOG.info("%s", label(pack), exc_info=True)
                 if attempt == MAX_RETRIES:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 from collections.abc import Callable
@@ -30,7 +31,7 @@ from ray import tune  # noqa: E402
 from trainables.trainable import train_pack  # noqa: E402
 
 
-class _Watch(tune.Callback):  # type: ignore[misc]
+class _Watch(tune.Callback):
     """Passes the trials' reports on to the display."""
 
     def __init__(self, display: Display, tick: Callable[[], None]):
@@ -54,10 +55,10 @@ def run(job: Job, options: Options, display: Display, tick: Callable[[], None]) 
     """Runs the packs as Ray trials; those that fail for good are marked as failed."""
     connect(options)
     watch = _Watch(display, tick)
-    gpu = {"gpu": 1} if job.device != "cpu" else {}
+    resources: dict[str, float] = {"cpu": 1} if job.device == "cpu" else {"cpu": 1, "gpu": 1}
     shared = {"packs": job.packs, "data": job.data, "folder": job.replicates}
     trainable = tune.with_resources(
-        tune.with_parameters(train_pack, **shared, device=job.device, provenance=job.provenance), {"cpu": 1} | gpu
+        tune.with_parameters(train_pack, **shared, device=job.device, provenance=job.provenance), resources
     )
     with tempfile.TemporaryDirectory(prefix="study-ray-") as logs:
         tuner = tune.Tuner(
@@ -85,17 +86,17 @@ def connect(options: Options) -> None:
     if ray.is_initialized():
         return
     os.environ.setdefault("RAY_AUTH_MODE", "disabled" if options.address is None else "token")
-    local = {"num_cpus": options.concurrency, "include_dashboard": False} if options.address is None else {}
+    local: dict[str, Any] = {"num_cpus": options.concurrency, "include_dashboard": False} if options.address is None else {}
     ray.init(
         address=options.address or "local",
         log_to_driver=options.ray_output,
-        logging_level="info" if options.ray_output else "error",
+        logging_level=logging.INFO if options.ray_output else logging.ERROR,
         **local,
     )
 
 
 def cluster_device(options: Options) -> str:
-    """ "cuda" if the cluster has a GPU, else "cpu"."""
+    """The device of a cluster's trials: "cuda" if it has a GPU, else "cpu"."""
     connect(options)
     return "cuda" if ray.cluster_resources().get("GPU", 0) else "cpu"
 

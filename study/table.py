@@ -113,7 +113,8 @@ def build(run: Folder) -> Tables:
     tables = {name: pa.Table.from_pylist(content, SCHEMAS[name]) for name, content in frames.items()}
     for name, table in tables.items():
         run.write(f"{name}.parquet", _to_parquet(table))
-    return Tables(*(table.to_pandas() for table in tables.values()), spec, provenance)
+    frame = {name: table.to_pandas() for name, table in tables.items()}
+    return Tables(frame["results"], frame["profiles"], frame["images"], spec, provenance)
 
 
 def load_tables(url: str) -> Tables:
@@ -133,8 +134,9 @@ def load_tables(url: str) -> Tables:
 
 
 def merge(source: Tables, target: Folder) -> Tables:
-    """Copies tables to another folder, or merges them into those that are there: a replicate of `source` replaces its
-    namesake, unless that one is finished and this one is not.
+    """Copies tables to another folder, or merges them into those that are there.
+
+    A replicate of `source` replaces its namesake, unless that one is finished and this one is not.
 
     Raises:
         TableError: The folder holds the results of another study.
@@ -229,7 +231,7 @@ def _profile_rows(replicate: str, profiles: list[list[Any]]) -> list[dict[str, A
 
 def _image_rows(replicate: str, index: list[list[Any]], pixels: np.ndarray | None) -> list[dict[str, Any]]:
     keys = ("step", "kind", "index", "axis", "value")
-    stored = [] if pixels is None else pixels
+    stored = np.empty((0, 784), np.uint8) if pixels is None else pixels
     return [
         {"replicate": replicate, **dict(zip(keys, entry, strict=True)), "pixels": image.tobytes()}
         for entry, image in zip(index, stored, strict=True)

@@ -14,7 +14,7 @@ import logging
 import re
 import uuid
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from safetensors import SafetensorError
@@ -90,10 +90,12 @@ def decode(content: bytes) -> tuple[dict[str, np.ndarray], Record]:
 
 
 def write_checkpoint(folder: Folder, attempt: str, step: int, tensors: dict[str, np.ndarray], record: Record) -> None:
-    """Writes a checkpoint, then drops all but the newest KEPT."""
-    folder.write(f"{attempt}-{step:09d}.safetensors", encode(tensors, record))
+    """Writes a checkpoint, then drops all but the newest KEPT and this one, which damaged ones may lie before."""
+    written = f"{attempt}-{step:09d}.safetensors"
+    folder.write(written, encode(tensors, record))
     for name in _checkpoints(folder.names())[KEPT:]:
-        folder.delete(name)
+        if name != written:
+            folder.delete(name)
 
 
 def read_checkpoint(folder: Folder, names: list[str] | None = None) -> tuple[int, dict[str, np.ndarray], Record] | None:
@@ -121,7 +123,7 @@ def finish(
 ) -> None:
     """Writes the result, the small record apart from the weights, then the marker that makes it count.
 
-    Checkpoints are dropped when nothing can follow; a failed replicate keeps them, to go on from when it is tried again.
+    Checkpoints are dropped when nothing can follow; a failed replicate keeps them, to be tried again from there.
     """
     parts = {"record": encode({} if images is None else {"images": images}, record)}
     if weights is not None:
@@ -167,9 +169,14 @@ def fail(folder: Folder, replicate: dict[str, Any], error: str) -> None:
 
 
 def clear_failures(folder: Folder) -> None:
-    """Forgets that a replicate failed, so that it can be tried again from its newest checkpoint."""
+    """Forgets that a replicate failed, so that it can be tried again from its newest checkpoint; no other end."""
     for name in filter(_MARKER.fullmatch, folder.names()):
-        folder.delete(name)
+        try:
+            failed = _read_marker(folder, name).status == "failed"
+        except (DamagedFileError, FileNotFoundError):
+            failed = True  # it does not count
+        if failed:
+            folder.delete(name)
 
 
 def _read_marker(folder: Folder, name: str) -> Outcome:
@@ -179,8 +186,10 @@ def _read_marker(folder: Folder, name: str) -> Outcome:
         content = folder.read(files["record"]["name"])
         status, error, digest = marker["status"], marker["error"], files["record"]["sha256"]
         weights = files["weights"]["name"] if "weights" in files else None
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as problem:
+    except (KeyError, TypeError, ValueError, IsADirectoryError) as problem:  # ValueError: JSON, UTF-8, file names
         raise DamagedFileError(f"it is no marker ({problem})") from None
+    if status not in get_args(Status):
+        raise DamagedFileError(f"its status is {status!r}")
     if hashlib.sha256(content).hexdigest() != digest:
         raise DamagedFileError(f"{files['record']['name']} does not match its digest")
     tensors, record = decode(content)

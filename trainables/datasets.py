@@ -90,8 +90,8 @@ def split(name: str, train: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarra
     labels = {key: np.ascontiguousarray(y) for key, (_, y) in parts.items()}
     digest = hashlib.sha256()
     for key in SPLITS:
-        digest.update(images[key])
-        digest.update(labels[key])
+        digest.update(images[key].tobytes())
+        digest.update(labels[key].tobytes())
     return Dataset(name, images, labels, digest.hexdigest()[:16])
 
 

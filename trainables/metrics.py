@@ -6,6 +6,7 @@ Everything here takes a module in the form of `trainables.models` and uint8 imag
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -50,7 +51,7 @@ class _Sums:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One split, evaluated: `values` by metric name (null where the model has no such part) and what stands behind them.
+    """One split, evaluated: `values` by metric name, None where the model has no such part, and what stands behind.
 
     `nll`: Eq. 1 per image, `(n,)` nats; `kl_per_latent`, `(N,)` nats, empty without a posterior; `code_variance`,
     `(N,)`: the variance of the code, or of the posterior mean, over images.
@@ -92,6 +93,38 @@ def evaluate(model: nn.Module, images: Tensor, config: TrialConfig, seed: int, s
     kl = sums.first["kl"] / count if "kl" in sums.first else torch.empty(0)
     variance = sums.variance("code", count)
     return Evaluation(_derived(values, kl, variance, sums, count), torch.cat(sums.per_image["nll"]), kl, variance)
+
+
+@torch.no_grad()
+def importance_weighted_bound(
+    model: nn.Module, x: Tensor, config: TrialConfig, num_samples: int, source: torch.Generator
+) -> Tensor:
+    """The importance-weighted lower bound on log p(x) (Burda et al. 2016), which rises with the number of samples.
+
+    Args:
+        model: A variational model in the form of `trainables.models`.
+        x: Images, `(batch, 784)` in [0, 1].
+        config: The trial's config.
+        num_samples: Samples of z per image.
+        source: The samples' generator.
+
+    Returns:
+        `(batch,)` nats per image.
+
+    Raises:
+        ValueError: The model has no posterior.
+    """
+    out = model(x)
+    if out.log_sigma is None:
+        raise ValueError(f"`model` must have a posterior, but got model={config.model!r}.")
+    log_weights = []
+    for _ in range(num_samples):
+        noise = torch.randn(out.mu.shape, generator=source).to(x.device)
+        z = out.mu + out.log_sigma.exp() * noise
+        sampled = out._replace(decoded=model.decoder(z))  # type: ignore[operator]
+        log_ratio = (0.5 * noise.square() - 0.5 * z.square() + out.log_sigma).sum(-1)  # log p(z) - log q(z|x)
+        log_weights.append(log_ratio - model_nll(sampled, x, config))
+    return torch.logsumexp(torch.stack(log_weights), 0) - math.log(num_samples)
 
 
 def entropy_floor(images: Tensor) -> float:
@@ -146,5 +179,5 @@ def _derived(
     }
 
 
-def _mean_over_chunks(images: Tensor, per_image) -> float:  # type: ignore[no-untyped-def]
+def _mean_over_chunks(images: Tensor, per_image: Callable[[Tensor], Tensor]) -> float:
     return math.fsum(per_image(part.float() / 255).double().sum().item() for part in images.split(5000)) / len(images)

@@ -6,6 +6,7 @@ model is one module of that form and one line in `trainables.registry.MODELS`.
 
 from __future__ import annotations
 
+import itertools
 import math
 import pkgutil
 from collections.abc import Callable, Sequence
@@ -47,7 +48,7 @@ class Perceptron(nn.Module):
 
     def __init__(self, dims: Sequence[int], activation: Callable[[Tensor], Tensor], *, activate_last: bool = False):
         super().__init__()
-        self.layers = nn.ModuleList(nn.Linear(i, o) for i, o in zip(dims[:-1], dims[1:], strict=True))
+        self.layers = nn.ModuleList(nn.Linear(i, o) for i, o in itertools.pairwise(dims))
         self.activation = activation
         self.num_activated = len(self.layers) - (not activate_last)
 

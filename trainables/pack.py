@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -64,8 +64,9 @@ class Pack:
         self.parameters = self._stack([dict(member.named_parameters()) for member in self.members])
         weights = [p for name, p in self.parameters.items() if name.endswith("weight")]
         others = [p for name, p in self.parameters.items() if not name.endswith("weight")]
+        groups: list[dict[str, Any]] = [{"params": weights, "weight_decay": self.config.l2}, {"params": others}]
         self.optimizer = torch.optim.Adam(
-            [{"params": weights, "weight_decay": self.config.l2}, {"params": others}],
+            groups,
             lr=self.config.learning_rate or 0.0,
             fused=True,
         )
@@ -102,7 +103,7 @@ class Pack:
         return member
 
     def state(self, index: int) -> dict[str, Tensor]:
-        """Member `index`'s weights (`weights/<name>`) and Adam moments (`exp_avg/...`, `exp_avg_sq/...`), own shapes."""
+        """Member `index`'s `weights/<name>`, and Adam's moments `exp_avg/<name>` and `exp_avg_sq/<name>`, own shapes."""
         shapes = {name: p.shape for name, p in self.members[index].named_parameters()}
         state = {f"weights/{name}": p.detach() for name, p in self.module(index).named_parameters()}
         for name, parameter in self.parameters.items():
@@ -138,7 +139,7 @@ class Pack:
             return loss, nll
         return loss, bernoulli_nll(out.decoded, x, self.config.output).mean()
 
-    def _map(self, function):  # type: ignore[no-untyped-def]
+    def _map(self, function: Callable[..., tuple[Tensor, Tensor]]) -> Callable[..., tuple[Tensor, Tensor]]:
         """`function` itself for a pack of one, else mapped over the members' axis of every argument but None ones."""
         if len(self.members) == 1:
             return function

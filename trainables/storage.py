@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,10 +46,8 @@ class Folder:
     def delete(self, name: str) -> None:
         """Deletes a file; one that is gone already is no error."""
         system, root = self._open()
-        try:
+        with contextlib.suppress(FileNotFoundError):
             system.delete_file(f"{root}/{name}")
-        except FileNotFoundError:
-            pass
 
     def names(self) -> list[str]:
         """Names of the files and folders in this one, sorted, unfinished writes apart; empty if it is absent."""

@@ -281,7 +281,7 @@ def _finish(member: _Member, model: nn.Module, status: Status, error: str | None
 
 
 def _to_numpy(tensors: dict[str, Tensor]) -> dict[str, np.ndarray]:
-    return {name: np.ascontiguousarray(tensor.detach().cpu().numpy()) for name, tensor in tensors.items()}
+    return {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in tensors.items()}  # () stays ()
 
 
 def _charge(members: Sequence[_Member], *, train_s: float = 0.0, evaluate_s: float = 0.0) -> None:

@@ -1,0 +1,108 @@
+"""Datasets: files plain or packed, absent, cut short or altered; the splits; the built-in strokes and their cache."""
+
+import gzip
+
+import numpy as np
+import pytest
+import torchvision
+
+from trainables import datasets, strokes
+from trainables.datasets import DataError
+
+SHAPES = {"train-images-idx3-ubyte": (60_000, 28, 28), "train-labels-idx1-ubyte": (60_000,)} | {
+    "t10k-images-idx3-ubyte": (10_000, 28, 28), "t10k-labels-idx1-ubyte": (10_000,),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def contents():
+    rng = np.random.default_rng(0)
+    pattern = rng.integers(0, 256, 1_000_003, dtype=np.uint8)
+    return {
+        name: bytes([0, 0, 8, len(shape)])
+        + b"".join(size.to_bytes(4, "big") for size in shape)
+        + np.resize(pattern, shape).tobytes()
+        for name, shape in SHAPES.items()
+    }
+
+
+@pytest.fixture
+def data_dir(monkeypatch, tmp_path):
+    monkeypatch.setenv("STUDY_DATA_DIR", str(tmp_path))
+
+    def refuse(*_, **__):
+        raise RuntimeError("no network")
+
+    for name in ("MNIST", "FashionMNIST", "KMNIST"):
+        monkeypatch.setattr(torchvision.datasets, name, refuse)
+    return tmp_path
+
+
+def put(data_dir, folder, contents, packed=False):
+    raw = data_dir / folder / "raw"
+    raw.mkdir(parents=True)
+    for name, content in contents.items():
+        if packed:
+            (raw / f"{name}.gz").write_bytes(gzip.compress(content, 1))
+        else:
+            (raw / name).write_bytes(content)
+    return raw
+
+
+def test_load_kmnist_from_plain_files_and_fashion_mnist_from_packed_ones(data_dir, contents):
+    put(data_dir, "KMNIST", contents)
+    put(data_dir, "FashionMNIST", contents, packed=True)
+    plain, packed = datasets.load("kmnist"), datasets.load("fashion_mnist")
+    assert {part: len(images) for part, images in plain.images.items()} == {"train": 55_000, "val": 5_000, "test": 10_000}
+    assert plain.digest == packed.digest, "the same content, packed or not"
+    first = np.frombuffer(contents["train-images-idx3-ubyte"], np.uint8, 784, 16)
+    np.testing.assert_array_equal(plain.images["val"][0], first)
+
+
+def test_load_mnist_of_other_content_is_refused_by_checksum(data_dir, contents):
+    put(data_dir, "MNIST", contents)
+    with pytest.raises(DataError, match=r"train-images-idx3-ubyte is not the original file: its sha256 must be ba891046"):
+        datasets.load("mnist")
+
+
+def test_load_truncated_file_says_how_long_it_must_be(data_dir, contents):
+    raw = put(data_dir, "KMNIST", contents)
+    (raw / "t10k-labels-idx1-ubyte").write_bytes(contents["t10k-labels-idx1-ubyte"][:-1])
+    with pytest.raises(DataError, match=r"t10k-labels-idx1-ubyte must hold 10,008 bytes.*holds 10,007"):
+        datasets.load("kmnist")
+
+
+def test_load_truncated_packed_file_says_so(data_dir, contents):
+    raw = put(data_dir, "KMNIST", contents)
+    (raw / "t10k-labels-idx1-ubyte").unlink()
+    (raw / "t10k-labels-idx1-ubyte.gz").write_bytes(gzip.compress(contents["t10k-labels-idx1-ubyte"])[:-9])
+    with pytest.raises(DataError, match=r"t10k-labels-idx1-ubyte\.gz cannot be read"):
+        datasets.load("kmnist")
+
+
+@pytest.mark.parametrize("name", ["mnist", "fashion_mnist", "kmnist"])
+def test_load_absent_without_network_says_where_to_put_the_files(data_dir, name):
+    with pytest.raises(DataError, match=r"no network.*Put the four files.*STUDY_DATA_DIR.*--dataset strokes"):
+        datasets.load(name)
+
+
+def test_load_unknown_name_names_the_nearest():
+    with pytest.raises(DataError, match="Did you mean 'kmnist'"):
+        datasets.load("kmnits")
+
+
+def test_load_strokes_draws_once_and_splits_like_mnist(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    first = datasets.load("strokes-4")
+    monkeypatch.setattr(strokes, "draw", lambda *_, **__: pytest.fail("drawn again"))
+    again = datasets.load("strokes-4")
+    assert first.digest == again.digest
+    assert {part: images.shape for part, images in again.images.items()} == {
+        "train": (55_000, 784), "val": (5_000, 784), "test": (10_000, 784),
+    }  # fmt: skip
+    assert set(again.labels["test"]) == set(range(10))
+
+
+def test_load_real_mnist_is_the_original(mnist):
+    assert [len(mnist.images[part]) for part in ("train", "val", "test")] == [55_000, 5_000, 10_000]
+    assert mnist.labels["test"][:5].tolist() == [7, 2, 1, 0, 4]

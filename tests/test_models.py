@@ -1,0 +1,218 @@
+"""The networks: their sizes, their initialisation, where the activation goes; and PCA against scikit-learn's."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from sklearn.decomposition import PCA
+from torch import nn
+
+from trainables.models import (
+    PIXELS,
+    Autoencoder,
+    Perceptron,
+    PrincipalComponents,
+    VariationalAutoencoder,
+    build,
+    fit_pca,
+    identity,
+)
+from trainables.pack import generator
+from trainables.registry import ACTIVATIONS, MODELS
+from trainables.schema import TrialConfig
+
+SmallConfig = Callable[..., TrialConfig]
+
+
+def num_parameters(model: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+@pytest.mark.parametrize(("model", "expected"), [("autoencoder", 1_291_789), ("vae", 1_294_294)])
+def test_build_of_the_paper_has_its_number_of_parameters(model: str, expected: int) -> None:
+    assert num_parameters(build(TrialConfig(model=model), generator(0, "init"))) == expected
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_build_same_generator_gives_same_weights_and_another_differs(model: str, small: SmallConfig) -> None:
+    def weights(seed: int) -> torch.Tensor:
+        return nn.utils.parameters_to_vector(build(small(model=model), generator(seed, "init")).parameters())
+
+    assert torch.equal(weights(0), weights(0))
+    assert not torch.equal(weights(0), weights(1))
+
+
+@pytest.mark.parametrize(
+    ("init", "sd"),
+    [
+        ("he", lambda i, o: math.sqrt(2 / i)),
+        ("xavier", lambda i, o: math.sqrt(2 / (i + o))),
+        ("default", lambda i, o: 1 / math.sqrt(3 * i)),
+    ],
+)
+@pytest.mark.parametrize("model", MODELS)
+def test_build_init_gives_every_layer_its_spread(model: str, init: str, sd: Callable[[int, int], float]) -> None:
+    built = build(TrialConfig(model=model, init=init, latent_dim=50), generator(0, "init"))  # type: ignore[arg-type]
+    layers = [layer for layer in built.modules() if isinstance(layer, nn.Linear)]
+    assert len(layers) == (6 if model == "autoencoder" else 7)
+    for layer in layers:
+        weight = layer.weight.detach()
+        expected = sd(layer.in_features, layer.out_features)
+        assert weight.std().item() == pytest.approx(expected, rel=0.03)
+        assert abs(weight.mean().item()) < 5 * expected / math.sqrt(weight.numel())
+        if init == "default":
+            assert weight.abs().max().item() <= 1 / math.sqrt(layer.in_features)
+            assert layer.bias.detach().std().item() == pytest.approx(expected, rel=0.3)
+        else:
+            assert not layer.bias.any()
+
+
+def test_build_default_init_has_the_distribution_of_torchs_own(small: SmallConfig) -> None:
+    ours = build(small(init="default", hidden_dims=(200,)), generator(0, "init")).encoder.layers[0]  # type: ignore[union-attr, index]
+    torch.manual_seed(0)
+    theirs = nn.Linear(PIXELS, 200)
+    for mine, reference in ((ours.weight, theirs.weight), (ours.bias, theirs.bias)):  # type: ignore[union-attr]
+        quantiles = [torch.quantile(t.detach().reshape(-1), torch.linspace(0, 1, 5)) for t in (mine, reference)]  # type: ignore[union-attr]
+        torch.testing.assert_close(quantiles[0], quantiles[1], rtol=0, atol=0.012)
+
+
+def test_build_pca_config_raises() -> None:
+    with pytest.raises(ValueError, match="`task` must be 'train' to build a network, but got 'pca'"):
+        build(TrialConfig(task="pca"), generator(0, "init"))
+
+
+def test_perceptron_activation_is_between_layers_and_after_the_last_if_wanted() -> None:
+    x = torch.randn(4, 3)
+    between = Perceptron([3, 5, 2], torch.relu)
+    first, last = between.layers
+    torch.testing.assert_close(between(x), last(torch.relu(first(x))))
+    after = Perceptron([3, 5, 2], torch.relu, activate_last=True)
+    after.load_state_dict(between.state_dict())
+    torch.testing.assert_close(after(x), torch.relu(between(x)))
+
+
+def test_perceptron_without_layers_is_the_identity() -> None:
+    x = torch.randn(2, 3)
+    assert torch.equal(Perceptron([3], torch.relu, activate_last=True)(x), x)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("model", MODELS)
+def test_model_forward_has_the_shapes_it_says(model: str, activation: str, small: SmallConfig) -> None:
+    config = small(model=model, activation=activation, latent_dim=4)
+    built, x = build(config, generator(0, "init")), torch.rand(7, PIXELS)
+    out = built(x, torch.randn(7, 4))
+    assert out.decoded.shape == (7, PIXELS)
+    assert out.mu.shape == (7, 4)
+    assert out.log_scale is None
+    assert (out.log_sigma is not None) == config.variational
+    if out.log_sigma is not None:
+        assert out.log_sigma.shape == (7, 4)
+    assert torch.equal(built.decoder(out.mu), built(x).decoded)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_model_without_hidden_layers_is_linear(model: str, small: SmallConfig) -> None:
+    built = build(small(model=model, hidden_dims=(), activation="relu"), generator(0, "init"))
+    x, y = torch.rand(2, 3, PIXELS)
+    middle = built((x + y) / 2).decoded
+    torch.testing.assert_close(middle, (built(x).decoded + built(y).decoded) / 2, rtol=1e-4, atol=1e-5)
+
+
+def test_autoencoder_linear_activation_is_affine_and_elu_is_not(small: SmallConfig) -> None:
+    x, y = torch.rand(2, 3, PIXELS)
+    gaps = []
+    for activation in ("linear", "elu"):
+        built = build(small(activation=activation), generator(0, "init"))
+        gaps.append((built((x + y) / 2).decoded - (built(x).decoded + built(y).decoded) / 2).abs().max().item())
+    assert gaps[0] < 1e-4
+    assert gaps[1] > 1e-2
+
+
+def test_autoencoder_code_is_linear_in_the_last_hidden_layer(small: SmallConfig) -> None:
+    built = build(small(activation="relu"), generator(0, "init"))
+    assert isinstance(built, Autoencoder)
+    assert (built(torch.rand(50, PIXELS)).mu < 0).any()
+
+
+def test_vae_noise_moves_z_by_sigma_and_none_of_it_gives_the_mean(small: SmallConfig) -> None:
+    built = build(small(model="vae"), generator(0, "init"))
+    assert isinstance(built, VariationalAutoencoder)
+    x, noise = torch.rand(5, PIXELS), torch.randn(5, 3)
+    at_mean, sampled = built(x), built(x, noise)
+    assert at_mean.log_sigma is not None
+    z = at_mean.mu + at_mean.log_sigma.exp() * noise
+    torch.testing.assert_close(sampled.decoded, built.decoder(z))
+    assert torch.equal(built(x, torch.zeros(5, 3)).decoded, at_mean.decoded)
+
+
+def test_vae_spherical_posterior_shares_one_sigma(small: SmallConfig) -> None:
+    log_sigma = build(small(model="vae", posterior="spherical"), generator(0, "init"))(torch.rand(5, PIXELS)).log_sigma
+    assert log_sigma.shape == (5, 3)
+    assert torch.equal(log_sigma, log_sigma[:, :1].expand(5, 3))
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_model_gaussian_likelihood_learns_one_scale(model: str, small: SmallConfig) -> None:
+    built = build(small(model=model, likelihood="gaussian", output="identity"), generator(0, "init"))
+    plain = build(small(model=model), generator(0, "init"))
+    assert num_parameters(built) == num_parameters(plain) + 1
+    assert built(torch.rand(2, PIXELS)).log_scale.item() == 0
+
+
+def test_identity_returns_its_input() -> None:
+    x = torch.randn(3)
+    assert identity(x) is x
+
+
+@pytest.fixture(scope="module")
+def images() -> torch.Tensor:
+    """1,500 noisy images about a plane of twenty dimensions, uint8."""
+    rng = np.random.default_rng(0)
+    signal = rng.normal(size=(1_500, 20)) * np.linspace(30, 8, 20) @ np.linalg.qr(rng.normal(size=(784, 20)))[0].T
+    return torch.tensor((128 + 3 * signal + rng.normal(size=signal.shape)).clip(0, 255).astype(np.uint8))
+
+
+def test_fit_pca_equals_scikit_learn(images: torch.Tensor) -> None:
+    model, spectrum = fit_pca(images, 8, chunk=400)
+    x = images.double().numpy() / 255
+    reference = PCA(n_components=8, svd_solver="full").fit(x)
+    n = len(x)
+    np.testing.assert_allclose(spectrum[:8], reference.explained_variance_ * (n - 1) / n, rtol=1e-8)
+    np.testing.assert_allclose(model.mean.detach(), reference.mean_, atol=1e-6)
+    cosines = (model.components.detach().numpy() * reference.components_).sum(1)
+    np.testing.assert_allclose(np.abs(cosines), 1, atol=1e-4)
+    decoded = model(images.float() / 255).decoded.detach()
+    np.testing.assert_allclose(decoded, reference.inverse_transform(reference.transform(x)), atol=1e-4)
+
+
+def test_fit_pca_components_are_orthonormal_with_falling_variance_and_a_fixed_sign(images: torch.Tensor) -> None:
+    model, spectrum = fit_pca(images, 8)
+    components = model.components.detach()
+    torch.testing.assert_close(components @ components.T, torch.eye(8), rtol=0, atol=1e-5)
+    assert spectrum.shape == (PIXELS,)
+    assert (spectrum.diff() <= 1e-9).all()
+    assert (components.gather(1, components.abs().argmax(1, keepdim=True)) > 0).all()
+
+
+def test_fit_pca_all_components_reconstruct_exactly(images: torch.Tensor) -> None:
+    model, _ = fit_pca(images, PIXELS)
+    x = images[:20].float() / 255
+    torch.testing.assert_close(model(x).decoded, x, rtol=0, atol=1e-4)
+
+
+def test_fit_pca_more_components_than_pixels_raises(images: torch.Tensor) -> None:
+    with pytest.raises(ValueError, match="`latent_dim <= 784` must hold for PCA, but got latent_dim=785"):
+        fit_pca(images, 785)
+
+
+def test_fit_pca_of_one_repeated_image_has_no_variance() -> None:
+    image = torch.arange(PIXELS).remainder(256).to(torch.uint8).expand(50, -1)
+    model, spectrum = fit_pca(image, 3)
+    assert isinstance(model, PrincipalComponents)
+    assert spectrum.abs().max() < 1e-9
+    torch.testing.assert_close(model(image.float() / 255).decoded, image.float() / 255, rtol=0, atol=1e-6)

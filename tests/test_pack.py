@@ -1,0 +1,102 @@
+"""Packs: each member gets the numbers that it would have alone, whatever the model, the activation and its company."""
+
+import pytest
+import torch
+
+from trainables.pack import Pack, generator
+from trainables.registry import ACTIVATIONS, MODELS
+from trainables.schema import TrialConfig
+
+MEMBERS = ((0, 2, 0.5), (1, 5, 1.0), (2, 3, 4.0))
+SHARED = {"hidden_dims": (16,), "steps": 30, "batch_size": 20}
+
+
+def configs(model, **fields):
+    variational = MODELS[model].variational
+    return [
+        TrialConfig(model=model, latent_dim=n, **SHARED, **fields, **({"beta": beta} if variational else {}))
+        for _, n, beta in MEMBERS
+    ]
+
+
+def trained(members, seeds, images, steps=30):
+    pack = Pack(members, seeds, images)
+    for _ in range(steps):
+        pack.step()
+    return pack
+
+
+@pytest.fixture(scope="module")
+def images(tiny):
+    return torch.tensor(tiny.images["train"])
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("dropout", [0.0, 0.2])
+def test_pack_members_equal_the_same_members_alone(images, model, activation, dropout):
+    members = configs(model, activation=activation, weight_dropout=dropout)
+    seeds = [seed for seed, _, _ in MEMBERS]
+    together = trained(members, seeds, images).batch_losses()[0]
+    alone = torch.cat([trained([c], [s], images).batch_losses()[0] for c, s in zip(members, seeds, strict=True)])
+    torch.testing.assert_close(together, alone, rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_pack_padding_stays_zero(images, model):
+    pack = trained(configs(model), [0, 1, 2], images)
+    for name, stacked in pack.parameters.items():
+        for index, member in enumerate(pack.members):
+            own = dict(member.named_parameters())[name].shape
+            padding = stacked[index].detach().clone()
+            padding[tuple(slice(0, size) for size in own)] = 0
+            assert not padding.any(), name
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_pack_loaded_from_its_state_goes_on_bit_for_bit(images, size):
+    members, seeds = configs("vae")[:size], [0, 1, 2][:size]
+    whole = trained(members, seeds, images)
+    half = trained(members, seeds, images, steps=13)
+    again = Pack(members, seeds, images)
+    again.load([{k: v.clone() for k, v in half.state(i).items()} for i in range(size)], 13)
+    for _ in range(17):
+        again.step()
+    for index in range(size):
+        for name, value in whole.state(index).items():
+            assert torch.equal(value, again.state(index)[name]), name
+
+
+def test_pack_of_configs_that_differ_elsewhere_is_refused(images):
+    with pytest.raises(ValueError, match="may differ in latent_dim, beta only"):
+        Pack([TrialConfig(**SHARED), TrialConfig(**SHARED, activation="relu")], [0, 1], images)
+    spherical = [TrialConfig(model="vae", posterior="spherical", latent_dim=n, **SHARED) for n in (2, 3)]
+    with pytest.raises(ValueError, match="may differ"):
+        Pack(spherical, [0, 1], images)
+
+
+def test_pack_batch_larger_than_the_training_set_is_refused(images):
+    with pytest.raises(ValueError, match=r"`batch_size <= 600`.*got 601"):
+        Pack([TrialConfig(**(SHARED | {"batch_size": 601}))], [0], images)
+
+
+def test_generator_is_stateless_and_told_apart_by_each_argument():
+    def draw(*key):
+        return tuple(torch.rand(4, generator=generator(*key)).tolist())
+
+    assert draw(0, "order", 1) == draw(0, "order", 1)
+    assert len({draw(0, "order", 1), draw(1, "order", 1), draw(0, "noise", 1), draw(0, "order", 2)}) == 4
+
+
+def test_step_follows_the_clipped_adam_update_by_hand(images):
+    config = TrialConfig(activation="linear", hidden_dims=(), latent_dim=2, batch_size=20, l2=0.1, grad_clip=0.01)
+    pack = Pack([config], [0], images)
+    before = {name: p.detach().clone() for name, p in pack.parameters.items()}
+    batch = images[torch.randperm(600, generator=generator(0, "order", 0))[:20]].float() / 255
+    logits = (batch @ before["encoder.layers.0.weight"].T) @ before["decoder.layers.0.weight"].T
+    error = (torch.sigmoid(logits) - batch) / 20
+    code = batch @ before["encoder.layers.0.weight"].T
+    gradient = (error.T @ code).clamp(-0.01, 0.01) + 0.1 * before["decoder.layers.0.weight"]
+    expected = before["decoder.layers.0.weight"] - 5e-4 * gradient / (gradient.abs() + 1e-8)
+    pack.step()
+    torch.testing.assert_close(pack.parameters["decoder.layers.0.weight"].detach(), expected, rtol=1e-4, atol=1e-6)

@@ -1,0 +1,182 @@
+"""The repository holds together: lock file, entry points, import directions, docstrings, documented commands."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from trainables.schema import RESULTS_VERSION
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("trainables", "study", "analysis")
+SOURCES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for package in PACKAGES
+    for path in sorted((ROOT / package).rglob("*.py"))
+}
+"""Every module of the packages by its name."""
+MAX_LINES = 400
+READS_NO_TORCH = ("study.spec", "study.space", "study.table", "study.cli")
+
+
+def lock_lines() -> list[str]:
+    return [line for line in (ROOT / "requirements.lock").read_text().splitlines() if not line.startswith("#")]
+
+
+def project() -> dict[str, Any]:
+    table: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    return table
+
+
+def imports(nodes: Iterator[ast.AST]) -> set[str]:
+    """Names of the modules that these nodes import; `from a import b` gives both `a` and `a.b`."""
+    found: set[str] = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            found.add(node.module or "")
+            found.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return found
+
+
+def all_imports(module: str) -> set[str]:
+    """Imports anywhere in a module, those in functions and for type checkers only included."""
+    return imports(ast.walk(ast.parse(SOURCES[module].read_text())))
+
+
+def loaded_by(module: str) -> set[str]:
+    """What importing a module loads, as far as its own top level and that of the project's modules tell."""
+    seen: set[str] = set()
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        if name not in seen:
+            seen.add(name)
+            if name in SOURCES:
+                waiting.extend(imports(iter(ast.parse(SOURCES[name].read_text()).body)))
+    return seen
+
+
+def within(names: set[str], *tops: str) -> set[str]:
+    return {name for name in names if name.split(".")[0] in tops}
+
+
+def test_lock_every_line_pins_one_version_and_names_no_host_or_path() -> None:
+    assert len(lock_lines()) > 50
+    for line in lock_lines():
+        pinned = re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][A-Za-z0-9.]*(; sys_platform == .*)?", line)
+        assert pinned, f"`NAME==VERSION` must hold, but got {line!r}."
+    assert "://" not in (ROOT / "requirements.lock").read_text()
+
+
+def test_lock_names_each_package_once_in_order() -> None:
+    names = [canonicalize_name(Requirement(line).name) for line in lock_lines()]
+    assert len(set(names)) == len(names)
+
+
+def test_lock_holds_every_dependency_at_an_allowed_version() -> None:
+    pinned = {canonicalize_name(r.name): str(r.specifier)[2:] for r in map(Requirement, lock_lines())}
+    asked = project()["dependencies"] + project()["optional-dependencies"]["dev"]
+    for requirement in map(Requirement, asked):
+        version = pinned.get(canonicalize_name(requirement.name))
+        assert version is not None, f"{requirement.name} is not in requirements.lock: run `make lock`."
+        assert requirement.specifier.contains(version), f"{requirement}, but {version} is locked: run `make lock`."
+
+
+def test_console_scripts_resolve_to_callables() -> None:
+    assert set(project()["scripts"]) == {"study", "analysis"}
+    for target in project()["scripts"].values():
+        module, name = target.split(":")
+        assert callable(getattr(importlib.import_module(module), name))
+
+
+def test_version_is_the_same_everywhere() -> None:
+    version = project()["version"]
+    assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text()
+    changelog = (ROOT / "CHANGELOG.md").read_text()
+    assert re.findall(r"^## \[(.*?)\]", changelog, re.MULTILINE)[0] == version
+    assert re.findall(r"^Results version (\d+)", changelog, re.MULTILINE)[0] == str(RESULTS_VERSION)
+
+
+@pytest.mark.parametrize("module", SOURCES)
+def test_module_imports_run_one_way(module: str) -> None:
+    names = all_imports(module)
+    package = module.split(".")[0]
+    if package == "trainables":
+        assert not within(names, "study", "analysis")
+        assert module == "trainables.trainable" or not within(names, "ray")
+    if package == "study":
+        assert not within(names, "analysis")
+    if module in ("study.spec", "study.space", "study.table"):
+        assert not within(names, "torch", "torchvision", "ray")
+    if package == "analysis":
+        assert not within(names, "torch", "torchvision", "ray")
+        allowed = ("study.table", "study.spec", "trainables.schema", "trainables.registry")
+        ours = within(names, "study", "trainables") - {"study", "trainables"}
+        assert all(name.startswith(allowed) for name in ours), ours
+
+
+@pytest.mark.parametrize("module", [m for m in SOURCES if m.startswith("analysis") or m in READS_NO_TORCH])
+def test_module_that_only_reads_loads_neither_torch_nor_ray(module: str) -> None:
+    assert not within(loaded_by(module), "torch", "torchvision", "ray")
+
+
+def test_launch_without_ray_loads_no_ray() -> None:
+    assert "torch" in loaded_by("study.launch")
+    assert not within(loaded_by("study.launch"), "ray")
+
+
+def test_import_of_what_only_reads_loads_neither_torch_nor_ray() -> None:
+    modules = [*READS_NO_TORCH, *(m for m in SOURCES if m.startswith("analysis"))]
+    code = f"import sys, {', '.join(modules)}; print(sorted({{'torch', 'torchvision', 'ray'}} & set(sys.modules)))"
+    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ran.stdout.strip() == "[]", ran.stdout + ran.stderr
+
+
+@pytest.mark.parametrize("module", SOURCES)
+def test_module_begins_with_a_docstring_and_is_short(module: str) -> None:
+    text = SOURCES[module].read_text()
+    assert ast.get_docstring(ast.parse(text)), f"{module} must begin with a docstring that says what it is for."
+    assert len(text.splitlines()) <= MAX_LINES, f"{module} is too long: is it still one concept?"
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_package_init_holds_a_docstring_only(package: str) -> None:
+    assert len(ast.parse(SOURCES[package].read_text()).body) == 1
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "tests").rglob("*.py")), ids=lambda path: path.name)
+def test_test_module_begins_with_a_docstring(path: Path) -> None:
+    assert ast.get_docstring(ast.parse(path.read_text()))
+
+
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md"])
+def test_documented_make_targets_exist(document: str) -> None:
+    text = (ROOT / document).read_text()
+    targets = set(re.findall(r"(?:^|`|\$ )make ([a-z][a-z-]*)", text, re.MULTILINE))
+    assert targets
+    environment = {key: value for key, value in os.environ.items() if key not in ("MAKEFLAGS", "MAKELEVEL", "VENV")}
+    ran = subprocess.run(
+        ["make", "-n", *sorted(targets)], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_ci_runs_the_documented_test_command() -> None:
+    script = ROOT / ".ci" / "run"
+    assert os.access(script, os.X_OK)
+    assert re.search(r"\bmake test$", script.read_text(), re.MULTILINE)

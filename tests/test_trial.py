@@ -1,0 +1,125 @@
+"""A trial from start to end: every field reaches it, a seed decides it, and an interruption does not."""
+
+import logging
+
+import pytest
+
+from trainables import checkpoint, trial
+from trainables.schema import METRICS, Replicate, TrialConfig
+from trainables.storage import Folder
+
+ALTERNATIVES = {
+    "task": ({}, "pca"),
+    "dataset": ({}, "strokes-2"),
+    "latent_dim": ({}, 4),
+    "model": ({}, "vae"),
+    "activation": ({}, "relu"),
+    "hidden_dims": ({}, (8,)),
+    "output": ({}, "clipped"),
+    "likelihood": ({}, "gaussian"),
+    "init": ({}, "xavier"),
+    "learning_rate": ({}, 1e-3),
+    "batch_size": ({}, 30),
+    "steps": ({}, 15),
+    "evaluations": ({}, 4),
+    "l2": ({}, 1.0),
+    "grad_clip": ({}, 1e-3),
+    "weight_dropout": ({}, 0.5),
+    "beta": ({"model": "vae"}, 4.0),
+    "kl_warmup_steps": ({"model": "vae"}, 10),
+    "posterior": ({"model": "vae"}, "spherical"),
+}
+
+
+def run(folder, config, data, seed=0, **options):
+    replicate = Replicate("cell", config, seed, data.digest)
+    for _ in trial.run([replicate], data, Folder(str(folder)), **options):
+        pass
+    return rows(folder, replicate)
+
+
+def rows(folder, replicate):
+    record = checkpoint.outcome(Folder(str(folder)).child(replicate.hash)).record
+    return [{key: row[key] for key in ("step", *METRICS)} for row in record.rows]
+
+
+def test_alternatives_cover_every_field():
+    assert set(ALTERNATIVES) == set(TrialConfig.model_fields)
+
+
+@pytest.mark.parametrize("field", [field for field in ALTERNATIVES if field not in ("task", "dataset")])
+def test_field_when_changed_changes_the_rows(tmp_path, tiny, small, field):
+    context, other = ALTERNATIVES[field]
+    base = small(**context)
+    assert getattr(base, field) != other
+    assert run(tmp_path, base, tiny) != run(tmp_path, small(**(context | {field: other})), tiny)
+
+
+def test_field_task_changes_what_is_run(tmp_path, tiny, small):
+    assert run(tmp_path, TrialConfig(task="pca", latent_dim=3), tiny) != run(tmp_path, small(), tiny)
+
+
+def test_field_dataset_changes_the_images(monkeypatch, tmp_path):
+    from trainables import datasets
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert datasets.load("strokes-2").digest != datasets.load("strokes").digest
+
+
+@pytest.mark.parametrize("model", ["autoencoder", "vae"])
+def test_run_same_seed_gives_the_same_bits_and_another_seed_others(tmp_path, tiny, small, model):
+    first = run(tmp_path / "a", small(model=model), tiny)
+    assert first == run(tmp_path / "b", small(model=model), tiny)
+    assert first != run(tmp_path / "c", small(model=model), tiny, seed=1)
+
+
+@pytest.mark.parametrize("damage", [False, True])
+@pytest.mark.parametrize("fields", [{}, {"model": "vae"}, {"weight_dropout": 0.2}])
+def test_run_resumed_gives_the_rows_of_an_uninterrupted_run(
+    tmp_path, tiny, small, monkeypatch, caplog, fields, damage
+):
+    config = small(**fields)
+    whole = run(tmp_path / "whole", config, tiny)
+    monkeypatch.setattr(trial, "REPORT_EVERY_S", 0)
+    replicate, folder = Replicate("cell", config, 0, tiny.digest), tmp_path / "cut"
+    running = trial.run([replicate], tiny, Folder(str(folder)), checkpoint_every_s=0)
+    for _ in range(9):
+        next(running)
+    running.close()
+    newest = sorted((folder / replicate.hash).glob("*.safetensors"))[-1]
+    if damage:
+        content = bytearray(newest.read_bytes())
+        content[len(content) // 2] ^= 1
+        newest.write_bytes(bytes(content))
+    with caplog.at_level(logging.WARNING):
+        assert run(folder, config, tiny) == whole
+    assert (newest.name in caplog.text) == damage
+
+
+def test_run_that_diverges_ends_with_its_reason_and_null_not_nan(tmp_path, tiny, small):
+    config = small(learning_rate=1e30, grad_clip=0.0, activation="linear")
+    replicate = Replicate("cell", config, 0, tiny.digest)
+    for _ in trial.run([replicate], tiny, Folder(str(tmp_path))):
+        pass
+    outcome = checkpoint.outcome(Folder(str(tmp_path)).child(replicate.hash))
+    assert outcome.status == "diverged" and "not finite at step" in outcome.error
+    assert all(value == value for row in outcome.record.rows for value in row.values())
+
+
+def test_run_of_a_dead_network_is_marked_as_collapsed(tmp_path, tiny, small):
+    config = small(learning_rate=1e-12, init="default", activation="sigmoid", hidden_dims=(1,), latent_dim=1)
+    replicate = Replicate("cell", config, 0, tiny.digest)
+    for _ in trial.run([replicate], tiny, Folder(str(tmp_path))):
+        pass
+    assert checkpoint.outcome(Folder(str(tmp_path)).child(replicate.hash)).record.rows[-1]["collapsed"]
+
+
+def test_evaluation_steps_of_the_paper():
+    steps = trial.evaluation_steps(TrialConfig())
+    assert steps[:10] == [0, 1, 2, 5, 10, 20, 50, 100, 200, 500]
+    assert steps[10:] == [*range(1000, 50_001, 1000)]
+    assert trial.image_steps(TrialConfig()) == [10_000, 30_000, 50_000]
+
+
+def test_evaluation_steps_of_one_step():
+    assert trial.evaluation_steps(TrialConfig(steps=1)) == [0, 1]
