@@ -86,7 +86,9 @@ def connect(options: Options) -> None:
     if ray.is_initialized():
         return
     os.environ.setdefault("RAY_AUTH_MODE", "disabled" if options.address is None else "token")
-    local: dict[str, Any] = {"num_cpus": options.concurrency, "include_dashboard": False} if options.address is None else {}
+    local: dict[str, Any] = (
+        {"num_cpus": options.concurrency, "include_dashboard": False} if options.address is None else {}
+    )
     ray.init(
         address=options.address or "local",
         log_to_driver=options.ray_output,

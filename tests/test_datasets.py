@@ -53,7 +53,11 @@ def test_load_kmnist_from_plain_files_and_fashion_mnist_from_packed_ones(data_di
     put(data_dir, "KMNIST", contents)
     put(data_dir, "FashionMNIST", contents, packed=True)
     plain, packed = datasets.load("kmnist"), datasets.load("fashion_mnist")
-    assert {part: len(images) for part, images in plain.images.items()} == {"train": 55_000, "val": 5_000, "test": 10_000}
+    assert {part: len(images) for part, images in plain.images.items()} == {
+        "train": 55_000,
+        "val": 5_000,
+        "test": 10_000,
+    }
     assert plain.digest == packed.digest, "the same content, packed or not"
     first = np.frombuffer(contents["train-images-idx3-ubyte"], np.uint8, 784, 16)
     np.testing.assert_array_equal(plain.images["val"][0], first)
@@ -61,7 +65,9 @@ def test_load_kmnist_from_plain_files_and_fashion_mnist_from_packed_ones(data_di
 
 def test_load_mnist_of_other_content_is_refused_by_checksum(data_dir, contents):
     put(data_dir, "MNIST", contents)
-    with pytest.raises(DataError, match=r"train-images-idx3-ubyte is not the original file: its sha256 must be ba891046"):
+    with pytest.raises(
+        DataError, match=r"train-images-idx3-ubyte is not the original file: its sha256 must be ba891046"
+    ):
         datasets.load("mnist")
 
 

@@ -68,7 +68,9 @@ def test_build_has_the_papers_parameter_count(model, count):
     assert sum(p.numel() for p in network.parameters()) == count
 
 
-@pytest.mark.parametrize(("init", "sd"), [("he", (2 / 784) ** 0.5), ("xavier", (2 / 1284) ** 0.5), ("default", 784**-0.5 / 3**0.5)])
+@pytest.mark.parametrize(
+    ("init", "sd"), [("he", (2 / 784) ** 0.5), ("xavier", (2 / 1284) ** 0.5), ("default", 784**-0.5 / 3**0.5)]
+)
 def test_build_draws_weights_of_the_inits_spread(init, sd):
     layer = build(TrialConfig(init=init), generator(0, "init")).encoder.layers[0]
     assert layer.weight.std().item() == pytest.approx(sd, rel=0.01)

@@ -75,9 +75,7 @@ def test_run_same_seed_gives_the_same_bits_and_another_seed_others(tmp_path, tin
 
 @pytest.mark.parametrize("damage", [False, True])
 @pytest.mark.parametrize("fields", [{}, {"model": "vae"}, {"weight_dropout": 0.2}])
-def test_run_resumed_gives_the_rows_of_an_uninterrupted_run(
-    tmp_path, tiny, small, monkeypatch, caplog, fields, damage
-):
+def test_run_resumed_gives_the_rows_of_an_uninterrupted_run(tmp_path, tiny, small, monkeypatch, caplog, fields, damage):
     config = small(**fields)
     whole = run(tmp_path / "whole", config, tiny)
     monkeypatch.setattr(trial, "REPORT_EVERY_S", 0)
