@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ START = 0.2
 NLL_LABEL = "test NLL, nats per image"
 _REFERENCES = {"test_nll_mean_image": "mean image", "test_nll_floor": "entropy floor"}
 _REFERENCE_LINES = {"mean image": (GREY, (0, (1, 1.5))), "entropy floor": (GREY, (0, (5, 1.5, 1, 1.5)))}
+_WIDTH, _HEIGHT = 9.6, 4.0
 _COLUMNS = ["kind", "cell", "network", "note", "step", "seeds", "mean", "low", "high"]
 
 
@@ -112,7 +114,7 @@ def plot_curves(frame: pd.DataFrame, ax: Axes | None = None, *, log: bool = Fals
         label = f"± 1 sd of a {band['cell'].iloc[0]}"
         ax.fill_between(band["step"], band["low"], band["high"], color="#DADADA", linewidth=0, zorder=0, label=label)
     ax.set(xlabel="training step", ylabel=NLL_LABEL, yscale="log" if log else "linear")
-    ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    ax.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
     ax.xaxis.set_major_formatter("{x:,.0f}")
     ax.yaxis.set_major_formatter("{x:,.0f}")
     ax.spines[["top", "right"]].set_visible(False)
@@ -156,12 +158,23 @@ def plot_zoom(frame: pd.DataFrame) -> Figure:
 
 def _curve(rows: pd.DataFrame, cell: Mapping[Any, Any]) -> list[dict[str, Any]]:
     mine = rows[rows["cell"] == cell["cell"]]
+    note = _state(mine)
     points = []
     for step, group in mine.groupby("step"):
         mean, low, high = mean_and_interval(group["test_nll"])
-        point = {"kind": "curve", "cell": cell["cell"], "network": cell["network"], "note": group["note"].iloc[0]}
+        point = {"kind": "curve", "cell": cell["cell"], "network": cell["network"], "note": note}
         points.append(point | {"step": int(str(step)), "seeds": len(group), "mean": mean, "low": low, "high": high})
     return points
+
+
+def _state(rows: pd.DataFrame) -> str:
+    """What a reader must know of a cell's replicates: that they have not finished, or that they have collapsed."""
+    last = rows.sort_values("step").drop_duplicates("replicate", keep="last")
+    collapsed = int(last["collapsed"].fillna(False).astype(bool).sum())
+    notes = [str(note) for note in last["note"].unique() if note]
+    if collapsed:
+        notes.append("collapsed" if collapsed == len(last) else f"{collapsed} of {len(last)} collapsed")
+    return ", ".join(notes)
 
 
 def _levels(tables: Tables, cells: pd.DataFrame) -> list[dict[str, Any]]:
@@ -217,19 +230,21 @@ def _label(cell: str, rows: pd.DataFrame) -> str:
 
 
 def _panels() -> tuple[Figure, tuple[Axes, Axes]]:
-    figure = Figure(figsize=(9.6, 4.0), layout="constrained")
+    figure = Figure(figsize=(_WIDTH, _HEIGHT), layout="constrained")
     left, right = figure.subplots(1, 2)
     return figure, (left, right)
 
 
 def _legend(figure: Figure, ax: Axes) -> None:
-    """One legend for all panels, beside them; below them when it is long."""
+    """One legend for all panels, beside them; below them when it is long or wide."""
     handles, labels = ax.get_legend_handles_labels()
     title = "last value, nats per image"
     place: dict[str, Any] = {"loc": "outside right center"}
-    if len(labels) > 14:
-        place = {"loc": "outside lower center", "ncols": 4}
-        figure.set_figheight(4.0 + 0.18 * len(labels) / 4)
+    longest = max(map(len, labels))
+    if len(labels) > 14 or longest > 30:
+        columns = max(int(_WIDTH * 72 / (5.6 * longest + 55)), 1)  # points: a character, a handle
+        place = {"loc": "outside lower center", "ncols": columns}
+        figure.set_figheight(_HEIGHT + 0.4 + 0.2 * math.ceil(len(labels) / columns))
     legend = figure.legend(handles, labels, title=title, frameon=False, handlelength=3.4, labelspacing=0.7, **place)
     legend.get_title().set(color=INK, fontsize=8.5)
 

@@ -160,14 +160,14 @@ def status(run: Run) -> None:
     folder = Folder(run)
     study, provenance = table.read_run(folder)
     plan = space.replicates(study, provenance["data_digests"])
-    standing = table.outcomes(folder, plan)
+    standing = table.standing(folder, plan)
     shown = Table("cell", "replicates", "status", "step", "test NLL [nats/image]", box=None, header_style="bold")
     for label, config in space.cells(study).items():
         members = [standing[r.hash] for r in plan if r.cell == label]
         counts = Counter(member.status for member in members)
         last = [member.record.rows[-1] for member in members if member.record and member.record.rows]
         nll = [row["test_nll"] for row in last if row["test_nll"] is not None]
-        steps = f"{min(row['step'] for row in last):,} of {config.steps or 0:,}" if last else "-"
+        steps = f"{int(min(row['step'] for row in last)):,} of {config.steps or 0:,}" if last else "-"
         text = ", ".join(f"{count} {key}" for key, count in sorted(counts.items()))
         text += " (collapsed)" if any(row["collapsed"] for row in last) else ""
         shown.add_row(label, str(len(members)), text, steps, f"{sum(nll) / len(nll):.2f}" if nll else "-")

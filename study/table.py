@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from study import space
 from study.spec import SpecError, StudySpec, dump, parse
 from trainables import checkpoint
-from trainables.checkpoint import Outcome
+from trainables.checkpoint import Outcome, Record
 from trainables.schema import METRICS, RESULTS_VERSION, Replicate, TrialConfig
 from trainables.storage import Folder
 
@@ -47,12 +47,24 @@ SCHEMAS: dict[str, pa.Schema] = {
         + [("data_digest", pa.string()), ("git_commit", pa.string()), ("results_version", pa.int64())]
     ),
     "profiles": pa.schema(
-        [("replicate", pa.string()), ("step", pa.int64()), ("quantity", pa.string())]
-        + [("index", pa.int64()), ("value", pa.float64())]
+        [
+            ("replicate", pa.string()),
+            ("step", pa.int64()),
+            ("quantity", pa.string()),
+            ("index", pa.int64()),
+            ("value", pa.float64()),
+        ]
     ),
     "images": pa.schema(
-        [("replicate", pa.string()), ("step", pa.int64()), ("kind", pa.string()), ("index", pa.int64())]
-        + [("axis", pa.int64()), ("value", pa.float64()), ("pixels", pa.binary(784))]
+        [
+            ("replicate", pa.string()),
+            ("step", pa.int64()),
+            ("kind", pa.string()),
+            ("index", pa.int64()),
+            ("axis", pa.int64()),
+            ("value", pa.float64()),
+            ("pixels", pa.binary(784)),
+        ]
     ),
 }
 """Column names and types of each table; tuples are JSON strings."""
@@ -78,6 +90,14 @@ class Tables:
 def outcomes(run: Folder, replicates: Iterable[Replicate]) -> dict[str, Outcome]:
     """How each replicate stands, by hash, read from the run folder."""
     return {r.hash: checkpoint.outcome(run.child("replicates").child(r.hash)) for r in replicates}
+
+
+def standing(run: Folder, replicates: Iterable[Replicate]) -> dict[str, Outcome]:
+    """How each replicate stands: from the run folder, or from the tables where only those are kept (`results/`)."""
+    if "replicates" in run.names():
+        return outcomes(run, replicates)
+    stored = {str(key): rows for key, rows in load_tables(run.url).results.groupby("replicate")}
+    return {r.hash: _from_rows(r, stored[r.hash]) if r.hash in stored else Outcome("pending") for r in replicates}
 
 
 def read_run(run: Folder) -> tuple[StudySpec, dict[str, Any]]:
@@ -219,6 +239,19 @@ def _result_rows(study: str, replicate: Replicate, found: Outcome) -> list[dict[
     rows = [common | row for row in (found.record.rows if found.record else [])] or [common]
     rows[-1]["final"] = found.status in ("finished", "diverged")
     return rows
+
+
+def _from_rows(replicate: Replicate, rows: pd.DataFrame) -> Outcome:
+    """A replicate's outcome as its rows of the results table tell it; null where they are null."""
+    evaluated = rows[rows["step"].notna()].astype(object)
+    records = evaluated.where(evaluated.notna(), None).to_dict("records")
+    last = rows.iloc[-1]
+    error = last["error"] if isinstance(last["error"], str) else None
+    return Outcome(
+        last["status"],
+        error,
+        Record({"cell": replicate.cell}, rows=[{str(k): v for k, v in r.items()} for r in records]),
+    )
 
 
 def _profile_rows(replicate: str, profiles: list[list[Any]]) -> list[dict[str, Any]]:

@@ -65,9 +65,7 @@ def test_load_kmnist_from_plain_files_and_fashion_mnist_from_packed_ones(data_di
 
 def test_load_mnist_of_other_content_is_refused_by_checksum(data_dir, contents):
     put(data_dir, "MNIST", contents)
-    with pytest.raises(
-        DataError, match=r"train-images-idx3-ubyte is not the original file: its sha256 must be ba891046"
-    ):
+    with pytest.raises(DataError, match=r"train-images-idx3-ubyte is not the original.*must be ba891046"):
         datasets.load("mnist")
 
 

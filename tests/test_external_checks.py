@@ -46,8 +46,16 @@ def test_pca_components_for_shares_of_variance(pca):
 
 @pytest.mark.parametrize(
     ("k", "sse", "nll"),
-    [(1, 47.6, None), (2, 43.6, None), (5, 34.9, 158), (10, 26.7, 133), (20, 18.5, 108), (30, 13.87, None)]
-    + [(50, 9.00, 80), (100, 4.40, 66)],
+    [
+        (1, 47.6, None),
+        (2, 43.6, None),
+        (5, 34.9, 158),
+        (10, 26.7, 133),
+        (20, 18.5, 108),
+        (30, 13.87, None),
+        (50, 9.00, 80),
+        (100, 4.40, 66),
+    ],
 )
 def test_pca_reconstruction_of_test_images(pca, test_images, k, sse, nll):
     model, x = pca[0], test_images.float() / 255
@@ -115,8 +123,14 @@ def test_linear_vae_reaches_and_never_exceeds_probabilistic_pca(low_rank):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "latent_dim", "nll", "kl"),
-    [("autoencoder", 2, 136.3, None), ("autoencoder", 10, 75.6, None), ("autoencoder", 20, 62.8, None)]
-    + [("vae", 2, 141.0, 6.2), ("vae", 10, 84.6, 18.5), ("vae", 20, 77.1, 23.4)],
+    [
+        ("autoencoder", 2, 136.3, None),
+        ("autoencoder", 10, 75.6, None),
+        ("autoencoder", 20, 62.8, None),
+        ("vae", 2, 141.0, 6.2),
+        ("vae", 10, 84.6, 18.5),
+        ("vae", 20, 77.1, 23.4),
+    ],
 )
 def test_loss_levels_after_10_000_steps(all_train, test_images, model, latent_dim, nll, kl):
     config = TrialConfig(model=model, latent_dim=latent_dim, init="default", l2=0.0, grad_clip=0.0, steps=10_000)

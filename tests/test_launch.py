@@ -214,7 +214,7 @@ def test_merge_of_another_study_is_refused(study, tmp_path):
     run(study, tmp_path / "run")
     run(study.model_copy(update={"base": study.base | {"l2": 0.5}}), tmp_path / "other")
     table.merge(table.load_tables(str(tmp_path / "run")), Folder(str(tmp_path / "results")))
-    with pytest.raises(TableError, match="belong to another spec.*l2"):
+    with pytest.raises(TableError, match=r"belong to another spec.*l2"):
         table.merge(table.load_tables(str(tmp_path / "other")), Folder(str(tmp_path / "results")))
 
 

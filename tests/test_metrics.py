@@ -205,3 +205,11 @@ def test_to_grey_clips_and_rounds() -> None:
 
 def test_reconstruct_perfect_model_returns_the_images(images: Tensor) -> None:
     assert torch.equal(metrics.reconstruct(Fixed(lambda z: z, lambda x: x), images, AUTOENCODER), images)
+
+
+def test_importance_weighted_bound_without_posterior_is_refused(small):
+    config = small()
+    with pytest.raises(ValueError, match="must have a posterior"):
+        metrics.importance_weighted_bound(
+            build(config, generator(0, "init")), torch.rand(2, 784), config, 2, generator(0, "z")
+        )

@@ -64,7 +64,7 @@ def test_parse_no_spec_at_all_gives_one_line(text):
 
 def test_resolve_names_the_cell_of_a_bad_field():
     study = spec.parse(tiny.SPEC.replace("activation: linear", "activation: rleu"), "here")
-    with pytest.raises(SpecError, match="arm 'linear'.*Did you mean 'relu'"):
+    with pytest.raises(SpecError, match=r"arm 'linear'.*Did you mean 'relu'"):
         spec.resolve(study, "linear", {})
 
 

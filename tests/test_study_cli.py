@@ -66,6 +66,8 @@ def test_launch_status_table_replay_work_together(study, tmp_path):
     code, out, _ = study("table", "runs/tiny", "--csv", "all.csv", "--to", "results/tiny")
     assert code == 0 and "5 replicates" in out
     assert (tmp_path / "all.csv").read_text().startswith("study,cell,replicate,seed,status")
+    code, out, _ = study("status", "results/tiny")
+    assert code == 0 and "2 finished" in out and "6 of 6" in out and "pending" not in out
     first = (tmp_path / "all.csv").read_text().splitlines()[1].split(",")[2]
     code, out, _ = study("replay", "results/tiny", first[:10])
     assert code == 0 and "bit for bit" in out

@@ -103,7 +103,7 @@ class Pack:
         return member
 
     def state(self, index: int) -> dict[str, Tensor]:
-        """Member `index`'s `weights/<name>`, and Adam's moments `exp_avg/<name>` and `exp_avg_sq/<name>`, own shapes."""
+        """Member `index`'s `weights/<name>` and Adam's moments `exp_avg/<name>`, `exp_avg_sq/<name>`."""
         shapes = {name: p.shape for name, p in self.members[index].named_parameters()}
         state = {f"weights/{name}": p.detach() for name, p in self.module(index).named_parameters()}
         for name, parameter in self.parameters.items():
