@@ -154,8 +154,8 @@ def test_curves_of_a_diverged_cell_are_marked() -> None:
 def test_curves_of_a_collapsed_cell_are_marked() -> None:
     tables = replaced(make_tables(seeds=2), "linear clipped", 1, collapsed=True)
     frame = curves.curves_data(tables, linear=True)
-    notes = frame[frame["kind"] == "curve"].drop_duplicates("cell").set_index("cell")["note"].to_dict()
-    assert notes == {cell: "1 of 2 collapsed" if cell == "linear clipped" else "" for cell in FINAL}
+    notes = frame[frame["kind"] == "curve"].drop_duplicates("cell").set_index("cell")["note"].to_dict()  # type: ignore[arg-type]
+    assert notes == {cell: "1 of 2 collapsed" if cell == "linear clipped" else "" for cell in FINAL}  # type: ignore[arg-type]
 
 
 def test_linear_reconstructions_show_input_then_each_output_head_at_three_steps(paper: Tables) -> None:
