@@ -226,7 +226,7 @@ def _styles(frame: pd.DataFrame) -> dict[str, Any]:
 
 def _label(cell: str, rows: pd.DataFrame) -> str:
     note = rows["note"].iloc[-1]
-    return f"{cell}  {rows['mean'].iloc[-1]:,.1f}" + (f"  ({note})" if note else "")
+    return f"{cell}  {rows['mean'].iloc[-1]:,.1f}" + (f"\n({note})" if note else "")
 
 
 def _panels() -> tuple[Figure, tuple[Axes, Axes]]:
@@ -240,7 +240,7 @@ def _legend(figure: Figure, ax: Axes) -> None:
     handles, labels = ax.get_legend_handles_labels()
     title = "last value, nats per image"
     place: dict[str, Any] = {"loc": "outside right center"}
-    longest = max(map(len, labels))
+    longest = max(len(line) for label in labels for line in label.splitlines())
     if len(labels) > 14 or longest > 30:
         columns = max(int(_WIDTH * 72 / (5.6 * longest + 55)), 1)  # points: a character, a handle
         place = {"loc": "outside lower center", "ncols": columns}

@@ -53,9 +53,9 @@ class Device(enum.StrEnum):
 
 Name = Annotated[str, typer.Argument(help="A built-in study (see `study list`) or the path of a spec.yaml.")]
 Run = Annotated[str, typer.Argument(help="A run folder, or a folder under results/.")]
-Steps = Annotated[int | None, typer.Option(min=1, help="Train every network this long instead. [spec's own]")]
-Seeds = Annotated[int | None, typer.Option(min=1, help="Train each cell with seeds 0 ... N-1. [spec's own]")]
-DatasetName = Annotated[str | None, typer.Option("--dataset", help="Use this dataset instead. [spec's own]")]
+Steps = Annotated[int | None, typer.Option(min=1, help="Train every network this long instead. \\[spec's own]")]
+Seeds = Annotated[int | None, typer.Option(min=1, help="Train each cell with seeds 0 ... N-1. \\[spec's own]")]
+DatasetName = Annotated[str | None, typer.Option("--dataset", help="Use this dataset instead. \\[spec's own]")]
 
 
 @app.command("list")
@@ -126,14 +126,16 @@ def data(
 @app.command()
 def launch(
     name: Name,
-    run: Annotated[str | None, typer.Option(help="Run folder, a path or URL. [default: runs/NAME]")] = None,
+    run: Annotated[str | None, typer.Option(help="Run folder, a path or URL. \\[default: runs/NAME]")] = None,
     steps: Steps = None,
     seeds: Seeds = None,
     dataset: DatasetName = None,
     concurrency: Annotated[
-        int | None, typer.Option(min=1, help="Trials at a time. [default: one per core or GPU]")
+        int | None, typer.Option(min=1, help="Trials at a time. \\[default: one per core or GPU]")
     ] = None,
-    address: Annotated[str | None, typer.Option(help="Ray cluster to join, e.g. auto. [default: this machine]")] = None,
+    address: Annotated[
+        str | None, typer.Option(help="Ray cluster to join, e.g. auto. \\[default: this machine]")
+    ] = None,
     runner: Annotated[Runner, typer.Option(help="Ray Tune, or this process, one pack after another.")] = Runner.ray,
     device: Annotated[Device, typer.Option(help="Where to train; auto takes a GPU if there is one.")] = Device.auto,
     pack: Annotated[

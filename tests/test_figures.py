@@ -148,7 +148,7 @@ def test_plot_curves_draws_x_and_y_of_the_same_row(paper: Tables) -> None:
 def test_curves_of_a_diverged_cell_are_marked() -> None:
     tables = replaced(make_tables(seeds=1), "elu", 0, status="diverged")
     labels = [str(line.get_label()) for line in curves.plot_curves(curves.curves_data(tables, linear=True)).get_lines()]
-    assert [label for label in labels if "diverged" in label] == ["elu  100.0  (diverged)"]
+    assert [label for label in labels if "diverged" in label] == ["elu  100.0\n(diverged)"]
 
 
 def test_curves_of_a_collapsed_cell_are_marked() -> None:

@@ -13,7 +13,9 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -62,8 +64,8 @@ def with_loader(config: TrialConfig, root: Path) -> Callable[[], None]:
     model = build(config, generator(0, "init"))
     weights = [p for name, p in model.named_parameters() if name.endswith("weight")]
     biases = [p for name, p in model.named_parameters() if not name.endswith("weight")]
-    groups = [{"params": weights, "weight_decay": config.l2}, {"params": biases}]
-    optimizer = torch.optim.Adam(groups, lr=config.learning_rate, fused=True)
+    groups: list[dict[str, Any]] = [{"params": weights, "weight_decay": config.l2}, {"params": biases}]
+    optimizer = torch.optim.Adam(groups, lr=config.learning_rate or 0.0, fused=True)
     loader = DataLoader(MNIST(root, transform=ToTensor()), batch_size=BATCH, shuffle=True, drop_last=True)
     batches = _forever(loader)
     beta = torch.tensor(config.beta or 0.0)
@@ -74,7 +76,7 @@ def with_loader(config: TrialConfig, root: Path) -> Callable[[], None]:
         loss, _ = objective(model(x, noise), x, config, beta)
         optimizer.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_value_(model.parameters(), config.grad_clip)
+        torch.nn.utils.clip_grad_value_(model.parameters(), config.grad_clip or 0.0)
         optimizer.step()
 
     return step
@@ -132,7 +134,7 @@ def _line(name: str, medians: dict[str, float]) -> dict[str, float | str]:
         misses.append(f"floor goal {GOALS['floor']} missed by {own / floor - GOALS['floor']:.2f}")
     if peer / own < GOALS["DataLoader"]:
         misses.append(f"DataLoader goal {GOALS['DataLoader']} missed by {GOALS['DataLoader'] - peer / own:.2f}")
-    times = {"network": name, "floor_ms": floor, "ours_ms": own, "loader_ms": peer}
+    times: dict[str, float | str] = {"network": name, "floor_ms": floor, "ours_ms": own, "loader_ms": peer}
     return {**times, "to_floor": own / floor, "to_loader": peer / own, "verdict": "; ".join(misses) or "both goals met"}
 
 
@@ -141,12 +143,12 @@ def _fastest_layout(rows: int, inner: int, columns: int) -> tuple[Tensor, Tensor
     lefts = [torch.randn(rows, inner), torch.randn(inner, rows).T]
     rights = [torch.randn(inner, columns), torch.randn(columns, inner).T]
     pairs = list(itertools.product(lefts, rights))
-    seconds = [min(_seconds(lambda a=a, b=b: torch.mm(a, b, out=out), 20) for _ in range(3)) for a, b in pairs]
+    seconds = [min(_seconds(partial(torch.mm, a, b, out=out), 20) for _ in range(3)) for a, b in pairs]
     a, b = pairs[seconds.index(min(seconds))]
     return a, b, out
 
 
-def _forever(loader: DataLoader) -> Iterator[Tensor]:
+def _forever(loader: DataLoader[Any]) -> Iterator[Tensor]:
     while True:
         for x, _ in loader:
             yield x
