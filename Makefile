@@ -49,7 +49,7 @@ format: venv ## Format the code and mend what can be mended by itself
 	$(BIN)/ruff format .
 
 bench: venv ## Measure the training step against its floor and against a DataLoader loop
-	$(BIN)/python tests/benchmarks/step.py --profile
+	$(BIN)/python -m tests.benchmarks.step --profile
 
 report: venv ## Draw the report of the results in the repository, into report/
 	$(BIN)/analysis report $(wildcard results/*) -o report

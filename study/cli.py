@@ -222,7 +222,7 @@ def replay(
             continue
         stored = rows.loc[row["step"]]
         for metric in METRICS:
-            old = None if stored[metric] != stored[metric] else stored[metric]
+            old = None if stored[metric] != stored[metric] else float(stored[metric])
             differing += old != row[metric]
             if row is again[-1] and (old is not None or row[metric] is not None):
                 shown.add_row(metric, repr(old), repr(row[metric]))
