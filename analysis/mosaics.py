@@ -68,10 +68,9 @@ def reconstructions_data(
 
 def reconstructions_caption(frame: pd.DataFrame) -> str:
     """Which images and seeds these are."""
-    seeds = sorted({int(seed) for seed in frame["seed"].dropna()})
     return (
         "The same ten test images, the first of each digit, and their reconstructions (a VAE at its posterior mean). "
-        f"{'Seed' if len(seeds) == 1 else 'Seeds'} {', '.join(map(str, seeds))}, one per network. At the right: the "
+        f"{_seeds_text(frame)}, one per network. At the right: the "
         "network's test NLL at that step, over all test images. Ink is drawn dark."
     )
 
@@ -99,10 +98,9 @@ def samples_data(tables: Tables) -> pd.DataFrame:
 
 def samples_caption(frame: pd.DataFrame) -> str:
     """What is drawn."""
-    seeds = sorted({int(seed) for seed in frame["seed"].dropna()})
     return (
         "Images decoded from z drawn from the prior N(0, I): the decoder's mean, not a draw of pixels. "
-        f"{'Seed' if len(seeds) == 1 else 'Seeds'} {', '.join(map(str, seeds))}."
+        f"{_seeds_text(frame)}."
     )
 
 
@@ -134,6 +132,11 @@ def plot_mosaic(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax.set(xlim=(-left, width + right), ylim=(height + 6, -top))
     ax.set_axis_off()
     return ax
+
+
+def _seeds_text(frame: pd.DataFrame) -> str:
+    seeds = sorted({int(seed) for seed in frame["seed"].dropna()})
+    return f"{'Seed' if len(seeds) == 1 else 'Seeds'} {', '.join(map(str, seeds))}"
 
 
 def plane_data(tables: Tables) -> pd.DataFrame:

@@ -65,7 +65,7 @@ def list_studies() -> None:
     for name in spec.names():
         study = spec.load(name)
         plan = _plan(study)
-        hours = sum(space.core_hours(replicate.config) for replicate in plan)
+        hours = _hours(plan)
         shown.add_row(name, study.question, str(len(space.cells(study))), str(len(plan)), f"{hours:.2f}")
     _out.print(shown)
 
@@ -91,7 +91,7 @@ def show(
         count = sum(replicate.cell == label for replicate in plan)
         values = ["-" if getattr(config, field) is None else str(getattr(config, field)) for field in varying]
         shown.add_row(label, *values, str(count), f"{count * space.core_hours(config):.2f}")
-    hours = sum(space.core_hours(replicate.config) for replicate in plan)
+    hours = _hours(plan)
     _out.print(f"[bold]{study.name}[/]: {study.title}\n{study.question}\n")
     _out.print(shown)
     same = [f"{field}={values.copy().pop()}" for field, values in used.items() if len(values) == 1]
@@ -276,6 +276,10 @@ def _load(name: str, steps: int | None, seeds: int | None, dataset: str | None) 
 
 def _plan(study: StudySpec) -> list[Replicate]:
     return space.replicates(study, dict.fromkeys(space.datasets(study), ""))
+
+
+def _hours(plan: list[Replicate]) -> float:
+    return sum(space.core_hours(replicate.config) for replicate in plan)
 
 
 def _pack_size(pack: str) -> int | None:

@@ -6,7 +6,6 @@ tables; Ray (in `study.raytune`) or this process only schedules. Launching again
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections import Counter
@@ -21,7 +20,7 @@ from rich.console import Console
 
 from study import provenance, space, table
 from study.progress import Display
-from study.spec import StudySpec, dump
+from study.spec import StudySpec
 from trainables import checkpoint, datasets, trial
 from trainables.checkpoint import Outcome
 from trainables.pack import compatible
@@ -74,7 +73,7 @@ def launch(spec: StudySpec, url: str, options: Options, console: Console) -> Cou
         console: For progress.
 
     Returns:
-        How many of the study's replicates stand how, by status; `interrupted` counts what was left undone.
+        How many of the study's replicates stand how, by status; "pending" and "running" ones were left undone.
 
     Raises:
         RunError: The folder is in use, cannot be written, or belongs to another spec.
@@ -85,7 +84,7 @@ def launch(spec: StudySpec, url: str, options: Options, console: Console) -> Cou
     with _locked(run):
         data = {name: datasets.load(name) for name in space.datasets(spec)}
         digests = {name: dataset.digest for name, dataset in data.items()}
-        whole, origin = _claim(run, spec, digests)
+        origin = _claim(run, spec, digests)
         wanted = space.replicates(spec, digests)
         standing = table.outcomes(run, wanted)
         todo = [r for r in wanted if standing[r.hash].status not in ("finished", "diverged", "stopped")]
@@ -98,10 +97,8 @@ def launch(spec: StudySpec, url: str, options: Options, console: Console) -> Cou
             packs = plan(todo, options.pack or (1 if device == "cpu" else GPU_PACK))
             job = Job(packs, data, run.child("replicates"), origin, device)
             _run(job, run, options, console)
-        table.build(run)
-        counts: Counter[str] = Counter(outcome.status for outcome in table.outcomes(run, wanted).values())
-        _LOG.info("%s: %s of %s", run.url, dict(counts), whole.name)
-        return counts
+        rows = table.build(run).results.drop_duplicates("replicate")
+        return Counter(rows.loc[rows["replicate"].isin([r.hash for r in wanted]), "status"])
 
 
 def plan(replicates: Sequence[Replicate], size: int) -> list[list[Replicate]]:
@@ -203,8 +200,11 @@ def _locked(run: Folder) -> Iterator[None]:
         lock.release()
 
 
-def _claim(run: Folder, spec: StudySpec, digests: dict[str, str]) -> tuple[StudySpec, dict[str, Any]]:
-    """Writes the spec and the provenance into the run folder, or checks that what is there may grow into them."""
+def _claim(run: Folder, spec: StudySpec, digests: dict[str, str]) -> dict[str, Any]:
+    """Writes the spec and the provenance into the run folder, if what is there may grow into them.
+
+    Returns the part of the provenance that each record carries.
+    """
     origin = provenance.collect(digests)
     whole = spec
     if run.exists("spec.yaml"):
@@ -219,9 +219,8 @@ def _claim(run: Folder, spec: StudySpec, digests: dict[str, str]) -> tuple[Study
         origin["data_digests"] = former["data_digests"] | digests
     elif run.local is not None and any(name != "replicates" for name in run.names()):
         raise RunError(f"{run.url} is not empty and no run folder: it has no spec.yaml. Use another --run.")
-    run.write("spec.yaml", dump(whole).encode())
-    run.write("provenance.json", (json.dumps(origin, indent=2, sort_keys=True) + "\n").encode())
-    return whole, {key: origin[key] for key in ("git_commit", "lock_sha256")}
+    table.write_run(run, whole, origin)
+    return {key: origin[key] for key in ("git_commit", "lock_sha256")}
 
 
 def _announce(console: Console, run: Folder, standing: dict[str, Outcome]) -> None:

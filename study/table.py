@@ -116,6 +116,12 @@ def read_run(run: Folder) -> tuple[StudySpec, dict[str, Any]]:
     return spec, provenance
 
 
+def write_run(run: Folder, spec: StudySpec, provenance: dict[str, Any]) -> None:
+    """Writes what `read_run` reads."""
+    run.write("spec.yaml", dump(spec).encode())
+    run.write("provenance.json", (json.dumps(provenance, indent=2, sort_keys=True) + "\n").encode())
+
+
 def build(run: Folder) -> Tables:
     """Builds the tables from what the replicates left in the run folder, finished or not, and writes them there."""
     spec, provenance = read_run(run)
@@ -178,18 +184,13 @@ def merge(source: Tables, target: Folder) -> Tables:
         frames["results"] = frames["results"].sort_values(order, kind="stable", ignore_index=True)
     for name, frame in frames.items():
         target.write(f"{name}.parquet", _to_parquet(pa.Table.from_pandas(frame, SCHEMAS[name], preserve_index=False)))
-    target.write("spec.yaml", dump(spec).encode())
-    target.write("provenance.json", (json.dumps(provenance, indent=2, sort_keys=True) + "\n").encode())
+    write_run(target, spec, provenance)
     return Tables(frames["results"], frames["profiles"], frames["images"], spec, provenance)
 
 
 def differences(old: StudySpec, new: StudySpec) -> list[str]:
     """What keeps two specs from sharing a run folder: one line per key; seeds and further cells may differ."""
-    found = [
-        f"{key}: {getattr(old, key)!r} there, {getattr(new, key)!r} here"
-        for key in ("name",)
-        if getattr(old, key) != getattr(new, key)
-    ]
+    found = [f"name: {old.name!r} there, {new.name!r} here"] if old.name != new.name else []
     here, there = space.cells(new), space.cells(old)
     for label in here.keys() & there.keys():
         found += [

@@ -84,8 +84,7 @@ def evaluate(model: nn.Module, images: Tensor, config: TrialConfig, seed: int, s
         x = part.float().div_(255)
         at_mean = sampled = model(x)
         if at_mean.log_sigma is not None:
-            z = at_mean.mu + at_mean.log_sigma.exp() * draw.to(x.device)
-            sampled = at_mean._replace(decoded=model.decoder(z))  # type: ignore[operator]
+            sampled, _ = _at_sample(model, at_mean, at_mean.log_sigma, draw.to(x.device))
             sums.add_moments(kl=gaussian_kl(at_mean.mu, at_mean.log_sigma))
         _add(sums, at_mean, sampled, x, config)
     values = {name: torch.cat(parts).mean().item() for name, parts in sums.per_image.items()}
@@ -119,8 +118,7 @@ def importance_weighted_bound(
     log_weights = []
     for _ in range(num_samples):
         noise = torch.randn(out.mu.shape, generator=source).to(x.device)
-        z = out.mu + out.log_sigma.exp() * noise
-        sampled = out._replace(decoded=model.decoder(z))  # type: ignore[operator]
+        sampled, z = _at_sample(model, out, out.log_sigma, noise)
         log_ratio = (0.5 * noise.square() - 0.5 * z.square() + out.log_sigma).sum(-1)  # log p(z) - log q(z|x)
         log_weights.append(log_ratio - model_nll(sampled, x, config))
     return torch.logsumexp(torch.stack(log_weights), 0) - math.log(num_samples)
@@ -151,6 +149,12 @@ def reconstruct(model: nn.Module, images: Tensor, config: TrialConfig) -> Tensor
 def to_grey(mean: Tensor) -> Tensor:
     """Mean images in [0, 1], clipped, as uint8."""
     return (mean.clamp(0, 1) * 255).round().to(torch.uint8)
+
+
+def _at_sample(model: nn.Module, out: Output, log_sigma: Tensor, noise: Tensor) -> tuple[Output, Tensor]:
+    """What `out` would be at z = mu + sigma noise, without encoding again, and that z, `(batch, latent_dim)`."""
+    z = out.mu + log_sigma.exp() * noise
+    return out._replace(decoded=model.decoder(z)), z  # type: ignore[operator]
 
 
 def _add(sums: _Sums, at_mean: Output, sampled: Output, x: Tensor, config: TrialConfig) -> None:

@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -86,7 +87,7 @@ def run(
     images = {key: torch.tensor(value, device=device) for key, value in data.images.items()}
     labels = torch.tensor(data.labels["test"], dtype=torch.long)
     stamp = {"device": _device_name(device), "torch": torch.__version__} | dict(provenance or {})
-    trial = _Trial(images, labels, data.name, stamp, checkpoint_every_s)
+    trial = _Trial(images, labels, stamp, checkpoint_every_s)
     if replicates[0].config.task == "pca":
         for replicate in replicates:
             yield trial.fit(replicate, folder)
@@ -122,10 +123,8 @@ def describe(replicate: Replicate) -> dict[str, Any]:
 class _Trial:
     """What the members of a run share: the data, on the device, and how to write."""
 
-    def __init__(
-        self, images: dict[str, Tensor], labels: Tensor, dataset: str, stamp: dict[str, Any], checkpoint_every_s: float
-    ):
-        self.images, self.labels, self.dataset, self.stamp = images, labels, dataset, stamp
+    def __init__(self, images: dict[str, Tensor], labels: Tensor, stamp: dict[str, Any], checkpoint_every_s: float):
+        self.images, self.labels, self.stamp = images, labels, stamp
         self.checkpoint_every_s = checkpoint_every_s
         self.shown = [int((labels == digit).nonzero()[0]) for digit in labels.unique().tolist()]
 
@@ -199,7 +198,7 @@ class _Trial:
         evaluations = {s: metrics.evaluate(model, self.images[s], config, seed, s) for s in ("val", "test")}
         test = evaluations["test"]
         if not record.rows:
-            record.profiles += self._references()
+            record.profiles += self._references
             self._keep(member, step, "input", self.images["test"][self.shown])
         if record_images and all(math.isfinite(value) for value in test.values.values() if value is not None):
             record.profiles += [
@@ -216,6 +215,7 @@ class _Trial:
                 self._record_plane(member, model, step)
         return {f"{split}_{name}": value for split, e in evaluations.items() for name, value in e.values.items()}
 
+    @cached_property
     def _references(self) -> list[list[Any]]:
         test = self.images["test"]
         return [
