@@ -29,14 +29,14 @@ class Display:
     Args:
         names: Each pack's label.
         pending: Replicates to run.
-        steps: Training steps that they will take from where they stand.
+        steps: Training steps of all of them, those already done before this launch included.
         console: Where to draw; a live bar if it is a terminal.
     """
 
     def __init__(self, names: list[str], pending: int, steps: int, console: Console):
         self.names, self.pending, self.steps, self.console = names, pending, max(steps, 1), console
         self.ended: Counter[str] = Counter()
-        self.error_lines = 0
+        self._over: Counter[int] = Counter()
         self._first: dict[int, int] = {}
         self._at: dict[int, int] = {}
         self._running: set[int] = set()
@@ -60,15 +60,16 @@ class Display:
 
     def report(self, pack: int, report: Report) -> None:
         """A pack has come further."""
-        self._first.setdefault(pack, 0 if report.ended else report.step)
         self._at[pack] = report.step * report.members
+        self._first.setdefault(pack, 0 if report.ended else self._at[pack])
         self._running.add(pack)
         for status in report.ended.values():
             self.ended[status] += 1
         if report.ended:
             statuses = ", ".join(sorted(set(report.ended.values())))
             self.say(f"{self.names[pack]}: {statuses} at step {report.step:,}")
-        if report.step >= report.steps:
+        self._over[pack] += len(report.ended)
+        if self._over[pack] == report.members:
             self._running.discard(pack)
         self._draw(force=bool(report.ended))
 
