@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import logging
+import shlex
 import sys
 import tempfile
 from collections import Counter
@@ -23,7 +24,7 @@ from trainables.storage import Folder
 if TYPE_CHECKING:
     from study.spec import StudySpec
 
-INPUT_IS_WRONG, INTERRUPTED = 2, 130
+FAILED, INPUT_IS_WRONG, INTERRUPTED = 1, 2, 130
 
 app = typer.Typer(
     help="Runs hyperparameter studies of auto-encoders on MNIST. Start with: study launch quick",
@@ -141,6 +142,9 @@ def launch(
     pack: Annotated[
         str, typer.Option(help="Members trained at once in a process: a number, or auto (1 on a CPU, 64 on a GPU).")
     ] = "auto",
+    checkpoint_every: Annotated[
+        float, typer.Option(min=0, help="Seconds between a trial's checkpoints: what a kill can cost.")
+    ] = 30.0,
     ray_output: Annotated[bool, typer.Option("--ray-output", help="Show Ray's own output too.")] = False,
 ) -> None:
     """Run a study, or what is left of it: launching again skips what is finished and continues the rest.
@@ -151,9 +155,10 @@ def launch(
     from study.launch import launch as launch_study
 
     study = _load(name, steps, seeds, dataset)
-    options = Options(runner.value, device.value, _pack_size(pack), concurrency, address, ray_output)
+    size = _pack_size(pack)
+    options = Options(runner.value, device.value, size, concurrency, address, ray_output, checkpoint_every)
     folder = run or run_path(study.name)
-    _exit(_finished(launch_study(study, folder, options, _out), folder, name))
+    _exit(_finished(launch_study(study, folder, options, _out), folder))
 
 
 @app.command()
@@ -246,19 +251,23 @@ def readable_errors(console: Console) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        console.print("Interrupted. Launch again to go on.")
+        console.print("Interrupted. The same command goes on from the last checkpoint.")
         raise SystemExit(INTERRUPTED) from None
-    except (ValueError, FileNotFoundError, PermissionError) as error:
-        if not _is_input(error):
+    except (ValueError, OSError) as error:
+        code = _exit_code(error)
+        if code is None:
             raise
         console.print(f"Error: {' '.join(str(error).split())}", markup=False, highlight=False, soft_wrap=True)
-        raise SystemExit(INPUT_IS_WRONG) from None
+        raise SystemExit(code) from None
 
 
-def _is_input(error: Exception) -> bool:
-    """Errors about input are of our own classes; a bare ValueError is a defect and keeps its traceback."""
-    own = ("study.", "trainables.", "analysis.")
-    return isinstance(error, OSError) or type(error).__module__.startswith(own)
+def _exit_code(error: Exception) -> int | None:
+    """2 for the user's input, 1 for a machine that says no (a full disk, a lost connection), None for a defect."""
+    if isinstance(error, OSError):
+        named_wrongly = FileNotFoundError | FileExistsError | IsADirectoryError | NotADirectoryError | PermissionError
+        return INPUT_IS_WRONG if isinstance(error, named_wrongly) else FAILED
+    own = ("study.", "trainables.", "analysis.")  # errors about input are of our own classes
+    return INPUT_IS_WRONG if type(error).__module__.startswith(own) else None
 
 
 def _load(name: str, steps: int | None, seeds: int | None, dataset: str | None) -> StudySpec:
@@ -290,16 +299,17 @@ def _pack_size(pack: str) -> int | None:
     return int(pack)
 
 
-def _finished(counts: Counter[str], folder: str, name: str) -> int:
+def _finished(counts: Counter[str], folder: str) -> int:
     """Says how the launch ended; returns the exit code."""
     unfinished = counts["pending"] + counts["running"]
     text = ", ".join(f"{count} {key}" for key, count in sorted(counts.items()))
     if unfinished:
-        _out.print(f"Interrupted: {text}. Go on with the same command: study launch {name} --run {folder}")
+        again = shlex.join(["study", *sys.argv[1:]])
+        _out.print(f"Interrupted: {text}. Go on with the same command: {again}", markup=False, highlight=False)
         return INTERRUPTED
     if counts["failed"] + counts["diverged"]:
         _out.print(f"Done, but not all is well: {text}. See: study status {folder}", highlight=False)
-        return 1
+        return FAILED
     _out.print(f"Done: {text}. Draw the results: analysis report {folder}", highlight=False)
     return 0
 

@@ -9,23 +9,24 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from filelock import FileLock, Timeout
 from rich.console import Console
 
-from study import provenance, space, table
+from study import lock, preflight, provenance, space, table
+from study.lock import RunError
 from study.progress import Display
 from study.spec import StudySpec
+from study.stop import Stop
 from trainables import checkpoint, datasets, trial
 from trainables.checkpoint import Outcome
-from trainables.pack import compatible
+from trainables.pack import shared_fields
 from trainables.schema import Replicate
-from trainables.storage import Folder
+from trainables.storage import Folder, StorageError
 
 TABLE_EVERY_S = 60.0
 MAX_RETRIES = 2
@@ -34,10 +35,6 @@ GPU_PACK = 64
 _LOG = logging.getLogger(__name__)
 
 Packs = Sequence[Sequence[Replicate]]
-
-
-class RunError(ValueError):
-    """A run folder that cannot be used; its text is one readable line."""
 
 
 @dataclass(frozen=True)
@@ -50,17 +47,28 @@ class Options:
     concurrency: int | None = None
     address: str | None = None
     ray_output: bool = False
+    checkpoint_every_s: float = trial.CHECKPOINT_EVERY_S
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a runner is given: the packs, their data, and where they write."""
+    """What a runner is given: the packs, their data, where they write, and the other arguments of `trial.run`."""
 
     packs: Packs
     data: dict[str, datasets.Dataset]
     replicates: Folder
-    provenance: dict[str, Any]
     device: str
+    provenance: dict[str, Any]
+    checkpoint_every_s: float
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Keyword arguments of `trial.run`."""
+        return {
+            "device": self.device,
+            "provenance": self.provenance,
+            "checkpoint_every_s": self.checkpoint_every_s,
+        }
 
 
 def launch(spec: StudySpec, url: str, options: Options, console: Console) -> Counter[str]:
@@ -73,52 +81,52 @@ def launch(spec: StudySpec, url: str, options: Options, console: Console) -> Cou
         console: For progress.
 
     Returns:
-        How many of the study's replicates stand how, by status; "pending" and "running" ones were left undone.
+        How many of the study's replicates stand how, by status; "pending" and "running" ones were left undone, since
+        somebody asked to stop.
 
     Raises:
-        RunError: The folder is in use, cannot be written, or belongs to another spec.
+        RunError: The folder is in use, cannot be written, has no room, or belongs to another spec.
+        trainables.storage.StorageError: The folder could no longer be written.
         trainables.datasets.DataError: A dataset is not to be had.
         study.spec.SpecError: A cell is no valid config.
     """
     run = Folder(url)
-    with _locked(run):
+    with Stop() as stop, lock.held(run, stop.ask):
         data = {name: datasets.load(name) for name in space.datasets(spec)}
         digests = {name: dataset.digest for name, dataset in data.items()}
         origin = _claim(run, spec, digests)
         wanted = space.replicates(spec, digests)
         standing = table.outcomes(run, wanted)
-        todo = [r for r in wanted if standing[r.hash].status not in ("finished", "diverged", "stopped")]
         _announce(console, run, standing)
-        for replicate in todo:
-            if standing[replicate.hash].status == "failed":
-                checkpoint.clear_failures(run.child("replicates").child(replicate.hash))
-        if todo:
+        todo = [r for r in wanted if standing[r.hash].status in ("pending", "running", "failed")]
+        preflight.check_room(run, todo)
+        starts = _tidy(run, todo, standing)
+        if todo and not stop.asked():
             device = _device(options)
-            packs = plan(todo, options.pack or (1 if device == "cpu" else GPU_PACK))
-            job = Job(packs, data, run.child("replicates"), origin, device)
-            _run(job, run, options, console)
+            packs = plan(todo, options.pack or (1 if device == "cpu" else GPU_PACK), starts)
+            job = Job(packs, data, run.child("replicates").create(), device, origin, options.checkpoint_every_s)
+            _run(job, run, options, console, stop)
         rows = table.build(run).results.drop_duplicates("replicate")
         return Counter(rows.loc[rows["replicate"].isin([r.hash for r in wanted]), "status"])
 
 
-def plan(replicates: Sequence[Replicate], size: int) -> list[list[Replicate]]:
-    """Packs of at most `size` replicates that may share one, in the order of the first of each."""
+def plan(replicates: Sequence[Replicate], size: int, starts: Mapping[str, int]) -> list[list[Replicate]]:
+    """Packs of at most `size` replicates that may share one, in the order of the first of each.
+
+    Args:
+        replicates: What is to be run.
+        size: Members of a pack.
+        starts: The step from which each goes on, by hash; 0 if it is not there. Those of a pack start together.
+    """
     packs: list[list[Replicate]] = []
+    filling: dict[Any, list[Replicate]] = {}
     for replicate in replicates:
-        home = next(
-            (
-                pack
-                for pack in packs
-                if len(pack) < size
-                and replicate.config.task == "train"
-                and compatible(pack[0].config, replicate.config)
-            ),
-            None,
-        )
-        if home is None:
-            packs.append([replicate])
-        else:
-            home.append(replicate)
+        alike = (shared_fields(replicate.config), starts.get(replicate.hash, 0))
+        home = filling.get(alike) if replicate.config.task == "train" else None
+        if home is None or len(home) == size:
+            home = filling[alike] = []
+            packs.append(home)
+        home.append(replicate)
     return packs
 
 
@@ -128,17 +136,24 @@ def label(pack: Sequence[Replicate]) -> str:
     return first if len(pack) == 1 else f"{first} and {len(pack) - 1} more"
 
 
-def run_inline(job: Job, display: Display, tick: Callable[[], None]) -> None:
+def run_inline(job: Job, display: Display, tick: Callable[[], None], stop: Stop) -> None:
     """Runs the packs one after another in this process; ray is never imported."""
     for index, pack in enumerate(job.packs):
         for attempt in range(MAX_RETRIES + 1):
+            if stop.asked():
+                return
             try:
-                for progress in trial.run(
-                    pack, job.data[pack[0].config.dataset], job.replicates, device=job.device, provenance=job.provenance
-                ):
-                    display.report(index, progress)
-                    tick()
+                reports = trial.run(pack, job.data[pack[0].config.dataset], job.replicates, **job.options)
+                with closing(reports):
+                    for progress in reports:
+                        display.report(index, progress)
+                        tick()
+                        if stop.asked():
+                            display.stopping(stop.reason)
+                            return
                 break
+            except StorageError:
+                raise  # no other trial could write either
             except Exception as error:  # noqa: BLE001 (whatever a trial raises is its own failure, and the study goes on)
                 reason = f"{type(error).__name__}: {error}"
                 _LOG.info("%s", label(pack), exc_info=True)
@@ -159,7 +174,7 @@ def give_up(job: Job, index: int, reason: str, display: Display) -> None:
     display.failed(index, lost, reason)
 
 
-def _run(job: Job, run: Folder, options: Options, console: Console) -> None:
+def _run(job: Job, run: Folder, options: Options, console: Console, stop: Stop) -> None:
     members = [replicate for pack in job.packs for replicate in pack]
     steps = sum(replicate.config.steps or 1 for replicate in members)
     last = time.monotonic()
@@ -172,32 +187,23 @@ def _run(job: Job, run: Folder, options: Options, console: Console) -> None:
 
     with Display([label(pack) for pack in job.packs], len(members), steps, console) as display:
         if options.runner == "inline":
-            run_inline(job, display, tick)
+            run_inline(job, display, tick, stop)
         else:
             from study import raytune  # ray takes seconds to import, and the inline runner never needs it
 
-            raytune.run(job, options, display, tick)
+            raytune.run(job, options, display, tick, stop)
 
 
-@contextmanager
-def _locked(run: Folder) -> Iterator[None]:
-    """Holds the run folder, so that a second launch says so and stops; on a local file system."""
-    path = run.local
-    if path is None:
-        yield
-        return
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path / ".lock", timeout=0)
-        lock.acquire()
-    except Timeout:
-        raise RunError(f"{run.url} is in use by another `study launch`: wait for it, or use another --run.") from None
-    except OSError as error:
-        raise RunError(f"{run.url} cannot be written: {error}") from None
-    try:
-        yield
-    finally:
-        lock.release()
+def _tidy(run: Folder, todo: Sequence[Replicate], standing: Mapping[str, Outcome]) -> dict[str, int]:
+    """Clears away what killed and failed attempts have left; returns the step from which each replicate goes on."""
+    run.sweep()
+    starts = {}
+    for replicate in todo:
+        folder = run.child("replicates").child(replicate.hash)
+        checkpoint.tidy(folder)
+        failed = standing[replicate.hash].status == "failed"
+        starts[replicate.hash] = (checkpoint.outcome(folder) if failed else standing[replicate.hash]).step
+    return starts
 
 
 def _claim(run: Folder, spec: StudySpec, digests: dict[str, str]) -> dict[str, Any]:
@@ -208,7 +214,8 @@ def _claim(run: Folder, spec: StudySpec, digests: dict[str, str]) -> dict[str, A
     origin = provenance.collect(digests)
     whole = spec
     if run.exists("spec.yaml"):
-        old, former = table.read_run(run)
+        old = table.read_spec(run)
+        former = table.read_provenance(run) if run.exists("provenance.json") else {"data_digests": {}}
         conflicts = table.differences(old, spec)
         if conflicts:
             raise RunError(f"{run.url} belongs to another spec: {'; '.join(conflicts)}. Use another --run.")
@@ -217,15 +224,20 @@ def _claim(run: Folder, spec: StudySpec, digests: dict[str, str]) -> dict[str, A
             raise RunError(f"{run.url} was run on other data: {changed} there, {digests} here. Use another --run.")
         whole = table.grown(old, spec)
         origin["data_digests"] = former["data_digests"] | digests
-    elif run.local is not None and any(name != "replicates" for name in run.names()):
-        raise RunError(f"{run.url} is not empty and no run folder: it has no spec.yaml. Use another --run.")
+    elif (strangers := set(run.names()) - table.RUN_FILES) and not run.child("replicates").names():
+        raise RunError(
+            f"{run.url} is no run folder: it has no spec.yaml, but {', '.join(sorted(strangers)[:3])}. "
+            "Use another --run."
+        )
+    for problem in table.damage(run):
+        _LOG.warning("%s. It is made anew.", problem.rstrip("."))
     table.write_run(run, whole, origin)
     return {key: origin[key] for key in ("git_commit", "lock_sha256")}
 
 
 def _announce(console: Console, run: Folder, standing: dict[str, Outcome]) -> None:
     counts = Counter(outcome.status for outcome in standing.values())
-    known = {"running": "to continue", "failed": "to retry", "pending": "to start"}
+    known = {"running": "to continue", "failed": "to retry", "pending": "to start"}  # others are left as they are
     parts = [f"{count} {known.get(status, status)}" for status, count in sorted(counts.items())]
     console.print(f"{run.url}: {len(standing)} replicates, {', '.join(parts)}", highlight=False)
 

@@ -80,6 +80,10 @@ class Display:
         self.say(f"{self.names[pack]}: failed: {reason}")
         self._draw(force=True)
 
+    def stopping(self, reason: str) -> None:
+        """Somebody has asked to stop."""
+        self.say(f"{reason}: stopping, and saving what was trained. Ctrl-C (again) stops at once.")
+
     def say(self, line: str) -> None:
         """Prints a line above the bar."""
         self.console.print(line, highlight=False, markup=False)

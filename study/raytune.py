@@ -8,14 +8,18 @@ import tempfile
 from collections.abc import Callable
 from typing import Any
 
+from study import preflight
 from study.launch import MAX_RETRIES, Job, Options, give_up
 from study.progress import Display
+from study.stop import Stop
+from trainables.storage import Folder, StorageError
 from trainables.trial import Progress
 
 _QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",  # the new engine prints boxes at any verbosity
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the run folder is the log; Ray's loses rows after a recovery
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # `study.stop` listens
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_worker_niceness": "0",  # Ray would run the trials at 15, behind anything else on the machine
@@ -27,56 +31,76 @@ for _key, _value in _QUIET.items():
 
 import ray  # noqa: E402 (ray reads the environment when it is imported)
 from ray import tune  # noqa: E402
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: E402
 
-from trainables.trainable import train_pack  # noqa: E402
+from trainables.trainable import PackTrainable  # noqa: E402
+
+NODE_ANSWERS_WITHIN_S = 120.0
 
 
-class _Watch(tune.Callback):
-    """Passes the trials' reports on to the display."""
+class _Watch(tune.Callback, tune.Stopper):
+    """Passes the trials' reports on to the display, and stops all of them when asked to or when nobody can write."""
 
-    def __init__(self, display: Display, tick: Callable[[], None]):
-        self._display, self._tick = display, tick
+    def __init__(self, display: Display, tick: Callable[[], None], stop: Stop):
+        self._display, self._tick, self._stop = display, tick, stop
+        self._stopping = False
         self.errors: dict[int, str] = {}
+        self.storage: StorageError | None = None
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
         if "step" in result:
             report = Progress(*(result[key] for key in ("step", "steps", "members", "ended")))
             self._display.report(trial.config["pack"], report)
-            self._tick()
+            try:
+                self._tick()
+            except StorageError as error:
+                self.storage = error
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        name = self._display.names[trial.config["pack"]]
+        if not self._is_storage(trial):
+            self._display.say(f"{name}: {_reason(trial.get_error())}; trying again")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        self.errors[trial.config["pack"]] = _reason(trial.get_error())
+        if not self._is_storage(trial):
+            self.errors[trial.config["pack"]] = _reason(trial.get_error())
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False  # no trial is stopped for what it reports
+
+    def stop_all(self) -> bool:
+        if self._stop.asked() and not self._stopping:
+            self._stopping = True
+            self._display.stopping(self._stop.reason)
+        return self._stopping or self.storage is not None
+
+    def _is_storage(self, trial: Any) -> bool:
+        cause = _cause(trial.get_error())
+        if isinstance(cause, StorageError):
+            self.storage = cause
+        return isinstance(cause, StorageError)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {}  # Tune pickles its callbacks; a display is not for that, nor ever restored
+        return {}  # Tune pickles what it is given; a display is not for that, nor ever restored
 
 
-def run(job: Job, options: Options, display: Display, tick: Callable[[], None]) -> None:
-    """Runs the packs as Ray trials; those that fail for good are marked as failed."""
-    connect(options)
-    watch = _Watch(display, tick)
-    resources: dict[str, float] = {"cpu": 1} if job.device == "cpu" else {"cpu": 1, "gpu": 1}
-    shared = {"packs": job.packs, "data": job.data, "folder": job.replicates}
-    trainable = tune.with_resources(
-        tune.with_parameters(train_pack, **shared, device=job.device, provenance=job.provenance), resources
-    )
-    with tempfile.TemporaryDirectory(prefix="study-ray-") as logs:
-        tuner = tune.Tuner(
-            trainable,
-            param_space={"pack": tune.grid_search(list(range(len(job.packs))))},
-            tune_config=tune.TuneConfig(reuse_actors=True, max_concurrent_trials=options.concurrency),
-            run_config=tune.RunConfig(
-                name="tune",
-                storage_path=logs,
-                verbose=1 if options.ray_output else 0,
-                failure_config=tune.FailureConfig(max_failures=MAX_RETRIES),
-                callbacks=[watch],
-            ),
-        )
-        try:
-            tuner.fit()
-        finally:
-            ray.shutdown()
+def run(job: Job, options: Options, display: Display, tick: Callable[[], None], stop: Stop) -> None:
+    """Runs the packs as Ray trials; those that fail for good are marked as failed.
+
+    Raises:
+        study.lock.RunError: A node cannot write into the run folder.
+        trainables.storage.StorageError: A node could no longer write into it.
+    """
+    watch = _Watch(display, tick, stop)
+    try:
+        connect(options)
+        preflight.check_shared(job.replicates, _ask_nodes)
+        if not stop.asked():
+            _fit(job, options, watch)
+    finally:
+        ray.shutdown()
+    if watch.storage is not None:
+        raise watch.storage
     for pack, reason in watch.errors.items():
         give_up(job, pack, reason, display)
 
@@ -103,8 +127,56 @@ def cluster_device(options: Options) -> str:
     return "cuda" if ray.cluster_resources().get("GPU", 0) else "cpu"
 
 
+def _fit(job: Job, options: Options, watch: _Watch) -> None:
+    resources: dict[str, float] = {"cpu": 1} if job.device == "cpu" else {"cpu": 1, "gpu": 1}
+    shared = {"packs": job.packs, "data": job.data, "folder": job.replicates, "options": job.options}
+    with tempfile.TemporaryDirectory(prefix="study-ray-") as logs:
+        tune.Tuner(
+            tune.with_resources(tune.with_parameters(PackTrainable, **shared), resources),
+            param_space={"pack": tune.grid_search(list(range(len(job.packs))))},
+            tune_config=tune.TuneConfig(reuse_actors=True, max_concurrent_trials=options.concurrency),
+            run_config=tune.RunConfig(
+                name="tune",
+                storage_path=logs,
+                verbose=1 if options.ray_output else 0,
+                failure_config=tune.FailureConfig(max_failures=MAX_RETRIES),
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+                callbacks=[watch],
+                stop=watch,
+            ),
+        ).fit()
+
+
+def _ask_nodes(folder: Folder, name: str) -> dict[str, str | None]:
+    """What `preflight.probe` gives on every node, by the node's address and the start of its id."""
+    answers = {}
+    for node in ray.nodes():
+        if node["Alive"]:
+            there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            title = f"{node['NodeManagerAddress']}-{node['NodeID'][:6]}"
+            task = ray.remote(preflight.probe).options(num_cpus=0, scheduling_strategy=there)
+            answers[title] = task.remote(folder, name, title)
+    ray.wait(list(answers.values()), num_returns=len(answers), timeout=NODE_ANSWERS_WITHIN_S)
+    return {title: _answer(reference) for title, reference in answers.items()}
+
+
+def _answer(reference: Any) -> str | None:
+    try:
+        answer: str | None = ray.get(reference, timeout=0)
+    except ray.exceptions.GetTimeoutError:
+        return f"no answer within {NODE_ANSWERS_WITHIN_S:.0f} s"
+    except ray.exceptions.RayError as error:
+        return _reason(error)
+    return answer
+
+
+def _cause(error: Exception | None) -> Exception | None:
+    """What the trial raised, without Ray's wrapping."""
+    return getattr(error, "cause", None) or error
+
+
 def _reason(error: Exception | None) -> str:
-    """What the trial raised, in one line, without Ray's wrapping."""
-    cause = getattr(error, "cause", None) or error
+    """What the trial raised, in one line."""
+    cause = _cause(error)
     lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
     return f"{type(cause).__name__}: {lines[-1] if lines else ''}"

@@ -61,11 +61,16 @@ def core_hours(config: TrialConfig) -> float:
     """Estimated core-hours of one replicate on a CPU, evaluation included, from its weights and steps."""
     if config.task != "train":
         return 5 / 3600
-    widths = [784, *(config.hidden_dims or ()), config.latent_dim]
-    weights = 2 * sum(a * b for a, b in itertools.pairwise(widths))
-    step_s = weights / _PAPER_WEIGHTS * (config.batch_size or 0) / 100 / STEPS_PER_CORE_S
+    step_s = num_weights(config) / _PAPER_WEIGHTS * (config.batch_size or 0) / 100 / STEPS_PER_CORE_S
     evaluation_s = 15_000 / (config.batch_size or 1) * step_s / 3
     return ((config.steps or 0) * step_s + (config.evaluations or 0) * evaluation_s) / 3600
+
+
+def num_weights(config: TrialConfig) -> int:
+    """Weights of one replicate's network, without its biases and a posterior's second head; PCA: its components."""
+    widths = [784, *(config.hidden_dims or ()), config.latent_dim]
+    both_ways = 2 if config.task == "train" else 1
+    return both_ways * sum(a * b for a, b in itertools.pairwise(widths))
 
 
 def _points(spec: StudySpec) -> Iterator[dict[str, object]]:

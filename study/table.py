@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -18,12 +18,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from study import space
-from study.spec import SpecError, StudySpec, dump, parse
+from study.spec import StudySpec, dump, parse
 from trainables import checkpoint
 from trainables.checkpoint import Outcome, Record
 from trainables.schema import METRICS, RESULTS_VERSION, Replicate, TrialConfig
 from trainables.storage import Folder
 
+_T = TypeVar("_T")
 _FIELD_TYPES = {
     "latent_dim": pa.int64(),
     "batch_size": pa.int64(),
@@ -72,6 +73,10 @@ PLUGIN_PREFIX = "x/"
 """Columns of this prefix are a plugin's own and pass every check."""
 
 
+RUN_FILES = frozenset({"spec.yaml", "provenance.json", "replicates", *(f"{name}.parquet" for name in SCHEMAS)})
+"""What lies in a run folder."""
+
+
 class TableError(ValueError):
     """A table that is absent, damaged, or not of this schema; its text is one readable line."""
 
@@ -106,20 +111,23 @@ def read_run(run: Folder) -> tuple[StudySpec, dict[str, Any]]:
     Raises:
         TableError: It is no such folder, or one of the two cannot be read.
     """
-    try:
-        spec = parse(run.read("spec.yaml").decode(), f"{run.url}/spec.yaml")
-        provenance: dict[str, Any] = json.loads(run.read("provenance.json"))
-    except (OSError, KeyError) as error:
-        raise TableError(f"{run.url} is no run folder: it must hold spec.yaml and provenance.json ({error}).") from None
-    except (SpecError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise TableError(f"{run.url} cannot be read: {error}") from None
-    return spec, provenance
+    return read_spec(run), read_provenance(run)
+
+
+def read_spec(run: Folder) -> StudySpec:
+    """The spec of a run folder; raises TableError."""
+    return _read(run, "spec.yaml", lambda content: parse(content.decode(), "it"))
+
+
+def read_provenance(run: Folder) -> dict[str, Any]:
+    """The provenance of a run folder; raises TableError."""
+    return _read(run, "provenance.json", _parse_provenance)
 
 
 def write_run(run: Folder, spec: StudySpec, provenance: dict[str, Any]) -> None:
-    """Writes what `read_run` reads."""
-    run.write("spec.yaml", dump(spec).encode())
+    """Writes what `read_run` reads; the spec last, since it makes the folder a run folder."""
     run.write("provenance.json", (json.dumps(provenance, indent=2, sort_keys=True) + "\n").encode())
+    run.write("spec.yaml", dump(spec).encode())
 
 
 def build(run: Folder) -> Tables:
@@ -141,6 +149,18 @@ def build(run: Folder) -> Tables:
         run.write(f"{name}.parquet", _to_parquet(table))
     frame = {name: table.to_pandas() for name, table in tables.items()}
     return Tables(frame["results"], frame["profiles"], frame["images"], spec, provenance)
+
+
+def damage(run: Folder) -> list[str]:
+    """What is wrong with the tables that are there; a launch makes them anew."""
+    problems = []
+    for name in SCHEMAS:
+        try:
+            if run.exists(f"{name}.parquet"):
+                _load(run, name)
+        except TableError as error:
+            problems.append(str(error))
+    return problems
 
 
 def load_tables(url: str) -> Tables:
@@ -182,6 +202,7 @@ def merge(source: Tables, target: Folder) -> Tables:
             frames[name] = pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
         order = ["seed", "cell", "step"]
         frames["results"] = frames["results"].sort_values(order, kind="stable", ignore_index=True)
+    target.create()
     for name, frame in frames.items():
         target.write(f"{name}.parquet", _to_parquet(pa.Table.from_pandas(frame, SCHEMAS[name], preserve_index=False)))
     write_run(target, spec, provenance)
@@ -209,6 +230,26 @@ def grown(old: StudySpec, new: StudySpec) -> StudySpec:
     """The larger of two specs without `differences`: all cells and seeds that either has."""
     larger = new if space.cells(old).keys() <= space.cells(new).keys() else old
     return larger.model_copy(update={"seeds": max(old.seeds, new.seeds)})
+
+
+def _read(run: Folder, name: str, parse_content: Callable[[bytes], _T]) -> _T:
+    try:
+        return parse_content(run.read(name))
+    except OSError as error:
+        raise TableError(f"{run.url} is no run folder: it must hold spec.yaml and provenance.json ({error}).") from None
+    except ValueError as error:  # SpecError, not UTF-8, not JSON
+        raise TableError(
+            f"{run.url}/{name} is damaged ({error}). Delete it, and `study launch` with the study and this --run makes "
+            "it anew: no result is lost."
+        ) from None
+
+
+def _parse_provenance(content: bytes) -> dict[str, Any]:
+    found = json.loads(content)
+    digests = found.get("data_digests") if isinstance(found, dict) else None
+    if not isinstance(digests, dict) or not all(isinstance(value, str) for value in digests.values()):
+        raise ValueError("it names no data_digests")
+    return dict(found)
 
 
 def _union(old: StudySpec, new: StudySpec) -> StudySpec:
@@ -274,14 +315,14 @@ def _image_rows(replicate: str, index: list[list[Any]], pixels: np.ndarray | Non
 
 def _to_parquet(table: pa.Table) -> bytes:
     buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd", compression_level=9)
+    pq.write_table(table, buffer, compression="zstd", compression_level=9, write_page_checksum=True)
     return buffer.getvalue()
 
 
 def _load(run: Folder, name: str) -> pd.DataFrame:
     file = f"{run.url}/{name}.parquet"
     try:
-        table = pq.read_table(io.BytesIO(run.read(f"{name}.parquet")))
+        table = pq.read_table(io.BytesIO(run.read(f"{name}.parquet")), page_checksum_verification=True)
     except FileNotFoundError:
         raise TableError(f"{file} is absent: `study table {run.url}` builds it from a run folder.") from None
     except (pa.ArrowException, OSError) as error:

@@ -95,10 +95,32 @@ def test_outcome_with_a_marker_or_record_cut_short_falls_back_and_says_so(folder
     assert "cccccccc.done.json does not count" in caplog.text
 
 
-def test_clear_failures_lets_the_replicate_go_on(folder):
+def test_tidy_drops_failures_and_damage_and_keeps_what_can_be_gone_on_from(folder, tmp_path):
+    for step in (10, 20):
+        checkpoint.write_checkpoint(folder, "aaaaaaaa", step, tensors(step), record(step))
     checkpoint.fail(folder, {"cell": "a"}, "lost")
-    checkpoint.clear_failures(folder)
-    assert checkpoint.outcome(folder).status == "pending"
+    folder.write("aaaaaaaa-000000020.safetensors", b"cut short")
+    folder.write("bbbbbbbb.done.json", b'{"status": "fini')
+    (tmp_path / "replicate" / ".cut-off.tmp").write_bytes(b"half")
+    checkpoint.tidy(folder)
+    assert [path.name for path in (tmp_path / "replicate").iterdir()] == ["aaaaaaaa-000000010.safetensors"]
+    found = checkpoint.outcome(folder)
+    assert (found.status, found.step, found.error) == ("running", 10, None)
+
+
+def test_tidy_of_a_finished_replicate_touches_nothing(folder):
+    checkpoint.fail(folder, {"cell": "a"}, "lost")
+    checkpoint.finish(folder, "bbbbbbbb", "finished", record(20), images=None)
+    before = folder.names()
+    checkpoint.tidy(folder)
+    assert folder.names() == before and checkpoint.outcome(folder).status == "finished"
+
+
+def test_outcome_looks_again_where_files_went_while_it_looked(folder, monkeypatch):
+    checkpoint.finish(folder, "aaaaaaaa", "finished", record(20), images=None)
+    listings = iter([["bbbbbbbb-000000010.safetensors"], folder.names(), folder.names()])
+    monkeypatch.setattr(Folder, "names", lambda self: next(listings))
+    assert checkpoint.outcome(folder).status == "finished"
 
 
 def test_folder_write_that_fails_leaves_the_old_file(folder, monkeypatch):
@@ -109,7 +131,7 @@ def test_folder_write_that_fails_leaves_the_old_file(folder, monkeypatch):
 
 
 def test_folder_reads_and_lists_through_a_url(tmp_path):
-    folder = Folder(f"file://{tmp_path}/deep").child("er")
+    folder = Folder(f"file://{tmp_path}/deep").child("er").create()
     folder.write("name", b"content")
     assert folder.read("name") == b"content" and folder.names() == ["name"] and folder.exists("name")
     folder.delete("name")

@@ -1,7 +1,10 @@
 """Launching: inline and through Ray, again, grown, refused, interrupted, failing; and the tables that come of it."""
 
 import io
+import itertools
+import os
 import re
+import signal
 
 import pandas as pd
 import pyarrow.parquet as pq
@@ -10,10 +13,13 @@ import tiny
 from filelock import FileLock
 from rich.console import Console
 
-from study import launch, space, spec, table
-from study.launch import Options, RunError
+from study import launch, provenance, space, spec, table
+from study.launch import Options
+from study.lock import RunError
+from study.progress import Display
 from study.table import TableError
-from trainables import trial
+from trainables import datasets, trial
+from trainables.pack import Pack
 from trainables.registry import DATASETS
 from trainables.schema import METRICS
 from trainables.storage import Folder
@@ -36,6 +42,14 @@ def run(study, folder, options=INLINE):
     text = io.StringIO()
     counts = launch.launch(study, str(folder), options, Console(file=text, width=200))
     return counts, text.getvalue()
+
+
+def counted(function, calls):
+    def call(*args):
+        calls.append(1)
+        return function(*args)
+
+    return call
 
 
 def replaced(stored, name, values):
@@ -86,7 +100,7 @@ def test_launch_of_another_spec_is_refused_with_the_difference(study, tmp_path):
 
 def test_launch_into_a_foreign_folder_is_refused(study, tmp_path):
     (tmp_path / "thesis.tex").write_text("precious")
-    with pytest.raises(RunError, match="not empty and no run folder"):
+    with pytest.raises(RunError, match=r"no run folder.*thesis\.tex"):
         run(study, tmp_path)
 
 
@@ -95,26 +109,50 @@ def test_launch_into_a_folder_in_use_is_refused(study, tmp_path):
         run(study, tmp_path)
 
 
-def test_launch_interrupted_continues_bit_for_bit(study, tmp_path, monkeypatch):
+@pytest.fixture
+def signal_at(monkeypatch):
+    """Sends this process signals at chosen reports of a launch, and has a trial report each step."""
+
+    def at(*reports):
+        seen, real = [], Display.report
+
+        def report(self, pack, progress):
+            real(self, pack, progress)
+            seen.append(progress)
+            for _ in range(reports.count(len(seen))):
+                os.kill(os.getpid(), signal.SIGINT)
+
+        monkeypatch.setattr(Display, "report", report)
+        monkeypatch.setattr(trial, "REPORT_EVERY_S", 0)
+
+    yield at
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler, "the handler is put back"
+
+
+@pytest.mark.parametrize("at", [1, 6, 7, 10])
+def test_launch_stopped_once_saves_every_step_and_goes_on_bit_for_bit(study, tmp_path, monkeypatch, signal_at, at):
+    study = study.model_copy(update={"arms": {"vae": study.arms["vae"]}})
     run(study, tmp_path / "whole")
-    real, calls = trial.run, []
-
-    def cut_short(*args, **kwargs):
-        calls.append(1)
-        for count, progress in enumerate(real(*args, checkpoint_every_s=0, **kwargs)):
-            yield progress
-            if len(calls) == 2 and count == 0:
-                raise KeyboardInterrupt
-
-    monkeypatch.setattr(trial, "run", cut_short)
-    monkeypatch.setattr(trial, "REPORT_EVERY_S", 0)
-    with pytest.raises(KeyboardInterrupt):
-        run(study, tmp_path / "cut")
-    monkeypatch.setattr(trial, "run", real)
-    _, text = run(study, tmp_path / "cut")
-    assert "1 finished" in text
+    steps = []
+    signal_at(at)
+    monkeypatch.setattr(Pack, "step", counted(Pack.step, steps))
+    counts, text = run(study, tmp_path / "cut")
+    assert counts["pending"] + counts["running"] and "SIGINT received: stopping" in text
+    monkeypatch.setattr(Display, "report", lambda *_: None)
+    counts, text = run(study, tmp_path / "cut")
+    assert counts == {"finished": 2}
+    assert len(steps) == 2 * 6, "no step was trained twice"
     whole, again = results(tmp_path / "whole"), results(tmp_path / "cut")
     pd.testing.assert_frame_equal(whole.drop(columns=CLOCKS), again.drop(columns=CLOCKS), check_exact=True)
+
+
+def test_launch_stopped_twice_ends_at_once_and_goes_on(study, tmp_path, monkeypatch, signal_at):
+    signal_at(3, 3)
+    with pytest.raises(KeyboardInterrupt):
+        run(study, tmp_path)
+    monkeypatch.undo()
+    monkeypatch.setitem(DATASETS, "tiny", "tiny:load")
+    assert run(study, tmp_path)[0] == {"finished": 5}
 
 
 def test_launch_with_a_failing_trial_keeps_the_others_and_the_reason(study, tmp_path, monkeypatch):
@@ -172,30 +210,70 @@ def test_launch_through_ray_equals_inline_bit_for_bit(study, tmp_path, capfd):
 
 def test_plan_packs_only_what_is_compatible(study):
     plan = space.replicates(study, {"tiny": "d"})
-    assert [len(pack) for pack in launch.plan(plan, 1)] == [1] * 5
-    packs = launch.plan(plan, 64)
+    assert [len(pack) for pack in launch.plan(plan, 1, {})] == [1] * 5
+    packs = launch.plan(plan, 64, {})
     assert [[(r.cell, r.seed) for r in pack] for pack in packs] == [
         [("linear", 0), ("linear", 1)], [("vae", 0), ("vae", 1)], [("pca", 0)],
     ]  # fmt: skip
+    starts = {replicate.hash: 3 for replicate in plan if (replicate.cell, replicate.seed) == ("vae", 1)}
+    assert [len(pack) for pack in launch.plan(plan, 64, starts)] == [2, 1, 1, 1], "who shares a pack starts together"
 
 
-def test_build_while_a_replicate_runs_shows_it_as_running(study, tmp_path, monkeypatch):
-    monkeypatch.setattr(trial, "REPORT_EVERY_S", 0)
-    real = trial.run
-
-    def stop_soon(*args, **kwargs):
-        for count, progress in enumerate(real(*args, checkpoint_every_s=0, **kwargs)):
-            yield progress
-            if count == 3:
-                raise KeyboardInterrupt
-
-    monkeypatch.setattr(trial, "run", stop_soon)
-    with pytest.raises(KeyboardInterrupt):
-        run(study, tmp_path)
+def test_build_while_a_replicate_runs_shows_it_as_running(study, tmp_path, signal_at):
+    signal_at(3)
+    run(study, tmp_path)
     frame = table.build(Folder(str(tmp_path))).results
     running = frame[frame["status"] == "running"]
     assert running["replicate"].nunique() == 1 and not running["final"].any() and running["test_nll"].notna().any()
     assert frame["replicate"].nunique() == 5, "pending replicates keep a row"
+    pd.testing.assert_frame_equal(frame, table.build(Folder(str(tmp_path))).results)
+
+
+def test_launch_with_every_kind_of_bad_end_leaves_the_others_alone(study, tmp_path):
+    bad = {
+        "raises": {"batch_size": 60_000},
+        "diverges": {"activation": "linear", "learning_rate": 1e6, "hidden_dims": [500, 500]},
+        "collapses": {"activation": "sigmoid", "latent_dim": 1, "hidden_dims": [1], "learning_rate": 1e-12},
+    }
+    run(study, tmp_path / "good")
+    counts, _ = run(study.model_copy(update={"arms": study.arms | bad}), tmp_path / "run")
+    assert counts == {"finished": 7, "failed": 2, "diverged": 2}
+    frame = results(tmp_path / "run")
+    last = frame.groupby(["cell", "seed"]).tail(1).set_index("cell")
+    assert (
+        last.loc["raises", "error"] == "ValueError: `batch_size <= 200` (the training set) must hold, but got 60000."
+    ).all()
+    assert last.loc["diverges", "error"].str.contains("not finite at step").all()
+    assert last.loc["collapses", "collapsed"].all() and (last.loc["collapses", "status"] == "finished").all()
+    good = frame[~frame["cell"].isin(bad)].reset_index(drop=True)
+    unharmed = results(tmp_path / "good").drop(columns=CLOCKS)
+    pd.testing.assert_frame_equal(good.drop(columns=CLOCKS), unharmed, check_dtype=False, check_exact=True)
+    counts, text = run(study.model_copy(update={"arms": study.arms | bad}), tmp_path / "run")
+    assert "2 to retry" in text and "2 diverged" in text and counts["failed"] == 2, "a divergence is not retried"
+
+
+def test_two_attempts_of_one_replicate_at_once_do_no_harm(study, tmp_path, monkeypatch):
+    study = study.model_copy(update={"arms": {"vae": study.arms["vae"]}})
+    run(study, tmp_path / "whole")
+    monkeypatch.setattr(trial, "REPORT_EVERY_S", 0)
+    data = datasets.load("tiny")
+    plan = space.replicates(study, {"tiny": data.digest})
+    folder = Folder(str(tmp_path / "both"))
+    table.write_run(folder.create(), study, {"data_digests": {"tiny": data.digest}})
+    replicates = folder.child("replicates").create()
+    for replicate in plan:
+        origin = {"git_commit": provenance.git_commit()}
+        attempts = [
+            trial.run([replicate], data, replicates, checkpoint_every_s=every, provenance=origin)
+            for every in (0, 1e9, 0)
+        ]
+        for reports in itertools.zip_longest(*attempts):  # in turn, so that each meets the others' half-done work
+            assert reports
+    both = table.build(folder).results
+    assert (both.groupby("replicate")["final"].sum() == 1).all()
+    pd.testing.assert_frame_equal(results(tmp_path / "whole").drop(columns=CLOCKS), both.drop(columns=CLOCKS))
+    left = {path.name for path in (tmp_path / "both" / "replicates").glob("*/*-0*.safetensors")}
+    assert not left, "no checkpoint stays behind"
 
 
 def test_merge_by_seed_gives_the_table_of_one_run(study, tmp_path):

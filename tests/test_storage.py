@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import shutil
 from pathlib import Path
 
 import pytest
-from pyarrow import fs
 
-from trainables.storage import Folder
+from trainables.storage import Folder, StorageError
 
 
 @pytest.fixture(params=["path", "url"])
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Folder:
     root = tmp_path / "run"
+    root.mkdir()
     return Folder(str(root) if request.param == "path" else root.as_uri())
 
 
@@ -37,25 +40,39 @@ def test_write_again_replaces_the_content_and_leaves_one_file(folder: Folder) ->
 def test_write_that_fails_leaves_the_old_file_and_nothing_else(
     folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class FullDisk:
-        """The local file system, where every write ends with a full disk."""
-
-        type_name = "local"
-
-        def __getattr__(self, name: str) -> object:
-            return getattr(fs.LocalFileSystem(), name)
-
-        def move(self, source: str, target: str) -> None:
-            raise OSError(28, "No space left on device")
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     folder.write("a", b"old")
-    real = folder._open()
-    monkeypatch.setattr(Folder, "_open", lambda self: (FullDisk(), real[1]))
-    with pytest.raises(OSError, match="No space left"):
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StorageError, match=r"run/a cannot be written: No space left on device\. What was written"):
         folder.write("a", b"new")
     monkeypatch.undo()
     assert folder.read("a") == b"old"
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["a"]
+
+
+def test_write_where_the_folder_above_has_gone_is_refused(folder: Folder, tmp_path: Path) -> None:
+    folder.child("b").write("a", b"")
+    shutil.rmtree(tmp_path / "run")
+    with pytest.raises(StorageError, match="No such file or directory"):
+        folder.child("b").write("a", b"")
+    assert not (tmp_path / "run").exists()
+
+
+def test_create_makes_the_folders_above_and_says_what_is_in_the_way(folder: Folder, tmp_path: Path) -> None:
+    folder.child("b").child("c").create().write("a", b"")
+    assert (tmp_path / "run" / "b" / "c" / "a").is_file()
+    with pytest.raises(StorageError, match="cannot be made"):
+        folder.child("b").child("c").child("a").child("d").create()
+
+
+def test_sweep_deletes_unfinished_writes_only(folder: Folder, tmp_path: Path) -> None:
+    folder.write("a", b"")
+    (tmp_path / "run" / ".a.1234.tmp").write_bytes(b"half")
+    (tmp_path / "run" / ".lock").write_bytes(b"")
+    folder.sweep()
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [".lock", "a"]
 
 
 def test_names_are_sorted_without_unfinished_writes(folder: Folder, tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ ALTERNATIVES = {
 
 def run(folder, config, data, seed=0, **options):
     replicate = Replicate("cell", config, seed, data.digest)
-    for _ in trial.run([replicate], data, Folder(str(folder)), **options):
+    for _ in trial.run([replicate], data, Folder(str(folder)).create(), **options):
         pass
     return rows(folder, replicate)
 
@@ -80,7 +80,7 @@ def test_run_resumed_gives_the_rows_of_an_uninterrupted_run(tmp_path, tiny, smal
     whole = run(tmp_path / "whole", config, tiny)
     monkeypatch.setattr(trial, "REPORT_EVERY_S", 0)
     replicate, folder = Replicate("cell", config, 0, tiny.digest), tmp_path / "cut"
-    running = trial.run([replicate], tiny, Folder(str(folder)), checkpoint_every_s=0)
+    running = trial.run([replicate], tiny, Folder(str(folder)).create(), checkpoint_every_s=0)
     for _ in range(9):
         next(running)
     running.close()

@@ -27,8 +27,9 @@ Status = Literal["pending", "running", "finished", "stopped", "failed", "diverge
 KEPT = 2
 """Checkpoints kept, so that a damaged one falls back to the one before."""
 
-_CHECKPOINT = re.compile(r"(?P<attempt>[0-9a-f]{8})-(?P<step>\d{9})\.safetensors")
-_MARKER = re.compile(r"(?P<attempt>[0-9a-f]{8})\.done\.json")
+_CHECKPOINT = re.compile(r"[0-9a-f]{8}-\d{9}\.safetensors")
+_MARKER = re.compile(r"[0-9a-f]{8}\.done\.json")
+_LOOKS = 5
 _LOG = logging.getLogger(__name__)
 
 
@@ -64,6 +65,8 @@ class Outcome:
     images: np.ndarray | None = None
     weights: str | None = None
     """Name of the file with the final weights, in the replicate's folder."""
+    step: int = 0
+    """Where a running replicate would go on: the step of its newest valid checkpoint."""
 
 
 def encode(tensors: dict[str, np.ndarray], record: Record) -> bytes:
@@ -102,8 +105,7 @@ def read_checkpoint(folder: Folder, names: list[str] | None = None) -> tuple[int
     """The newest valid checkpoint: its step, tensors and record; None if there is none. Damaged ones are named."""
     for name in _checkpoints(folder.names() if names is None else names):
         try:
-            match = _CHECKPOINT.fullmatch(name)
-            return int(match["step"]) if match else 0, *decode(folder.read(name))
+            return _step(name), *decode(folder.read(name))
         except FileNotFoundError:
             continue  # another attempt has dropped it
         except DamagedFileError as error:
@@ -144,7 +146,53 @@ def outcome(folder: Folder) -> Outcome:
 
     A result counts before a failure: a replicate that failed once and was finished by a later attempt is finished.
     """
-    names = folder.names()
+    found = Outcome("pending")
+    for _ in range(_LOOKS):
+        names = folder.names()
+        found = _outcome(folder, names)
+        if found.status != "pending" or folder.names() == names:
+            break  # else files came or went while this one looked: look again
+    return found
+
+
+def result(folder: Folder) -> Outcome | None:
+    """The end that the replicate of this folder has come to, if it has, other than a failure."""
+    found = _by_marker(folder, folder.names())
+    return None if found is None or found.status == "failed" else found
+
+
+def fail(folder: Folder, replicate: dict[str, Any], error: str) -> None:
+    """Marks a replicate as failed, with what its newest checkpoint had measured."""
+    newest = read_checkpoint(folder)
+    record, images = (newest[2], newest[1]["images"]) if newest else (Record(replicate), None)
+    finish(folder, uuid.uuid4().hex[:8], "failed", record, images=images, error=error)
+
+
+def tidy(folder: Folder) -> None:
+    """Before a replicate is tried again, drops former failures, damaged files and cut-off writes.
+
+    Valid checkpoints stay. Does nothing to a replicate that has come to its end.
+    """
+    if result(folder) is not None:
+        return
+    folder.sweep()
+    for name in folder.names():
+        if not _CHECKPOINT.fullmatch(name) or not _valid(folder, name):
+            folder.delete(name)
+
+
+def _outcome(folder: Folder, names: list[str]) -> Outcome:
+    found = _by_marker(folder, names)
+    if found is not None:
+        return found
+    newest = read_checkpoint(folder, names)
+    if newest is None:
+        return Outcome("pending")
+    step, tensors, record = newest
+    return Outcome("running", record=record, images=tensors["images"], step=step)
+
+
+def _by_marker(folder: Folder, names: list[str]) -> Outcome | None:
     failed = None
     for name in filter(_MARKER.fullmatch, names):
         try:
@@ -155,28 +203,7 @@ def outcome(folder: Folder) -> Outcome:
         if found.status != "failed":
             return found
         failed = found
-    if failed is not None:
-        return failed
-    newest = read_checkpoint(folder, names)
-    return Outcome("running", record=newest[2], images=newest[1]["images"]) if newest else Outcome("pending")
-
-
-def fail(folder: Folder, replicate: dict[str, Any], error: str) -> None:
-    """Marks a replicate as failed, with what its newest checkpoint had measured."""
-    newest = read_checkpoint(folder)
-    record, images = (newest[2], newest[1]["images"]) if newest else (Record(replicate), None)
-    finish(folder, uuid.uuid4().hex[:8], "failed", record, images=images, error=error)
-
-
-def clear_failures(folder: Folder) -> None:
-    """Forgets that a replicate failed, so that it can be tried again from its newest checkpoint; no other end."""
-    for name in filter(_MARKER.fullmatch, folder.names()):
-        try:
-            failed = _read_marker(folder, name).status == "failed"
-        except (DamagedFileError, FileNotFoundError):
-            failed = True  # it does not count
-        if failed:
-            folder.delete(name)
+    return failed
 
 
 def _read_marker(folder: Folder, name: str) -> Outcome:
@@ -198,8 +225,19 @@ def _read_marker(folder: Folder, name: str) -> Outcome:
 
 def _checkpoints(names: list[str]) -> list[str]:
     """Checkpoint names among `names`, the newest step first."""
-    found = [(match["step"], name) for name in names if (match := _CHECKPOINT.fullmatch(name))]
-    return [name for _, name in sorted(found, reverse=True)]
+    return sorted(filter(_CHECKPOINT.fullmatch, names), key=lambda name: (_step(name), name), reverse=True)
+
+
+def _step(checkpoint: str) -> int:
+    return int(checkpoint.removesuffix(".safetensors").partition("-")[2])
+
+
+def _valid(folder: Folder, checkpoint: str) -> bool:
+    try:
+        decode(folder.read(checkpoint))
+    except (DamagedFileError, FileNotFoundError):
+        return False
+    return True
 
 
 def _parse(content: bytes) -> tuple[dict[str, Any], bytes]:

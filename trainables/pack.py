@@ -212,16 +212,15 @@ class Pack:
         }
 
 
-def compatible(a: TrialConfig, b: TrialConfig) -> bool:
-    """Whether two configs may share a pack."""
-    if a.posterior == "spherical" and a.latent_dim != b.latent_dim:
-        return False
-    return a.model_dump(exclude=set(FREE_FIELDS)) == b.model_dump(exclude=set(FREE_FIELDS))
+def shared_fields(config: TrialConfig) -> TrialConfig:
+    """What all members of a pack have in common: two configs may share a pack if this is equal, and only then."""
+    free = {"beta": None} if config.posterior == "spherical" else dict.fromkeys(FREE_FIELDS)
+    return config.model_copy(update=free)
 
 
 def _check(configs: Sequence[TrialConfig], widest: TrialConfig, num_images: int) -> None:
     for config in configs:
-        if not compatible(config, widest):
+        if shared_fields(config) != shared_fields(widest):
             raise ValueError(
                 f"Members of a pack may differ in {', '.join(FREE_FIELDS)} only, but got {config}, {widest}."
             )

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
 from pyarrow import fs
+
+
+class StorageError(OSError):
+    """A folder cannot be written: it is full, gone or not ours to write. Its text is one readable line."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +25,15 @@ class Folder:
         """The folder `name` in this one."""
         return Folder(f"{self.url.rstrip('/')}/{name}")
 
+    def create(self) -> Folder:
+        """Makes the folder and those above it, if they are not there. Raises StorageError."""
+        system, root = self._open()
+        try:
+            system.create_dir(root, recursive=True)
+        except OSError as error:
+            raise StorageError(f"{self.url} cannot be made: {_cause(error)}.") from error
+        return self
+
     def read(self, name: str) -> bytes:
         """The file's bytes. Raises FileNotFoundError."""
         system, root = self._open()
@@ -28,26 +42,40 @@ class Folder:
         return content
 
     def write(self, name: str, content: bytes) -> None:
-        """Writes a file whole or not at all: a reader sees the old file or the new one, never a part."""
+        """Writes a file whole or not at all: a reader sees the old file or the new one, never a part.
+
+        Makes this folder, but not the one above it: where a run folder has gone, as when a disk is unmounted, nothing
+        is to be written in its place.
+
+        Raises:
+            StorageError: The file system is local (or NFS) and full, gone, or not ours to write.
+            OSError: Another file system says no; that may pass.
+        """
         system, root = self._open()
-        system.create_dir(root, recursive=True)
-        local = system.type_name == "local"  # an object store's put is atomic as it is
-        target = f"{root}/.{name}.{uuid.uuid4().hex[:8]}.tmp" if local else f"{root}/{name}"
-        try:
-            with system.open_output_stream(target) as stream:
+        if system.type_name != "local":  # an object store's put is atomic as it is, and needs no folder
+            with system.open_output_stream(f"{root}/{name}") as stream:
                 stream.write(content)
-            if local:
-                system.move(target, f"{root}/{name}")
-        except OSError:
-            if local and system.get_file_info(target).type != fs.FileType.NotFound:
-                system.delete_file(target)
-            raise
+            return
+        try:
+            _write_local(Path(root), name, content)
+        except OSError as error:
+            raise StorageError(
+                f"{self.url}/{name} cannot be written: {_cause(error)}. What was written before is intact; "
+                "mend this, then launch again to go on."
+            ) from error
 
     def delete(self, name: str) -> None:
         """Deletes a file; one that is gone already is no error."""
         system, root = self._open()
         with contextlib.suppress(FileNotFoundError):
             system.delete_file(f"{root}/{name}")
+
+    def sweep(self) -> None:
+        """Deletes what writes that were cut off have left; only local file systems keep such."""
+        system, root = self._open()
+        if system.type_name == "local":
+            for path in Path(root).glob(".*.tmp"):
+                path.unlink(missing_ok=True)
 
     def names(self) -> list[str]:
         """Names of the files and folders in this one, sorted, unfinished writes apart; empty if it is absent."""
@@ -63,10 +91,35 @@ class Folder:
     @property
     def local(self) -> Path | None:
         """The folder as a local path, or None if it is not on a local file system."""
-        return None if "://" in self.url else Path(self.url)
+        return None if "://" in self.url else Path(self.url).expanduser()
 
     def _open(self) -> tuple[fs.FileSystem, str]:
-        if "://" not in self.url:
-            return fs.LocalFileSystem(), str(Path(self.url).expanduser().absolute())
+        if self.local is not None:
+            return fs.LocalFileSystem(), str(self.local.absolute())
         system, path = fs.FileSystem.from_uri(self.url)
         return system, path.rstrip("/")
+
+
+def _write_local(root: Path, name: str, content: bytes) -> None:
+    """Writes beside the target, onto the disk, and only then under its name: a power cut leaves the old or the new."""
+    beside = root / f".{name}.{uuid.uuid4().hex[:8]}.tmp"
+    root.mkdir(exist_ok=True)
+    try:
+        with beside.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(root / name)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
+        raise
+    folder = os.open(root, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _cause(error: OSError) -> str:
+    return error.strerror or str(error)

@@ -14,25 +14,45 @@ from trainables.schema import Replicate
 from trainables.storage import Folder
 
 
-def train_pack(
-    config: Mapping[str, int],
-    *,
-    packs: Sequence[Sequence[Replicate]],
-    data: Mapping[str, Dataset],
-    folder: Folder,
-    device: str,
-    provenance: Mapping[str, Any],
-) -> None:
+class PackTrainable(tune.Trainable):
     """Runs pack number `config["pack"]` to its end, reporting `step`, `steps`, `members` and `ended` on the way.
 
-    Args:
-        config: Ray's; holds the pack's number only.
-        packs: Every pack of the launch.
-        data: Datasets by name, their arrays shared read-only through Ray's object store.
-        folder: The run's `replicates` folder, reachable from every node.
-        device: "cpu" or "cuda".
-        provenance: The driver's, for the records.
+    A class rather than a function: Ray calls `cleanup` when it stops a trial, and waits for it, so that what was
+    trained is saved. It is never asked for a checkpoint: the trial writes its own into the run folder.
     """
-    pack = packs[config["pack"]]
-    for progress in trial.run(pack, data[pack[0].config.dataset], folder, device=device, provenance=provenance):
-        tune.report(dataclasses.asdict(progress))
+
+    def setup(  # type: ignore[override]  # the keywords come from `tune.with_parameters`
+        self,
+        config: Mapping[str, int],
+        *,
+        packs: Sequence[Sequence[Replicate]],
+        data: Mapping[str, Dataset],
+        folder: Folder,
+        options: Mapping[str, Any],
+    ) -> None:
+        """Takes a pack to run; called once a process.
+
+        Args:
+            config: Ray's; holds the pack's number only.
+            packs: Every pack of the launch.
+            data: Datasets by name, their arrays shared read-only through Ray's object store.
+            folder: The run's `replicates` folder, reachable from every node.
+            options: Keyword arguments of `trainables.trial.run`.
+        """
+        self._packs, self._data, self._folder, self._options = packs, data, folder, options
+        self.reset_config(config)
+
+    def reset_config(self, new_config: Mapping[str, int]) -> bool:
+        """Takes another pack to run, in the same process."""
+        pack = self._packs[new_config["pack"]]
+        self._reports = trial.run(pack, self._data[pack[0].config.dataset], self._folder, **self._options)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Trains up to the next report, about a second."""
+        progress = next(self._reports, None)
+        return {"done": True} if progress is None else dataclasses.asdict(progress)
+
+    def cleanup(self) -> None:
+        """Saves what was trained."""
+        self._reports.close()

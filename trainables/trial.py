@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -68,11 +68,13 @@ def run(
     device: str = "cpu",
     provenance: Mapping[str, Any] | None = None,
     checkpoint_every_s: float = CHECKPOINT_EVERY_S,
-) -> Iterator[Progress]:
-    """Runs replicates that can share a pack, continuing each from its newest valid checkpoint.
+) -> Generator[Progress, None, None]:
+    """Runs replicates that can share a pack, continuing each from its newest valid checkpoint; ended ones stay so.
+
+    Closing the generator (`close()`) stops at the next report and saves a checkpoint, so that no step is lost.
 
     Args:
-        replicates: With configs that `trainables.pack.compatible` lets together.
+        replicates: With equal `trainables.pack.shared_fields`.
         data: The dataset that the configs name.
         folder: The run's `replicates` folder; each replicate writes into the folder of its hash.
         device: "cpu" or a CUDA device. On a CPU one thread is used, so that the numbers depend on nothing else.
@@ -81,21 +83,27 @@ def run(
 
     Yields:
         A Progress about once a second and at each end.
+
+    Raises:
+        trainables.storage.StorageError: The folder cannot be written.
     """
     if device == "cpu":
         torch.set_num_threads(1)
     images = {key: torch.tensor(value, device=device) for key, value in data.images.items()}
     labels = torch.tensor(data.labels["test"], dtype=torch.long)
     stamp = {"device": _device_name(device), "torch": torch.__version__} | dict(provenance or {})
-    trial = _Trial(images, labels, stamp, checkpoint_every_s)
-    if replicates[0].config.task == "pca":
-        for replicate in replicates:
-            yield trial.fit(replicate, folder)
-        return
+    trial = _Trial(images, labels, stamp, checkpoint_every_s, len(replicates))
     starts: dict[int, list[tuple[_Member, dict[str, np.ndarray]]]] = {}
     for replicate in replicates:
-        step, tensors, member = _resume(replicate, folder, stamp)
-        starts.setdefault(step, []).append((member, tensors))
+        found = checkpoint.result(folder.child(replicate.hash))
+        if found is not None:  # by an attempt whose driver did not hear of it
+            steps = replicate.config.steps or 1
+            yield Progress(steps, steps, len(replicates), {replicate.hash: found.status})
+        elif replicate.config.task == "pca":
+            yield trial.fit(replicate, folder)
+        else:
+            step, tensors, member = _resume(replicate, folder, stamp)
+            starts.setdefault(step, []).append((member, tensors))
     for step, group in starts.items():
         yield from trial.train([member for member, _ in group], [tensors for _, tensors in group], step)
 
@@ -123,9 +131,12 @@ def describe(replicate: Replicate) -> dict[str, Any]:
 class _Trial:
     """What the members of a run share: the data, on the device, and how to write."""
 
-    def __init__(self, images: dict[str, Tensor], labels: Tensor, stamp: dict[str, Any], checkpoint_every_s: float):
+    def __init__(
+        self, images: dict[str, Tensor], labels: Tensor, stamp: dict[str, Any], checkpoint_every_s: float, size: int
+    ):
         self.images, self.labels, self.stamp = images, labels, stamp
-        self.checkpoint_every_s = checkpoint_every_s
+        self.checkpoint_every_s, self.size = checkpoint_every_s, size
+        self._saved = self._reported = time.monotonic()
         self.shown = [int((labels == digit).nonzero()[0]) for digit in labels.unique().tolist()]
 
     def train(self, members: list[_Member], tensors: list[dict[str, np.ndarray]], step: int) -> Iterator[Progress]:
@@ -134,25 +145,32 @@ class _Trial:
         pack = Pack([m.replicate.config for m in members], [m.replicate.seed for m in members], self.images["train"])
         if step:
             pack.load([{key: torch.tensor(value) for key, value in state.items()} for state in tensors], step)
-        targets = [target for target in evaluation_steps(config) if target > step or not members[0].record.rows]
-        saved = reported = time.monotonic()
-        for target in targets:
-            while pack.steps_done < target:
-                started = time.perf_counter()
-                pack.step()
-                _charge(members, train_s=time.perf_counter() - started)
-                now = time.monotonic()
-                if now - reported > REPORT_EVERY_S:
-                    reported = now
-                    yield self._progress(pack, members, {})
-                if now - saved > self.checkpoint_every_s and pack.steps_done < target:
-                    self._save(pack, members)
-                    saved = time.monotonic()
-            ended = self._evaluate(pack, members)
-            if ended:
-                yield self._progress(pack, members, ended)
-            if all(member.status != "running" for member in members):
-                return
+        evaluated = {row["step"] for row in members[0].record.rows}
+        targets = [target for target in evaluation_steps(config) if target >= step and target not in evaluated]
+        try:
+            for target in targets:
+                yield from self._advance(pack, members, target)
+                ended = self._evaluate(pack, members)
+                if ended:
+                    yield self._progress(pack, ended)
+                if all(member.status != "running" for member in members):
+                    return
+        except GeneratorExit:  # stopped from outside
+            self._save(pack, members)
+            raise
+
+    def _advance(self, pack: Pack, members: list[_Member], target: int) -> Iterator[Progress]:
+        """Trains up to the step `target`, reporting and saving on the way."""
+        while pack.steps_done < target:
+            started = time.perf_counter()
+            pack.step()
+            _charge(members, train_s=time.perf_counter() - started)
+            now = time.monotonic()
+            if now - self._saved > self.checkpoint_every_s and pack.steps_done < target:
+                self._save(pack, members)
+            if now - self._reported > REPORT_EVERY_S:
+                self._reported = now
+                yield self._progress(pack, {})
 
     def fit(self, replicate: Replicate, folder: Folder) -> Progress:
         """The closed-form arm: PCA of the training split."""
@@ -167,7 +185,7 @@ class _Trial:
         _charge([member], evaluate_s=time.perf_counter() - started - member.record.train_s)
         _append(member, row)
         _finish(member, model, "finished")
-        return Progress(1, 1, 1, {replicate.hash: "finished"})
+        return Progress(1, 1, self.size, {replicate.hash: "finished"})
 
     def _evaluate(self, pack: Pack, members: list[_Member]) -> dict[str, Status]:
         """Evaluates every running member at the pack's step; ends those that are done or diverged."""
@@ -247,9 +265,10 @@ class _Trial:
             if member.status == "running":
                 tensors = _to_numpy(pack.state(index)) | {"images": np.concatenate(member.images)}
                 checkpoint.write_checkpoint(member.folder, member.attempt, pack.steps_done, tensors, member.record)
+        self._saved = time.monotonic()
 
-    def _progress(self, pack: Pack, members: list[_Member], ended: dict[str, Status]) -> Progress:
-        return Progress(pack.steps_done, pack.config.steps or 0, len(members), ended)
+    def _progress(self, pack: Pack, ended: dict[str, Status]) -> Progress:
+        return Progress(pack.steps_done, pack.config.steps or 0, self.size, ended)
 
 
 def _start(replicate: Replicate, folder: Folder, stamp: dict[str, Any]) -> _Member:

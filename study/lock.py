@@ -1,0 +1,135 @@
+"""One launch at a time on a run folder: a file lock on a local disk, a heartbeat elsewhere.
+
+Two launches at once would do no harm to the results, since each replicate's files are its attempt's own; they would
+only do the work twice.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import platform
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from trainables.storage import Folder
+
+HEARTBEAT = ".launch-lock.json"
+BEAT_S = 15.0
+DEAD_AFTER_S = 60.0
+"""A heartbeat that has stood still for this long may be taken over."""
+SETTLE_S = 2.0
+_IN_USE = "{} is in use by another `study launch`: wait for it, or use another --run."
+_LOG = logging.getLogger(__name__)
+
+
+class RunError(ValueError):
+    """A run folder that cannot be used; its text is one readable line."""
+
+
+@contextmanager
+def held(run: Folder, lost: Callable[[str], None]) -> Iterator[None]:
+    """Makes the run folder and holds it.
+
+    Args:
+        run: The run folder.
+        lost: Called with a reason if another launch takes the folder over meanwhile.
+
+    Raises:
+        RunError: Another launch holds it, or it cannot be written.
+    """
+    try:
+        run.create()
+        probe = f".probe-{uuid.uuid4().hex[:8]}.tmp"
+        run.write(probe, b"")
+        run.delete(probe)
+    except OSError as error:
+        raise RunError(str(error)) from None
+    with _file_lock(run, run.local) if run.local is not None else _heartbeat(run, lost):
+        yield
+
+
+@contextmanager
+def _file_lock(run: Folder, path: Path) -> Iterator[None]:
+    lock = FileLock(path / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise RunError(_IN_USE.format(run.url)) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _heartbeat(run: Folder, lost: Callable[[str], None]) -> Iterator[None]:
+    me = uuid.uuid4().hex
+    if _free(run):
+        run.write(HEARTBEAT, _beat(me, 0))
+        time.sleep(SETTLE_S)  # of several launches at one moment, the last to write stays
+    if _holder(run, "id") != me:
+        raise RunError(f"{_IN_USE.format(run.url)} It is held by {_holder(run)}.")
+    over = threading.Event()
+    beating = threading.Thread(target=_keep, args=(run, me, over, lost), daemon=True)
+    beating.start()
+    try:
+        yield
+    finally:
+        over.set()
+        beating.join()
+        if _holder(run, "id") == me:
+            run.delete(HEARTBEAT)
+
+
+def _free(run: Folder) -> bool:
+    """Whether nobody holds the folder: watches a heartbeat that is there until it moves or has stood still too long."""
+    seen = _read(run)
+    if seen is None:
+        return True
+    _LOG.warning("%s was left or is held by %s; waiting to see which.", run.url, _holder(run))
+    watched = time.monotonic()
+    while time.monotonic() - watched < DEAD_AFTER_S:
+        time.sleep(min(1.0, DEAD_AFTER_S / 10))
+        now = _read(run)
+        if now != seen:
+            return now is None
+    return True
+
+
+def _keep(run: Folder, me: str, over: threading.Event, lost: Callable[[str], None]) -> None:
+    count = 0
+    while not over.wait(BEAT_S):
+        count += 1
+        try:
+            if _holder(run, "id") not in (me, ""):
+                lost(f"{run.url} was taken over by {_holder(run)}")
+                return
+            run.write(HEARTBEAT, _beat(me, count))
+        except OSError as error:
+            _LOG.warning("%s: no heartbeat: %s", run.url, error)
+
+
+def _beat(me: str, count: int) -> bytes:
+    return json.dumps({"id": me, "holder": f"process {os.getpid()} on {platform.node()}", "beat": count}).encode()
+
+
+def _read(run: Folder) -> bytes | None:
+    try:
+        return run.read(HEARTBEAT)
+    except FileNotFoundError:
+        return None
+
+
+def _holder(run: Folder, key: str = "holder") -> str:
+    try:
+        return str(json.loads(_read(run) or b"{}")[key])
+    except (ValueError, KeyError):
+        return ""

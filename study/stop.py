@@ -1,0 +1,45 @@
+"""Stopping: the first Ctrl-C (or SIGTERM) asks for a clean end, the second one ends at once."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+
+class Stop:
+    """Whether a launch is to stop, and why; as a context manager it listens to SIGINT and SIGTERM.
+
+    The runners ask `asked()` about once a second. A second signal raises KeyboardInterrupt where the program is.
+    """
+
+    def __init__(self) -> None:
+        self.reason = ""
+        self._former: dict[int, Any] = {}
+
+    def ask(self, reason: str) -> None:
+        """Asks for a clean end; the first reason counts."""
+        self.reason = self.reason or reason
+
+    def asked(self) -> bool:
+        """Whether to stop."""
+        return bool(self.reason)
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup: what is ignored stays so
+                    self._former[number] = signal.signal(number, self._heard)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._former.items():
+            signal.signal(number, handler)
+
+    def _heard(self, number: int, frame: FrameType | None) -> None:
+        if self.asked():
+            raise KeyboardInterrupt
+        self.ask(f"{signal.Signals(number).name} received")
