@@ -34,7 +34,8 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-_out, _err = Console(), Console(stderr=True)
+_PLAIN: dict[str, Any] = {"markup": False, "highlight": False, "emoji": False}  # what a spec says is shown as it is
+_out, _err = Console(**_PLAIN), Console(stderr=True, **_PLAIN)
 
 
 class Runner(enum.StrEnum):
@@ -93,14 +94,13 @@ def show(
         values = ["-" if getattr(config, field) is None else str(getattr(config, field)) for field in varying]
         shown.add_row(label, *values, str(count), f"{count * space.core_hours(config):.2f}")
     hours = _hours(plan)
-    _out.print(f"[bold]{study.name}[/]: {study.title}\n{study.question}\n")
+    _out.print(f"{study.name}: {study.title}\n{study.question}\n")
     _out.print(shown)
     same = [f"{field}={values.copy().pop()}" for field, values in used.items() if len(values) == 1]
-    _out.print("\nIn every cell, where it applies: " + ", ".join(same), highlight=False)
+    _out.print("\nIn every cell, where it applies: " + ", ".join(same))
     _out.print(
         f"\n{len(cells)} cells, {len(plan)} replicates, about {hours:.2f} core-hours on a CPU of "
         f"{space.STEPS_PER_CORE_S:.0f} steps/s ({hours / 2:.2f} h on 2 cores).\nRun it: study launch {name}",
-        highlight=False,
     )
 
 
@@ -116,11 +116,10 @@ def data(
 
     test, train = (torch.tensor(loaded.images[part]) for part in ("test", "train"))
     sizes = ", ".join(f"{part} {len(images):,}" for part, images in loaded.images.items())
-    _out.print(f"{loaded.name}: {sizes}; digest {loaded.digest}", highlight=False)
+    _out.print(f"{loaded.name}: {sizes}; digest {loaded.digest}")
     _out.print(
         f"Eq. 1 in nats per test image: floor {metrics.entropy_floor(test):.1f}, "
         f"mean image {metrics.mean_image_nll(test, train):.1f}",
-        highlight=False,
     )
 
 
@@ -182,7 +181,7 @@ def status(run: Run) -> None:
     for replicate in plan:
         if standing[replicate.hash].error:
             what = f"{replicate.cell}, seed {replicate.seed} ({replicate.hash})"
-            _out.print(f"{what}: {standing[replicate.hash].error}", markup=False, highlight=False)
+            _out.print(f"{what}: {standing[replicate.hash].error}")
 
 
 @app.command("table")
@@ -199,7 +198,7 @@ def make_table(
     if csv is not None:
         tables.results.to_csv(csv, index=False)
     replicates = tables.results["replicate"].nunique()
-    _out.print(f"{run}: {len(tables.results):,} rows of {replicates:,} replicates", highlight=False)
+    _out.print(f"{run}: {len(tables.results):,} rows of {replicates:,} replicates")
 
 
 @app.command()
@@ -234,7 +233,7 @@ def replay(
     _out.print(shown)
     compared = sum(row["step"] in rows.index for row in again)
     verdict = "the same numbers, bit for bit" if not differing else f"{differing} numbers differ"
-    _out.print(f"{found[0].cell}, seed {found[0].seed}: {compared} steps compared: {verdict}.", highlight=False)
+    _out.print(f"{found[0].cell}, seed {found[0].seed}: {compared} steps compared: {verdict}.")
     _exit(0 if compared and not differing else 1)
 
 
@@ -257,7 +256,7 @@ def readable_errors(console: Console) -> Iterator[None]:
         code = _exit_code(error)
         if code is None:
             raise
-        console.print(f"Error: {' '.join(str(error).split())}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"Error: {' '.join(str(error).split())}", soft_wrap=True)
         raise SystemExit(code) from None
 
 
@@ -305,12 +304,12 @@ def _finished(counts: Counter[str], folder: str) -> int:
     text = ", ".join(f"{count} {key}" for key, count in sorted(counts.items()))
     if unfinished:
         again = shlex.join(["study", *sys.argv[1:]])
-        _out.print(f"Interrupted: {text}. Go on with the same command: {again}", markup=False, highlight=False)
+        _out.print(f"Interrupted: {text}. Go on with the same command: {again}")
         return INTERRUPTED
     if counts["failed"] + counts["diverged"]:
-        _out.print(f"Done, but not all is well: {text}. See: study status {folder}", highlight=False)
+        _out.print(f"Done, but not all is well: {text}. See: study status {folder}")
         return FAILED
-    _out.print(f"Done: {text}. Draw the results: analysis report {folder}", highlight=False)
+    _out.print(f"Done: {text}. Draw the results: analysis report {folder}")
     return 0
 
 
@@ -322,7 +321,7 @@ def _train_again(replicate: Replicate) -> list[dict[str, Any]]:
         raise datasets.DataError(f"`data` must have the digest {replicate.data_digest}, but got {dataset.digest}.")
     with tempfile.TemporaryDirectory(prefix="study-replay-") as scratch:
         for progress in trial.run([replicate], dataset, Folder(scratch)):
-            _err.print(f"step {progress.step:,} of {progress.steps:,}", end="\r", highlight=False)
+            _err.print(f"step {progress.step:,} of {progress.steps:,}", end="\r")
         record = checkpoint.outcome(Folder(scratch).child(replicate.hash)).record
     return record.rows if record else []
 

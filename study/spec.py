@@ -17,6 +17,7 @@ from trainables.schema import TrialConfig, applies, check_keys
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _SPECS = files("study") / "specs"
 _MAX_BYTES = 1_000_000
+_MAX_DEPTH = 20
 
 
 class SpecError(ValueError):
@@ -85,24 +86,42 @@ def load(name_or_path: str) -> StudySpec:
     if name_or_path in names():
         return parse((_SPECS / f"{name_or_path}.yaml").read_text(encoding="utf-8"), name_or_path)
     path = Path(name_or_path).expanduser()
-    if path.suffix not in (".yaml", ".yml") and not path.is_file():
-        raise SpecError(unknown(name_or_path, names(), what="study") + " A path to a spec ends in .yaml.")
     try:
+        if not path.is_file():
+            if path.suffix in (".yaml", ".yml"):
+                raise SpecError(f"{path} cannot be read: there is no such file.")
+            raise SpecError(unknown(name_or_path, names(), what="study") + " A path to a spec ends in .yaml.")
         if path.stat().st_size > _MAX_BYTES:
             raise SpecError(f"{path} must be smaller than {_MAX_BYTES:,} bytes to be a spec.")
         return parse(path.read_text(encoding="utf-8"), str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"{path} cannot be read: {error}") from None
+    except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a path that holds a null byte
+        if isinstance(error, SpecError):
+            raise
+        raise SpecError(f"{name_or_path!r} cannot be read: {error}") from None
 
 
 def parse(text: str, source: str) -> StudySpec:
     """Parses a spec's YAML (safe_load); raises SpecError naming `source`."""
     try:
+        _check_yaml(text)
         return StudySpec.model_validate(yaml.safe_load(text))
     except ValidationError as error:
         raise SpecError(f"{source}: {readable(error)}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise SpecError(f"{source} is not valid YAML: {' '.join(str(error).split())}") from None
+        raise SpecError(f"{source} is no valid YAML of a spec: {' '.join(str(error).split())}") from None
+
+
+def _check_yaml(text: str) -> None:
+    """Refuses what a spec never needs and a parser chokes on; a few lines of aliases can stand for gigabytes."""
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            raise yaml.YAMLError(f"a spec must not use aliases, but got *{event.anchor}.")
+        if isinstance(event, yaml.ScalarEvent):
+            event.value.encode()  # half a character pair cannot be printed or stored
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _MAX_DEPTH:
+            raise yaml.YAMLError(f"`depth <= {_MAX_DEPTH}` must hold, but its lists and mappings go deeper.")
 
 
 def dump(spec: StudySpec) -> str:

@@ -132,7 +132,7 @@ def test_config_round_trips_through_its_dump() -> None:
         ("grad_clip", -1, "greater than or equal to 0"),
         ("weight_dropout", -0.1, "greater than or equal to 0"),
         ("weight_dropout", 1, "less than 1"),
-        ("hidden_dims", (500, 0), r"`hidden_dims >= 1` must hold, but got hidden_dims=\(500, 0\)"),
+        ("hidden_dims", (500, 0), r"`1 <= hidden_dims <= 100000` must hold, but got hidden_dims=\(500, 0\)"),
         ("hidden_dims", 500, "valid tuple"),
         ("output", "softmax", "'sigmoid', 'clipped' or 'identity'"),
         ("likelihood", "poisson", "'bernoulli' or 'gaussian'"),

@@ -28,6 +28,7 @@ _TRAINED = frozenset(
     "model activation hidden_dims output likelihood init learning_rate batch_size steps evaluations l2 grad_clip "
     "weight_dropout".split()
 )
+_WIDEST, _LONGEST = 100_000, 999_999_999  # far beyond use; a file name holds nine digits of a step
 _OUTPUTS = {"bernoulli": ("sigmoid", "clipped"), "gaussian": ("sigmoid", "identity")}
 _VARIATIONAL = frozenset("beta kl_warmup_steps posterior".split())
 
@@ -46,7 +47,7 @@ class TrialConfig(BaseModel):
 
     task: Literal["train", "pca"] = Field("train", description="train a network, or fit PCA in closed form")
     dataset: str = Field("mnist", description="a name in DATASETS")
-    latent_dim: int = Field(5, ge=1, description="N, the width of the bottleneck")
+    latent_dim: int = Field(5, ge=1, le=_WIDEST, description="N, the width of the bottleneck")
     model: str | None = Field("autoencoder", description="a name in MODELS")
     activation: str | None = Field("elu", description="a name in ACTIVATIONS; used on the hidden layers only")
     hidden_dims: tuple[int, ...] | None = Field((500, 500), description="encoder widths; the decoder mirrors them")
@@ -58,14 +59,16 @@ class TrialConfig(BaseModel):
     )
     init: Literal["he", "default", "xavier"] | None = Field("he", description="weights; default is PyTorch's own")
     learning_rate: float | None = Field(5e-4, gt=0, description="of Adam")
-    batch_size: int | None = Field(100, ge=1, description="images a step")
-    steps: int | None = Field(50_000, ge=1, description="training steps")
-    evaluations: int | None = Field(50, ge=1, description="equally spaced evaluations, after a log-spaced start")
+    batch_size: int | None = Field(100, ge=1, le=1_000_000, description="images a step")
+    steps: int | None = Field(50_000, ge=1, le=_LONGEST, description="training steps")
+    evaluations: int | None = Field(
+        50, ge=1, le=10_000, description="equally spaced evaluations, after a log-spaced start"
+    )
     l2: float | None = Field(1e-5, ge=0, description="adds l2 * ||W||^2 / 2 over the weights, not the biases")
     grad_clip: float | None = Field(5.0, ge=0, description="gradients are clipped elementwise to +-this; 0 is off")
     weight_dropout: float | None = Field(0.0, ge=0, lt=1, description="share of weights dropped at each step")
     beta: float | None = Field(1.0, ge=0, description="weight of the KL term")
-    kl_warmup_steps: int | None = Field(0, ge=0, description="steps over which beta rises linearly from 0")
+    kl_warmup_steps: int | None = Field(0, ge=0, le=_LONGEST, description="steps over which beta rises linearly from 0")
     posterior: Literal["diagonal", "spherical"] | None = Field("diagonal", description="covariance of q(z|x)")
 
     @model_validator(mode="before")
@@ -89,8 +92,8 @@ class TrialConfig(BaseModel):
             name = getattr(self, field)
             if name is not None and name not in registry:
                 raise ValueError(unknown(name, registry, what=field))
-        if self.hidden_dims is not None and any(width < 1 for width in self.hidden_dims):
-            raise ValueError(f"`hidden_dims >= 1` must hold, but got hidden_dims={self.hidden_dims}.")
+        if self.hidden_dims is not None and not all(1 <= width <= _WIDEST for width in self.hidden_dims):
+            raise ValueError(f"`1 <= hidden_dims <= {_WIDEST}` must hold, but got hidden_dims={self.hidden_dims}.")
         if self.likelihood is not None and self.output not in _OUTPUTS[self.likelihood]:
             raise ValueError(
                 f"`output` must be {' or '.join(_OUTPUTS[self.likelihood])} under the {self.likelihood} likelihood, "
