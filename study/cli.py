@@ -304,7 +304,7 @@ def _finished(counts: Counter[str], folder: str) -> int:
     text = ", ".join(f"{count} {key}" for key, count in sorted(counts.items()))
     if unfinished:
         again = shlex.join(["study", *sys.argv[1:]])
-        _out.print(f"Interrupted: {text}. Go on with the same command: {again}")
+        _out.print(f"Interrupted: {text}. Go on with the same command: {again}", soft_wrap=True)
         return INTERRUPTED
     if counts["failed"] + counts["diverged"]:
         _out.print(f"Done, but not all is well: {text}. See: study status {folder}")

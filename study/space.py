@@ -28,10 +28,10 @@ def cells(spec: StudySpec) -> dict[str, TrialConfig]:
             if config in known:
                 continue
             known.add(config)
-            applied = {key: value for key, value in point.items() if getattr(config, key) is not None}
+            applied = {k: v for k, v in point.items() if k not in spec.arms[arm] and getattr(config, k) is not None}
             label = " ".join([arm, *(f"{key}={_short(value)}" for key, value in applied.items())])
             if label in found:
-                raise SpecError(f"study {spec.name}: the arm and the grid both set a field of cell {label!r}.")
+                raise SpecError(f"study {spec.name}: two cells are called {label!r}; rename the arm.")
             found[label] = config
     return found
 

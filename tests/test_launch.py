@@ -22,7 +22,7 @@ from trainables import datasets, trial
 from trainables.pack import Pack
 from trainables.registry import DATASETS
 from trainables.schema import METRICS
-from trainables.storage import Folder
+from trainables.storage import Folder, StorageError
 
 INLINE = Options(runner="inline", device="cpu")
 CLOCKS = ["train_s", "evaluate_s"]
@@ -174,6 +174,20 @@ def test_launch_with_a_failing_trial_keeps_the_others_and_the_reason(study, tmp_
     monkeypatch.setattr(trial, "run", real)
     counts, text = run(study, tmp_path / "run")
     assert "2 to retry" in text and counts == {"finished": 5}
+
+
+def test_launch_that_cannot_write_ends_at_once_and_fails_no_trial(study, tmp_path, monkeypatch):
+    def full(*_, **__):
+        tries.append(1)
+        raise StorageError("it is full")
+        yield
+
+    tries = []
+    monkeypatch.setattr(trial, "run", full)
+    with pytest.raises(StorageError, match="it is full"):
+        run(study, tmp_path)
+    assert len(tries) == 1
+    assert set(table.build(Folder(str(tmp_path))).results["status"]) == {"pending"}
 
 
 def test_launch_diverging_trial_ends_as_diverged(study, tmp_path):

@@ -61,3 +61,16 @@ def test_paper_study_costs_what_the_readme_says():
 def test_cells_bad_grid_value_is_named(study):
     with pytest.raises(SpecError, match=r"latent_dim.*but got 0"):
         space.cells(study.model_copy(update={"grid": {"latent_dim": [0]}}))
+
+
+def test_cells_of_an_arm_that_fixes_a_field_of_the_grid_are_one_and_named_by_the_arm(study):
+    text = tiny.SPEC.replace("task: pca", "task: pca, latent_dim: 3")
+    cells = space.cells(spec.parse(text + "grid: {latent_dim: [2, 4]}", "here"))
+    assert [label for label in cells if label.startswith("pca")] == ["pca"]
+    assert cells["pca"].latent_dim == 3 and cells["vae latent_dim=4"].latent_dim == 4
+
+
+def test_cells_of_one_name_are_refused(study):
+    arm = '  "linear latent_dim=2": {activation: linear, latent_dim: 7}\n'
+    with pytest.raises(SpecError, match="two cells are called 'linear latent_dim=2'"):
+        space.cells(spec.parse(tiny.SPEC + arm + "grid: {latent_dim: [2, 4]}", "here"))

@@ -1,0 +1,348 @@
+"""Real faults: killed drivers, workers and nodes, a full disk, a folder that vanishes, Ctrl-C in a terminal's group.
+
+Run by `make test-recovery`, in minutes. Every study here is small, but its images are the real MNIST, its processes
+are those that a user starts, and its faults come from outside of them.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from study import launch, spec, table
+from study.launch import Options
+from study.lock import RunError
+from trainables.storage import Folder
+
+pytestmark = pytest.mark.recovery
+
+ROOT = Path(__file__).resolve().parents[1]
+CLOCKS = ["train_s", "evaluate_s"]
+CHECKPOINT = r"[0-9a-f]{8}-\d{9}\.safetensors"
+SPEC = """
+name: small
+title: A small grid on the real MNIST
+seeds: 2
+base: {dataset: mnist, hidden_dims: [32], steps: 1000, evaluations: 2, batch_size: 100}
+arms:
+  elu: {activation: elu}
+  vae: {model: vae}
+  pca: {task: pca, latent_dim: 5}
+grid: {latent_dim: [2, 8]}
+"""
+REPLICATES = 9
+
+
+@pytest.fixture(scope="module")
+def spec_path(mnist, tmp_path_factory):
+    path = tmp_path_factory.mktemp("spec") / "small.yaml"
+    path.write_text(SPEC)
+    return path
+
+
+def command(spec_path: Path, run: Path, *more: object, killed: tuple[object, ...] = ()) -> list[str]:
+    """`study launch`, or the same in a process that kills itself."""
+    program = [str(ROOT / "tests" / "killed.py")] if killed else ["-c", "from study.cli import main; main()"]
+    rest = [*killed, "launch", spec_path, "--run", run, "--device", "cpu", *more]
+    return [sys.executable, *program, *map(str, rest)]
+
+
+def start(arguments: list[str]) -> subprocess.Popen[str]:
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "RAY_AUTH_MODE": "disabled", "COLUMNS": "200"}
+    return subprocess.Popen(
+        arguments,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # as from a terminal, also under nohup
+    )
+
+
+def finish(process: subprocess.Popen[str], timeout: float = 240) -> tuple[int, str]:
+    output, _ = process.communicate(timeout=timeout)
+    return process.returncode, output
+
+
+def results(run: Path) -> pd.DataFrame:
+    return table.load_tables(str(run)).results.drop(columns=CLOCKS)
+
+
+@pytest.fixture(scope="module")
+def whole(spec_path, tmp_path_factory):
+    """The run that nothing disturbed."""
+    run = tmp_path_factory.mktemp("whole") / "run"
+    code, output = finish(start(command(spec_path, run, "--runner", "inline")))
+    assert code == 0, output
+    return run
+
+
+def assert_same(whole: Path, run: Path) -> None:
+    """Every table equals that of the undisturbed run, bit for bit, times aside."""
+    pd.testing.assert_frame_equal(results(whole), results(run), check_exact=True)
+    expected, found = table.load_tables(str(whole)), table.load_tables(str(run))
+    pd.testing.assert_frame_equal(expected.profiles, found.profiles, check_exact=True)
+    pd.testing.assert_frame_equal(expected.images, found.images, check_exact=True)
+
+
+def checkpoints(run: Path) -> set[Path]:
+    return {path for path in run.glob("replicates/*/*.safetensors") if re.fullmatch(CHECKPOINT, path.name)}
+
+
+def ends(run: Path) -> dict[Path, int]:
+    """Finished markers with their times."""
+    return {path: path.stat().st_mtime_ns for path in run.glob("replicates/*/*.done.json")}
+
+
+def until(condition: Callable[[], object], process: subprocess.Popen[str], timeout: float = 120) -> None:
+    started = time.monotonic()
+    while not condition():
+        assert process.poll() is None, f"it ended before: {process.communicate()[0]}"
+        assert time.monotonic() - started < timeout
+        time.sleep(0.02)
+
+
+def descendants(pid: int) -> dict[int, str]:
+    """Every process below this one, by its id, with its command line."""
+    parents, titles = {}, {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            titles[int(entry.name)] = (entry / "cmdline").read_text().replace("\0", " ")
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    below = {pid}
+    while more := {child for child, parent in parents.items() if parent in below} - below:
+        below |= more
+    return {child: titles[child] for child in below - {pid}}
+
+
+def trials(pid: int) -> list[int]:
+    """Ray's workers that have a trial, below this driver or raylet."""
+    return sorted(child for child, title in descendants(pid).items() if re.match(r"ray::\w*Trainable\.train", title))
+
+
+# A driver that is killed
+
+KILLS = [
+    *["ray"] * 5,
+    *["step"] * 12,
+    *[CHECKPOINT] * 3,
+    r"-record\.safetensors",
+    r"\.done\.json",
+    r"spec\.yaml",
+]
+"""In random order, then one more:"""
+LAST = r"results\.parquet"
+"""Written in the end."""
+
+
+def test_driver_killed_at_random_moments_gives_the_table_of_an_undisturbed_run(spec_path, whole, tmp_path):
+    run, moments = tmp_path / "run", random.Random(3)
+    moments.shuffle(KILLS)
+    finished: dict[Path, int] = {}
+    for kind in [*KILLS, LAST]:
+        assert kind != LAST or 0 < len(finished) < REPLICATES, "the kills fell while there was work to do"
+        if kind == "ray":
+            kill_through_ray(spec_path, run, moments)
+        else:
+            count = {"step": moments.randrange(1, 160), CHECKPOINT: moments.randrange(1, 4)}.get(kind, 1)
+            often = ("--runner", "inline", "--checkpoint-every", 0.05)
+            code, output = finish(start(command(spec_path, run, *often, killed=(kind, count))))
+            assert code == -signal.SIGKILL, f"the kill at {kind}, {count} did not come: {output}"
+        assert finished.items() <= ends(run).items(), "a finished replicate was touched"
+        finished = ends(run)
+        frame = table.build(Folder(str(run))).results
+        assert frame["replicate"].nunique() == REPLICATES
+        assert not frame.duplicated(["replicate", "step"]).any()
+    code, output = finish(start(command(spec_path, run, "--runner", "inline")))
+    assert code == 0 and f"{REPLICATES} replicates, {REPLICATES} finished" in output, output
+    assert finished == ends(run) and len(finished) == REPLICATES, "nothing was finished twice"
+    assert_same(whole, run)
+    assert not list(run.rglob(".*.tmp")) and not checkpoints(run), "nothing is left lying about"
+
+
+def kill_through_ray(spec_path: Path, run: Path, moments: random.Random) -> None:
+    """Kills a driver while its workers train: after the first checkpoint that they write."""
+    before = checkpoints(run)
+    process = start(command(spec_path, run, "--checkpoint-every", 0.05, "--concurrency", 2))
+    until(lambda: checkpoints(run) - before, process)
+    time.sleep(moments.uniform(0, 0.2))
+    assert process.poll() is None, "it was done before it could be killed"
+    process.kill()
+    process.communicate()
+
+
+# A worker that is killed, a node that is lost
+
+
+def test_worker_killed_while_it_trains_gives_the_same_table(spec_path, whole, tmp_path):
+    run = tmp_path / "run"
+    process = start(command(spec_path, run, "--checkpoint-every", 0.05, "--concurrency", 2))
+    until(lambda: checkpoints(run), process)
+    os.kill(trials(process.pid)[0], signal.SIGKILL)
+    code, output = finish(process)
+    assert code == 0 and "trying again" in output and f"Done: {REPLICATES} finished" in output, output
+    assert_same(whole, run)
+
+
+def test_node_lost_while_it_trains_gives_the_same_table(spec_path, whole, tmp_path):
+    from ray.cluster_utils import Cluster
+
+    run, slow = tmp_path / "run", ["--checkpoint-every", "0.05"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_MODE", "disabled")
+        patch.setenv("PYTHONPATH", f"{ROOT}:{ROOT / 'tests'}")
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+        try:
+            node = cluster.add_node(num_cpus=1)
+            process = start(command(spec_path, run, "--address", cluster.address, *slow))
+            raylet = node.all_processes["raylet"][0].process.pid
+            until(lambda: trials(raylet) and checkpoints(run), process)
+            cluster.remove_node(node, allow_graceful=False)
+            code, output = finish(process)
+        finally:
+            cluster.shutdown()
+    assert code == 0 and "trying again" in output and f"Done: {REPLICATES} finished" in output, output
+    assert_same(whole, run)
+
+
+# Ctrl-C
+
+
+@pytest.mark.parametrize("runner", ["inline", "ray"])
+def test_ctrl_c_saves_every_step_leaves_no_worker_and_says_how_to_go_on(spec_path, whole, tmp_path, runner):
+    run = tmp_path / "run"
+    arguments = command(spec_path, run, "--runner", runner, "--checkpoint-every", 1000)
+    process = start(arguments)
+    until(lambda: ends(run) if runner == "inline" else len(trials(process.pid)) == 2, process)
+    time.sleep(0.5)
+    below = descendants(process.pid)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the whole group
+    code, output = finish(process, timeout=30)
+    assert code == 130 and "stopping, and saving what was trained" in output, output
+    assert re.search(
+        r"Interrupted: .*running.*Go on with the same command: study launch .*small\.yaml --run", output
+    ), output
+    assert "Traceback" not in output
+    assert checkpoints(run), "what was trained since the launch is saved"
+    time.sleep(2)
+    assert not [title for pid, title in below.items() if Path(f"/proc/{pid}").exists()], "a process is left"
+    done = len(ends(run))
+    code, output = finish(start(arguments))
+    assert code == 0 and f"{done} finished" in output and "to continue" in output, output
+    assert_same(whole, run)
+
+
+@pytest.mark.parametrize("runner", ["inline", "ray"])
+def test_second_ctrl_c_stops_at_once(spec_path, whole, tmp_path, runner):
+    run = tmp_path / "run"
+    process = start(command(spec_path, run, "--runner", runner, "--checkpoint-every", 0.05))
+    until(lambda: checkpoints(run), process)
+    os.killpg(process.pid, signal.SIGINT)
+    time.sleep(0.05)
+    asked = time.monotonic()
+    os.killpg(process.pid, signal.SIGINT)
+    code, output = finish(process, timeout=30)
+    assert code == 130 and time.monotonic() - asked < 10, output
+    assert "Interrupted" in output and "Traceback" not in output, output
+    code, output = finish(start(command(spec_path, run, "--runner", "inline")))
+    assert code == 0, output
+    assert_same(whole, run)
+
+
+def test_second_launch_on_a_folder_in_use_says_so_and_stops(spec_path, tmp_path):
+    run = tmp_path / "run"
+    process = start(command(spec_path, run, "--runner", "inline", "--checkpoint-every", 0.05))
+    until(lambda: checkpoints(run), process)
+    code, output = finish(start(command(spec_path, run)))
+    assert code == 2 and "is in use by another `study launch`" in output and len(output.strip().splitlines()) == 1, (
+        output
+    )
+    code, output = finish(process)
+    assert code == 0, output
+
+
+# A folder that is full, or gone
+
+
+@pytest.fixture
+def small_disk(tmp_path) -> Iterator[Path]:
+    """A file system of 20 MB, mounted in a namespace of its own, which needs no root."""
+    (tmp_path / "disk").mkdir()
+    script = f"mount -t tmpfs -o size=20m small {tmp_path / 'disk'} && echo mounted && exec sleep 1000"
+    holder = subprocess.Popen(
+        ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script], stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdout is not None
+    if holder.stdout.readline() != "mounted\n":
+        pytest.skip("this machine lets no user mount a file system of his own")
+    yield Path(f"/proc/{holder.pid}/root{tmp_path}/disk")
+    holder.kill()
+    holder.communicate()
+
+
+@pytest.mark.parametrize("runner", ["inline", "ray"])
+def test_disk_that_fills_up_ends_with_one_line_and_goes_on_with_room(spec_path, whole, small_disk, runner):
+    run, filler = small_disk / "run", small_disk / "filler"
+    arguments = command(spec_path, run, "--runner", runner, "--checkpoint-every", 0.05)
+    process = start(arguments)
+    until(lambda: ends(run), process)
+    with filler.open("wb") as file:
+        free = shutil.disk_usage(small_disk).free
+        file.write(bytes(max(free - 300_000, 0)))
+    code, output = finish(process)
+    assert code == 1, output
+    line = output.strip().splitlines()[-1]
+    assert line.startswith("Error: ") and "cannot be written: No space left on device" in line, output
+    assert "launch again" in line and "Traceback" not in output, output
+    kept = ends(run)
+    assert kept, "what was finished before is still there"
+    filler.unlink()
+    rows = table.build(Folder(str(run))).results
+    assert (rows["status"] == "finished").any() and rows["replicate"].nunique() == REPLICATES
+    code, output = finish(start(arguments))
+    assert code == 0, output
+    assert kept.items() <= ends(run).items(), "what was finished was not run again"
+    assert_same(whole, run)
+
+
+def test_disk_too_small_for_the_study_is_refused_before_anything_runs(small_disk, mnist):
+    paper = spec.load("paper")
+    with pytest.raises(RunError, match=r"MB free, but the 31 replicates to run need at least \d+"):
+        launch.launch(paper, str(small_disk / "run"), Options(runner="inline"), Console(file=io.StringIO()))
+    assert not list(small_disk.glob("run/replicates/*"))
+
+
+@pytest.mark.parametrize("runner", ["inline", "ray"])
+def test_run_folder_that_vanishes_ends_with_one_line_and_is_not_made_anew(spec_path, tmp_path, runner):
+    run = tmp_path / "run"
+    process = start(command(spec_path, run, "--runner", runner, "--checkpoint-every", 0.05))
+    until(lambda: checkpoints(run), process)
+    run.rename(tmp_path / "elsewhere")
+    code, output = finish(process)
+    assert code == 1 and "Traceback" not in output, output
+    assert re.search(r"Error: .*cannot be written: No such file or directory", output), output
+    assert not run.exists()
+
+
+def test_run_folder_that_cannot_be_written_is_refused_at_once(spec_path, small_disk):
+    subprocess.run(["chmod", "a-w", small_disk], check=True)
+    if os.access(small_disk, os.W_OK):
+        pytest.skip("root may write anywhere")
+    code, output = finish(start(command(spec_path, small_disk / "run", "--runner", "inline")))
+    assert code == 2 and "cannot be made: Permission denied" in output
