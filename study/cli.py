@@ -157,7 +157,11 @@ def launch(
     size = _pack_size(pack)
     options = Options(runner.value, device.value, size, concurrency, address, ray_output, checkpoint_every)
     folder = run or run_path(study.name)
-    _exit(_finished(launch_study(study, folder, options, _out), folder))
+    try:
+        _exit(_finished(launch_study(study, folder, options, _out), folder))
+    except KeyboardInterrupt:
+        _out.print(f"Interrupted at once. Go on from the newest checkpoints with: {_again()}", soft_wrap=True)
+        raise typer.Exit(INTERRUPTED) from None
 
 
 @app.command()
@@ -249,9 +253,6 @@ def readable_errors(console: Console) -> Iterator[None]:
     """Turns what is the user's input, not a defect, into one line on `console` and exit code 2."""
     try:
         yield
-    except KeyboardInterrupt:
-        console.print("Interrupted. The same command goes on from the last checkpoint.")
-        raise SystemExit(INTERRUPTED) from None
     except (ValueError, OSError) as error:
         code = _exit_code(error)
         if code is None:
@@ -303,14 +304,17 @@ def _finished(counts: Counter[str], folder: str) -> int:
     unfinished = counts["pending"] + counts["running"]
     text = ", ".join(f"{count} {key}" for key, count in sorted(counts.items()))
     if unfinished:
-        again = shlex.join(["study", *sys.argv[1:]])
-        _out.print(f"Interrupted: {text}. Go on with the same command: {again}", soft_wrap=True)
+        _out.print(f"Interrupted: {text}. Go on with the same command: {_again()}", soft_wrap=True)
         return INTERRUPTED
     if counts["failed"] + counts["diverged"]:
         _out.print(f"Done, but not all is well: {text}. See: study status {folder}")
         return FAILED
     _out.print(f"Done: {text}. Draw the results: analysis report {folder}")
     return 0
+
+
+def _again() -> str:
+    return shlex.join(["study", *sys.argv[1:]])
 
 
 def _train_again(replicate: Replicate) -> list[dict[str, Any]]:

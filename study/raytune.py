@@ -6,12 +6,14 @@ import logging
 import os
 import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from study import preflight
 from study.launch import MAX_RETRIES, Job, Options, give_up
 from study.progress import Display
 from study.stop import Stop
+from study.table import TableError
 from trainables.storage import Folder, StorageError
 from trainables.trial import Progress
 
@@ -45,25 +47,24 @@ class _Watch(tune.Callback, tune.Stopper):
         self._display, self._tick, self._stop = display, tick, stop
         self._stopping = False
         self.errors: dict[int, str] = {}
-        self.storage: StorageError | None = None
+        self.fatal: StorageError | TableError | None = None
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
-        if "step" in result:
+        if "storage_error" in result:
+            self.fatal = StorageError(result["storage_error"])
+        elif "step" in result:
             report = Progress(*(result[key] for key in ("step", "steps", "members", "ended")))
             self._display.report(trial.config["pack"], report)
             try:
                 self._tick()
-            except StorageError as error:
-                self.storage = error
+            except (StorageError, TableError) as error:  # Tune would wrap it in a traceback
+                self.fatal = error
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        name = self._display.names[trial.config["pack"]]
-        if not self._is_storage(trial):
-            self._display.say(f"{name}: {_reason(trial.get_error())}; trying again")
+        self._display.say(f"{self._display.names[trial.config['pack']]}: {_reason(trial)}; trying again")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        if not self._is_storage(trial):
-            self.errors[trial.config["pack"]] = _reason(trial.get_error())
+        self.errors[trial.config["pack"]] = _reason(trial)
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         return False  # no trial is stopped for what it reports
@@ -72,13 +73,7 @@ class _Watch(tune.Callback, tune.Stopper):
         if self._stop.asked() and not self._stopping:
             self._stopping = True
             self._display.stopping(self._stop.reason)
-        return self._stopping or self.storage is not None
-
-    def _is_storage(self, trial: Any) -> bool:
-        cause = _cause(trial.get_error())
-        if isinstance(cause, StorageError):
-            self.storage = cause
-        return isinstance(cause, StorageError)
+        return self._stopping or self.fatal is not None
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles what it is given; a display is not for that, nor ever restored
@@ -99,8 +94,8 @@ def run(job: Job, options: Options, display: Display, tick: Callable[[], None], 
             _fit(job, options, watch)
     finally:
         ray.shutdown()
-    if watch.storage is not None:
-        raise watch.storage
+    if watch.fatal is not None:
+        raise watch.fatal
     for pack, reason in watch.errors.items():
         give_up(job, pack, reason, display)
 
@@ -166,17 +161,21 @@ def _answer(reference: Any) -> str | None:
     except ray.exceptions.GetTimeoutError:
         return f"no answer within {NODE_ANSWERS_WITHIN_S:.0f} s"
     except ray.exceptions.RayError as error:
-        return _reason(error)
+        return _line(error)
     return answer
 
 
-def _cause(error: Exception | None) -> Exception | None:
-    """What the trial raised, without Ray's wrapping."""
-    return getattr(error, "cause", None) or error
+def _reason(trial: Any) -> str:
+    """What a trial raised last, in one line."""
+    try:
+        error = ray.cloudpickle.loads(Path(trial.pickled_error_file).read_bytes())
+    except FileNotFoundError:
+        return "it ended without saying why"
+    return _line(error)
 
 
-def _reason(error: Exception | None) -> str:
-    """What the trial raised, in one line."""
-    cause = _cause(error)
+def _line(error: Exception) -> str:
+    """An error in one line, without Ray's wrapping: a worker's own exception, or how Ray lost the worker."""
+    cause = getattr(error, "cause", None) or error
     lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
-    return f"{type(cause).__name__}: {lines[-1] if lines else ''}"
+    return f"{type(cause).__name__}: {lines[0] if lines else ''}"

@@ -11,7 +11,7 @@ from ray import tune
 from trainables import trial
 from trainables.datasets import Dataset
 from trainables.schema import Replicate
-from trainables.storage import Folder
+from trainables.storage import Folder, StorageError
 
 
 class PackTrainable(tune.Trainable):
@@ -49,8 +49,11 @@ class PackTrainable(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        """Trains up to the next report, about a second."""
-        progress = next(self._reports, None)
+        """Trains up to the next report, about a second; one of a folder that cannot be written ends the whole study."""
+        try:
+            progress = next(self._reports, None)
+        except StorageError as error:
+            return {"storage_error": str(error), "done": True}
         return {"done": True} if progress is None else dataclasses.asdict(progress)
 
     def cleanup(self) -> None:
