@@ -13,10 +13,10 @@ FREEZE := -m pip freeze --all --exclude pip --exclude wheel --exclude mnist-auto
 CUDA_ONLY := sys_platform == \"linux\" and platform_machine == \"x86_64\"
 
 .DEFAULT_GOAL := help
-.PHONY: help venv quick test test-slow lint format bench report lock clean
+.PHONY: help venv quick test test-recovery test-slow lint format bench report lock clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 venv: $(STAMP) ## Create the virtual environment with the locked versions (once)
 
@@ -34,6 +34,9 @@ quick: venv ## Run the quick study (built-in data, minutes on two cores) and wri
 
 test: venv ## Run the tests (minutes; STUDY_DATA_DIR says where the real MNIST is)
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+
+test-recovery: venv ## Run the tests that kill, fill and remove what a study runs on (ten minutes)
+	$(BIN)/python -m pytest -m recovery $(PYTEST_FLAGS) --dist load
 
 test-slow: venv ## Run the tests that take long: marked slow, cluster, gpu
 	$(BIN)/python -m pytest -m "slow or cluster or gpu"

@@ -1,5 +1,9 @@
 """The command line as a user meets it: what it prints, its exit codes, and one readable line for bad input."""
 
+import errno
+import os
+import re
+import signal
 import sys
 
 import pyarrow as pa
@@ -8,6 +12,7 @@ import pytest
 import tiny
 
 from study import cli, spec
+from study.progress import Display
 from trainables.registry import DATASETS
 
 
@@ -144,3 +149,45 @@ def test_launch_with_a_diverged_trial_exits_1(study, tmp_path):
     assert code == 1 and "2 diverged" in out
     _, out, _ = study("status", "runs/tiny")
     assert "not finite at step" in out
+
+
+def test_launch_with_failed_and_collapsed_trials_exits_1_and_status_shows_them(study, tmp_path):
+    raises = "  raises: {batch_size: 60000}\n"
+    collapses = "  collapses: {learning_rate: 1.0e-12, activation: sigmoid, hidden_dims: [1]}\n"
+    (tmp_path / "tiny.yaml").write_text(tiny.SPEC + raises + collapses)
+    code, out, _ = launch(study)
+    assert code == 1 and "2 failed, 7 finished" in out and "study status runs/tiny" in out
+    study("table", "runs/tiny", "--to", "results/tiny")
+    for place in ("runs/tiny", "results/tiny"):
+        code, out, _ = study("status", place)
+        assert code == 0 and "2 failed" in out and "2 finished (collapsed)" in out
+        assert "raises, seed 1" in out and "ValueError: `batch_size <= 200`" in out
+    code, out, _ = launch(study)
+    assert code == 1 and "2 to retry, 7 finished" in out
+
+
+def test_launch_on_a_full_disk_exits_1_with_one_line(study, monkeypatch):
+    real = os.fsync
+
+    def full(descriptor):
+        if "safetensors" in os.readlink(f"/proc/self/fd/{descriptor}"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    code, out, err = launch(study)
+    assert code == 1 and "failed" not in out
+    assert re.fullmatch(r"Error: runs/tiny/replicates/.* cannot be written: No space left on device\. .*\n", err)
+    assert "launch again" in err
+    monkeypatch.undo()
+
+
+def test_launch_stopped_twice_exits_130_and_says_how_to_go_on(study, monkeypatch):
+    def report(*_):
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(Display, "report", report)
+    code, out, err = launch(study, "--seeds", "1")
+    assert code == 130 and not err
+    assert "Go on from the newest checkpoints with: study launch tiny.yaml --runner inline --seeds 1\n" in out
