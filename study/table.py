@@ -238,10 +238,10 @@ def _read(run: Folder, name: str, parse_content: Callable[[bytes], _T]) -> _T:
     except OSError as error:
         raise TableError(f"{run.url} is no run folder: it must hold spec.yaml and provenance.json ({error}).") from None
     except ValueError as error:  # SpecError, not UTF-8, not JSON
-        raise TableError(
-            f"{run.url}/{name} is damaged ({error}). Delete it, and `study launch` with the study and this --run makes "
-            "it anew: no result is lost."
-        ) from None
+        remedy = ""
+        if run.child("replicates").names():
+            remedy = " Delete it, and `study launch` with this study and --run makes it anew; no result is lost."
+        raise TableError(f"{run.url}/{name} is damaged: {str(error).rstrip('.')}.{remedy}") from None
 
 
 def _parse_provenance(content: bytes) -> dict[str, Any]:

@@ -39,7 +39,12 @@ def make_tables(seeds: int = 3, *, arms: tuple[str, ...] = (*FINAL, "pca"), **ch
         images += _images(replicate)
     rows = {"results": results, "profiles": profiles, "images": images}
     frames = {name: pd.DataFrame(rows[name], columns=SCHEMAS[name].names) for name in SCHEMAS}
-    provenance = {"git_commit": "abc", "versions": {"torch": "2.14"}, "command": "study launch paper"}
+    provenance = {
+        "git_commit": "abc",
+        "versions": {"torch": "2.14"},
+        "command": "study launch paper",
+        "data_digests": {"mnist": "d1"},
+    }
     return Tables(**frames, spec=study, provenance=provenance)
 
 

@@ -144,7 +144,7 @@ def test_spec_or_provenance_that_is_damaged_stops_the_launch_and_deleting_it_men
 ):
     (stopped / name).write_bytes(content)
     before = {path: path.read_bytes() for path in stopped.rglob("*.*") if path.is_file()}
-    with pytest.raises(TableError, match=rf"run/{name} is damaged .*Delete it, and `study launch`"):
+    with pytest.raises(TableError, match=rf"run/{name} is damaged: .*Delete it, and `study launch`"):
         run(study, stopped)
     assert before == {path: path.read_bytes() for path in before}
     (stopped / name).unlink()
