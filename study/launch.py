@@ -22,6 +22,7 @@ from study.lock import RunError
 from study.progress import Display
 from study.spec import StudySpec
 from study.stop import Stop
+from study.table import TableError
 from trainables import checkpoint, datasets, trial
 from trainables.checkpoint import Outcome
 from trainables.pack import shared_fields
@@ -99,8 +100,8 @@ def launch(spec: StudySpec, url: str, options: Options, console: Console) -> Cou
         standing = table.outcomes(run, wanted)
         _announce(console, run, standing)
         todo = [r for r in wanted if standing[r.hash].status in ("pending", "running", "failed")]
-        preflight.check_room(run, todo)
         starts = _tidy(run, todo, standing)
+        preflight.check_room(run, todo)
         if todo and not stop.asked():
             device = _device(options)
             packs = plan(todo, options.pack or (1 if device == "cpu" else GPU_PACK), starts)
@@ -152,8 +153,8 @@ def run_inline(job: Job, display: Display, tick: Callable[[], None], stop: Stop)
                             display.stopping(stop.reason)
                             return
                 break
-            except StorageError:
-                raise  # no other trial could write either
+            except (StorageError, TableError):
+                raise  # no other trial could write either, nor tables be made
             except Exception as error:  # noqa: BLE001 (whatever a trial raises is its own failure, and the study goes on)
                 reason = f"{type(error).__name__}: {error}"
                 _LOG.info("%s", label(pack), exc_info=True)
@@ -182,7 +183,12 @@ def _run(job: Job, run: Folder, options: Options, console: Console, stop: Stop) 
     def tick() -> None:
         nonlocal last
         if time.monotonic() - last > TABLE_EVERY_S:
-            table.build(run)
+            try:
+                table.build(run)
+            except StorageError:
+                raise
+            except OSError as error:  # of a remote folder, and it may pass
+                _LOG.warning("%s: the tables could not be rebuilt: %s", run.url, error)
             last = time.monotonic()
 
     with Display([label(pack) for pack in job.packs], len(members), steps, console) as display:
@@ -197,6 +203,7 @@ def _run(job: Job, run: Folder, options: Options, console: Console, stop: Stop) 
 def _tidy(run: Folder, todo: Sequence[Replicate], standing: Mapping[str, Outcome]) -> dict[str, int]:
     """Clears away what killed and failed attempts have left; returns the step from which each replicate goes on."""
     run.sweep()
+    run.child("replicates").sweep()
     starts = {}
     for replicate in todo:
         folder = run.child("replicates").child(replicate.hash)
@@ -229,6 +236,8 @@ def _claim(run: Folder, spec: StudySpec, digests: dict[str, str]) -> dict[str, A
             f"{run.url} is no run folder: it has no spec.yaml, but {', '.join(sorted(strangers)[:3])}. "
             "Use another --run."
         )
+    for name in set(space.datasets(whole)) - origin["data_digests"].keys():
+        origin["data_digests"][name] = datasets.load(name).digest
     for problem in table.damage(run):
         _LOG.warning("%s. It is made anew.", problem.rstrip("."))
     table.write_run(run, whole, origin)

@@ -1,7 +1,6 @@
 """One launch at a time on a run folder: a file lock on a local disk, a heartbeat elsewhere.
 
-Two launches at once would do no harm to the results, since each replicate's files are its attempt's own; they would
-only do the work twice.
+Two launches at once would not harm the results, since each attempt's files are its own; they would do work twice.
 """
 
 from __future__ import annotations
@@ -85,8 +84,11 @@ def _heartbeat(run: Folder, lost: Callable[[str], None]) -> Iterator[None]:
     finally:
         over.set()
         beating.join()
-        if _holder(run, "id") == me:
-            run.delete(HEARTBEAT)
+        try:
+            if _holder(run, "id") == me:
+                run.delete(HEARTBEAT)
+        except OSError as error:  # how the launch ended matters more
+            _LOG.warning("%s: the lock could not be given back: %s", run.url, error)
 
 
 def _free(run: Folder) -> bool:
@@ -131,5 +133,5 @@ def _read(run: Folder) -> bytes | None:
 def _holder(run: Folder, key: str = "holder") -> str:
     try:
         return str(json.loads(_read(run) or b"{}")[key])
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, TypeError):
         return ""

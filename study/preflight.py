@@ -44,11 +44,14 @@ def check_shared(folder: Folder, ask: Callable[[Folder, str], Mapping[str, str |
         RunError: The first node's problem, by the node's name.
     """
     name = f".probe-{uuid.uuid4().hex[:8]}"
-    folder.write(name, name.encode())
-    answers = ask(folder, name)
-    arrived = {node for node in answers if folder.exists(f"{name}-{node}")}
-    for written in (name, *(f"{name}-{node}" for node in arrived)):
-        folder.delete(written)
+    answers: Mapping[str, str | None] = {}
+    try:
+        folder.write(_file(name), name.encode())
+        answers = ask(folder, name)
+        arrived = {node for node in answers if folder.exists(_file(name, node))}
+    finally:
+        for written in (_file(name), *(_file(name, node) for node in answers)):
+            folder.delete(written)
     for node, problem in answers.items():
         if problem is not None or node not in arrived:
             raise RunError(
@@ -60,11 +63,16 @@ def check_shared(folder: Folder, ask: Callable[[Folder, str], Mapping[str, str |
 def probe(folder: Folder, name: str, node: str) -> str | None:
     """On a node: reads what the driver wrote and writes an answer beside it; returns the problem, if there is one."""
     try:
-        if folder.read(name) != name.encode():
+        if folder.read(_file(name)) != name.encode():
             return f"{name} holds something else than the driver wrote"
-        folder.write(f"{name}-{node}", b"")
+        folder.write(_file(name, node), b"")
     except FileNotFoundError:
         return "what the driver wrote there is absent"
     except OSError as error:
         return str(error)
     return None
+
+
+def _file(name: str, node: str = "driver") -> str:
+    """Named as an unfinished write is: hidden, and swept away by the next launch if this one dies."""
+    return f"{name}-{node}.tmp"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import tempfile
@@ -11,9 +12,11 @@ from typing import Any
 
 from study import preflight
 from study.launch import MAX_RETRIES, Job, Options, give_up
+from study.lock import RunError
 from study.progress import Display
 from study.stop import Stop
-from study.table import TableError
+from study.table import TableError as BadTableError
+from trainables import checkpoint
 from trainables.storage import Folder, StorageError
 from trainables.trial import Progress
 
@@ -33,11 +36,13 @@ for _key, _value in _QUIET.items():
 
 import ray  # noqa: E402 (ray reads the environment when it is imported)
 from ray import tune  # noqa: E402
+from ray.tune import TuneError  # noqa: E402
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: E402
 
 from trainables.trainable import PackTrainable  # noqa: E402
 
 NODE_ANSWERS_WITHIN_S = 120.0
+_LOG = logging.getLogger(__name__)
 
 
 class _Watch(tune.Callback, tune.Stopper):
@@ -47,7 +52,7 @@ class _Watch(tune.Callback, tune.Stopper):
         self._display, self._tick, self._stop = display, tick, stop
         self._stopping = False
         self.errors: dict[int, str] = {}
-        self.fatal: StorageError | TableError | None = None
+        self.fatal: StorageError | BadTableError | None = None
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
         if "storage_error" in result:
@@ -57,7 +62,7 @@ class _Watch(tune.Callback, tune.Stopper):
             self._display.report(trial.config["pack"], report)
             try:
                 self._tick()
-            except (StorageError, TableError) as error:  # Tune would wrap it in a traceback
+            except (StorageError, BadTableError) as error:  # Tune would wrap it in a traceback
                 self.fatal = error
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
@@ -85,13 +90,16 @@ def run(job: Job, options: Options, display: Display, tick: Callable[[], None], 
     Raises:
         study.lock.RunError: A node cannot write into the run folder.
         trainables.storage.StorageError: A node could no longer write into it.
+        OSError: Ray gave up, again and again.
     """
     watch = _Watch(display, tick, stop)
+    job = dataclasses.replace(job, replicates=job.replicates.absolute())
     try:
         connect(options)
-        preflight.check_shared(job.replicates, _ask_nodes)
-        if not stop.asked():
-            _fit(job, options, watch)
+        stop.listen()  # Ray has taken SIGTERM
+        if options.address is not None:
+            preflight.check_shared(job.replicates, _ask_nodes)
+        _schedule(job, options, watch, stop)
     finally:
         ray.shutdown()
     if watch.fatal is not None:
@@ -108,12 +116,15 @@ def connect(options: Options) -> None:
     local: dict[str, Any] = (
         {"num_cpus": options.concurrency, "include_dashboard": False} if options.address is None else {}
     )
-    ray.init(
-        address=options.address or "local",
-        log_to_driver=options.ray_output,
-        logging_level=logging.INFO if options.ray_output else logging.ERROR,
-        **local,
-    )
+    try:
+        ray.init(
+            address=options.address or "local",
+            log_to_driver=options.ray_output,
+            logging_level=logging.INFO if options.ray_output else logging.ERROR,
+            **local,
+        )
+    except (ValueError, RuntimeError, ConnectionError, ray.exceptions.RayError) as error:
+        raise RunError(f"Ray at {options.address or 'this machine'} cannot be reached: {_line(error)}") from None
 
 
 def cluster_device(options: Options) -> str:
@@ -122,13 +133,33 @@ def cluster_device(options: Options) -> str:
     return "cuda" if ray.cluster_resources().get("GPU", 0) else "cpu"
 
 
-def _fit(job: Job, options: Options, watch: _Watch) -> None:
+def _schedule(job: Job, options: Options, watch: _Watch, stop: Stop) -> None:
+    """Has Ray run the packs, and those that are left again where Ray itself gives up, as for a worker out of memory."""
+    packs = list(range(len(job.packs)))
+    for _ in range(MAX_RETRIES + 1):
+        if stop.asked() or watch.fatal is not None or not packs or _fit(job, packs, options, watch):
+            return
+        packs = [pack for pack in _left(job) if pack not in watch.errors]
+    raise OSError("Ray gave up (--ray-output shows why). What was trained is saved; launch again to go on.")
+
+
+def _left(job: Job) -> list[int]:
+    """Packs with a member that has come to no end."""
+    return [
+        index
+        for index, pack in enumerate(job.packs)
+        if any(checkpoint.result(job.replicates.child(replicate.hash)) is None for replicate in pack)
+    ]
+
+
+def _fit(job: Job, packs: list[int], options: Options, watch: _Watch) -> bool:
+    """Runs these packs; False if Ray gave up before all had ended."""
     resources: dict[str, float] = {"cpu": 1} if job.device == "cpu" else {"cpu": 1, "gpu": 1}
     shared = {"packs": job.packs, "data": job.data, "folder": job.replicates, "options": job.options}
-    with tempfile.TemporaryDirectory(prefix="study-ray-") as logs:
-        tune.Tuner(
+    with tempfile.TemporaryDirectory(prefix="study-ray-", ignore_cleanup_errors=True) as logs:
+        tuner = tune.Tuner(
             tune.with_resources(tune.with_parameters(PackTrainable, **shared), resources),
-            param_space={"pack": tune.grid_search(list(range(len(job.packs))))},
+            param_space={"pack": tune.grid_search(packs)},
             tune_config=tune.TuneConfig(reuse_actors=True, max_concurrent_trials=options.concurrency),
             run_config=tune.RunConfig(
                 name="tune",
@@ -139,7 +170,13 @@ def _fit(job: Job, options: Options, watch: _Watch) -> None:
                 callbacks=[watch],
                 stop=watch,
             ),
-        ).fit()
+        )
+        try:
+            tuner.fit()
+        except (RuntimeError, TuneError, ray.exceptions.RayError):
+            _LOG.warning("Ray gave up", exc_info=options.ray_output)
+            return False
+    return True
 
 
 def _ask_nodes(folder: Folder, name: str) -> dict[str, str | None]:
@@ -168,10 +205,9 @@ def _answer(reference: Any) -> str | None:
 def _reason(trial: Any) -> str:
     """What a trial raised last, in one line."""
     try:
-        error = ray.cloudpickle.loads(Path(trial.pickled_error_file).read_bytes())
-    except FileNotFoundError:
+        return _line(ray.cloudpickle.loads(Path(trial.pickled_error_file).read_bytes()))
+    except Exception:  # noqa: BLE001 (Ray kept no error, or one that cannot be made again here)
         return "it ended without saying why"
-    return _line(error)
 
 
 def _line(error: Exception) -> str:

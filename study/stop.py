@@ -28,10 +28,15 @@ class Stop:
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup: what is ignored stays so
-                    self._former[number] = signal.signal(number, self._heard)
+            handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+            self._former = {n: former for n, former in handlers.items() if former != signal.SIG_IGN}  # as under nohup
+            self.listen()
         return self
+
+    def listen(self) -> None:
+        """Takes the signals again, after a library has taken them."""
+        for number in self._former:
+            signal.signal(number, self._heard)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

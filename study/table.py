@@ -111,7 +111,13 @@ def read_run(run: Folder) -> tuple[StudySpec, dict[str, Any]]:
     Raises:
         TableError: It is no such folder, or one of the two cannot be read.
     """
-    return read_spec(run), read_provenance(run)
+    spec, provenance = read_spec(run), read_provenance(run)
+    unknown = set(space.datasets(spec)) - provenance["data_digests"].keys()
+    if unknown:
+        raise TableError(
+            f"{run.url}/provenance.json must name the digest of {', '.join(sorted(unknown))}: launch again."
+        )
+    return spec, provenance
 
 
 def read_spec(run: Folder) -> StudySpec:
@@ -189,7 +195,7 @@ def merge(source: Tables, target: Folder) -> Tables:
     """
     spec, provenance = source.spec, source.provenance
     frames = {"results": source.results, "profiles": source.profiles, "images": source.images}
-    if target.exists("results.parquet"):
+    if target.exists("spec.yaml"):
         old = load_tables(target.url)
         spec = _union(old.spec, source.spec)
         done = set(old.results.loc[old.results["status"] == "finished", "replicate"])
@@ -235,7 +241,7 @@ def grown(old: StudySpec, new: StudySpec) -> StudySpec:
 def _read(run: Folder, name: str, parse_content: Callable[[bytes], _T]) -> _T:
     try:
         return parse_content(run.read(name))
-    except OSError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise TableError(f"{run.url} is no run folder: it must hold spec.yaml and provenance.json ({error}).") from None
     except ValueError as error:  # SpecError, not UTF-8, not JSON
         remedy = ""

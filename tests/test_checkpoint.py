@@ -116,10 +116,39 @@ def test_tidy_of_a_finished_replicate_touches_nothing(folder):
     assert folder.names() == before and checkpoint.outcome(folder).status == "finished"
 
 
+def test_tidy_leaves_what_another_attempt_has_just_written(folder):
+    checkpoint.write_checkpoint(folder, "aaaaaaaa", 10, tensors(), record(10))
+    folder.write("bbbbbbbb-record.safetensors", checkpoint.encode({}, record(20)))  # its marker is about to come
+    before = folder.names()
+    checkpoint.tidy(folder)
+    assert folder.names() == before
+    checkpoint.finish(folder, "cccccccc", "finished", record(20), images=None)
+    assert folder.names() == ["cccccccc-record.safetensors", "cccccccc.done.json"], "nothing can follow: all is dropped"
+
+
+def test_finish_that_cannot_be_read_back_keeps_the_checkpoints(folder, monkeypatch):
+    checkpoint.write_checkpoint(folder, "aaaaaaaa", 10, tensors(), record(10))
+    real = Folder.write
+    monkeypatch.setattr(Folder, "write", lambda self, name, content: real(self, name, content[:-9]))
+    checkpoint.finish(folder, "aaaaaaaa", "finished", record(20), images=None)
+    found = checkpoint.outcome(folder)
+    assert (found.status, found.step) == ("running", 10)
+
+
+def test_outcome_and_tidy_pass_over_folders_that_others_put_there(folder):
+    checkpoint.write_checkpoint(folder, "aaaaaaaa", 10, tensors(), record(10))
+    folder.child("@eaDir").write("x", b"")
+    folder.child("bbbbbbbb-000000020.safetensors").write("x", b"")
+    checkpoint.tidy(folder)
+    assert checkpoint.outcome(folder).step == 10
+    checkpoint.finish(folder, "aaaaaaaa", "finished", record(20), images=None)
+    assert checkpoint.outcome(folder).status == "finished"
+
+
 def test_outcome_looks_again_where_files_went_while_it_looked(folder, monkeypatch):
     checkpoint.finish(folder, "aaaaaaaa", "finished", record(20), images=None)
     listings = iter([["bbbbbbbb-000000010.safetensors"], folder.names(), folder.names()])
-    monkeypatch.setattr(Folder, "names", lambda self: next(listings))
+    monkeypatch.setattr(Folder, "files", lambda self: next(listings))
     assert checkpoint.outcome(folder).status == "finished"
 
 
@@ -136,4 +165,4 @@ def test_folder_reads_and_lists_through_a_url(tmp_path):
     assert folder.read("name") == b"content" and folder.names() == ["name"] and folder.exists("name")
     folder.delete("name")
     folder.delete("name")
-    assert folder.names() == [] and folder.local is None
+    assert folder.names() == [] and folder.local == tmp_path / "deep" / "er"

@@ -151,3 +151,18 @@ def test_spec_or_provenance_that_is_damaged_stops_the_launch_and_deleting_it_men
     (stopped / "report").mkdir()
     assert run(study, stopped) == {"finished": 4}
     assert_same(whole, stopped)
+
+
+def test_remote_folder_that_does_not_answer_for_a_moment_fails_no_trial(study, tmp_path, monkeypatch, caplog):
+    real, asked = table.build, []
+
+    def slow_down(run):
+        asked.append(run)
+        if len(asked) == 1:
+            raise OSError("AWS Error SLOW_DOWN")
+        return real(run)
+
+    monkeypatch.setattr(table, "build", slow_down)
+    monkeypatch.setattr(launch, "TABLE_EVERY_S", 0)
+    assert run(study, tmp_path / "run") == {"finished": 4}
+    assert "could not be rebuilt: AWS Error SLOW_DOWN" in caplog.text

@@ -19,7 +19,9 @@ def fast(monkeypatch):
 
 
 @pytest.fixture
-def remote(tmp_path):
+def remote(tmp_path, monkeypatch):
+    """A folder that stands for one on an object store: the lock takes no file system's help."""
+    monkeypatch.setattr(Folder, "local", None)
     return Folder((tmp_path / "run").as_uri())
 
 

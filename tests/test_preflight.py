@@ -62,7 +62,7 @@ def test_check_shared_names_the_node_that_cannot_write(folder, tmp_path, monkeyp
     real = Folder.write
 
     def write(self, name, content):
-        if name.endswith("-a"):
+        if name.endswith("-a.tmp"):
             raise OSError(30, "Read-only file system")
         real(self, name, content)
 
@@ -74,7 +74,7 @@ def test_check_shared_names_the_node_that_cannot_write(folder, tmp_path, monkeyp
 def test_check_shared_names_the_node_whose_answer_does_not_arrive(folder, tmp_path):
     def copies(folder, name):
         other = Folder(str(tmp_path / "copy")).create()
-        other.write(name, folder.read(name))
+        other.write(preflight._file(name), folder.read(preflight._file(name)))
         return {"c": preflight.probe(other, name, "c")}
 
     with pytest.raises(RunError, match="on node c: what it wrote there did not arrive here"):

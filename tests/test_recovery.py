@@ -221,18 +221,41 @@ def test_node_lost_while_it_trains_gives_the_same_table(spec_path, whole, tmp_pa
     assert_same(whole, run)
 
 
+def test_workers_without_memory_end_with_one_line_and_go_on_with_memory(spec_path, whole, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    arguments = command(spec_path, run, "--checkpoint-every", 0.05, "--concurrency", 1)
+    with monkeypatch.context() as patch:
+        patch.setenv("RAY_memory_usage_threshold", "0.01")
+        patch.setenv("RAY_memory_monitor_refresh_ms", "50")
+        code, output = finish(start(arguments))
+    assert code == 1 and "Traceback" not in output, output
+    code, output = finish(start(arguments))
+    assert code == 0, output
+    assert_same(whole, run)
+
+
+def test_address_where_no_ray_is_ends_with_one_line(spec_path, tmp_path):
+    code, output = finish(start(command(spec_path, tmp_path / "run", "--address", "foo")))
+    assert code == 2 and "Error: Ray at foo cannot be reached: " in output and "Traceback" not in output, output
+
+
 # Ctrl-C
 
 
-@pytest.mark.parametrize("runner", ["inline", "ray"])
-def test_ctrl_c_saves_every_step_leaves_no_worker_and_says_how_to_go_on(spec_path, whole, tmp_path, runner):
+@pytest.mark.parametrize(
+    ("runner", "number"), [("inline", signal.SIGINT), ("ray", signal.SIGINT), ("ray", signal.SIGTERM)]
+)
+def test_ctrl_c_saves_every_step_leaves_no_worker_and_says_how_to_go_on(spec_path, whole, tmp_path, runner, number):
     run = tmp_path / "run"
     arguments = command(spec_path, run, "--runner", runner, "--checkpoint-every", 1000)
     process = start(arguments)
     until(lambda: ends(run) if runner == "inline" else len(trials(process.pid)) == 2, process)
     time.sleep(0.5)
     below = descendants(process.pid)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the whole group
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)  # as a terminal does: to the whole group
+    else:
+        process.terminate()
     code, output = finish(process, timeout=60)
     assert code == 130 and "stopping, and saving what was trained" in output, output
     assert re.search(
@@ -242,6 +265,8 @@ def test_ctrl_c_saves_every_step_leaves_no_worker_and_says_how_to_go_on(spec_pat
     assert checkpoints(run), "what was trained since the launch is saved"
     time.sleep(2)
     assert not [title for pid, title in below.items() if Path(f"/proc/{pid}").exists()], "a process is left"
+    if number == signal.SIGTERM:
+        return
     done = len(ends(run))
     code, output = finish(start(arguments))
     assert code == 0 and "to continue" in output and (f" {done} finished" in output or not done), output

@@ -112,7 +112,7 @@ def test_child_of_a_folder_with_a_trailing_slash_has_one_slash(tmp_path: Path) -
 
 
 def test_local_is_the_path_or_none_for_a_url(tmp_path: Path) -> None:
-    assert Folder(str(tmp_path)).local == tmp_path
+    assert Folder(str(tmp_path)).local == Folder(tmp_path.as_uri()).local == tmp_path
     assert Folder("s3://bucket/run").local is None
 
 

@@ -100,6 +100,8 @@ def test_replay_of_an_altered_table_differs(study, tmp_path):
         (("table", "nowhere"), "no run folder"),
         (("replay", "nowhere", "ab"), "no run folder"),
         (("data", "mnits"), "Did you mean 'mnist'"),
+        (("status", "foo://x"), "must be a path or a URL like s3://bucket/run"),
+        (("launch", "tiny.yaml", "--run", "file://x y"), "must be a path or a URL"),
     ],
 )
 def test_bad_input_gives_one_line_and_code_2(study, arguments, message):

@@ -96,14 +96,14 @@ def write_checkpoint(folder: Folder, attempt: str, step: int, tensors: dict[str,
     """Writes a checkpoint, then drops all but the newest KEPT and this one, which damaged ones may lie before."""
     written = f"{attempt}-{step:09d}.safetensors"
     folder.write(written, encode(tensors, record))
-    for name in _checkpoints(folder.names())[KEPT:]:
+    for name in _checkpoints(folder.files())[KEPT:]:
         if name != written:
             folder.delete(name)
 
 
 def read_checkpoint(folder: Folder, names: list[str] | None = None) -> tuple[int, dict[str, np.ndarray], Record] | None:
     """The newest valid checkpoint: its step, tensors and record; None if there is none. Damaged ones are named."""
-    for name in _checkpoints(folder.names() if names is None else names):
+    for name in _checkpoints(folder.files() if names is None else names):
         try:
             return _step(name), *decode(folder.read(name))
         except FileNotFoundError:
@@ -125,7 +125,8 @@ def finish(
 ) -> None:
     """Writes the result, the small record apart from the weights, then the marker that makes it count.
 
-    Checkpoints are dropped when nothing can follow; a failed replicate keeps them, to be tried again from there.
+    When that can be read back, checkpoints are dropped, and what other attempts have left without a marker. A failed
+    replicate keeps them, to be tried again from there.
     """
     parts = {"record": encode({} if images is None else {"images": images}, record)}
     if weights is not None:
@@ -136,9 +137,12 @@ def finish(
         folder.write(name, content)
         files[kind] = {"name": name, "sha256": hashlib.sha256(content).hexdigest()}
     folder.write(f"{attempt}.done.json", json.dumps({"status": status, "error": error, "files": files}).encode())
-    if status != "failed":
-        for old in _checkpoints(folder.names()):
-            folder.delete(old)
+    if status != "failed" and result(folder) is not None:
+        names = folder.files()
+        ended = {_attempt(name) for name in filter(_MARKER.fullmatch, names)}
+        for old in names:
+            if _CHECKPOINT.fullmatch(old) or _attempt(old) not in ended:
+                folder.delete(old)
 
 
 def outcome(folder: Folder) -> Outcome:
@@ -148,16 +152,16 @@ def outcome(folder: Folder) -> Outcome:
     """
     found = Outcome("pending")
     for _ in range(_LOOKS):
-        names = folder.names()
+        names = folder.files()
         found = _outcome(folder, names)
-        if found.status != "pending" or folder.names() == names:
+        if found.status != "pending" or folder.files() == names:
             break  # else files came or went while this one looked: look again
     return found
 
 
 def result(folder: Folder) -> Outcome | None:
     """The end that the replicate of this folder has come to, if it has, other than a failure."""
-    found = _by_marker(folder, folder.names())
+    found = _by_marker(folder, folder.files())
     return None if found is None or found.status == "failed" else found
 
 
@@ -171,13 +175,17 @@ def fail(folder: Folder, replicate: dict[str, Any], error: str) -> None:
 def tidy(folder: Folder) -> None:
     """Before a replicate is tried again, drops former failures, damaged files and cut-off writes.
 
-    Valid checkpoints stay. Does nothing to a replicate that has come to its end.
+    Valid checkpoints stay, and so does what an attempt without a marker has written, which may still be at work. Does
+    nothing to a replicate that has come to its end.
     """
-    if result(folder) is not None:
+    names = folder.files()
+    found = _by_marker(folder, names)
+    if found is not None and found.status != "failed":
         return
     folder.sweep()
-    for name in folder.names():
-        if not _CHECKPOINT.fullmatch(name) or not _valid(folder, name):
+    over = {_attempt(name) for name in filter(_MARKER.fullmatch, names)}
+    for name in names:
+        if not _valid(folder, name) if _CHECKPOINT.fullmatch(name) else _attempt(name) in over:
             folder.delete(name)
 
 
@@ -230,6 +238,10 @@ def _checkpoints(names: list[str]) -> list[str]:
 
 def _step(checkpoint: str) -> int:
     return int(checkpoint.removesuffix(".safetensors").partition("-")[2])
+
+
+def _attempt(name: str) -> str:
+    return name[:8]
 
 
 def _valid(folder: Folder, checkpoint: str) -> bool:

@@ -8,11 +8,16 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
 from pyarrow import fs
 
 
 class StorageError(OSError):
     """A folder cannot be written: it is full, gone or not ours to write. Its text is one readable line."""
+
+
+class UrlError(ValueError):
+    """A folder's name that no file system knows; its text is one readable line."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +29,10 @@ class Folder:
     def child(self, name: str) -> Folder:
         """The folder `name` in this one."""
         return Folder(f"{self.url.rstrip('/')}/{name}")
+
+    def absolute(self) -> Folder:
+        """The same folder for a process that runs elsewhere on this machine."""
+        return self if self.local is None else Folder(str(self.local.absolute()))
 
     def create(self) -> Folder:
         """Makes the folder and those above it, if they are not there. Raises StorageError."""
@@ -79,9 +88,11 @@ class Folder:
 
     def names(self) -> list[str]:
         """Names of the files and folders in this one, sorted, unfinished writes apart; empty if it is absent."""
-        system, root = self._open()
-        infos = system.get_file_info(fs.FileSelector(root, allow_not_found=True))
-        return sorted(info.base_name for info in infos if not info.base_name.startswith("."))
+        return [name for name, _ in self._list()]
+
+    def files(self) -> list[str]:
+        """Names of the files alone."""
+        return [name for name, kind in self._list() if kind == fs.FileType.File]
 
     def exists(self, name: str) -> bool:
         """Whether there is a file `name`."""
@@ -91,12 +102,23 @@ class Folder:
     @property
     def local(self) -> Path | None:
         """The folder as a local path, or None if it is not on a local file system."""
+        if self.url.startswith("file://"):
+            return Path(self._open()[1])
         return None if "://" in self.url else Path(self.url).expanduser()
 
+    def _list(self) -> list[tuple[str, fs.FileType]]:
+        system, root = self._open()
+        infos = system.get_file_info(fs.FileSelector(root, allow_not_found=True))
+        return sorted((info.base_name, info.type) for info in infos if not info.base_name.startswith("."))
+
     def _open(self) -> tuple[fs.FileSystem, str]:
-        if self.local is not None:
-            return fs.LocalFileSystem(), str(self.local.absolute())
-        system, path = fs.FileSystem.from_uri(self.url)
+        if "://" not in self.url:
+            return fs.LocalFileSystem(), str(Path(self.url).expanduser().absolute())
+        try:
+            system, path = fs.FileSystem.from_uri(self.url)
+        except (pa.ArrowException, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            raise UrlError(f"{self.url!r} must be a path or a URL like s3://bucket/run, but: {reason}.") from None
         return system, path.rstrip("/")
 
 

@@ -17,8 +17,9 @@ from trainables.storage import Folder, StorageError
 class PackTrainable(tune.Trainable):
     """Runs pack number `config["pack"]` to its end, reporting `step`, `steps`, `members` and `ended` on the way.
 
-    A class rather than a function: Ray calls `cleanup` when it stops a trial, and waits for it, so that what was
-    trained is saved. It is never asked for a checkpoint: the trial writes its own into the run folder.
+    A class rather than a function: Ray calls `cleanup` when it stops a trial, and gives it ten seconds, in which what
+    was trained is saved; what takes longer goes on from the newest checkpoint. It is never asked for a checkpoint: the
+    trial writes its own into the run folder.
     """
 
     def setup(  # type: ignore[override]  # the keywords come from `tune.with_parameters`
