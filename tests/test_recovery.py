@@ -10,7 +10,6 @@ import io
 import os
 import random
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -329,9 +328,12 @@ def test_disk_that_fills_up_ends_with_one_line_and_goes_on_with_room(spec_path, 
     arguments = command(spec_path, run, "--runner", runner, "--checkpoint-every", 0.05)
     process = start(arguments)
     until(lambda: ends(run), process)
-    with filler.open("wb") as file:
-        free = shutil.disk_usage(small_disk).free
-        file.write(bytes(max(free - 300_000, 0)))
+    with filler.open("ab", buffering=0) as file:
+        while process.poll() is None:  # what finished trials give back is taken too
+            try:
+                file.write(bytes(50_000))
+            except OSError:
+                time.sleep(0.02)
     code, output = finish(process)
     assert code == 1, output
     line = output.strip().splitlines()[-1]
