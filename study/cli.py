@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from study import space, spec, table
+from trainables import checkpoint
 from trainables.schema import METRICS, Replicate, TrialConfig
 from trainables.storage import Folder
 
@@ -143,7 +144,7 @@ def launch(
     ] = "auto",
     checkpoint_every: Annotated[
         float, typer.Option(min=0, help="Seconds between a trial's checkpoints: what a kill can cost.")
-    ] = 30.0,
+    ] = checkpoint.EVERY_S,
     ray_output: Annotated[bool, typer.Option("--ray-output", help="Show Ray's own output too.")] = False,
 ) -> None:
     """Run a study, or what is left of it: launching again skips what is finished and continues the rest.
@@ -318,7 +319,7 @@ def _again() -> str:
 
 
 def _train_again(replicate: Replicate) -> list[dict[str, Any]]:
-    from trainables import checkpoint, datasets, trial  # loads torch
+    from trainables import datasets, trial  # loads torch
 
     dataset = datasets.load(replicate.config.dataset)
     if dataset.digest != replicate.data_digest:

@@ -48,7 +48,7 @@ class Options:
     concurrency: int | None = None
     address: str | None = None
     ray_output: bool = False
-    checkpoint_every_s: float = trial.CHECKPOINT_EVERY_S
+    checkpoint_every_s: float = checkpoint.EVERY_S
 
 
 @dataclass(frozen=True)

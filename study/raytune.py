@@ -15,7 +15,7 @@ from study.launch import MAX_RETRIES, Job, Options, give_up
 from study.lock import RunError
 from study.progress import Display
 from study.stop import Stop
-from study.table import TableError as BadTableError
+from study.table import TableError
 from trainables import checkpoint
 from trainables.storage import Folder, StorageError
 from trainables.trial import Progress
@@ -52,7 +52,7 @@ class _Watch(tune.Callback, tune.Stopper):
         self._display, self._tick, self._stop = display, tick, stop
         self._stopping = False
         self.errors: dict[int, str] = {}
-        self.fatal: StorageError | BadTableError | None = None
+        self.fatal: StorageError | TableError | None = None
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
         if "storage_error" in result:
@@ -62,7 +62,7 @@ class _Watch(tune.Callback, tune.Stopper):
             self._display.report(trial.config["pack"], report)
             try:
                 self._tick()
-            except (StorageError, BadTableError) as error:  # Tune would wrap it in a traceback
+            except (StorageError, TableError) as error:  # Tune would wrap it in a traceback
                 self.fatal = error
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:

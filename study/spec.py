@@ -94,9 +94,9 @@ def load(name_or_path: str) -> StudySpec:
         if path.stat().st_size > _MAX_BYTES:
             raise SpecError(f"{path} must be smaller than {_MAX_BYTES:,} bytes to be a spec.")
         return parse(path.read_text(encoding="utf-8"), str(path))
+    except SpecError:
+        raise
     except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a path that holds a null byte
-        if isinstance(error, SpecError):
-            raise
         raise SpecError(f"{name_or_path!r} cannot be read: {error}") from None
 
 

@@ -24,6 +24,8 @@ from safetensors.numpy import save as save_tensors
 from trainables.storage import Folder
 
 Status = Literal["pending", "running", "finished", "stopped", "failed", "diverged"]
+EVERY_S = 30.0
+"""Seconds between a trial's checkpoints: what a kill can cost."""
 KEPT = 2
 """Checkpoints kept, so that a damaged one falls back to the one before."""
 
@@ -154,7 +156,7 @@ def outcome(folder: Folder) -> Outcome:
     for _ in range(_LOOKS):
         names = folder.files()
         found = _outcome(folder, names)
-        if found.status != "pending" or folder.files() == names:
+        if found.status != "pending" or not names or folder.files() == names:
             break  # else files came or went while this one looked: look again
     return found
 

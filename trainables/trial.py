@@ -27,7 +27,6 @@ from trainables.schema import COLLAPSED_PIXEL_VARIANCE, METRICS, Replicate, Tria
 from trainables.storage import Folder
 
 REPORT_EVERY_S = 1.0
-CHECKPOINT_EVERY_S = 30.0
 IMAGE_FRACTIONS = (0.2, 0.6, 1.0)
 """Shares of the run at which images are recorded: Fig. 2's 10,000, 30,000 and 50,000 of 50,000 steps."""
 BLOCK = 100
@@ -67,7 +66,7 @@ def run(
     *,
     device: str = "cpu",
     provenance: Mapping[str, Any] | None = None,
-    checkpoint_every_s: float = CHECKPOINT_EVERY_S,
+    checkpoint_every_s: float = checkpoint.EVERY_S,
 ) -> Generator[Progress, None, None]:
     """Runs replicates that can share a pack, continuing each from its newest valid checkpoint; ended ones stay so.
 
