@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from trainables import metrics
+from trainables.inputs import generator
 from trainables.losses import bernoulli_nll
 from trainables.models import PIXELS, Output, build, fit_pca
-from trainables.pack import generator
 from trainables.schema import COLLAPSED_PIXEL_VARIANCE, METRICS, TrialConfig
 
 SmallConfig = Callable[..., TrialConfig]
@@ -43,24 +43,28 @@ def images() -> Tensor:
     return torch.randint(0, 256, (450, PIXELS), generator=draws).to(torch.uint8)  # two full chunks and a part
 
 
+def evaluate(model: nn.Module, images: Tensor, config: TrialConfig, seed: int, split: str) -> metrics.Evaluation:
+    return metrics.evaluate(model, images, config, metrics.evaluation_noise(config, seed, split, images))
+
+
 def constant(code: Tensor) -> Tensor:
     return torch.full((len(code), PIXELS), 0.5)
 
 
 def test_evaluate_keys_are_the_split_metrics(images: Tensor, small: SmallConfig) -> None:
     config = small(model="vae")
-    values = metrics.evaluate(build(config, generator(0, "init")), images, config, 0, "test").values
+    values = evaluate(build(config, generator(0, "init")), images, config, 0, "test").values
     assert {f"test_{name}" for name in values} == {name for name in METRICS if name.startswith("test_")}
 
 
 def test_evaluate_perfect_model_reaches_the_floor_with_no_error(images: Tensor) -> None:
-    values = metrics.evaluate(Fixed(lambda z: z, lambda x: x), images, AUTOENCODER, 0, "test").values
+    values = evaluate(Fixed(lambda z: z, lambda x: x), images, AUTOENCODER, 0, "test").values
     assert values["nll"] == pytest.approx(metrics.entropy_floor(images), rel=1e-5)
     assert values["sse"] == pytest.approx(0, abs=1e-6)
 
 
 def test_evaluate_constant_model_has_collapsed(images: Tensor) -> None:
-    values = metrics.evaluate(Fixed(constant, lambda x: x[:, :3]), images, AUTOENCODER, 0, "test").values
+    values = evaluate(Fixed(constant, lambda x: x[:, :3]), images, AUTOENCODER, 0, "test").values
     assert values["pixel_variance"] is not None
     assert values["pixel_variance"] < COLLAPSED_PIXEL_VARIANCE / 100
     assert values["nll"] == pytest.approx(PIXELS * math.log(2), rel=1e-5)
@@ -68,7 +72,7 @@ def test_evaluate_constant_model_has_collapsed(images: Tensor) -> None:
 
 
 def test_evaluate_pixel_variance_of_a_perfect_model_is_that_of_the_images(images: Tensor) -> None:
-    values = metrics.evaluate(Fixed(lambda z: z, lambda x: x), images, AUTOENCODER, 0, "test").values
+    values = evaluate(Fixed(lambda z: z, lambda x: x), images, AUTOENCODER, 0, "test").values
     expected = (images.double() / 255).var(0, correction=0).mean().item()
     assert values["pixel_variance"] == pytest.approx(expected, rel=1e-4)
     assert expected > COLLAPSED_PIXEL_VARIANCE
@@ -77,7 +81,7 @@ def test_evaluate_pixel_variance_of_a_perfect_model_is_that_of_the_images(images
 @pytest.mark.parametrize(("spread", "expected"), [([1.0, 0.5, 0.001], 2), ([0.0, 0.0, 0.0], 0), ([1.0, 1.0, 1.0], 3)])
 def test_evaluate_active_units_counts_means_that_move(images: Tensor, spread: list[float], expected: int) -> None:
     model = Fixed(constant, lambda x: x[:, :3] * torch.tensor(spread) + 2, torch.zeros(3))  # grey has variance 0.08
-    evaluation = metrics.evaluate(model, images, VAE, 0, "test")
+    evaluation = evaluate(model, images, VAE, 0, "test")
     assert evaluation.values["active_units"] == expected
     variance = (images[:, :3].double() / 255 * torch.tensor(spread)).var(0, correction=0)
     torch.testing.assert_close(evaluation.code_variance, variance, rtol=1e-3, atol=1e-5)
@@ -85,7 +89,7 @@ def test_evaluate_active_units_counts_means_that_move(images: Tensor, spread: li
 
 def test_evaluate_posterior_equal_to_the_prior_has_no_kl(images: Tensor) -> None:
     model = Fixed(constant, lambda x: torch.zeros(len(x), 3), torch.zeros(3))
-    evaluation = metrics.evaluate(model, images, VAE, 0, "test")
+    evaluation = evaluate(model, images, VAE, 0, "test")
     assert evaluation.values["kl"] == 0
     assert evaluation.values["neg_elbo"] == evaluation.values["nll_model"]
     assert evaluation.kl_per_latent.tolist() == [0, 0, 0]
@@ -93,7 +97,7 @@ def test_evaluate_posterior_equal_to_the_prior_has_no_kl(images: Tensor) -> None
 
 def test_evaluate_kl_is_summed_over_latents_and_averaged_over_images(images: Tensor) -> None:
     model = Fixed(constant, lambda x: torch.ones(len(x), 3) * torch.tensor([1.0, 0, 2]), torch.tensor([0.0, -1, 0]))
-    evaluation = metrics.evaluate(model, images, VAE, 0, "test")
+    evaluation = evaluate(model, images, VAE, 0, "test")
     expected = [0.5, 0.5 * (math.exp(-2) - 1) + 1, 2.0]
     assert evaluation.kl_per_latent.tolist() == pytest.approx(expected, rel=1e-5)
     assert evaluation.values["kl"] == pytest.approx(sum(expected), rel=1e-5)
@@ -103,7 +107,7 @@ def test_evaluate_kl_is_summed_over_latents_and_averaged_over_images(images: Ten
 
 
 def test_evaluate_autoencoder_has_no_kl_and_one_nll(images: Tensor, small: SmallConfig) -> None:
-    evaluation = metrics.evaluate(build(small(), generator(0, "init")), images, small(), 0, "test")
+    evaluation = evaluate(build(small(), generator(0, "init")), images, small(), 0, "test")
     values = evaluation.values
     assert values["kl"] is values["neg_elbo"] is values["active_units"] is None
     assert values["nll"] == values["nll_mean"] == values["nll_model"]
@@ -113,7 +117,7 @@ def test_evaluate_autoencoder_has_no_kl_and_one_nll(images: Tensor, small: Small
 
 def test_evaluate_pca_has_no_kl_and_one_nll(images: Tensor) -> None:
     model, _ = fit_pca(images, 3)
-    values = metrics.evaluate(model, images, TrialConfig(task="pca", latent_dim=3), 0, "test").values
+    values = evaluate(model, images, TrialConfig(task="pca", latent_dim=3), 0, "test").values
     assert values["kl"] is values["neg_elbo"] is values["active_units"] is None
     assert values["nll"] == values["nll_mean"] == values["nll_model"]
 
@@ -123,7 +127,7 @@ def test_evaluate_vae_noise_depends_on_seed_and_split_and_on_nothing_else(images
     model = build(config, generator(0, "init"))
 
     def nll(seed: int, split: str) -> tuple[float | None, float | None]:
-        values = metrics.evaluate(model, images, config, seed, split).values
+        values = evaluate(model, images, config, seed, split).values
         return values["nll"], values["nll_mean"]
 
     assert nll(0, "test") == nll(0, "test")
@@ -135,7 +139,7 @@ def test_evaluate_vae_nll_is_at_one_sampled_z(images: Tensor) -> None:
     config = TrialConfig(model="vae", latent_dim=PIXELS)
     sigma = torch.full((PIXELS,), -1.0)
     model = Fixed(lambda z: z, lambda x: torch.zeros_like(x), sigma)
-    evaluation = metrics.evaluate(model, images, config, 5, "val")
+    evaluation = evaluate(model, images, config, 5, "val")
     z = sigma.exp() * torch.randn(450, PIXELS, generator=generator(5, "evaluate/val"))
     torch.testing.assert_close(evaluation.nll, bernoulli_nll(z, images / 255, "sigmoid").double())
     assert evaluation.values["nll_mean"] == pytest.approx(PIXELS * math.log(2), rel=1e-5)
@@ -144,7 +148,7 @@ def test_evaluate_vae_nll_is_at_one_sampled_z(images: Tensor) -> None:
 def test_evaluate_gaussian_likelihood_reports_eq_1_beside_its_own(images: Tensor, small: SmallConfig) -> None:
     config = small(likelihood="gaussian", output="identity")
     model = build(config, generator(0, "init"))
-    values = metrics.evaluate(model, images, config, 0, "test").values
+    values = evaluate(model, images, config, 0, "test").values
     assert values["nll_model"] == pytest.approx(
         0.5 * (values["sse"] or 0) + 0.5 * PIXELS * math.log(2 * math.pi), rel=1e-5
     )
@@ -154,8 +158,8 @@ def test_evaluate_gaussian_likelihood_reports_eq_1_beside_its_own(images: Tensor
 
 def test_evaluate_does_not_depend_on_what_is_in_a_chunk(images: Tensor, small: SmallConfig) -> None:
     model = build(small(), generator(0, "init"))
-    whole = metrics.evaluate(model, images, small(), 0, "test").nll
-    single = torch.cat([metrics.evaluate(model, images[i : i + 1], small(), 0, "test").nll for i in (0, 199, 449)])
+    whole = evaluate(model, images, small(), 0, "test").nll
+    single = torch.cat([evaluate(model, images[i : i + 1], small(), 0, "test").nll for i in (0, 199, 449)])
     torch.testing.assert_close(single, whole[[0, 199, 449]], rtol=1e-5, atol=1e-4)
 
 

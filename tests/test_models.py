@@ -11,6 +11,7 @@ import torch
 from sklearn.decomposition import PCA
 from torch import nn
 
+from trainables.inputs import generator
 from trainables.models import (
     PIXELS,
     Autoencoder,
@@ -21,7 +22,6 @@ from trainables.models import (
     fit_pca,
     identity,
 )
-from trainables.pack import generator
 from trainables.registry import ACTIVATIONS, MODELS
 from trainables.schema import TrialConfig
 

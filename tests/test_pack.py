@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from trainables.pack import Pack, generator
+from trainables.inputs import generator
+from trainables.pack import Pack
 from trainables.registry import ACTIVATIONS, MODELS
 from trainables.schema import TrialConfig
 

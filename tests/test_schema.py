@@ -29,6 +29,7 @@ DEFAULTS = {
     "l2": 1e-5,
     "grad_clip": 5.0,
     "weight_dropout": 0.0,
+    "precision": "fp32",
     "beta": 1.0,
     "kl_warmup_steps": 0,
     "posterior": "diagonal",
@@ -36,7 +37,7 @@ DEFAULTS = {
 """Hashes leave defaults out, so these may change only with RESULTS_VERSION. New fields are added, never altered."""
 TRAINED = {
     "model", "activation", "hidden_dims", "output", "likelihood", "init", "learning_rate", "batch_size", "steps",
-    "evaluations", "l2", "grad_clip", "weight_dropout",
+    "evaluations", "l2", "grad_clip", "weight_dropout", "precision",
 }  # fmt: skip
 VARIATIONAL = {"beta", "kl_warmup_steps", "posterior"}
 
@@ -132,6 +133,7 @@ def test_config_round_trips_through_its_dump() -> None:
         ("grad_clip", -1, "greater than or equal to 0"),
         ("weight_dropout", -0.1, "greater than or equal to 0"),
         ("weight_dropout", 1, "less than 1"),
+        ("precision", "fp16", "'fp32', 'tf32' or 'bf16'"),
         ("hidden_dims", (500, 0), r"`1 <= hidden_dims <= 100000` must hold, but got hidden_dims=\(500, 0\)"),
         ("hidden_dims", 500, "valid tuple"),
         ("output", "softmax", "'sigmoid', 'clipped' or 'identity'"),

@@ -25,6 +25,7 @@ ALTERNATIVES = {
     "l2": ({}, 1.0),
     "grad_clip": ({}, 1e-3),
     "weight_dropout": ({}, 0.5),
+    "precision": ({}, "bf16"),
     "beta": ({"model": "vae"}, 4.0),
     "kl_warmup_steps": ({"model": "vae"}, 10),
     "posterior": ({"model": "vae"}, "spherical"),

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from trainables.inputs import generator
 from trainables.losses import bernoulli_nll, gaussian_kl, head, model_nll
 from trainables.models import Output
-from trainables.pack import generator
 
 if TYPE_CHECKING:
     from trainables.schema import TrialConfig
 
-CHUNK = 200
-"""Images evaluated at once."""
+CHUNK = {"cpu": 200, "cuda": 10_000}
+"""Images evaluated at once, by kind of device: what fits a cache; what fills a GPU."""
 ACTIVE = 0.01
 """A latent whose posterior mean varies more than this over the images is active (Burda et al. 2016)."""
 
@@ -63,34 +63,48 @@ class Evaluation:
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, images: Tensor, config: TrialConfig, seed: int, split: str) -> Evaluation:
+def evaluate(model: nn.Module, images: Tensor, config: TrialConfig, noise: Tensor) -> Evaluation:
     """Evaluates a model on a split.
 
     Args:
         model: In the form of `trainables.models`.
         images: uint8 `(n, 784)`.
         config: The trial's config.
-        seed: The replicate's seed; the noise of the sampled z depends on it and on the split, not on the step.
-        split: "val" or "test"; the noise's purpose.
+        noise: What `evaluation_noise` gives for this split, `(n, N)`; `(n, 0)` without a posterior.
 
     Returns:
         The Evaluation; `values` has the keys of METRICS without their split.
     """
-    sums, count = _Sums(), len(images)
-    noise = torch.empty(count, 0)
-    if config.variational:
-        noise = torch.randn(count, config.latent_dim, generator=generator(seed, f"evaluate/{split}"))
-    for part, draw in zip(images.split(CHUNK), noise.split(CHUNK), strict=True):
+    sums, count, chunk = _Sums(), len(images), CHUNK[images.device.type]
+    for part, draw in zip(images.split(chunk), noise.split(chunk), strict=True):
         x = part.float().div_(255)
         at_mean = sampled = model(x)
         if at_mean.log_sigma is not None:
-            sampled, _ = _at_sample(model, at_mean, at_mean.log_sigma, draw.to(x.device))
+            sampled, _ = _at_sample(model, at_mean, at_mean.log_sigma, draw)
             sums.add_moments(kl=gaussian_kl(at_mean.mu, at_mean.log_sigma))
         _add(sums, at_mean, sampled, x, config)
     values = {name: torch.cat(parts).mean().item() for name, parts in sums.per_image.items()}
     kl = sums.first["kl"] / count if "kl" in sums.first else torch.empty(0)
     variance = sums.variance("code", count)
     return Evaluation(_derived(values, kl, variance, sums, count), torch.cat(sums.per_image["nll"]), kl, variance)
+
+
+def evaluation_noise(config: TrialConfig, seed: int, split: str, images: Tensor) -> Tensor:
+    """The noise of the sampled z of a split's images, on their device: the same at every step of a replicate.
+
+    Args:
+        config: The trial's config.
+        seed: The replicate's seed.
+        split: "val" or "test"; the noise's purpose.
+        images: The split, `(n, 784)`.
+
+    Returns:
+        `(n, N)` standard normal values; `(n, 0)` if the model has no posterior.
+    """
+    if not config.variational:
+        return torch.empty(len(images), 0, device=images.device)
+    source = generator(seed, f"evaluate/{split}")
+    return torch.randn(len(images), config.latent_dim, generator=source).to(images.device)
 
 
 @torch.no_grad()

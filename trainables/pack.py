@@ -2,40 +2,29 @@
 
 A pack of one is the plain case: its parameters are the module's own and nothing is stacked. A larger pack stacks the
 members' parameters along a leading axis and maps the same step over it (`torch.vmap`). A member with fewer latents than
-the widest is padded with zeros, which stay zero: no gradient reaches a latent whose weights and noise are zero.
-
-Randomness is stateless. Each epoch's permutation, each chunk's noise and each step's dropout come from a generator
-seeded by (seed, purpose, index), so a member's numbers do not depend on its pack, nor on where training was resumed.
-Needs torch only.
+the widest is padded with zeros, which stay zero: no gradient reaches a latent whose weights and noise are zero. On a
+GPU the step is replayed as one CUDA graph. Needs torch only.
 """
 
 from __future__ import annotations
 
+import contextlib
 import copy
-import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from trainables.graph import Replayed
+from trainables.inputs import Inputs, dropout_masks, generator
 from trainables.losses import bernoulli_nll, objective
-from trainables.models import build
+from trainables.models import Output, build
+from trainables.packing import FREE_FIELDS, shared_fields
 
 if TYPE_CHECKING:
     from trainables.schema import TrialConfig
-
-NOISE_CHUNK = 25
-"""Steps whose noise is drawn at once, from one generator."""
-FREE_FIELDS = ("latent_dim", "beta")
-"""Fields of TrialConfig in which the members of a pack may differ (beside the seed)."""
-
-
-def generator(seed: int, purpose: str, index: int = 0, device: torch.device | str = "cpu") -> torch.Generator:
-    """The generator of one draw: the same for the same arguments, unrelated otherwise."""
-    digest = hashlib.blake2b(f"{seed}/{purpose}/{index}".encode(), digest_size=8).digest()
-    return torch.Generator(device).manual_seed(int.from_bytes(digest, "little") >> 1)
 
 
 class Pack:
@@ -59,38 +48,49 @@ class Pack:
         self.members = [
             build(config, generator(seed, "init")).to(self.device) for config, seed in zip(configs, seeds, strict=True)
         ]
+        self.inputs = Inputs(self.configs, self.seeds, self.config, images)
         widest = self.configs.index(self.config)
         self._template = copy.deepcopy(self.members[widest]) if len(configs) > 1 else self.members[0]
-        self.parameters = self._stack([dict(member.named_parameters()) for member in self.members])
+        stacked = self._stack([dict(member.named_parameters()) for member in self.members])
+        self.parameters = {name: parameter.requires_grad_() for name, parameter in stacked.items()}
         weights = [p for name, p in self.parameters.items() if name.endswith("weight")]
         others = [p for name, p in self.parameters.items() if not name.endswith("weight")]
         groups: list[dict[str, Any]] = [{"params": weights, "weight_decay": self.config.l2}, {"params": others}]
-        self.optimizer = torch.optim.Adam(
-            groups,
-            lr=self.config.learning_rate or 0.0,
-            fused=True,
-        )
-        self._betas = torch.tensor([config.beta or 0.0 for config in configs], device=self.device)
+        on_gpu = self.device.type == "cuda"
+        self.optimizer = torch.optim.Adam(groups, lr=self.config.learning_rate or 0.0, fused=True, capturable=on_gpu)
+        self._masks: dict[str, Tensor] = {}
         self._losses = self._map(self._member_losses)
-        self._epoch, self._orders = -1, torch.empty(0)
-        self._chunk, self._noises = -1, torch.empty(0)
+        self._replayed_update = Replayed(self._update, self.device)
 
     def step(self) -> None:
-        """One training step of every member: a batch, the gradients, clipped, and Adam (which adds the L2 term)."""
-        loss, _ = self._losses(self._weights(), *self._inputs())
-        loss.sum().backward()
+        """One training step of every member; what it draws by chance is drawn before."""
+        self._prepare()
+        self._replayed_update()
+        self.steps_done += 1
+
+    def _update(self) -> None:
+        """The step itself: a batch, the gradients, clipped, and Adam (which adds the L2 term). Tensor work alone."""
+        with _products_in(self.config.precision):
+            loss, _ = self._losses(self._weights(), *self._batch())
+            loss.sum().backward()
         if self.config.grad_clip:
             for parameter in self.parameters.values():
                 if parameter.grad is not None:
                     parameter.grad.clamp_(-self.config.grad_clip, self.config.grad_clip)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        self.steps_done += 1
+        self.inputs.step += 1
+
+    def synchronize(self) -> None:
+        """Waits until the device has done every step that was asked for."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
 
     def batch_losses(self) -> tuple[Tensor, Tensor]:
         """The loss and Eq. 1 on the batch of the step to come, before its update: each `(M,)` nats per image."""
+        self._prepare()
         with torch.no_grad():
-            loss, nll = self._losses(self._weights(), *self._inputs())
+            loss, nll = self._losses(self._weights(), *self._batch())
         return loss.reshape(-1), nll.reshape(-1)
 
     def module(self, index: int) -> nn.Module:
@@ -129,11 +129,17 @@ class Pack:
                     "exp_avg_sq": stacked["exp_avg_sq"][name].detach().clone(),
                 }
         self.steps_done = step
+        self.inputs.step.fill_(step)
+        self._replayed_update = Replayed(self._update, self.device)  # Adam's moments lie elsewhere now
 
     def _member_losses(
         self, weights: dict[str, Tensor], x: Tensor, noise: Tensor | None, beta: Tensor
     ) -> tuple[Tensor, Tensor]:
-        out = functional_call(self._template, weights, (x, noise))
+        """One member's loss and Eq. 1; the network runs in `precision`, the losses in float32 whatever that is."""
+        low = torch.bfloat16 if self.config.precision == "bf16" else torch.float32
+        inputs = (x.to(low), None if noise is None else noise.to(low))
+        out = functional_call(self._template, {name: w.to(low) for name, w in weights.items()}, inputs)
+        out = Output(*map(_float, out))
         loss, nll = objective(out, x, self.config, beta)
         if self.config.likelihood == "bernoulli":
             return loss, nll
@@ -146,76 +152,46 @@ class Pack:
         noise_axis = 0 if self.config.variational else None
         return vmap(function, in_dims=(0, 0, noise_axis, 0))
 
-    def _inputs(self) -> tuple[Tensor, Tensor | None, Tensor]:
-        """Images `([M,] batch, 784)`, noise `([M,] batch, N)` or None, and beta `([M])` of the step to come."""
-        epoch, batch = divmod(self.steps_done, len(self.images) // self.batch_size)
-        order = self._order(epoch)[:, batch * self.batch_size : (batch + 1) * self.batch_size]
-        x = self.images[order].float().div_(255)
-        noise = None
-        if self.config.variational:
-            chunk, offset = divmod(self.steps_done, NOISE_CHUNK)
-            noise = self._noise(chunk)[:, offset]
-        betas = self._betas
-        if self.config.kl_warmup_steps:
-            betas = betas * min(1.0, self.steps_done / self.config.kl_warmup_steps)
+    def _prepare(self) -> None:
+        """Draws what the step to come takes; under weight dropout its masks too."""
+        self.inputs.prepare(self.steps_done)
+        if self.config.weight_dropout:
+            share, step = self.config.weight_dropout, self.steps_done
+            pairs = zip(self.members, self.seeds, strict=True)
+            drawn = self._stack([dropout_masks(member, seed, step, share) for member, seed in pairs])
+            for name, mask in drawn.items():
+                self._masks.setdefault(name, mask.to(self.device)).copy_(mask)
+
+    def _batch(self) -> tuple[Tensor, Tensor | None, Tensor]:
+        """`inputs.batch`, without the members' axis for a pack of one."""
+        x, noise, betas = self.inputs.batch()
         if len(self.members) == 1:
             return x[0], noise if noise is None else noise[0], betas[0]
         return x, noise, betas
 
-    def _order(self, epoch: int) -> Tensor:
-        """Every member's permutation of the training set in `epoch`, `(M, n)`; drawn on the CPU, uploaded once."""
-        if self._epoch != epoch:
-            orders = [
-                torch.randperm(len(self.images), generator=generator(seed, "order", epoch)) for seed in self.seeds
-            ]
-            self._epoch, self._orders = epoch, torch.stack(orders).to(self.device)
-        return self._orders
-
-    def _noise(self, chunk: int) -> Tensor:
-        """Standard normal noise of a chunk's steps, `(M, NOISE_CHUNK, batch, N)`, zero beyond a member's own N."""
-        if self._chunk != chunk:
-            self._chunk = chunk
-            self._noises = torch.zeros(
-                len(self.seeds), NOISE_CHUNK, self.batch_size, self.config.latent_dim, device=self.device
-            )
-            for config, seed, noise in zip(self.configs, self.seeds, self._noises, strict=True):
-                source = generator(seed, "noise", chunk, self.device)
-                own = torch.randn(*noise.shape[:2], config.latent_dim, generator=source, device=self.device)
-                noise[..., : config.latent_dim] = own
-        return self._noises
-
     def _weights(self) -> dict[str, Tensor]:
-        """The parameters; under weight dropout, weights kept with probability 1 - weight_dropout and scaled up."""
-        if not self.config.weight_dropout:
-            return self.parameters
-        keep = 1 - self.config.weight_dropout
-        masks = [self._dropout_masks(member, seed, keep) for member, seed in zip(self.members, self.seeds, strict=True)]
-        stacked = self._stack(masks)
-        return {name: p * stacked[name] if name in stacked else p for name, p in self.parameters.items()}
-
-    def _dropout_masks(self, member: nn.Module, seed: int, keep: float) -> dict[str, Tensor]:
-        source = generator(seed, "dropout", self.steps_done)
-        return {
-            name: torch.bernoulli(torch.full(p.shape, keep), generator=source).div_(keep).to(self.device)
-            for name, p in member.named_parameters()
-            if name.endswith("weight")
-        }
+        """The parameters; under weight dropout, times their masks."""
+        return {name: p * self._masks[name] if name in self._masks else p for name, p in self.parameters.items()}
 
     def _stack(self, members: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
-        """One leaf per name: a pack of one's own tensor, or the members' padded with zeros and stacked."""
+        """One tensor per name: a pack of one's own, or the members' padded with zeros and stacked."""
         if len(members) == 1:
             return members[0]
         shapes = {name: p.shape for name, p in self._template.named_parameters()}
         return {
-            name: torch.stack([_pad(member[name].detach(), shapes[name]) for member in members]).requires_grad_()
-            for name in members[0]
+            name: torch.stack([_pad(member[name].detach(), shapes[name]) for member in members]) for name in members[0]
         }
 
 
-def shared_fields(config: TrialConfig) -> TrialConfig:
-    """What all members of a pack have in common: two configs may share a pack if this is equal, and only then."""
-    free = {"beta": None} if config.posterior == "spherical" else dict.fromkeys(FREE_FIELDS)
-    return config.model_copy(update=free)
+@contextlib.contextmanager
+def _products_in(precision: str | None) -> Iterator[None]:
+    """Float32 matrix products in TF32 where the device has it, or in full."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def _check(configs: Sequence[TrialConfig], widest: TrialConfig, num_images: int) -> None:
@@ -230,6 +206,10 @@ def _check(configs: Sequence[TrialConfig], widest: TrialConfig, num_images: int)
 
 def _part(state: dict[str, Tensor], key: str, device: torch.device) -> dict[str, Tensor]:
     return {name.removeprefix(f"{key}/"): t.to(device) for name, t in state.items() if name.startswith(f"{key}/")}
+
+
+def _float(part: Any) -> Any:
+    return None if part is None else part.float()
 
 
 def _pad(tensor: Tensor, shape: torch.Size) -> Tensor:

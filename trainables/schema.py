@@ -26,7 +26,7 @@ _REGISTRIES: dict[str, Mapping[str, object]] = {
 }
 _TRAINED = frozenset(
     "model activation hidden_dims output likelihood init learning_rate batch_size steps evaluations l2 grad_clip "
-    "weight_dropout".split()
+    "weight_dropout precision".split()
 )
 _WIDEST, _LONGEST = 100_000, 999_999_999  # far beyond use; a file name holds nine digits of a step
 _OUTPUTS = {"bernoulli": ("sigmoid", "clipped"), "gaussian": ("sigmoid", "identity")}
@@ -67,6 +67,10 @@ class TrialConfig(BaseModel):
     l2: float | None = Field(1e-5, ge=0, description="adds l2 * ||W||^2 / 2 over the weights, not the biases")
     grad_clip: float | None = Field(5.0, ge=0, description="gradients are clipped elementwise to +-this; 0 is off")
     weight_dropout: float | None = Field(0.0, ge=0, lt=1, description="share of weights dropped at each step")
+    precision: Literal["fp32", "tf32", "bf16"] | None = Field(
+        "fp32",
+        description="of the training step's matrix products; tf32 where the device has it; bf16: activations too",
+    )
     beta: float | None = Field(1.0, ge=0, description="weight of the KL term")
     kl_warmup_steps: int | None = Field(0, ge=0, le=_LONGEST, description="steps over which beta rises linearly from 0")
     posterior: Literal["diagonal", "spherical"] | None = Field("diagonal", description="covariance of q(z|x)")

@@ -9,7 +9,7 @@ import math
 import time
 import uuid
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -20,9 +20,10 @@ from torch import Tensor, nn
 from trainables import checkpoint, metrics
 from trainables.checkpoint import Record, Status
 from trainables.datasets import Dataset
+from trainables.inputs import generator
 from trainables.losses import head
 from trainables.models import fit_pca
-from trainables.pack import Pack, generator
+from trainables.pack import Pack
 from trainables.schema import COLLAPSED_PIXEL_VARIANCE, METRICS, Replicate, TrialConfig
 from trainables.storage import Folder
 
@@ -57,6 +58,8 @@ class _Member:
     record: Record
     images: list[np.ndarray]
     status: Status = "running"
+    noise: dict[str, Tensor] = field(default_factory=dict)
+    """What the evaluation of each split samples z with, once it has been drawn."""
 
 
 def run(
@@ -73,7 +76,7 @@ def run(
     Closing the generator (`close()`) stops at the next report and saves a checkpoint, so that no step is lost.
 
     Args:
-        replicates: With equal `trainables.pack.shared_fields`.
+        replicates: With equal `trainables.packing.shared_fields`.
         data: The dataset that the configs name.
         folder: The run's `replicates` folder; each replicate writes into the folder of its hash.
         device: "cpu" or a CUDA device. On a CPU one thread is used, so that the numbers depend on nothing else.
@@ -91,20 +94,7 @@ def run(
     images = {key: torch.tensor(value, device=device) for key, value in data.images.items()}
     labels = torch.tensor(data.labels["test"], dtype=torch.long)
     stamp = {"device": _device_name(device), "torch": torch.__version__} | dict(provenance or {})
-    trial = _Trial(images, labels, stamp, checkpoint_every_s, len(replicates))
-    starts: dict[int, list[tuple[_Member, dict[str, np.ndarray]]]] = {}
-    for replicate in replicates:
-        found = checkpoint.result(folder.child(replicate.hash))
-        if found is not None:  # by an attempt whose driver did not hear of it
-            steps = replicate.config.steps or 1
-            yield Progress(steps, steps, len(replicates), {replicate.hash: found.status})
-        elif replicate.config.task == "pca":
-            yield trial.fit(replicate, folder)
-        else:
-            step, tensors, member = _resume(replicate, folder, stamp)
-            starts.setdefault(step, []).append((member, tensors))
-    for step, group in starts.items():
-        yield from trial.train([member for member, _ in group], [tensors for _, tensors in group], step)
+    yield from _Trial(images, labels, folder, stamp, checkpoint_every_s, len(replicates)).go_on(replicates)
 
 
 def evaluation_steps(config: TrialConfig) -> list[int]:
@@ -131,12 +121,49 @@ class _Trial:
     """What the members of a run share: the data, on the device, and how to write."""
 
     def __init__(
-        self, images: dict[str, Tensor], labels: Tensor, stamp: dict[str, Any], checkpoint_every_s: float, size: int
+        self,
+        images: dict[str, Tensor],
+        labels: Tensor,
+        folder: Folder,
+        stamp: dict[str, Any],
+        checkpoint_every_s: float,
+        size: int,
     ):
-        self.images, self.labels, self.stamp = images, labels, stamp
+        self.images, self.labels, self.folder, self.stamp = images, labels, folder, stamp
         self.checkpoint_every_s, self.size = checkpoint_every_s, size
         self._saved = self._reported = time.monotonic()
         self.shown = [int((labels == digit).nonzero()[0]) for digit in labels.unique().tolist()]
+
+    def go_on(self, replicates: Sequence[Replicate]) -> Iterator[Progress]:
+        """Brings replicates from where they stand to their end; those that stand at one step share a pack."""
+        starts: dict[int, list[tuple[_Member, dict[str, np.ndarray]]]] = {}
+        for replicate in replicates:
+            found = checkpoint.result(self.folder.child(replicate.hash))
+            if found is not None:  # by an attempt whose driver did not hear of it
+                steps = replicate.config.steps or 1
+                yield Progress(steps, steps, self.size, {replicate.hash: found.status})
+            elif replicate.config.task == "pca":
+                yield self.fit(replicate)
+            else:
+                step, tensors, member = _resume(replicate, self.folder, self.stamp)
+                starts.setdefault(step, []).append((member, tensors))
+        for step, group in starts.items():
+            yield from self._train_or_split([member for member, _ in group], [tensors for _, tensors in group], step)
+
+    def _train_or_split(
+        self, members: list[_Member], tensors: list[dict[str, np.ndarray]], step: int
+    ) -> Iterator[Progress]:
+        """Trains a pack; one that the device's memory does not hold is halved, and goes on from the checkpoints."""
+        try:
+            yield from self.train(members, tensors, step)
+            return
+        except torch.OutOfMemoryError:
+            if len(members) == 1:
+                raise
+        torch.cuda.empty_cache()  # out here, where the error holds the pack no longer
+        half = len(members) // 2
+        for part in (members[:half], members[half:]):
+            yield from self.go_on([member.replicate for member in part if member.status == "running"])
 
     def train(self, members: list[_Member], tensors: list[dict[str, np.ndarray]], step: int) -> Iterator[Progress]:
         """Trains members that stand at the same step as one pack, to the end."""
@@ -163,18 +190,20 @@ class _Trial:
         while pack.steps_done < target:
             started = time.perf_counter()
             pack.step()
+            save = time.monotonic() - self._saved > self.checkpoint_every_s and pack.steps_done < target
+            if save or pack.steps_done == target:
+                pack.synchronize()  # a GPU is asked for many steps ahead of those that it has done
             _charge(members, train_s=time.perf_counter() - started)
-            now = time.monotonic()
-            if now - self._saved > self.checkpoint_every_s and pack.steps_done < target:
+            if save:
                 self._save(pack, members)
-            if now - self._reported > REPORT_EVERY_S:
-                self._reported = now
+            if time.monotonic() - self._reported > REPORT_EVERY_S:
+                self._reported = time.monotonic()
                 yield self._progress(pack, {})
 
-    def fit(self, replicate: Replicate, folder: Folder) -> Progress:
+    def fit(self, replicate: Replicate) -> Progress:
         """The closed-form arm: PCA of the training split."""
         started = time.perf_counter()
-        member = _start(replicate, folder, self.stamp)
+        member = _start(replicate, self.folder, self.stamp)
         config = replicate.config
         model, spectrum = fit_pca(self.images["train"], config.latent_dim)
         member.record.train_s = time.perf_counter() - started
@@ -212,7 +241,10 @@ class _Trial:
     def _measure(self, member: _Member, model: nn.Module, step: int, *, record_images: bool) -> dict[str, Any]:
         """Evaluates a model on both splits into the keys of METRICS; records its images and profiles if wanted."""
         config, seed, record = member.replicate.config, member.replicate.seed, member.record
-        evaluations = {s: metrics.evaluate(model, self.images[s], config, seed, s) for s in ("val", "test")}
+        for split in ("val", "test"):
+            if split not in member.noise:
+                member.noise[split] = metrics.evaluation_noise(config, seed, split, self.images[split])
+        evaluations = {s: metrics.evaluate(model, self.images[s], config, noise) for s, noise in member.noise.items()}
         test = evaluations["test"]
         if not record.rows:
             record.profiles += self._references

@@ -1,0 +1,93 @@
+"""What the members of a pack are fed: batches, noise and dropout masks, by a rule without state.
+
+Each epoch's permutation, each chunk's noise and each step's masks come from a generator seeded by (seed, purpose,
+index), so a member's numbers do not depend on its pack, nor on where training was resumed. They are drawn outside the
+step and put into tensors that stay where they are, from which the step itself takes its part by a counter on the
+device: so a step can be captured as a CUDA graph.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from trainables.schema import TrialConfig
+
+NOISE_CHUNK = 25
+"""Steps whose noise is drawn at once, from one generator."""
+
+
+def generator(seed: int, purpose: str, index: int = 0, device: torch.device | str = "cpu") -> torch.Generator:
+    """The generator of one draw: the same for the same arguments, unrelated otherwise."""
+    digest = hashlib.blake2b(f"{seed}/{purpose}/{index}".encode(), digest_size=8).digest()
+    return torch.Generator(device).manual_seed(int.from_bytes(digest, "little") >> 1)
+
+
+class Inputs:
+    """The inputs of M members that train on the same images.
+
+    Args:
+        configs: One TrialConfig a member.
+        seeds: One seed a member.
+        widest: The config of the member with the most latents; the others' noise is padded with zeros to its N.
+        images: Training images, uint8 `(n, 784)`, on the device to train on.
+    """
+
+    def __init__(self, configs: Sequence[TrialConfig], seeds: Sequence[int], widest: TrialConfig, images: Tensor):
+        self._configs, self._seeds, self._widest, self._images = configs, seeds, widest, images
+        self._batch_size = widest.batch_size or 0
+        self._batches = len(images) // self._batch_size
+        self.step = torch.zeros((), dtype=torch.int64, device=images.device)
+        """The step to come; the step itself counts it up."""
+        self._rows = torch.arange(self._batch_size, device=images.device)
+        self._betas = torch.tensor([config.beta or 0.0 for config in configs], device=images.device)
+        self._epoch = self._chunk = -1
+        self._orders = torch.empty(len(seeds), len(images), dtype=torch.int64, device=images.device)
+        self._noises = torch.empty(0)
+        if widest.variational:
+            shape = (len(seeds), NOISE_CHUNK, self._batch_size, widest.latent_dim)
+            self._noises = torch.zeros(shape, device=images.device)
+
+    def prepare(self, step: int) -> None:
+        """Draws what step number `step` needs and has not been drawn yet."""
+        epoch, chunk = step // self._batches, step // NOISE_CHUNK
+        if self._epoch != epoch:
+            self._epoch = epoch
+            for order, seed in zip(self._orders, self._seeds, strict=True):
+                order.copy_(torch.randperm(len(self._images), generator=generator(seed, "order", epoch)))
+        if self._widest.variational and self._chunk != chunk:
+            self._chunk = chunk
+            self._draw_noise(chunk)
+
+    def batch(self) -> tuple[Tensor, Tensor | None, Tensor]:
+        """Images `(M, batch, 784)` in [0, 1], noise `(M, batch, N)` or None, and beta `(M,)` of the step to come."""
+        rows = self._orders.index_select(1, self.step % self._batches * self._batch_size + self._rows)
+        x = self._images.index_select(0, rows.flatten()).float().div_(255).view(*rows.shape, -1)
+        noise, betas = None, self._betas
+        if self._widest.variational:
+            noise = self._noises.index_select(1, (self.step % NOISE_CHUNK).view(1))[:, 0]
+        if self._widest.kl_warmup_steps:
+            betas = betas * (self.step.double() / self._widest.kl_warmup_steps).clamp(max=1).float()
+        return x, noise, betas
+
+    def _draw_noise(self, chunk: int) -> None:
+        """Standard normal noise of a chunk's steps; it stays zero beyond a member's own N."""
+        for config, seed, noise in zip(self._configs, self._seeds, self._noises, strict=True):
+            source = generator(seed, "noise", chunk, noise.device)
+            own = torch.randn(*noise.shape[:2], config.latent_dim, generator=source, device=noise.device)
+            noise[..., : config.latent_dim] = own
+
+
+def dropout_masks(member: nn.Module, seed: int, step: int, share: float) -> dict[str, Tensor]:
+    """For a step, each weight's mask: 0 with probability `share`, else 1 / (1 - share); biases have none."""
+    source = generator(seed, "dropout", step)
+    return {
+        name: torch.bernoulli(torch.full(p.shape, 1 - share), generator=source).div_(1 - share)
+        for name, p in member.named_parameters()
+        if name.endswith("weight")
+    }
