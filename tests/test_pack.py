@@ -2,7 +2,9 @@
 
 import pytest
 import torch
+from torch.fx.experimental.proxy_tensor import make_fx
 
+from trainables import metrics
 from trainables.inputs import generator
 from trainables.pack import Pack
 from trainables.registry import ACTIVATIONS, MODELS
@@ -32,15 +34,76 @@ def images(tiny):
     return torch.tensor(tiny.images["train"])
 
 
+def assert_together_as_alone(images, members, steps):
+    seeds = [seed for seed, _, _ in MEMBERS]
+    together = trained(members, seeds, images, steps).batch_losses()[0]
+    alone = torch.cat([trained([c], [s], images, steps).batch_losses()[0] for c, s in zip(members, seeds, strict=True)])
+    torch.testing.assert_close(together, alone, rtol=1e-5, atol=0)
+
+
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("dropout", [0.0, 0.2])
-def test_pack_members_equal_the_same_members_alone(images, model, activation, dropout):
-    members = configs(model, activation=activation, weight_dropout=dropout)
-    seeds = [seed for seed, _, _ in MEMBERS]
-    together = trained(members, seeds, images).batch_losses()[0]
-    alone = torch.cat([trained([c], [s], images).batch_losses()[0] for c, s in zip(members, seeds, strict=True)])
-    torch.testing.assert_close(together, alone, rtol=1e-5, atol=0)
+def test_pack_members_after_200_steps_equal_the_same_members_alone(images, model, activation):
+    assert_together_as_alone(images, configs(model, activation=activation), steps=200)
+
+
+@pytest.mark.parametrize("fields", [{"weight_dropout": 0.2}, {"likelihood": "gaussian"}, {"output": "clipped"}])
+@pytest.mark.parametrize("model", MODELS)
+def test_pack_members_with_other_fields_equal_the_same_members_alone(images, model, fields):
+    assert_together_as_alone(images, configs(model, **fields), steps=30)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", MODELS)
+def test_pack_of_the_papers_network_ends_like_its_members_alone(mnist, model):
+    train, test = torch.tensor(mnist.images["train"]), torch.tensor(mnist.images["test"])
+    members, seeds = [TrialConfig(model=model, latent_dim=n) for n in (2, 5, 10)], [0, 1, 2]
+
+    def final(pack):
+        pairs = enumerate(zip(pack.configs, pack.seeds, strict=True))
+        noises = {i: metrics.evaluation_noise(config, seed, "test", test) for i, (config, seed) in pairs}
+        return [metrics.evaluate(pack.module(i), test, pack.configs[i], n).values["nll"] for i, n in noises.items()]
+
+    together = final(trained(members, seeds, train, 2000))
+    alone = [final(trained([c], [s], train, 2000))[0] for c, s in zip(members, seeds, strict=True)]
+    assert together == pytest.approx(alone, abs=0.2)  # seeds differ by about a nat
+
+
+@pytest.mark.parametrize("size", [1, 3])
+@pytest.mark.parametrize("fields", [{}, {"kl_warmup_steps": 40}, {"weight_dropout": 0.2}, {"precision": "bf16"}])
+def test_pack_update_recorded_once_and_replayed_trains_bit_for_bit_the_same(images, size, fields):
+    """What a CUDA graph does, on a CPU: the update's tensor operations, recorded once, are run again and again.
+
+    Fifty steps go over two epochs and two chunks of noise, so a number or a tensor that the record froze would show.
+    """
+    members, seeds = configs("vae", **fields)[:size], [0, 1, 2][:size]
+    plain, replayed = trained(members, seeds, images, 3), trained(members, seeds, images, 3)
+    nothing = torch.zeros(())
+    record = None
+    for _ in range(50):
+        plain.step()
+        replayed._prepare()
+        if record is None:
+            record = make_fx(lambda x: (replayed._update(), x)[1])(nothing)  # runs the update while it records it
+        else:
+            record(nothing)
+        replayed.steps_done += 1
+    for index in range(size):
+        for name, value in plain.state(index).items():
+            assert torch.equal(value, replayed.state(index)[name]), name
+
+
+def test_pack_in_bf16_trains_about_as_well_and_keeps_float32_weights(images):
+    full, low = (trained([TrialConfig(**SHARED, precision=p)], [0], images, 300) for p in ("fp32", "bf16"))
+    assert all(parameter.dtype == torch.float32 for parameter in low.parameters.values())
+    assert not torch.equal(full.batch_losses()[0], low.batch_losses()[0])
+    assert low.batch_losses()[0].item() == pytest.approx(full.batch_losses()[0].item(), rel=0.01)
+
+
+def test_pack_in_tf32_leaves_the_setting_as_it_was_and_on_a_cpu_the_numbers_too(images):
+    pairs = [trained([TrialConfig(**SHARED, precision=p)], [0], images, 5).batch_losses()[0] for p in ("fp32", "tf32")]
+    assert torch.equal(*pairs)
+    assert torch.get_float32_matmul_precision() == "highest"
 
 
 @pytest.mark.parametrize("model", MODELS)

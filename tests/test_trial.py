@@ -3,8 +3,10 @@
 import logging
 
 import pytest
+import torch
 
 from trainables import checkpoint, trial
+from trainables.pack import Pack
 from trainables.schema import METRICS, Replicate, TrialConfig
 from trainables.storage import Folder
 
@@ -42,6 +44,10 @@ def run(folder, config, data, seed=0, **options):
 def rows(folder, replicate):
     record = checkpoint.outcome(Folder(str(folder)).child(replicate.hash)).record
     return [{key: row[key] for key in ("step", *METRICS)} for row in record.rows]
+
+
+def measured(row):
+    return {key: value for key, value in row.items() if value is not None}
 
 
 def test_alternatives_cover_every_field():
@@ -93,6 +99,33 @@ def test_run_resumed_gives_the_rows_of_an_uninterrupted_run(tmp_path, tiny, smal
     with caplog.at_level(logging.WARNING):
         assert run(folder, config, tiny) == whole
     assert (newest.name in caplog.text) == damage
+
+
+def test_run_of_a_pack_too_large_for_the_memory_is_split_and_gives_the_same_numbers(tmp_path, tiny, small, monkeypatch):
+    replicates = [Replicate("cell", small(), seed, tiny.digest) for seed in range(5)]
+    step = Pack.step
+
+    def with_memory_for_two(pack):
+        if len(pack.members) > 2 and pack.steps_done == 7:
+            raise torch.OutOfMemoryError("for five")
+        step(pack)
+
+    monkeypatch.setattr(Pack, "step", with_memory_for_two)
+    for _ in trial.run(replicates, tiny, Folder(str(tmp_path)).create()):
+        pass
+    for replicate in replicates:
+        alone = run(tmp_path / "alone", replicate.config, tiny, replicate.seed)
+        for mine, other in zip(rows(tmp_path, replicate), alone, strict=True):
+            assert measured(mine) == pytest.approx(measured(other), rel=1e-5)
+
+
+def test_run_of_one_member_too_large_for_the_memory_raises(tmp_path, tiny, small, monkeypatch):
+    def without_memory(pack):
+        raise torch.OutOfMemoryError("for one")
+
+    monkeypatch.setattr(Pack, "step", without_memory)
+    with pytest.raises(torch.OutOfMemoryError, match="for one"):
+        run(tmp_path, small(), tiny)
 
 
 def test_run_that_diverges_ends_with_its_reason_and_null_not_nan(tmp_path, tiny, small):

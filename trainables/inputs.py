@@ -67,7 +67,10 @@ class Inputs:
     def batch(self) -> tuple[Tensor, Tensor | None, Tensor]:
         """Images `(M, batch, 784)` in [0, 1], noise `(M, batch, N)` or None, and beta `(M,)` of the step to come."""
         rows = self._orders.index_select(1, self.step % self._batches * self._batch_size + self._rows)
-        x = self._images.index_select(0, rows.flatten()).float().div_(255).view(*rows.shape, -1)
+        x = self._images.index_select(0, rows.flatten()).view(*rows.shape, -1)
+        if len(rows) > 1:
+            x = x.mT.contiguous().mT  # laid out as the packed network's output is, which it is compared with
+        x = x.float().div_(255)
         noise, betas = None, self._betas
         if self._widest.variational:
             noise = self._noises.index_select(1, (self.step % NOISE_CHUNK).view(1))[:, 0]

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 
 from trainables.graph import Replayed
 from trainables.inputs import Inputs, dropout_masks, generator
@@ -138,7 +140,8 @@ class Pack:
         """One member's loss and Eq. 1; the network runs in `precision`, the losses in float32 whatever that is."""
         low = torch.bfloat16 if self.config.precision == "bf16" else torch.float32
         inputs = (x.to(low), None if noise is None else noise.to(low))
-        out = functional_call(self._template, {name: w.to(low) for name, w in weights.items()}, inputs)
+        with _FeatureMajor() if len(self.members) > 1 else contextlib.nullcontext():
+            out = functional_call(self._template, {name: w.to(low) for name, w in weights.items()}, inputs)
         out = Output(*map(_float, out))
         loss, nll = objective(out, x, self.config, beta)
         if self.config.likelihood == "bernoulli":
@@ -181,6 +184,22 @@ class Pack:
         return {
             name: torch.stack([_pad(member[name].detach(), shapes[name]) for member in members]) for name in members[0]
         }
+
+
+class _FeatureMajor(TorchFunctionMode):
+    """Under vmap, computes a linear layer as (W x^T)^T: W's gradient then comes in W's own layout.
+
+    What vmap makes of `functional.linear` gives it transposed, to be copied at each step, and scales by one twice.
+    """
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func is not functional.linear or kwargs or args[0].dim() < 2:
+            return func(*args, **(kwargs or {}))
+        x, weight, bias = args
+        product = (weight @ x.mT).mT
+        return product if bias is None else product + bias
 
 
 @contextlib.contextmanager

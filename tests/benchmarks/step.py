@@ -1,42 +1,42 @@
-"""Measures our training step against its peers, side by side in one run and one thread: `make bench`.
+"""The training step on a CPU: against its bare matrix products, against torch.compile, and in bf16.
 
 Floor: the step's 17 matrix products alone (6 forward, 5 input gradients, 6 weight gradients), preallocated, each in the
-faster of its layouts. Peer: the same network, optimiser, clipping and batch, fed by torchvision's DataLoader with
-ToTensor. Rounds are interleaved; each number is the median over rounds. Needs MNIST in STUDY_DATA_DIR.
+faster of its layouts. All in one thread and one run, rounds interleaved; a ratio is the median of the rounds' ratios.
+Needs MNIST in STUDY_DATA_DIR. The accuracy of bf16 is read from results/precision (`study launch precision`).
 """
 
-import argparse
+from __future__ import annotations
+
 import itertools
-import json
-import platform
 import statistics
-import time
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from collections import Counter
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
-from torch.utils.data import DataLoader
-from torchvision.datasets import MNIST
-from torchvision.transforms import ToTensor
 
+from study.table import load_tables
+from tests.benchmarks.lines import Line, finish, seconds
 from trainables import datasets
 from trainables.losses import objective
-from trainables.models import build
-from trainables.pack import Pack, generator
+from trainables.pack import Pack
 from trainables.schema import TrialConfig
 
-ROUNDS, STEPS = 5, 100
+ROUNDS, STEPS = 9, 40
 WIDTHS = [(784, 500), (500, 500), (500, 5), (5, 500), (500, 500), (500, 784)]
 BATCH = 100
-GOALS = {"floor": 1.35, "DataLoader": 1.4}
-OUT = Path(__file__).parent / "results" / "step.json"
+PRECISION_RUN = Path(__file__).parents[2] / "results" / "precision"
+PARTS = {
+    "matrix products": ("mm", "addmm"),
+    "Adam": ("_fused_adam_", "Optimizer.step#Adam.step", "Optimizer.zero_grad#Adam.zero_grad", "_foreach_add_"),
+    "ELU, forward and backward": ("elu", "elu_backward"),
+    "gradient clipping": ("clamp_",),
+    "loss": ("log_sigmoid_forward", "sigmoid", "sub_", "sub", "neg", "clamp_min", "exp_", "log_", "log1p_", "mul"),
+}
+"""Operators of a profile by what they do; all others are launching, copying and autograd's own work."""
 
 
 def products() -> Callable[[], None]:
@@ -54,88 +54,86 @@ def products() -> Callable[[], None]:
     return run
 
 
-def ours(config: TrialConfig, images: Tensor) -> Callable[[], None]:
-    """Our step, as a study runs it."""
-    return Pack([config], [0], images).step
+def compiled(config: TrialConfig, images: Tensor) -> Callable[[], None]:
+    """The same step with its forward and backward pass through torch.compile, which needs a C++ compiler."""
+    pack = Pack([config], [0], images)
 
-
-def with_loader(config: TrialConfig, root: Path) -> Callable[[], None]:
-    """The step that a user would write: module, DataLoader, clip_grad_value_, fused Adam."""
-    model = build(config, generator(0, "init"))
-    weights = [p for name, p in model.named_parameters() if name.endswith("weight")]
-    biases = [p for name, p in model.named_parameters() if not name.endswith("weight")]
-    groups: list[dict[str, Any]] = [{"params": weights, "weight_decay": config.l2}, {"params": biases}]
-    optimizer = torch.optim.Adam(groups, lr=config.learning_rate or 0.0, fused=True)
-    loader = DataLoader(MNIST(root, transform=ToTensor()), batch_size=BATCH, shuffle=True, drop_last=True)
-    batches = _forever(loader)
-    beta = torch.tensor(config.beta or 0.0)
+    @torch.compile
+    def loss_of(x: Tensor, beta: Tensor) -> Tensor:
+        return objective(pack.members[0](x, None), x, config, beta)[0]
 
     def step() -> None:
-        x = next(batches).flatten(1)
-        noise = torch.randn(BATCH, config.latent_dim) if config.variational else None
-        loss, _ = objective(model(x, noise), x, config, beta)
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_value_(model.parameters(), config.grad_clip or 0.0)
-        optimizer.step()
+        pack.inputs.prepare(pack.steps_done)
+        x, _, beta = pack.inputs.batch()
+        loss_of(x[0], beta[0]).backward()
+        for parameter in pack.parameters.values():
+            if parameter.grad is not None:
+                parameter.grad.clamp_(-5.0, 5.0)
+        pack.optimizer.step()
+        pack.optimizer.zero_grad()
+        pack.inputs.step += 1
+        pack.steps_done += 1
 
     return step
 
 
-def measure(runs: dict[str, Callable[[], None]]) -> dict[str, list[float]]:
-    """Milliseconds per call in each round, the rounds interleaved."""
-    found: dict[str, list[float]] = {name: [] for name in runs}
-    for run in runs.values():
-        _seconds(run, STEPS // 5)
-    for _ in range(ROUNDS):
-        for name, run in runs.items():
-            found[name].append(1e3 * _seconds(run, STEPS))
-    return found
+def shares(step: Callable[[], None]) -> dict[str, float]:
+    """Where a step's time goes: shares of the profiled CPU time by part."""
+    with profile(activities=[ProfilerActivity.CPU]) as profiled:
+        for _ in range(STEPS):
+            step()
+    spent: Counter[str] = Counter()
+    for event in profiled.key_averages():
+        name = event.key.removeprefix("aten::")
+        part = next((part for part, names in PARTS.items() if name in names), "launching, copying, autograd")
+        spent[part] += event.self_cpu_time_total
+    return {part: us / spent.total() for part, us in spent.most_common()}
+
+
+def precision_lines(fp32: Callable[[], None], bf16: Callable[[], None]) -> list[Line]:
+    """The speed of bf16 where the processor has it, and what it does to the loss."""
+    ratio = statistics.median(seconds(fp32, 5) / seconds(bf16, 3) for _ in range(3))
+    native = any(flag in _cpu_flags() for flag in ("avx512_bf16", "amx_bf16"))
+    note = "" if native else f"no AVX512-BF16 or AMX here; emulated, bf16 takes {1 / ratio:.1f} times as long"
+    speed = Line("bf16: fp32 step / bf16 step", ratio if native else None, "times", 1.4, "more", note)
+    what = "bf16: difference of the final test NLL to fp32 (10,000 steps)"
+    if not PRECISION_RUN.is_dir():
+        return [speed, Line(what, None, "nats", 0.5, note="study launch precision, merged into results/precision")]
+    rows = load_tables(str(PRECISION_RUN)).results
+    final = rows[rows["final"]].pivot_table(index="seed", columns="config/precision", values="test_nll")
+    gaps = (final["bf16"] - final["fp32"]).dropna()
+    note = f"mean of {len(gaps)} seeds: {', '.join(f'{gap:+.2f}' for gap in gaps)} (results/precision)"
+    return [speed, Line(what, abs(float(gaps.mean())), "nats", 0.5, note=note)]
 
 
 def main() -> None:
-    """Measures, prints a table and writes the JSON."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--profile", action="store_true", help="print where our step's time goes")
-    arguments = parser.parse_args()
+    """Measures, prints the lines and writes `results/step.json`."""
     torch.set_num_threads(1)
     images = torch.tensor(datasets.load("mnist").images["train"])
-    configs = {"elu": TrialConfig(), "vae": TrialConfig(model="vae")}
-    runs = {"floor": products()}
-    for name, config in configs.items():
-        runs |= {f"ours, {name}": ours(config, images), f"DataLoader, {name}": with_loader(config, datasets.data_dir())}
-    rounds = measure(runs)
-    medians = {name: statistics.median(values) for name, values in rounds.items()}
-    lines = [_line(name, medians) for name in configs]
-    shown = Table(
-        "network", "floor [ms]", "ours [ms]", "DataLoader [ms]", "ours / floor", "DataLoader / ours", "verdict"
-    )
-    for line in lines:
-        shown.add_row(*(f"{value:.2f}" if isinstance(value, float) else str(value) for value in line.values()))
-    Console(width=130).print(shown)
-    OUT.parent.mkdir(exist_ok=True)
-    machine = {"processor": _processor(), "threads": 1, "torch": torch.__version__, "date": f"{datetime.now(UTC):%F}"}
-    OUT.write_text(
-        json.dumps({"machine": machine, "goals": GOALS, "results": lines, "rounds_ms": rounds}, indent=2) + "\n"
-    )
-    if arguments.profile:
-        with profile(activities=[ProfilerActivity.CPU]) as profiled:
-            for _ in range(STEPS):
-                runs["ours, elu"]()
-        Console(width=130).print(
-            profiled.key_averages().table(sort_by="self_cpu_time_total", row_limit=14), markup=False
-        )
+    packs = {name: Pack([TrialConfig(model=model)], [0], images).step for name, model in _NETWORKS.items()}
+    runs = {"floor": products(), **packs, "ELU, torch.compile": compiled(TrialConfig(), images)}
+    for run in runs.values():
+        seconds(run, 10)
+    rounds: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(ROUNDS):
+        for name, run in runs.items():
+            rounds[name].append(1e3 * seconds(run, STEPS))
+    ratios = {
+        name: statistics.median(own / floor for own, floor in zip(values, rounds["floor"], strict=True))
+        for name, values in rounds.items()
+    }
+    parts = shares(runs["ELU"])
+    told = ", ".join(f"{part} {share:.0%}" for part, share in parts.items())
+    lines = [
+        Line("step / its bare matrix products, ELU", ratios["ELU"], "times", 1.25, note=f"profile: {told}"),
+        Line("step / its bare matrix products, VAE", ratios["VAE"], "times", 1.25),
+        Line("the same with torch.compile, ELU", ratios["ELU, torch.compile"], "times", note="for comparison"),
+        *precision_lines(runs["ELU"], Pack([TrialConfig(precision="bf16")], [0], images).step),
+    ]
+    finish("step", lines, {"rounds_ms": rounds, "profile": parts})
 
 
-def _line(name: str, medians: dict[str, float]) -> dict[str, float | str]:
-    floor, own, peer = medians["floor"], medians[f"ours, {name}"], medians[f"DataLoader, {name}"]
-    misses = []
-    if own / floor > GOALS["floor"]:
-        misses.append(f"floor goal {GOALS['floor']} missed by {own / floor - GOALS['floor']:.2f}")
-    if peer / own < GOALS["DataLoader"]:
-        misses.append(f"DataLoader goal {GOALS['DataLoader']} missed by {GOALS['DataLoader'] - peer / own:.2f}")
-    times: dict[str, float | str] = {"network": name, "floor_ms": floor, "ours_ms": own, "loader_ms": peer}
-    return {**times, "to_floor": own / floor, "to_loader": peer / own, "verdict": "; ".join(misses) or "both goals met"}
+_NETWORKS = {"ELU": "autoencoder", "VAE": "vae"}
 
 
 def _fastest_layout(rows: int, inner: int, columns: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -143,27 +141,15 @@ def _fastest_layout(rows: int, inner: int, columns: int) -> tuple[Tensor, Tensor
     lefts = [torch.randn(rows, inner), torch.randn(inner, rows).T]
     rights = [torch.randn(inner, columns), torch.randn(columns, inner).T]
     pairs = list(itertools.product(lefts, rights))
-    seconds = [min(_seconds(partial(torch.mm, a, b, out=out), 20) for _ in range(3)) for a, b in pairs]
-    a, b = pairs[seconds.index(min(seconds))]
+    times = [min(seconds(partial(torch.mm, a, b, out=out), 20) for _ in range(3)) for a, b in pairs]
+    a, b = pairs[times.index(min(times))]
     return a, b, out
 
 
-def _forever(loader: DataLoader[Any]) -> Iterator[Tensor]:
-    while True:
-        for x, _ in loader:
-            yield x
-
-
-def _seconds(run: Callable[[], object], times: int) -> float:
-    started = time.perf_counter()
-    for _ in range(times):
-        run()
-    return (time.perf_counter() - started) / times
-
-
-def _processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+def _cpu_flags() -> set[str]:
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
+    return next((set(line.split()) for line in lines if line.startswith("flags")), set())
 
 
 if __name__ == "__main__":

@@ -1,0 +1,62 @@
+"""All benchmarks in one command: `make bench`, or `python -m tests.benchmarks [SECTION...]`; about 20 minutes.
+
+Each section runs in a process of its own and writes `results/SECTION.json`; the table of all of them is printed and
+written to `results/README.md`. A section that needs a GPU is left as it was last measured where there is none.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+
+from tests.benchmarks import lines
+
+SECTIONS = {
+    "step": "The training step on a CPU",
+    "peers": "Against what a user would do instead",
+    "orchestration": "Many trials: Ray, reports, checkpoints",
+    "tables": "Tables, figures and the report",
+    "growth": "Growth (growth.png)",
+    "gpu": "A pack on a GPU",
+}
+
+
+def main() -> int:
+    """Runs the sections, prints and writes their lines; 1 if one could not be measured."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("sections", nargs="*", metavar="SECTION", help=f"{', '.join(SECTIONS)} [default: all]")
+    chosen = parser.parse_args().sections or list(SECTIONS)
+    if unknown := set(chosen) - set(SECTIONS):
+        parser.error(f"`SECTION` must be one of {', '.join(SECTIONS)}, but got {', '.join(sorted(unknown))}.")
+    failed = []
+    for section in chosen:
+        print(f"== {section}: {SECTIONS[section]}", flush=True)
+        started = time.monotonic()
+        if subprocess.run([sys.executable, "-m", f"tests.benchmarks.{section}"], check=False).returncode:
+            failed.append(section)
+        print(f"== {section}: {time.monotonic() - started:.0f} s", flush=True)
+    text = summary()
+    (lines.RESULTS / "README.md").write_text(text)
+    print(text)
+    if failed:
+        print(f"Not measured: {', '.join(failed)}.", file=sys.stderr)
+    return len(failed) > 0
+
+
+def summary() -> str:
+    """Every section's last lines, with the machine that they were measured on, as Markdown."""
+    parts = ["# Benchmarks\n\n`make bench` measures them again. A ratio is of runs side by side on one machine.\n"]
+    for section, title in SECTIONS.items():
+        if not (lines.RESULTS / f"{section}.json").is_file():
+            parts.append(f"## {title}\n\nNot measured yet: `python -m tests.benchmarks.{section}`.\n")
+            continue
+        machine, found = lines.read(section)
+        about = ", ".join(f"{key} {value}" for key, value in machine.items())
+        parts.append(f"## {title}\n\n{about}\n\n{lines.table(found)}\n")
+    return "\n".join(parts)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,109 @@
+"""How time grows with trials, members, N, steps and the size of the tables: `results/growth.png`.
+
+Members, N and steps are measured here, on one thread; trials and tables are taken from what `orchestration` and
+`tables` measured last. The number at each curve is its exponent between its two largest sizes: 1 is linear.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import tempfile
+
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis.style import theme
+from tests.benchmarks.lines import RESULTS, Line, finish, seconds
+from trainables import datasets, trial
+from trainables.datasets import Dataset
+from trainables.pack import Pack
+from trainables.schema import Replicate, TrialConfig
+from trainables.storage import Folder
+
+Curve = list[list[float]]
+LINEAR = 1.1
+"""An exponent up to this counts as linear: timings scatter by some per cent."""
+OTHERS = ("orchestration", "tables", "gpu")
+ROUNDS = 3
+
+
+def measure() -> dict[str, Curve]:
+    """Seconds against size, by what grows."""
+    torch.set_num_threads(1)
+    data = datasets.load("mnist")
+    images = torch.tensor(data.images["train"])
+    members = [(size, Pack([TrialConfig()] * size, list(range(size)), images)) for size in (1, 2, 4, 8, 16)]
+    widths = [(n, Pack([TrialConfig(latent_dim=n)], [0], images)) for n in (2, 8, 32, 128, 512)]
+    return {
+        "members of a pack (CPU, one step) [s]": [[size, _step_s(pack, 10)] for size, pack in members],
+        "N (CPU, one step) [s]": [[n, _step_s(pack, 30)] for n, pack in widths],
+        "steps (one trial, evaluated 10 times) [s]": [[n, _trial_s(data, n)] for n in (250, 500, 1000, 2000)],
+    }
+
+
+def exponent(curve: Curve) -> float:
+    """The power by which seconds grow between the two largest sizes."""
+    (size, time), (larger, longer) = curve[-2:]
+    return math.log(longer / time) / math.log(larger / size)
+
+
+@theme()
+def plot_growth(curves: dict[str, Curve]) -> Figure:
+    """One panel per curve, both axes logarithmic, with a dotted line of exponent 1 through the last point."""
+    columns = 3
+    rows = math.ceil(len(curves) / columns)
+    figure = Figure(figsize=(3.6 * columns, 3.0 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).flatten()
+    for ax, (what, curve) in zip(axes, curves.items(), strict=False):
+        _plot(ax, what, curve)
+    for ax in axes[len(curves) :]:
+        ax.set_axis_off()
+    return figure
+
+
+def main() -> None:
+    """Measures, draws and writes `results/growth.json` and `results/growth.png`."""
+    curves = measure()
+    for section in OTHERS:
+        file = RESULTS / f"{section}.json"
+        if file.is_file():
+            curves |= json.loads(file.read_text())["detail"].get("growth", {})
+    lines = [
+        Line(f"exponent: {what.rpartition(' [')[0] or what}", exponent(curve), "", LINEAR, note=_range(curve))
+        for what, curve in curves.items()
+    ]
+    plot_growth(curves).savefig(RESULTS / "growth.png", dpi=130)
+    finish("growth", lines, {"curves": curves})
+
+
+def _step_s(pack: Pack, steps: int) -> float:
+    for _ in range(3):
+        pack.step()
+    return min(seconds(pack.step, steps) for _ in range(ROUNDS))
+
+
+def _trial_s(data: Dataset, steps: int) -> float:
+    replicate = Replicate("elu", TrialConfig(steps=steps, evaluations=10), 0, data.digest)
+    with tempfile.TemporaryDirectory() as folder:
+        return seconds(lambda: list(trial.run([replicate], data, Folder(folder))))
+
+
+def _plot(ax: Axes, what: str, curve: Curve) -> None:
+    sizes, times = [point[0] for point in curve], [point[1] for point in curve]
+    ax.plot(sizes, times, marker="o", color="#0072B2")
+    ax.plot(sizes, [times[-1] * size / sizes[-1] for size in sizes], color="#777777", linestyle=":", linewidth=1)
+    ax.annotate(f"exponent {exponent(curve):.2f}", (0.05, 0.9), xycoords="axes fraction", fontsize=9)
+    name, _, unit = what.rpartition(" [")
+    ax.set(xscale="log", yscale="log", xlabel=name or what, ylabel=f"wall time [{unit}" if name else "wall time [s]")
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+def _range(curve: Curve) -> str:
+    (first, start), (last, end) = curve[0], curve[-1]
+    return f"{first:,.0f}: {start:.3g} s, {last:,.0f}: {end:.3g} s"
+
+
+if __name__ == "__main__":
+    main()
