@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+BENCH_STAMP := $(VENV)/.installed-bench
 RUN ?= runs/quick
 PYTEST_FLAGS ?= -n 2 --dist loadfile
 
@@ -51,8 +52,12 @@ format: venv ## Format the code and mend what can be mended by itself
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: venv ## Measure the training step against its floor and against a DataLoader loop
-	$(BIN)/python -m tests.benchmarks.step --profile
+bench: $(BENCH_STAMP) ## Measure what has a goal, side by side with what a user would take instead (installs the peers)
+	$(BIN)/python -m tests.benchmarks
+
+$(BENCH_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --constraint requirements.lock --no-build-isolation --editable '.[bench]'
+	@touch $@
 
 report: venv ## Draw the report of the results in the repository, into report/
 	$(BIN)/analysis report $(wildcard results/*) -o report

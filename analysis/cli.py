@@ -103,7 +103,7 @@ def _load(runs: list[str]) -> list[tuple[str, Tables]]:
             tables = load_tables(run)
         except (TableError, OSError) as error:
             _refuse(str(error))
-        if not tables.results["test_nll"].notna().any():
+        if not tables.rows("results", ["test_nll"])["test_nll"].notna().any():
             _refuse(f"{run} has no evaluated row yet: `study status {run}` says how it stands.")
         loaded.append((run, tables))
     return loaded

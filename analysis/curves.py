@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 
 from analysis.architecture import NotApplicableError
 from analysis.style import GREY, INK, looks, theme
-from analysis.summary import config_text, counted, mean_and_interval, paper_cells, reference
+from analysis.summary import config_text, counted, mean_and_interval, paper_cells, references
 
 if TYPE_CHECKING:
     from study.table import Tables
@@ -46,11 +46,11 @@ def curves_data(tables: Tables, *, linear: bool) -> pd.DataFrame:
     trained = cells[cells["task"] == "train"]
     if not linear:
         trained = trained[trained["activation"] != "linear"]
-    rows = counted(tables)
+    rows = counted(tables, cells["cell"])
     curves = [row for cell in trained.to_dict("records") for row in _curve(rows, cell)]
     if not curves:
         raise NotApplicableError(f"no {'' if linear else 'non-linear '}network has an evaluation")
-    levels = _levels(tables, cells)
+    levels = _levels(tables, cells, rows)
     frame = pd.DataFrame([*curves, *levels], columns=_COLUMNS)
     noise = _noise(rows[rows["cell"].isin(trained["cell"])], frame[frame["kind"] == "curve"])
     return pd.DataFrame([*curves, *levels, *noise], columns=_COLUMNS)
@@ -163,7 +163,7 @@ def _curve(rows: pd.DataFrame, cell: Mapping[Any, Any]) -> list[dict[str, Any]]:
     for step, group in mine.groupby("step"):
         mean, low, high = mean_and_interval(group["test_nll"])
         point = {"kind": "curve", "cell": cell["cell"], "network": cell["network"], "note": note}
-        points.append(point | {"step": int(str(step)), "seeds": len(group), "mean": mean, "low": low, "high": high})
+        points.append(point | {"step": step, "seeds": len(group), "mean": mean, "low": low, "high": high})
     return points
 
 
@@ -177,19 +177,17 @@ def _state(rows: pd.DataFrame) -> str:
     return ", ".join(notes)
 
 
-def _levels(tables: Tables, cells: pd.DataFrame) -> list[dict[str, Any]]:
+def _levels(tables: Tables, cells: pd.DataFrame, rows: pd.DataFrame) -> list[dict[str, Any]]:
     """The reference lines: PCA's test NLL, the mean image's, the floor."""
     levels = []
-    rows = counted(tables)
     for cell in cells[cells["task"] == "pca"].to_dict("records"):
         mean = mean_and_interval(rows[rows["cell"] == cell["cell"]]["test_nll"])[0]
         if mean is not None:
             levels.append({"kind": "reference", "cell": cell["cell"], "network": cell["network"], "mean": mean})
-    replicates = tables.results[tables.results["cell"].isin(cells["cell"])]["replicate"]
+    shown = set(cells["cell"])
     for quantity, name in _REFERENCES.items():
-        value = reference(tables, quantity, replicates)
-        if value is not None:
-            levels.append({"kind": "reference", "cell": name, "network": "", "mean": value})
+        recorded = [value for cell, value in references(tables, quantity).items() if cell in shown]
+        levels += [{"kind": "reference", "cell": name, "network": "", "mean": value} for value in recorded[:1]]
     return sorted(levels, key=lambda level: -float(level["mean"]))
 
 

@@ -46,9 +46,11 @@ def reconstructions_data(
     if select is not None:
         at_paper = paper_cells(tables)
         chosen = at_paper[at_paper["network"].isin(list(select))]
-    kept = tables.images[tables.images["kind"].isin(["input", "reconstruction"])]
+    shown = _shown(tables, chosen["cell"], "reconstruction")
+    kept = _images(tables, shown, "input", "reconstruction")
+    nlls = _nlls(tables, shown)
     rows: list[dict[str, Any]] = []
-    for cell, seed, replicate in _shown(tables, chosen["cell"], "reconstruction"):
+    for cell, seed, replicate in shown:
         mine = kept[kept["replicate"] == replicate].sort_values(["step", "index"])
         if not rows:
             rows += _image_rows(mine[mine["kind"] == "input"], 0, 0, "input", "")
@@ -59,7 +61,7 @@ def reconstructions_data(
             label = f"{cell}\n{_steps_text(int(step))}"
             number = rows[-1]["row"] + 1
             rows += _image_rows(
-                drawn[drawn["step"] == step], number, group, label, cell, seed, _nll(tables, replicate, step)
+                drawn[drawn["step"] == step], number, group, label, cell, seed, nlls.get((replicate, int(step)))
             )
     if not rows:
         raise NotApplicableError(f"no reconstruction of {_names(select)} is in the tables")
@@ -83,14 +85,16 @@ def samples_data(tables: Tables) -> pd.DataFrame:
     """
     chosen = cells(tables)
     rows: list[dict[str, Any]] = []
-    for group, (cell, seed, replicate) in enumerate(_shown(tables, chosen["cell"], "sample")):
-        mine = tables.images[(tables.images["replicate"] == replicate) & (tables.images["kind"] == "sample")]
+    shown = _shown(tables, chosen["cell"], "sample")
+    kept = _images(tables, shown, "sample")
+    for group, (cell, seed, replicate) in enumerate(shown):
+        mine = kept[kept["replicate"] == replicate]
         last = mine[mine["step"] == mine["step"].max()].sort_values("index")
         label = f"{cell}\n{_steps_text(int(last['step'].iloc[0]))}"
         for part in range(0, len(last), _SAMPLES_A_ROW):
             number = rows[-1]["row"] + 1 if rows else 0
-            shown = last.iloc[part : part + _SAMPLES_A_ROW]
-            rows += _image_rows(shown, number, group, label if part == 0 else "", cell, seed)
+            ten = last.iloc[part : part + _SAMPLES_A_ROW]
+            rows += _image_rows(ten, number, group, label if part == 0 else "", cell, seed)
     if not rows:
         raise NotApplicableError("no variational network has left samples of the prior")
     return pd.DataFrame(rows)
@@ -152,10 +156,12 @@ def plane_data(tables: Tables) -> pd.DataFrame:
     chosen = chosen[chosen["latent_dim"] == 2]
     if not len(chosen):
         raise NotApplicableError("no cell has latent_dim 2")
-    parts = [_plane(tables, *shown) for shown in _shown(tables, chosen["cell"], "grid")]
-    if not parts:
+    shown = _shown(tables, chosen["cell"], "grid")
+    if not shown:
         raise NotApplicableError("no cell with latent_dim 2 has left its codes")
-    return pd.concat(parts, ignore_index=True)
+    images = _images(tables, shown, "grid")
+    profiles = tables.rows("profiles", where={"replicate": [replicate for _, _, replicate in shown]})
+    return pd.concat([_plane(profiles, images, *one) for one in shown], ignore_index=True)
 
 
 def plane_caption(frame: pd.DataFrame) -> str:
@@ -216,8 +222,8 @@ def plot_decoded(frame: pd.DataFrame, ax: Axes) -> Axes:
 
 def _shown(tables: Tables, names: Iterable[str], kind: str) -> list[tuple[str, int, str]]:
     """`(cell, seed, replicate)` of each cell's smallest seed that counts and has images of this kind."""
-    have = set(tables.images.loc[tables.images["kind"] == kind, "replicate"])
-    rows = counted(tables)
+    have = tables.rows("images", ["replicate"], {"kind": [kind]})["replicate"].unique()
+    rows = counted(tables, names)
     rows = rows[rows["replicate"].isin(have)].sort_values("seed", kind="stable").drop_duplicates("cell")
     first = {row["cell"]: (row["cell"], int(row["seed"]), row["replicate"]) for row in rows.to_dict("records")}
     return [first[name] for name in names if name in first]
@@ -233,14 +239,26 @@ def _image_rows(
     ]
 
 
-def _plane(tables: Tables, cell: str, seed: int, replicate: str) -> pd.DataFrame:
-    profiles = tables.profiles[tables.profiles["replicate"] == replicate]
+def _images(tables: Tables, shown: Iterable[tuple[str, int, str]], *kinds: str) -> pd.DataFrame:
+    """Images of these kinds of the replicates that are shown."""
+    return tables.rows("images", where={"replicate": [replicate for _, _, replicate in shown], "kind": kinds})
+
+
+def _nlls(tables: Tables, shown: Iterable[tuple[str, int, str]]) -> dict[tuple[str, int], float]:
+    """The test NLL, by replicate and step, of the replicates that are shown."""
+    wanted = {"replicate": [replicate for _, _, replicate in shown]}
+    rows = tables.rows("results", ["replicate", "step", "test_nll"], wanted).dropna(subset="step")
+    keys = zip(rows["replicate"], rows["step"].astype("int64"), strict=True)
+    return dict(zip(keys, rows["test_nll"], strict=True))
+
+
+def _plane(profiles: pd.DataFrame, images: pd.DataFrame, cell: str, seed: int, replicate: str) -> pd.DataFrame:
+    profiles = profiles[profiles["replicate"] == replicate]
     step = int(profiles.loc[profiles["quantity"] == "code_0", "step"].max())
     profiles = profiles[profiles["step"] == step].sort_values("index")
     value = {str(name): rows["value"].to_numpy() for name, rows in profiles.groupby("quantity")}
     codes = pd.DataFrame({"z1": value["code_0"], "z2": value["code_1"], "digit": value["code_label"]})
-    images = tables.images[(tables.images["replicate"] == replicate) & (tables.images["kind"] == "grid")]
-    images = images[images["step"] == step].sort_values("index")
+    images = images[(images["replicate"] == replicate) & (images["step"] == step)].sort_values("index")
     first, second = value["grid_axis_0"], value["grid_axis_1"]
     grid = pd.DataFrame(
         {
@@ -258,11 +276,6 @@ def _frame(values: pd.Series[float]) -> tuple[float, float]:
     low, high = float(values.quantile(0.01)), float(values.quantile(0.99))
     margin = 0.1 * (high - low) or 1.0
     return low - margin, high + margin
-
-
-def _nll(tables: Tables, replicate: str, step: int) -> float | None:
-    rows = tables.results[(tables.results["replicate"] == replicate) & (tables.results["step"] == step)]
-    return float(rows["test_nll"].iloc[0]) if len(rows) else None
 
 
 def _to_image(pixels: bytes) -> np.ndarray:

@@ -199,8 +199,7 @@ def _those(names: Iterable[str], texts: Iterable[str]) -> str:
 
 def _trouble(tables: Tables) -> list[dict[str, Any]]:
     """Replicates that have not finished, with the reason; running and pending ones too."""
-    rows = tables.results.drop_duplicates("replicate", keep="last")
-    rows = rows[rows["status"] != "finished"]
+    rows = tables.ends[tables.ends["status"] != "finished"]
     order = {status: index for index, status in enumerate(("failed", "diverged", "stopped", "running", "pending"))}
     found = [
         {
@@ -221,7 +220,7 @@ def _provenance(tables: Tables) -> list[tuple[str, str]]:
     flat = [pair for pair in _flatten(tables.provenance) if pair[0] != "command"]
     names = {"device": "device", "git_commit": "git commit", "data_digest": "data digest"}
     recorded = [
-        (f"{name} of the replicates", ", ".join(sorted({str(value) for value in tables.results[column].dropna()})))
+        (f"{name} of the replicates", ", ".join(sorted({str(value) for value in tables.ends[column].dropna()})))
         for column, name in names.items()
     ]
     return [*flat, *((key, value) for key, value in recorded if value)]

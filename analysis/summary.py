@@ -6,8 +6,10 @@ A replicate counts if it has finished; the others are counted and named, never d
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from analysis.intervals import t_interval
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 
 PAPER_LATENT_DIM = 5
 STATUSES = ("finished", "failed", "diverged", "stopped", "running", "pending")
+EVALUATED = "cell replicate seed status collapsed step config/batch_size test_nll train_nll".split()
+"""Columns of the results table that curves are drawn from."""
 SUMMARY_METRICS = ("test_nll", "test_nll_mean", "test_kl", "test_sse", "train_nll", "train_s", "step")
 
 
@@ -38,7 +42,7 @@ def network(config: dict[str, Any]) -> str:
 
 def cells(tables: Tables) -> pd.DataFrame:
     """One row per cell: `cell, network, dataset, latent_dim` and every config field, in a fixed order of networks."""
-    first = tables.results.drop_duplicates("cell")
+    first = tables.ends.drop_duplicates("cell")
     fields = [column for column in first.columns if column.startswith("config/")]
     rows: list[dict[str, Any]] = []
     for record in first[["cell", *fields]].to_dict("records"):
@@ -68,33 +72,36 @@ def paper_cells(tables: Tables) -> pd.DataFrame:
     return shown
 
 
-def counted(tables: Tables) -> pd.DataFrame:
-    """Evaluated rows of the replicates that a curve is drawn from.
+def counted(tables: Tables, names: Iterable[str]) -> pd.DataFrame:
+    """Evaluated rows of the replicates that the curves of these cells are drawn from, cell by cell; columns EVALUATED.
 
     Those that finished; in a cell where none did, all that have an evaluation. `note` names such a cell's state
     ("running"), else it is empty.
     """
-    rows = tables.results[tables.results["test_nll"].notna() & tables.results["step"].notna()]
-    parts = []
-    for _, cell in rows.groupby("cell", sort=False):
-        finished = cell[cell["status"] == "finished"]
-        states = ", ".join(sorted(set(cell["status"])))
-        parts.append(finished.assign(note="") if len(finished) else cell.assign(note=states))
-    return pd.concat(parts) if parts else rows.assign(note="")
+    rows = tables.rows("results", EVALUATED, {"cell": names})
+    rows = rows[rows["test_nll"].notna() & rows["step"].notna()].astype({"step": "int64"})
+    finished = rows["status"] == "finished"
+    without = ~rows["cell"].isin(rows.loc[finished, "cell"].unique())
+    states = rows[without].groupby("cell")["status"].unique()
+    notes = {cell: ", ".join(sorted(found)) for cell, found in states.items()}
+    kept = rows[finished | without]
+    kept = kept.iloc[np.argsort(pd.factorize(kept["cell"])[0], kind="stable")]
+    return kept.assign(note=[notes.get(cell, "") for cell in kept["cell"]])
 
 
 def final_rows(tables: Tables) -> pd.DataFrame:
     """The last row of each finished replicate."""
-    rows = tables.results
+    rows = tables.ends
     last: pd.DataFrame = rows[(rows["status"] == "finished") & rows["final"].fillna(False).astype(bool)]
     return last
 
 
-def reference(tables: Tables, quantity: str, replicates: pd.Series) -> float | None:
-    """A reference line's value for these replicates (`test_nll_floor`, `test_nll_mean_image`); None if not recorded."""
-    rows = tables.profiles
-    found = rows[(rows["quantity"] == quantity) & rows["replicate"].isin(replicates)]["value"].dropna()
-    return float(found.iloc[0]) if len(found) else None
+def references(tables: Tables, quantity: str) -> dict[str, float]:
+    """A reference line's value (`test_nll_floor`, `test_nll_mean_image`) by cell: that which was recorded first."""
+    found = tables.rows("profiles", ["replicate", "value"], {"quantity": [quantity]}).dropna(subset="value")
+    cell = found["replicate"].map(tables.ends.set_index("replicate")["cell"])
+    first = found.assign(cell=cell).dropna(subset="cell").drop_duplicates("cell")
+    return {str(row["cell"]): float(row["value"]) for row in first.to_dict("records")}
 
 
 def mean_and_interval(values: pd.Series) -> tuple[float | None, float | None, float | None]:
@@ -116,18 +123,19 @@ def summarise(tables: Tables) -> pd.DataFrame:
     dimension, raw and above the floor.
     """
     last = final_rows(tables)
+    finished, every = dict(list(last.groupby("cell"))), dict(list(tables.ends.groupby("cell")))
+    floors, means = (references(tables, quantity) for quantity in ("test_nll_floor", "test_nll_mean_image"))
     rows = []
     for cell in cells(tables).to_dict("records"):
-        replicates = tables.results[tables.results["cell"] == cell["cell"]].drop_duplicates("replicate")
-        mine = last[last["cell"] == cell["cell"]]
+        replicates = every[cell["cell"]]
+        mine = finished.get(cell["cell"], last[:0])
         row: dict[str, Any] = {key: cell[key] for key in ("cell", "network", "dataset", "latent_dim")}
         row |= {"replicates": len(replicates)}
         row |= {status: int((replicates["status"] == status).sum()) for status in STATUSES}
         row |= {"collapsed": int(mine["collapsed"].fillna(False).astype(bool).sum())}
         row |= {metric: mean_and_interval(mine[metric])[0] for metric in SUMMARY_METRICS}
         _, row["test_nll_low"], row["test_nll_high"] = mean_and_interval(mine["test_nll"])
-        row["floor"] = reference(tables, "test_nll_floor", replicates["replicate"])
-        row["mean_image"] = reference(tables, "test_nll_mean_image", replicates["replicate"])
+        row |= {"floor": floors.get(cell["cell"]), "mean_image": means.get(cell["cell"])}
         rows.append(row)
     return _with_ratios(pd.DataFrame(rows))
 

@@ -6,11 +6,12 @@ tables; Ray (in `study.raytune`) or this process only schedules. Launching again
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -23,13 +24,14 @@ from study.progress import Display
 from study.spec import StudySpec
 from study.stop import Stop
 from study.table import TableError
-from trainables import checkpoint, datasets, trial
+from trainables import checkpoint, datasets
 from trainables.checkpoint import Outcome
-from trainables.pack import shared_fields
+from trainables.packing import shared_fields
 from trainables.schema import Replicate
 from trainables.storage import Folder, StorageError
 
-TABLE_EVERY_S = 60.0
+TABLE_EVERY_S, TABLE_SHARE = 60.0, 0.05
+"""The tables are rebuilt after so many seconds at the soonest, and for no more than this share of the driver's time."""
 MAX_RETRIES = 2
 """Times that a pack is tried again, from its newest checkpoint, before its replicates count as failed."""
 GPU_PACK = 64
@@ -97,18 +99,20 @@ def launch(spec: StudySpec, url: str, options: Options, console: Console) -> Cou
         digests = {name: dataset.digest for name, dataset in data.items()}
         origin = _claim(run, spec, digests)
         wanted = space.replicates(spec, digests)
-        standing = table.outcomes(run, wanted)
+        standing = _tidy(run, wanted)
         _announce(console, run, standing)
-        todo = [r for r in wanted if standing[r.hash].status in ("pending", "running", "failed")]
-        starts = _tidy(run, todo, standing)
+        todo = [r for r in wanted if not standing[r.hash].ended]
+        starts = {r.hash: standing[r.hash].step for r in todo}
+        builder = table.Builder(run)
         preflight.check_room(run, todo)
         if todo and not stop.asked():
-            device = _device(options)
-            packs = plan(todo, options.pack or (1 if device == "cpu" else GPU_PACK), starts)
-            job = Job(packs, data, run.child("replicates").create(), device, origin, options.checkpoint_every_s)
-            _run(job, run, options, console, stop)
-        rows = table.build(run).results.drop_duplicates("replicate")
-        return Counter(rows.loc[rows["replicate"].isin([r.hash for r in wanted]), "status"])
+            with _ray(options, stop):
+                device = _device(options)
+                packs = plan(todo, options.pack or (1 if device == "cpu" else GPU_PACK), starts)
+                job = Job(packs, data, run.child("replicates").create(), device, origin, options.checkpoint_every_s)
+                _run(job, builder, options, console, stop)
+        ends = builder.build().rows("results", ["replicate", "status"], {"replicate": [r.hash for r in wanted]})
+        return Counter(ends.drop_duplicates("replicate")["status"])
 
 
 def plan(replicates: Sequence[Replicate], size: int, starts: Mapping[str, int]) -> list[list[Replicate]]:
@@ -139,6 +143,8 @@ def label(pack: Sequence[Replicate]) -> str:
 
 def run_inline(job: Job, display: Display, tick: Callable[[], None], stop: Stop) -> None:
     """Runs the packs one after another in this process; ray is never imported."""
+    from trainables import trial  # loads torch, which takes seconds: under Ray, the workers alone need it
+
     for index, pack in enumerate(job.packs):
         for attempt in range(MAX_RETRIES + 1):
             if stop.asked():
@@ -166,6 +172,8 @@ def run_inline(job: Job, display: Display, tick: Callable[[], None], stop: Stop)
 
 def give_up(job: Job, index: int, reason: str, display: Display) -> None:
     """Marks the members of a pack that have no result as failed."""
+    from trainables import trial
+
     lost = 0
     for replicate in job.packs[index]:
         folder = job.replicates.child(replicate.hash)
@@ -175,42 +183,44 @@ def give_up(job: Job, index: int, reason: str, display: Display) -> None:
     display.failed(index, lost, reason)
 
 
-def _run(job: Job, run: Folder, options: Options, console: Console, stop: Stop) -> None:
+def _run(job: Job, builder: table.Builder, options: Options, console: Console, stop: Stop) -> None:
     members = [replicate for pack in job.packs for replicate in pack]
     steps = sum(replicate.config.steps or 1 for replicate in members)
-    last = time.monotonic()
+    due = time.monotonic() + TABLE_EVERY_S
 
     def tick() -> None:
-        nonlocal last
-        if time.monotonic() - last > TABLE_EVERY_S:
+        nonlocal due
+        started = time.monotonic()
+        if started > due:
             try:
-                table.build(run)
+                builder.build()
             except StorageError:
                 raise
             except OSError as error:  # of a remote folder, and it may pass
-                _LOG.warning("%s: the tables could not be rebuilt: %s", run.url, error)
-            last = time.monotonic()
+                _LOG.warning("%s: the tables could not be rebuilt: %s", builder.run.url, error)
+            ended = time.monotonic()
+            due = ended + max(TABLE_EVERY_S, (ended - started) / TABLE_SHARE)
 
     with Display([label(pack) for pack in job.packs], len(members), steps, console) as display:
         if options.runner == "inline":
             run_inline(job, display, tick, stop)
         else:
-            from study import raytune  # ray takes seconds to import, and the inline runner never needs it
+            from study import raytune
 
             raytune.run(job, options, display, tick, stop)
 
 
-def _tidy(run: Folder, todo: Sequence[Replicate], standing: Mapping[str, Outcome]) -> dict[str, int]:
-    """Clears away what killed and failed attempts have left; returns the step from which each replicate goes on."""
+def _tidy(run: Folder, replicates: Sequence[Replicate]) -> dict[str, Outcome]:
+    """Clears away what killed and failed attempts have left; returns how each replicate stood, without its record."""
     run.sweep()
-    run.child("replicates").sweep()
-    starts = {}
-    for replicate in todo:
-        folder = run.child("replicates").child(replicate.hash)
-        checkpoint.tidy(folder)
-        failed = standing[replicate.hash].status == "failed"
-        starts[replicate.hash] = (checkpoint.outcome(folder) if failed else standing[replicate.hash]).step
-    return starts
+    folder = run.child("replicates")
+    folder.sweep()
+    begun = set(folder.names())
+    standing = {}
+    for name in (replicate.hash for replicate in replicates):
+        found = checkpoint.tidy(folder.child(name)) if name in begun else Outcome("pending")
+        standing[name] = dataclasses.replace(found, record=None, images=None)
+    return standing
 
 
 def _claim(run: Folder, spec: StudySpec, digests: dict[str, str]) -> dict[str, Any]:
@@ -251,13 +261,22 @@ def _announce(console: Console, run: Folder, standing: dict[str, Outcome]) -> No
     console.print(f"{run.url}: {len(standing)} replicates, {', '.join(parts)}", highlight=False)
 
 
+def _ray(options: Options, stop: Stop) -> AbstractContextManager[None]:
+    """Ray, if it is to run the study; it takes seconds to import, and the inline runner never needs it."""
+    if options.runner == "inline":
+        return nullcontext()
+    from study import cluster
+
+    return cluster.joined(options, stop)
+
+
 def _device(options: Options) -> str:
     if options.device != "auto":
         return options.device
-    if options.runner == "ray" and options.address is not None:
-        from study import raytune
+    if options.runner == "ray":
+        from study import cluster
 
-        return raytune.cluster_device(options)
+        return cluster.device(options)
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from trainables.trial import Progress as Report
+from trainables.progress import Progress as Report
 
 LINE_EVERY_S = 15.0
 

@@ -1,45 +1,32 @@
-"""Ray Tune as the scheduler: one Ray trial per pack, actors reused, Ray's own output and logs off unless asked for."""
+"""Ray Tune as the scheduler: one Ray trial per pack, actors reused, Tune's own output and logs off.
+
+Loaded by `study.cluster`, which sets the environment that Ray and Tune read when they are imported.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
-import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import ray
+from ray import tune
+from ray.tune import TuneError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
 from study import preflight
+from study.cluster import line
 from study.launch import MAX_RETRIES, Job, Options, give_up
-from study.lock import RunError
 from study.progress import Display
 from study.stop import Stop
 from study.table import TableError
 from trainables import checkpoint
+from trainables.progress import Progress
 from trainables.storage import Folder, StorageError
-from trainables.trial import Progress
-
-_QUIET = {
-    "RAY_AIR_NEW_OUTPUT": "0",  # the new engine prints boxes at any verbosity
-    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the run folder is the log; Ray's loses rows after a recovery
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # `study.stop` listens
-    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    "RAY_worker_niceness": "0",  # Ray would run the trials at 15, behind anything else on the machine
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-}
-for _key, _value in _QUIET.items():
-    os.environ.setdefault(_key, _value)
-
-import ray  # noqa: E402 (ray reads the environment when it is imported)
-from ray import tune  # noqa: E402
-from ray.tune import TuneError  # noqa: E402
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: E402
-
-from trainables.trainable import PackTrainable  # noqa: E402
+from trainables.trainable import PackTrainable
 
 NODE_ANSWERS_WITHIN_S = 120.0
 _LOG = logging.getLogger(__name__)
@@ -85,7 +72,7 @@ class _Watch(tune.Callback, tune.Stopper):
 
 
 def run(job: Job, options: Options, display: Display, tick: Callable[[], None], stop: Stop) -> None:
-    """Runs the packs as Ray trials; those that fail for good are marked as failed.
+    """Runs the packs as Ray trials, Ray being there; those that fail for good are marked as failed.
 
     Raises:
         study.lock.RunError: A node cannot write into the run folder.
@@ -94,43 +81,13 @@ def run(job: Job, options: Options, display: Display, tick: Callable[[], None], 
     """
     watch = _Watch(display, tick, stop)
     job = dataclasses.replace(job, replicates=job.replicates.absolute())
-    try:
-        connect(options)
-        stop.listen()  # Ray has taken SIGTERM
-        if options.address is not None:
-            preflight.check_shared(job.replicates, _ask_nodes)
-        _schedule(job, options, watch, stop)
-    finally:
-        ray.shutdown()
+    if options.address is not None:
+        preflight.check_shared(job.replicates, _ask_nodes)
+    _schedule(job, options, watch, stop)
     if watch.fatal is not None:
         raise watch.fatal
     for pack, reason in watch.errors.items():
         give_up(job, pack, reason, display)
-
-
-def connect(options: Options) -> None:
-    """Starts Ray on this machine, or joins the cluster at `options.address`."""
-    if ray.is_initialized():
-        return
-    os.environ.setdefault("RAY_AUTH_MODE", "disabled" if options.address is None else "token")
-    local: dict[str, Any] = (
-        {"num_cpus": options.concurrency, "include_dashboard": False} if options.address is None else {}
-    )
-    try:
-        ray.init(
-            address=options.address or "local",
-            log_to_driver=options.ray_output,
-            logging_level=logging.INFO if options.ray_output else logging.ERROR,
-            **local,
-        )
-    except (ValueError, RuntimeError, ConnectionError, ray.exceptions.RayError) as error:
-        raise RunError(f"Ray at {options.address or 'this machine'} cannot be reached: {_line(error)}") from None
-
-
-def cluster_device(options: Options) -> str:
-    """The device of a cluster's trials: "cuda" if it has a GPU, else "cpu"."""
-    connect(options)
-    return "cuda" if ray.cluster_resources().get("GPU", 0) else "cpu"
 
 
 def _schedule(job: Job, options: Options, watch: _Watch, stop: Stop) -> None:
@@ -198,20 +155,13 @@ def _answer(reference: Any) -> str | None:
     except ray.exceptions.GetTimeoutError:
         return f"no answer within {NODE_ANSWERS_WITHIN_S:.0f} s"
     except ray.exceptions.RayError as error:
-        return _line(error)
+        return line(error)
     return answer
 
 
 def _reason(trial: Any) -> str:
     """What a trial raised last, in one line."""
     try:
-        return _line(ray.cloudpickle.loads(Path(trial.pickled_error_file).read_bytes()))
+        return line(ray.cloudpickle.loads(Path(trial.pickled_error_file).read_bytes()))
     except Exception:  # noqa: BLE001 (Ray kept no error, or one that cannot be made again here)
         return "it ended without saying why"
-
-
-def _line(error: Exception) -> str:
-    """An error in one line, without Ray's wrapping: a worker's own exception, or how Ray lost the worker."""
-    cause = getattr(error, "cause", None) or error
-    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
-    return f"{type(cause).__name__}: {lines[0] if lines else ''}"

@@ -1,108 +1,104 @@
-"""The results table: its schema, built from the run folder at any time, merged, checked and loaded.
+"""The results table: built from the run folder at any time, merged, checked and read.
 
 Three parquet files: `results` has a row per replicate and evaluated step, `profiles` what needs more than one number,
-`images` what was drawn. Everything after a run reads these and nothing else. Neither torch nor ray is imported.
+`images` what was drawn; `study.columns` has their columns. Everything after a run reads these and nothing else. A row
+group holds a hundred replicates: what is in memory at a time. Neither torch nor ray is imported.
 """
 
 from __future__ import annotations
 
-import io
 import json
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
 
 from study import space
+from study.columns import SCHEMAS, complete, rows_of
+from study.parquet import TableError as TableError
+from study.parquet import Tables as Tables
+from study.parquet import check, matches, open_table, open_tables, write
 from study.spec import StudySpec, dump, parse
 from trainables import checkpoint
 from trainables.checkpoint import Outcome, Record
-from trainables.schema import METRICS, RESULTS_VERSION, Replicate, TrialConfig
+from trainables.schema import RESULTS_VERSION, Replicate, TrialConfig
 from trainables.storage import Folder
 
-_T = TypeVar("_T")
-_FIELD_TYPES = {
-    "latent_dim": pa.int64(),
-    "batch_size": pa.int64(),
-    "steps": pa.int64(),
-    "evaluations": pa.int64(),
-    "kl_warmup_steps": pa.int64(),
-    "learning_rate": pa.float64(),
-    "l2": pa.float64(),
-    "grad_clip": pa.float64(),
-    "weight_dropout": pa.float64(),
-    "beta": pa.float64(),
-}
-SCHEMAS: dict[str, pa.Schema] = {
-    "results": pa.schema(
-        [("study", pa.string()), ("cell", pa.string()), ("replicate", pa.string()), ("seed", pa.int64())]
-        + [("status", pa.string()), ("error", pa.string()), ("collapsed", pa.bool_()), ("final", pa.bool_())]
-        + [("step", pa.int64()), ("epoch", pa.float64())]
-        + [(f"config/{name}", _FIELD_TYPES.get(name, pa.string())) for name in TrialConfig.model_fields]
-        + [(name, pa.float64()) for name in METRICS]
-        + [("train_s", pa.float64()), ("evaluate_s", pa.float64()), ("device", pa.string())]
-        + [("data_digest", pa.string()), ("git_commit", pa.string()), ("results_version", pa.int64())]
-    ),
-    "profiles": pa.schema(
-        [
-            ("replicate", pa.string()),
-            ("step", pa.int64()),
-            ("quantity", pa.string()),
-            ("index", pa.int64()),
-            ("value", pa.float64()),
-        ]
-    ),
-    "images": pa.schema(
-        [
-            ("replicate", pa.string()),
-            ("step", pa.int64()),
-            ("kind", pa.string()),
-            ("index", pa.int64()),
-            ("axis", pa.int64()),
-            ("value", pa.float64()),
-            ("pixels", pa.binary(784)),
-        ]
-    ),
-}
-"""Column names and types of each table; tuples are JSON strings."""
-PLUGIN_PREFIX = "x/"
-"""Columns of this prefix are a plugin's own and pass every check."""
-
-
+BLOCK = 100
+"""Replicates in a row group, unless tables were merged."""
+_SLICE = 10_000
 RUN_FILES = frozenset({"spec.yaml", "provenance.json", "replicates", *(f"{name}.parquet" for name in SCHEMAS)})
 """What lies in a run folder."""
+_T = TypeVar("_T")
 
 
-class TableError(ValueError):
-    """A table that is absent, damaged, or not of this schema; its text is one readable line."""
+class Builder:
+    """Builds a run's tables, again and again while it runs; what a replicate has left at its end is read once.
 
+    From then on its rows are taken from the tables on the disk, where they are all there; an end does not change.
+    """
 
-@dataclass(frozen=True)
-class Tables:
-    """A run's tables, its spec and its provenance."""
+    def __init__(self, run: Folder):
+        self.run = run
+        self._ended: dict[str, tuple[Any, ...]] = {}
 
-    results: pd.DataFrame
-    profiles: pd.DataFrame
-    images: pd.DataFrame
-    spec: StudySpec
-    provenance: dict[str, Any]
+    def build(self) -> Tables:
+        """Builds the tables from what the replicates left in the run folder, finished or not, and writes them there."""
+        spec, provenance = read_run(self.run)
+        plan = space.replicates(spec, provenance["data_digests"])
+        folder = self.run.child("replicates")
+        begun = set(folder.names())
+
+        def look(replicate: Replicate) -> dict[str, pa.Table]:
+            name = replicate.hash
+            found = checkpoint.outcome(folder.child(name)) if name in begun else Outcome("pending")
+            rows = rows_of(spec.name, replicate, found)
+            if found.ended:
+                self._ended[name] = _stamp(rows)
+            return rows
+
+        def blocks() -> Iterator[dict[str, pa.Table]]:
+            for start, former in zip(range(0, len(plan), BLOCK), self._former(), strict=False):
+                members = [former.get(r.hash) or look(r) for r in plan[start : start + BLOCK]]
+                yield {name: pa.concat_tables([rows[name] for rows in members]) for name in SCHEMAS}
+
+        write(self.run, blocks())
+        return open_tables(self.run, spec, provenance)
+
+    def _former(self) -> Iterator[dict[str, dict[str, pa.Table]]]:
+        """For each block the rows, by replicate and table, of those that have ended; nothing where it is in doubt."""
+        try:
+            files = {name: open_table(self.run, name) for name in SCHEMAS} if self._ended else {}
+            empty = {name: schema.empty_table() for name, schema in SCHEMAS.items()}
+            ours = all(file.schema_arrow.equals(SCHEMAS[name]) for name, file in files.items())
+            for group in range(min((file.num_row_groups for file in files.values() if ours), default=0)):
+                parts = {name: _split(file.read_row_group(group)) for name, file in files.items()}
+                found = {
+                    name: {key: part.get(name, empty[key]) for key, part in parts.items()}
+                    for name in parts["results"].keys() & self._ended.keys()
+                }
+                yield {name: rows for name, rows in found.items() if _stamp(rows) == self._ended[name]}
+        except (TableError, pa.ArrowException, OSError):
+            pass  # another process has replaced or damaged them: the run folder has it all
+        while True:
+            yield {}
 
 
 def outcomes(run: Folder, replicates: Iterable[Replicate]) -> dict[str, Outcome]:
-    """How each replicate stands, by hash, read from the run folder."""
-    return {r.hash: checkpoint.outcome(run.child("replicates").child(r.hash)) for r in replicates}
+    """How each replicate stands, by hash, read from the run folder; of its record the last row, without its images."""
+    folder = run.child("replicates")
+    return {r.hash: _last_row(checkpoint.outcome(folder.child(r.hash))) for r in replicates}
 
 
 def standing(run: Folder, replicates: Iterable[Replicate]) -> dict[str, Outcome]:
     """How each replicate stands: from the run folder, or from the tables where only those are kept (`results/`)."""
     if "replicates" in run.names():
         return outcomes(run, replicates)
-    stored = {str(key): rows for key, rows in load_tables(run.url).results.groupby("replicate")}
-    return {r.hash: _from_rows(r, stored[r.hash]) if r.hash in stored else Outcome("pending") for r in replicates}
+    stored = {row["replicate"]: row for row in load_tables(run.url).ends.to_dict("records")}
+    return {r.hash: _from_row(r, stored[r.hash]) if r.hash in stored else Outcome("pending") for r in replicates}
 
 
 def read_run(run: Folder) -> tuple[StudySpec, dict[str, Any]]:
@@ -137,24 +133,8 @@ def write_run(run: Folder, spec: StudySpec, provenance: dict[str, Any]) -> None:
 
 
 def build(run: Folder) -> Tables:
-    """Builds the tables from what the replicates left in the run folder, finished or not, and writes them there."""
-    spec, provenance = read_run(run)
-    plan = space.replicates(spec, provenance["data_digests"])
-    rows: list[dict[str, Any]] = []
-    profiles: list[dict[str, Any]] = []
-    images: list[dict[str, Any]] = []
-    for replicate in plan:
-        found = checkpoint.outcome(run.child("replicates").child(replicate.hash))
-        rows += _result_rows(spec.name, replicate, found)
-        if found.record is not None:
-            profiles += _profile_rows(replicate.hash, found.record.profiles)
-            images += _image_rows(replicate.hash, found.record.images, found.images)
-    frames = {"results": rows, "profiles": profiles, "images": images}
-    tables = {name: pa.Table.from_pylist(content, SCHEMAS[name]) for name, content in frames.items()}
-    for name, table in tables.items():
-        run.write(f"{name}.parquet", _to_parquet(table))
-    frame = {name: table.to_pandas() for name, table in tables.items()}
-    return Tables(frame["results"], frame["profiles"], frame["images"], spec, provenance)
+    """Builds the tables of a run folder, once."""
+    return Builder(run).build()
 
 
 def damage(run: Folder) -> list[str]:
@@ -163,14 +143,14 @@ def damage(run: Folder) -> list[str]:
     for name in SCHEMAS:
         try:
             if run.exists(f"{name}.parquet"):
-                _load(run, name)
+                check(run, name)
         except TableError as error:
             problems.append(str(error))
     return problems
 
 
 def load_tables(url: str) -> Tables:
-    """Loads and checks the tables of a run folder or a folder under `results/`.
+    """Opens and checks the tables of a run folder or a folder under `results/`.
 
     Raises:
         TableError: A file is absent or damaged, a column is missing, unknown or of another type, the results are of
@@ -178,11 +158,13 @@ def load_tables(url: str) -> Tables:
     """
     run = Folder(url)
     spec, provenance = read_run(run)
-    frames = {name: _load(run, name) for name in SCHEMAS}
-    versions = set(frames["results"]["results_version"].unique()) - {RESULTS_VERSION}
+    for name in SCHEMAS:
+        check(run, name)
+    tables = open_tables(run, spec, provenance)
+    versions = set(tables.rows("results", ["results_version"])["results_version"].unique()) - {RESULTS_VERSION}
     if versions:
         raise TableError(f"{url}: `results_version == {RESULTS_VERSION}` must hold, but got {sorted(versions)}.")
-    return Tables(frames["results"], frames["profiles"], frames["images"], spec, provenance)
+    return tables
 
 
 def merge(source: Tables, target: Folder) -> Tables:
@@ -193,26 +175,17 @@ def merge(source: Tables, target: Folder) -> Tables:
     Raises:
         TableError: The folder holds the results of another study.
     """
-    spec, provenance = source.spec, source.provenance
-    frames = {"results": source.results, "profiles": source.profiles, "images": source.images}
+    spec, better = source.spec, set(source.ends["replicate"])
+    parts = [(source, better)]
     if target.exists("spec.yaml"):
         old = load_tables(target.url)
         spec = _union(old.spec, source.spec)
-        done = set(old.results.loc[old.results["status"] == "finished", "replicate"])
-        better = set(source.results["replicate"]) - (
-            done - set(source.results.loc[source.results["status"] == "finished", "replicate"])
-        )
-        for name, former in (("results", old.results), ("profiles", old.profiles), ("images", old.images)):
-            new = frames[name]
-            parts = [former[~former["replicate"].isin(better)], new[new["replicate"].isin(better)]]
-            frames[name] = pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
-        order = ["seed", "cell", "step"]
-        frames["results"] = frames["results"].sort_values(order, kind="stable", ignore_index=True)
+        better -= _finished(old) - _finished(source)
+        parts = [(old, set(old.ends["replicate"]) - better), (source, better)]
     target.create()
-    for name, frame in frames.items():
-        target.write(f"{name}.parquet", _to_parquet(pa.Table.from_pandas(frame, SCHEMAS[name], preserve_index=False)))
-    write_run(target, spec, provenance)
-    return Tables(frames["results"], frames["profiles"], frames["images"], spec, provenance)
+    write(target, _merged(parts))
+    write_run(target, spec, source.provenance)
+    return open_tables(target, spec, source.provenance)
 
 
 def differences(old: StudySpec, new: StudySpec) -> list[str]:
@@ -265,83 +238,56 @@ def _union(old: StudySpec, new: StudySpec) -> StudySpec:
     return grown(old, new)
 
 
-def _result_rows(study: str, replicate: Replicate, found: Outcome) -> list[dict[str, Any]]:
-    config = {
-        f"config/{name}": json.dumps(value) if isinstance(value, list) else value
-        for name, value in replicate.config.model_dump(mode="json").items()
+def _finished(tables: Tables) -> set[str]:
+    return set(tables.ends.loc[tables.ends["status"] == "finished", "replicate"])
+
+
+def _merged(parts: Sequence[tuple[Tables, set[str]]]) -> Iterator[dict[str, pa.Table]]:
+    """The tables of these replicates of each part, one after another; results of several parts by seed and cell."""
+    results = pa.concat_tables([SCHEMAS["results"].empty_table(), *_kept(parts, "results")])
+    if len(parts) > 1:
+        results = results.sort_by([(column, "ascending") for column in ("seed", "cell", "step")])
+    for start in range(0, len(results), _SLICE):
+        yield {"results": results.slice(start, _SLICE)}
+    for name in ("profiles", "images"):
+        for rows in _kept(parts, name):
+            yield {name: rows}
+
+
+def _kept(parts: Sequence[tuple[Tables, set[str]]], name: str) -> Iterator[pa.Table]:
+    """The rows of these replicates of each part in a table, row group by row group, in the schema's columns."""
+    for tables, replicates in parts:
+        values = {"replicate": pa.array(sorted(replicates), pa.string())}
+        for group in range(tables.files[name].num_row_groups):
+            rows = tables.files[name].read_row_group(group)
+            rows = rows.filter(matches(rows, values))
+            if len(rows):
+                rows = complete(rows) if name == "results" else rows
+                yield rows.select(SCHEMAS[name].names).cast(SCHEMAS[name])
+
+
+def _split(rows: pa.Table) -> dict[str, pa.Table]:
+    """Rows by replicate; those of one lie together."""
+    runs = pc.run_end_encode(rows["replicate"].combine_chunks())
+    stops = runs.run_ends.to_pylist()
+    return {
+        name: rows.slice(start, stop - start)
+        for name, start, stop in zip(runs.values.to_pylist(), [0, *stops], stops, strict=False)
     }
-    provenance = found.record.provenance if found.record else {}
-    common = config | {
-        "study": study,
-        "cell": replicate.cell,
-        "replicate": replicate.hash,
-        "seed": replicate.seed,
-        "status": found.status,
-        "error": found.error,
-        "device": provenance.get("device"),
-        "git_commit": provenance.get("git_commit"),
-        "data_digest": replicate.data_digest,
-        "results_version": RESULTS_VERSION,
-        "final": False,
-    }
-    rows = [common | row for row in (found.record.rows if found.record else [])] or [common]
-    rows[-1]["final"] = found.status in ("finished", "diverged")
-    return rows
 
 
-def _from_rows(replicate: Replicate, rows: pd.DataFrame) -> Outcome:
-    """A replicate's outcome as its rows of the results table tell it; null where they are null."""
-    evaluated = rows[rows["step"].notna()].astype(object)
-    records = evaluated.where(evaluated.notna(), None).to_dict("records")
-    last = rows.iloc[-1]
-    error = last["error"] if isinstance(last["error"], str) else None
-    return Outcome(
-        last["status"],
-        error,
-        Record({"cell": replicate.cell}, rows=[{str(k): v for k, v in r.items()} for r in records]),
-    )
+def _stamp(rows: Mapping[str, pa.Table]) -> tuple[Any, ...]:
+    """Tells a replicate's rows after its end from those before, and from a part of them."""
+    return rows["results"]["status"][0].as_py(), *(len(rows[name]) for name in SCHEMAS)
 
 
-def _profile_rows(replicate: str, profiles: list[list[Any]]) -> list[dict[str, Any]]:
-    return [
-        {"replicate": replicate, "step": step, "quantity": quantity, "index": index, "value": value}
-        for step, quantity, values in profiles
-        for index, value in enumerate(values)
-    ]
+def _last_row(found: Outcome) -> Outcome:
+    record = found.record and replace(found.record, rows=found.record.rows[-1:], profiles=[], images=[])
+    return replace(found, record=record, images=None)
 
 
-def _image_rows(replicate: str, index: list[list[Any]], pixels: np.ndarray | None) -> list[dict[str, Any]]:
-    keys = ("step", "kind", "index", "axis", "value")
-    stored = np.empty((0, 784), np.uint8) if pixels is None else pixels
-    return [
-        {"replicate": replicate, **dict(zip(keys, entry, strict=True)), "pixels": image.tobytes()}
-        for entry, image in zip(index, stored, strict=True)
-    ]
-
-
-def _to_parquet(table: pa.Table) -> bytes:
-    buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd", compression_level=9, write_page_checksum=True)
-    return buffer.getvalue()
-
-
-def _load(run: Folder, name: str) -> pd.DataFrame:
-    file = f"{run.url}/{name}.parquet"
-    try:
-        table = pq.read_table(io.BytesIO(run.read(f"{name}.parquet")), page_checksum_verification=True)
-    except FileNotFoundError:
-        raise TableError(f"{file} is absent: `study table {run.url}` builds it from a run folder.") from None
-    except (pa.ArrowException, OSError) as error:
-        raise TableError(f"{file} cannot be read: {str(error).splitlines()[0]}") from None
-    expected = SCHEMAS[name]
-    for column in expected:
-        if column.name not in table.column_names:
-            raise TableError(f"{file} must have the column `{column.name}`, but it is missing.")
-        if table.schema.field(column.name).type != column.type:
-            actual = table.schema.field(column.name).type
-            raise TableError(f"{file}: column `{column.name}` must be {column.type}, but it is {actual}.")
-    for column in table.column_names:
-        if column not in expected.names and not column.startswith(PLUGIN_PREFIX):
-            raise TableError(f"{file} has the unknown column `{column}`.")
-    frame: pd.DataFrame = table.to_pandas()
-    return frame
+def _from_row(replicate: Replicate, row: Mapping[Any, Any]) -> Outcome:
+    """A replicate's outcome as its last row of the results table tells it; null where that is null."""
+    values: dict[str, Any] = {str(key): None if pd.isna(value) else value for key, value in row.items()}
+    rows = [] if values["step"] is None else [values]
+    return Outcome(values["status"], values["error"], Record({"cell": replicate.cell}, rows=rows))

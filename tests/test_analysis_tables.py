@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from scipy import stats
 
 from analysis import summary
 from study import space, spec
-from study.table import SCHEMAS, Tables
+from study.columns import SCHEMAS
+from study.spec import StudySpec
+from study.table import Tables
 from trainables.schema import Replicate
 
 STEPS = (0, 10, 200, 600, 1000)
@@ -45,7 +50,17 @@ def make_tables(seeds: int = 3, *, arms: tuple[str, ...] = (*FINAL, "pca"), **ch
         "command": "study launch paper",
         "data_digests": {"mnist": "d1"},
     }
-    return Tables(**frames, spec=study, provenance=provenance)
+    return stored(frames, study, provenance)
+
+
+def stored(frames: dict[str, pd.DataFrame], study: StudySpec, provenance: dict[str, Any]) -> Tables:
+    """Tables of these frames, in parquet files that lie in memory."""
+    files = {}
+    for name, frame in frames.items():
+        content = io.BytesIO()
+        pq.write_table(pa.Table.from_pandas(frame, SCHEMAS[name], preserve_index=False), content, row_group_size=50)
+        files[name] = pq.ParquetFile(content)
+    return Tables(files, study, provenance)
 
 
 def replaced(tables: Tables, cell: str, seed: int, **values: Any) -> Tables:
@@ -54,7 +69,8 @@ def replaced(tables: Tables, cell: str, seed: int, **values: Any) -> Tables:
     mask = (results["cell"] == cell) & (results["seed"] == seed)
     for column, value in values.items():
         results.loc[mask, column] = value
-    return Tables(results, tables.profiles, tables.images, tables.spec, tables.provenance)
+    frames = {"results": results, "profiles": tables.profiles, "images": tables.images}
+    return stored(frames, tables.spec, tables.provenance)
 
 
 def _row(study: str, replicate: Replicate, step: int, *, final: bool) -> dict[str, Any]:
@@ -156,7 +172,43 @@ def test_paper_cells_of_a_sweep_are_those_at_the_latent_dim_nearest_to_5() -> No
 def test_counted_takes_unfinished_replicates_only_where_none_has_finished() -> None:
     tables = replaced(make_tables(seeds=2), "elu", 0, status="running")
     tables = replaced(replaced(tables, "vae", 0, status="running"), "vae", 1, status="running")
-    rows = summary.counted(tables)
+    rows = summary.counted(tables, ["elu", "vae"])
     assert set(rows[rows["cell"] == "elu"]["seed"]) == {1}
     assert set(rows[rows["cell"] == "vae"]["seed"]) == {0, 1}
     assert set(rows[rows["cell"] == "vae"]["note"]) == {"running"}
+
+
+@pytest.mark.parametrize("where", [{"cell": ["elu", "vae"]}, {"cell": ["elu"], "seed": [0, 2]}, {"cell": []}])
+def test_rows_are_those_of_the_whole_table_that_have_the_values(where: dict[str, list[Any]]) -> None:
+    tables = make_tables(seeds=3)
+    whole = tables.results
+    kept = whole[[all(row[column] in values for column, values in where.items()) for _, row in whole.iterrows()]]
+    rows = tables.rows("results", ["step", "cell"], where)
+    pd.testing.assert_frame_equal(rows, kept[["step", "cell"]].reset_index(drop=True))
+
+
+def test_ends_are_the_last_rows_also_of_replicates_that_row_groups_cut() -> None:
+    tables = make_tables(seeds=3)
+    assert tables.files["results"].num_row_groups > 1
+    last = tables.results.drop_duplicates("replicate", keep="last").reset_index(drop=True)
+    pd.testing.assert_frame_equal(tables.ends, last)
+
+
+def test_ends_of_no_rows_are_none() -> None:
+    frames = {name: pd.DataFrame(columns=schema.names) for name, schema in SCHEMAS.items()}
+    tables = stored(frames, spec.load("paper"), {})
+    assert not len(tables.ends) and "test_nll" in tables.ends
+    assert not len(summary.counted(tables, ["elu"]))
+    assert summary.references(tables, "test_nll_floor") == {}
+
+
+def test_references_are_by_cell_and_leave_out_what_is_null() -> None:
+    tables = make_tables(seeds=2, arms=("elu", "relu"))
+    profiles = tables.profiles
+    first = profiles["replicate"] == profiles["replicate"].iloc[0]  # of elu
+    profiles.loc[first, "value"] = None
+    profiles.loc[~first & (profiles["replicate"] == profiles["replicate"].iloc[-1]), "value"] = 9.0  # relu's second
+    frames = {"results": tables.results, "profiles": profiles, "images": tables.images}
+    changed = stored(frames, tables.spec, tables.provenance)
+    assert summary.references(changed, "test_nll_floor") == {"elu": FLOOR, "relu": FLOOR}
+    assert summary.references(changed, "none") == {}

@@ -108,6 +108,20 @@ def test_tidy_drops_failures_and_damage_and_keeps_what_can_be_gone_on_from(folde
     assert (found.status, found.step, found.error) == ("running", 10, None)
 
 
+@pytest.mark.parametrize("failed", [False, True])
+def test_tidy_tells_how_it_stood_and_reads_no_checkpoint_twice(folder, monkeypatch, failed):
+    for step in (10, 20):
+        checkpoint.write_checkpoint(folder, "aaaaaaaa", step, tensors(step), record(step))
+    if failed:
+        checkpoint.fail(folder, {"cell": "a"}, "lost")
+    read, real = [], Folder.read
+    monkeypatch.setattr(Folder, "read", lambda self, name: read.append(name) or real(self, name))
+    found = checkpoint.tidy(folder)
+    assert (found.status, found.step, found.ended) == ("failed" if failed else "running", 20, False)
+    assert [name for name in read if name.startswith("aaaaaaaa")] == ["aaaaaaaa-000000020.safetensors"]
+    assert checkpoint.tidy(folder.child("absent")).status == "pending"
+
+
 def test_tidy_of_a_finished_replicate_touches_nothing(folder):
     checkpoint.fail(folder, {"cell": "a"}, "lost")
     checkpoint.finish(folder, "bbbbbbbb", "finished", record(20), images=None)

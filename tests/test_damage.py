@@ -7,16 +7,19 @@ import shutil
 import signal
 
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 import tiny
 from rich.console import Console
 
-from study import launch, spec, table
+from study import columns, launch, parquet, spec, table
+from study.columns import SCHEMAS
 from study.launch import Options
 from study.progress import Display
 from study.table import TableError
-from trainables import trial
+from trainables import checkpoint, trial
 from trainables.registry import DATASETS
+from trainables.storage import Folder
 
 CLOCKS = ["train_s", "evaluate_s"]
 
@@ -153,16 +156,82 @@ def test_spec_or_provenance_that_is_damaged_stops_the_launch_and_deleting_it_men
     assert_same(whole, stopped)
 
 
-def test_remote_folder_that_does_not_answer_for_a_moment_fails_no_trial(study, tmp_path, monkeypatch, caplog):
-    real, asked = table.build, []
+def assert_as_built(folder):
+    """The tables equal those that a builder without a memory makes of the run folder, bit for bit."""
+    found = {name: (folder / f"{name}.parquet").read_bytes() for name in SCHEMAS}
+    table.build(Folder(str(folder)))
+    assert found == {name: (folder / f"{name}.parquet").read_bytes() for name in SCHEMAS}
 
-    def slow_down(run):
-        asked.append(run)
+
+@pytest.fixture
+def looked_at(monkeypatch):
+    """Names of the replicates whose folders have been read."""
+    names, real = [], checkpoint.outcome
+    monkeypatch.setattr(checkpoint, "outcome", lambda folder: names.append(folder.url) or real(folder))
+    return names
+
+
+@pytest.mark.parametrize("block", [1, 3, 100])
+def test_builder_reads_what_has_ended_once_and_what_runs_each_time(stopped, monkeypatch, looked_at, study, block):
+    monkeypatch.setattr(table, "BLOCK", block)
+    builder = table.Builder(Folder(str(stopped)))
+    builder.build()
+    assert len(looked_at) == 4
+    tables = builder.build()
+    assert len(looked_at) == 5
+    assert sorted(tables.ends["status"]) == ["finished"] * 3 + ["running"]
+    run(study, stopped)
+    looked_at.clear()
+    assert set(builder.build().ends["status"]) == {"finished"} and len(looked_at) == 1
+    builder.build()
+    assert len(looked_at) == 1
+    assert_as_built(stopped)
+
+
+@pytest.mark.parametrize("name", ["results", "profiles", "images"])
+@pytest.mark.parametrize("fault", ["gone", "cut", "flipped", "older", "empty", "column"])
+def test_builder_reads_the_run_folder_again_where_tables_are_not_as_it_left_them(stopped, study, name, fault):
+    path, builder = stopped / f"{name}.parquet", table.Builder(Folder(str(stopped)))
+    builder.build()
+    older = path.read_bytes()
+    run(study, stopped)
+    builder.build()
+    content = bytearray(path.read_bytes())
+    if fault == "gone":
+        path.unlink()
+    elif fault == "empty":
+        pq.write_table(SCHEMAS[name].empty_table(), path)
+    elif fault == "column":
+        pq.write_table(pq.read_table(path).drop_columns("step"), path)
+    else:
+        content[len(content) // 3] ^= 0x20
+        path.write_bytes({"cut": content[:-30], "flipped": content, "older": older}[fault])
+    builder.build()
+    assert_as_built(stopped)
+
+
+def test_table_that_is_older_than_a_field_is_read_and_merged_with_its_default(study, tmp_path, monkeypatch):
+    run(study, tmp_path / "run")
+    path = tmp_path / "run" / "results.parquet"
+    pq.write_table(pq.read_table(path).drop_columns("config/weight_dropout"), path)
+    with pytest.raises(TableError, match="must have the column `config/weight_dropout`"):
+        table.load_tables(str(tmp_path / "run"))
+    for module in (columns, parquet):
+        monkeypatch.setattr(module, "LATER_FIELDS", ("weight_dropout",))
+    merged = table.merge(table.load_tables(str(tmp_path / "run")), Folder(str(tmp_path / "merged"))).ends
+    assert set(merged.loc[merged["config/task"] == "train", "config/weight_dropout"]) == {0.0}
+
+
+def test_remote_folder_that_does_not_answer_for_a_moment_fails_no_trial(study, tmp_path, monkeypatch, caplog):
+    real, asked = table.Builder.build, []
+
+    def slow_down(self):
+        asked.append(self)
         if len(asked) == 1:
             raise OSError("AWS Error SLOW_DOWN")
-        return real(run)
+        return real(self)
 
-    monkeypatch.setattr(table, "build", slow_down)
+    monkeypatch.setattr(table.Builder, "build", slow_down)
     monkeypatch.setattr(launch, "TABLE_EVERY_S", 0)
     assert run(study, tmp_path / "run") == {"finished": 4}
     assert "could not be rebuilt: AWS Error SLOW_DOWN" in caplog.text

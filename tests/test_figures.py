@@ -13,7 +13,7 @@ import pytest
 from matplotlib import pyplot
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from test_analysis_tables import FINAL, FLOOR, MEAN_IMAGE, STEPS, make_tables, replaced
+from test_analysis_tables import FINAL, FLOOR, MEAN_IMAGE, STEPS, make_tables, replaced, stored
 
 from analysis import architecture, curves, mosaics
 from analysis.figures import FIGURES, Drawn, Skipped, draw
@@ -90,10 +90,9 @@ def test_figures_on_pca_alone_are_skipped_with_a_reason_or_drawn() -> None:
 @pytest.mark.parametrize("missing", list(FINAL))
 def test_figures_with_a_cell_missing_are_drawn_from_the_others(missing: str, paper: Tables) -> None:
     gone = set(paper.results.loc[paper.results["cell"] == missing, "replicate"])
-    results, profiles, images = (
-        frame[~frame["replicate"].isin(gone)] for frame in (paper.results, paper.profiles, paper.images)
-    )
-    tables = Tables(results, profiles, images, paper.spec, {})
+    frames = {"results": paper.results, "profiles": paper.profiles, "images": paper.images}
+    frames = {name: frame[~frame["replicate"].isin(gone)] for name, frame in frames.items()}
+    tables = stored(frames, paper.spec, {})
     shown = curves.curves_data(tables, linear=True)
     assert missing not in set(shown["cell"])
     assert set(shown.loc[shown["kind"] == "curve", "cell"]) == set(FINAL) - {missing}
@@ -149,6 +148,13 @@ def test_curves_of_a_diverged_cell_are_marked() -> None:
     tables = replaced(make_tables(seeds=1), "elu", 0, status="diverged")
     labels = [str(line.get_label()) for line in curves.plot_curves(curves.curves_data(tables, linear=True)).get_lines()]
     assert [label for label in labels if "diverged" in label] == ["elu  100.0\n(diverged)"]
+
+
+def test_curves_beside_a_replicate_that_has_not_begun_are_those_of_the_others() -> None:
+    tables = replaced(make_tables(seeds=2), "elu", 1, status="pending", step=None, test_nll=None)
+    curve = curves.curves_data(tables, linear=True)
+    assert curve.loc[curve["cell"] == "elu", "step"].tolist() == list(STEPS)
+    assert curve.loc[curve["cell"] == "elu", "seeds"].tolist() == [1] * len(STEPS)
 
 
 def test_curves_of_a_collapsed_cell_are_marked() -> None:

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from study.progress import Display, duration
-from trainables.trial import Progress
+from trainables.progress import Progress
 
 
 @pytest.fixture

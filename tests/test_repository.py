@@ -135,9 +135,10 @@ def test_module_that_only_reads_loads_neither_torch_nor_ray(module: str) -> None
     assert not within(loaded_by(module), "torch", "torchvision", "ray")
 
 
-def test_launch_without_ray_loads_no_ray() -> None:
-    assert "torch" in loaded_by("study.launch")
-    assert not within(loaded_by("study.launch"), "ray")
+def test_launch_without_ray_loads_no_ray_and_with_ray_no_torch() -> None:
+    assert not within(loaded_by("study.launch"), "ray", "torch")
+    assert "ray.tune" in loaded_by("study.raytune")
+    assert not within(loaded_by("study.raytune"), "torch"), "its workers alone need it, and it takes seconds"
 
 
 def test_import_of_what_only_reads_loads_neither_torch_nor_ray() -> None:

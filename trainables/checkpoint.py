@@ -13,7 +13,7 @@ import json
 import logging
 import re
 import uuid
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -67,8 +67,18 @@ class Outcome:
     images: np.ndarray | None = None
     weights: str | None = None
     """Name of the file with the final weights, in the replicate's folder."""
-    step: int = 0
-    """Where a running replicate would go on: the step of its newest valid checkpoint."""
+    checkpoint: str | None = None
+    """Name of the newest valid checkpoint, from which a running replicate would go on."""
+
+    @property
+    def step(self) -> int:
+        """Where a running replicate would go on; 0 where there is no checkpoint."""
+        return _step(self.checkpoint) if self.checkpoint else 0
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has come to an end other than a failure: nothing changes it any more."""
+        return self.status in ("finished", "stopped", "diverged")
 
 
 def encode(tensors: dict[str, np.ndarray], record: Record) -> bytes:
@@ -103,16 +113,10 @@ def write_checkpoint(folder: Folder, attempt: str, step: int, tensors: dict[str,
             folder.delete(name)
 
 
-def read_checkpoint(folder: Folder, names: list[str] | None = None) -> tuple[int, dict[str, np.ndarray], Record] | None:
+def read_checkpoint(folder: Folder) -> tuple[int, dict[str, np.ndarray], Record] | None:
     """The newest valid checkpoint: its step, tensors and record; None if there is none. Damaged ones are named."""
-    for name in _checkpoints(folder.files() if names is None else names):
-        try:
-            return _step(name), *decode(folder.read(name))
-        except FileNotFoundError:
-            continue  # another attempt has dropped it
-        except DamagedFileError as error:
-            _LOG.warning("%s/%s is damaged (%s); falling back to the checkpoint before it.", folder.url, name, error)
-    return None
+    newest = _newest(folder, folder.files())
+    return None if newest is None else (_step(newest[0]), *newest[1:])
 
 
 def finish(
@@ -152,13 +156,7 @@ def outcome(folder: Folder) -> Outcome:
 
     A result counts before a failure: a replicate that failed once and was finished by a later attempt is finished.
     """
-    found = Outcome("pending")
-    for _ in range(_LOOKS):
-        names = folder.files()
-        found = _outcome(folder, names)
-        if found.status != "pending" or not names or folder.files() == names:
-            break  # else files came or went while this one looked: look again
-    return found
+    return _look(folder)[0]
 
 
 def result(folder: Folder) -> Outcome | None:
@@ -174,32 +172,65 @@ def fail(folder: Folder, replicate: dict[str, Any], error: str) -> None:
     finish(folder, uuid.uuid4().hex[:8], "failed", record, images=images, error=error)
 
 
-def tidy(folder: Folder) -> None:
-    """Before a replicate is tried again, drops former failures, damaged files and cut-off writes.
+def tidy(folder: Folder) -> Outcome:
+    """Before a replicate is tried again, drops former failures, damaged checkpoints and cut-off writes.
 
     Valid checkpoints stay, and so does what an attempt without a marker has written, which may still be at work. Does
     nothing to a replicate that has come to its end.
+
+    Returns:
+        How it stood before, and the checkpoint from which it goes on, a failed one too.
     """
-    names = folder.files()
-    found = _by_marker(folder, names)
-    if found is not None and found.status != "failed":
-        return
+    found, names = _look(folder)
+    if found.ended:
+        return found
     folder.sweep()
+    if found.status == "failed":
+        newest = _newest(folder, names)
+        found = replace(found, checkpoint=newest and newest[0])
+    checkpoints = _checkpoints(names)
+    damaged = checkpoints[: checkpoints.index(found.checkpoint)] if found.checkpoint else checkpoints
     over = {_attempt(name) for name in filter(_MARKER.fullmatch, names)}
     for name in names:
-        if not _valid(folder, name) if _CHECKPOINT.fullmatch(name) else _attempt(name) in over:
+        if name in damaged if _CHECKPOINT.fullmatch(name) else _attempt(name) in over:
             folder.delete(name)
+    return found
+
+
+def _look(folder: Folder) -> tuple[Outcome, list[str]]:
+    """The outcome, and the names of the files that it was read from."""
+    found, names = Outcome("pending"), folder.files()
+    for _ in range(_LOOKS):
+        found = _outcome(folder, names)
+        if found.status != "pending" or not names:
+            break
+        seen, names = names, folder.files()
+        if seen == names:
+            break  # else files came or went while this one looked: look again
+    return found, names
 
 
 def _outcome(folder: Folder, names: list[str]) -> Outcome:
     found = _by_marker(folder, names)
     if found is not None:
         return found
-    newest = read_checkpoint(folder, names)
+    newest = _newest(folder, names)
     if newest is None:
         return Outcome("pending")
-    step, tensors, record = newest
-    return Outcome("running", record=record, images=tensors["images"], step=step)
+    name, tensors, record = newest
+    return Outcome("running", record=record, images=tensors["images"], checkpoint=name)
+
+
+def _newest(folder: Folder, names: list[str]) -> tuple[str, dict[str, np.ndarray], Record] | None:
+    """The newest valid checkpoint among `names`: its name, tensors and record. Damaged ones are named."""
+    for name in _checkpoints(names):
+        try:
+            return name, *decode(folder.read(name))
+        except FileNotFoundError:
+            continue  # another attempt has dropped it
+        except DamagedFileError as error:
+            _LOG.warning("%s/%s is damaged (%s); falling back to the checkpoint before it.", folder.url, name, error)
+    return None
 
 
 def _by_marker(folder: Folder, names: list[str]) -> Outcome | None:
@@ -244,14 +275,6 @@ def _step(checkpoint: str) -> int:
 
 def _attempt(name: str) -> str:
     return name[:8]
-
-
-def _valid(folder: Folder, checkpoint: str) -> bool:
-    try:
-        decode(folder.read(checkpoint))
-    except (DamagedFileError, FileNotFoundError):
-        return False
-    return True
 
 
 def _parse(content: bytes) -> tuple[dict[str, Any], bytes]:

@@ -19,6 +19,7 @@ from torch.func import functional_call, vmap
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from trainables.adam import MOMENTS, Adam
 from trainables.graph import Replayed
 from trainables.inputs import Inputs, dropout_masks, generator
 from trainables.losses import bernoulli_nll, objective
@@ -57,9 +58,8 @@ class Pack:
         self.parameters = {name: parameter.requires_grad_() for name, parameter in stacked.items()}
         weights = [p for name, p in self.parameters.items() if name.endswith("weight")]
         others = [p for name, p in self.parameters.items() if not name.endswith("weight")]
-        groups: list[dict[str, Any]] = [{"params": weights, "weight_decay": self.config.l2}, {"params": others}]
-        on_gpu = self.device.type == "cuda"
-        self.optimizer = torch.optim.Adam(groups, lr=self.config.learning_rate or 0.0, fused=True, capturable=on_gpu)
+        groups = [(weights, self.config.l2 or 0.0), (others, 0.0)]
+        self.optimizer = Adam(groups, self.config.learning_rate or 0.0)
         self._masks: dict[str, Tensor] = {}
         self._losses = self._map(self._member_losses)
         self._replayed_update = Replayed(self._update, self.device)
@@ -109,9 +109,8 @@ class Pack:
         shapes = {name: p.shape for name, p in self.members[index].named_parameters()}
         state = {f"weights/{name}": p.detach() for name, p in self.module(index).named_parameters()}
         for name, parameter in self.parameters.items():
-            moments = self.optimizer.state.get(parameter, {})
-            for key in ("exp_avg", "exp_avg_sq"):
-                moment = moments.get(key, torch.zeros_like(parameter))
+            for key in MOMENTS:
+                moment = self.optimizer.state[parameter][key]
                 own = moment if len(self.members) == 1 else moment[index]
                 state[f"{key}/{name}"] = _unpad(own, shapes[name])
         return state
@@ -119,20 +118,17 @@ class Pack:
     def load(self, states: Sequence[dict[str, Tensor]], step: int) -> None:
         """Continue all members from what `state` gave after `step` steps."""
         stacked = {
-            key: self._stack([_part(state, key, self.device) for state in states])
-            for key in ("weights", "exp_avg", "exp_avg_sq")
+            key: self._stack([_part(state, key, self.device) for state in states]) for key in ("weights", *MOMENTS)
         }
         with torch.no_grad():
             for name, parameter in self.parameters.items():
                 parameter.copy_(stacked["weights"][name])
-                self.optimizer.state[parameter] = {
-                    "step": torch.tensor(float(step), device=self.device),
-                    "exp_avg": stacked["exp_avg"][name].detach().clone(),
-                    "exp_avg_sq": stacked["exp_avg_sq"][name].detach().clone(),
-                }
-        self.steps_done = step
+                kept = self.optimizer.state[parameter]
+                kept["step"].fill_(step)
+                for key in MOMENTS:
+                    kept[key].copy_(stacked[key][name])
         self.inputs.step.fill_(step)
-        self._replayed_update = Replayed(self._update, self.device)  # Adam's moments lie elsewhere now
+        self.steps_done = step
 
     def _member_losses(
         self, weights: dict[str, Tensor], x: Tensor, noise: Tensor | None, beta: Tensor

@@ -50,6 +50,11 @@ class Folder:
             content: bytes = stream.read()
         return content
 
+    def open_file(self, name: str) -> pa.NativeFile:
+        """The file, to read parts of. Raises FileNotFoundError."""
+        system, root = self._open()
+        return system.open_input_file(f"{root}/{name}")
+
     def write(self, name: str, content: bytes) -> None:
         """Writes a file whole or not at all: a reader sees the old file or the new one, never a part.
 

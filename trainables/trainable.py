@@ -8,7 +8,6 @@ from typing import Any
 
 from ray import tune
 
-from trainables import trial
 from trainables.datasets import Dataset
 from trainables.schema import Replicate
 from trainables.storage import Folder, StorageError
@@ -45,6 +44,8 @@ class PackTrainable(tune.Trainable):
 
     def reset_config(self, new_config: Mapping[str, int]) -> bool:
         """Takes another pack to run, in the same process."""
+        from trainables import trial  # loads torch, which the driver, whose Tune needs this class, can do without
+
         pack = self._packs[new_config["pack"]]
         self._reports = trial.run(pack, self._data[pack[0].config.dataset], self._folder, **self._options)
         return True

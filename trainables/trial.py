@@ -24,6 +24,7 @@ from trainables.inputs import generator
 from trainables.losses import head
 from trainables.models import fit_pca
 from trainables.pack import Pack
+from trainables.progress import Progress
 from trainables.schema import COLLAPSED_PIXEL_VARIANCE, METRICS, Replicate, TrialConfig
 from trainables.storage import Folder
 
@@ -36,16 +37,6 @@ NUM_SAMPLES = 20
 NUM_CODES = 2000
 GRID = 15
 """Side of the decoded grid of a two-dimensional code."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """A word from a running pack: steps done by each member, of how many, and who has ended and how."""
-
-    step: int
-    steps: int
-    members: int
-    ended: dict[str, Status]
 
 
 @dataclass
