@@ -124,13 +124,14 @@ def test_finished_replicate_with_a_damaged_file_is_run_again_and_only_that(whole
 
 
 @pytest.mark.parametrize("name", ["results", "profiles", "images"])
-@pytest.mark.parametrize("place", [None, 0.3, -6])
+@pytest.mark.parametrize("place", [None, "data", "footer"])
 def test_table_that_is_damaged_is_refused_by_name_and_made_anew(whole, stopped, study, caplog, name, place):
     run(study, stopped)
     path = stopped / f"{name}.parquet"
     content = bytearray(path.read_bytes())
     if place is not None:
-        content[int(place * len(content)) if isinstance(place, float) else place] ^= 0x20
+        chunk = pq.read_metadata(path).row_group(0).column(2)
+        content[chunk.data_page_offset + chunk.total_compressed_size - 3 if place == "data" else -6] ^= 0x20
     path.write_bytes(content if place is not None else content[:-30])
     with pytest.raises(TableError, match=rf"{name}\.parquet"):
         table.load_tables(str(stopped))

@@ -85,8 +85,7 @@ def train_linear(images, model, rate_steps):
     config = TrialConfig(model=model, latent_dim=RANK, l2=0.0, grad_clip=0.0, init="xavier", **fields)
     pack = Pack([config], [0], images)
     for rate, steps in rate_steps:
-        for group in pack.optimizer.param_groups:
-            group["lr"] = rate
+        pack.optimizer.learning_rate = rate
         for _ in range(steps):
             pack.step()
     return config, pack.module(0)
