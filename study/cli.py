@@ -151,7 +151,7 @@ def launch(
 
     Example: study launch paper --steps 2000 --seeds 1 --run runs/short
     """
-    from study.launch import Options, run_path  # loads torch
+    from study.launch import Options, run_path
     from study.launch import launch as launch_study
 
     study = _load(name, steps, seeds, dataset)

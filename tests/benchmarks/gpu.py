@@ -213,8 +213,8 @@ def growth(train: Tensor, size: Size) -> dict[str, list[list[float]]]:
     counts = [m for m in (1, 2, 4, 8, 16, 32, 64, 128) if m <= 2 * size.members]
     wide = [pack_of(size.members, train, latent_dim=n) for n in (1, 8, 64, 512)]
     return {
-        "GPU members": [[m, step_seconds(pack_of(m, train), size.steps)] for m in counts],
-        "GPU N": [[pack.config.latent_dim, step_seconds(pack, size.steps)] for pack in wide],
+        "members": [[m, step_seconds(pack_of(m, train), size.steps)] for m in counts],
+        "N": [[pack.config.latent_dim, step_seconds(pack, size.steps)] for pack in wide],
     }
 
 

@@ -25,7 +25,17 @@ from trainables.storage import Folder
 Curve = list[list[float]]
 LINEAR = 1.1
 """An exponent up to this counts as linear: timings scatter by some per cent."""
-OTHERS = ("orchestration", "tables", "gpu")
+OTHERS = {
+    "orchestration": {"trials": "trials with nothing to do [s]"},
+    "tables": {
+        "report_s": "replicates, report [s]",
+        "report_peak_gib": "replicates, report's memory [GiB]",
+        "build_s": "replicates, first build of the tables [s]",
+        "rebuild_s": "replicates, rebuild of the tables [s]",
+    },
+    "gpu": {"members": "members of a pack (GPU, one step) [s]", "N": "N (64 members on a GPU, one step) [s]"},
+}
+"""Curves that other sections measure, and what grows in each."""
 ROUNDS = 3
 
 
@@ -66,12 +76,13 @@ def plot_growth(curves: dict[str, Curve]) -> Figure:
 def main() -> None:
     """Measures, draws and writes `results/growth.json` and `results/growth.png`."""
     curves = measure()
-    for section in OTHERS:
+    for section, names in OTHERS.items():
         file = RESULTS / f"{section}.json"
         if file.is_file():
-            curves |= json.loads(file.read_text())["detail"].get("growth", {})
+            found = json.loads(file.read_text())["detail"]["growth"]
+            curves |= {what: found[name] for name, what in names.items()}
     lines = [
-        Line(f"exponent: {what.rpartition(' [')[0] or what}", exponent(curve), "", LINEAR, note=_range(curve))
+        Line(f"exponent: {what.rpartition(' [')[0]}", exponent(curve), "", LINEAR, note=_range(what, curve))
         for what, curve in curves.items()
     ]
     plot_growth(curves).savefig(RESULTS / "growth.png", dpi=130)
@@ -91,18 +102,26 @@ def _trial_s(data: Dataset, steps: int) -> float:
 
 
 def _plot(ax: Axes, what: str, curve: Curve) -> None:
-    sizes, times = [point[0] for point in curve], [point[1] for point in curve]
-    ax.plot(sizes, times, marker="o", color="#0072B2")
-    ax.plot(sizes, [times[-1] * size / sizes[-1] for size in sizes], color="#777777", linestyle=":", linewidth=1)
-    ax.annotate(f"exponent {exponent(curve):.2f}", (0.05, 0.9), xycoords="axes fraction", fontsize=9)
-    name, _, unit = what.rpartition(" [")
-    ax.set(xscale="log", yscale="log", xlabel=name or what, ylabel=f"wall time [{unit}" if name else "wall time [s]")
+    sizes, values = [point[0] for point in curve], [point[1] for point in curve]
+    name, _, unit = what.removesuffix("]").rpartition(" [")
+    ax.plot(sizes, values, marker="o", color="#0072B2")
+    ax.plot(sizes, [values[-1] * size / sizes[-1] for size in sizes], color="#777777", linestyle=":", linewidth=1)
+    ax.set_title(f"{name}: exponent {exponent(curve):.2f}", fontsize=9)
+    ax.set(xscale="log", yscale="log", xlabel=name.partition(",")[0].partition(" (")[0], ylabel=_MEASURES[unit])
+    ax.set_ylim(min(values) / 3, max(values) * 1.6)
+    ax.set_xticks(sizes, [f"{size:,.0f}" for size in sizes])
+    ax.yaxis.set_major_formatter("{x:,.3g}")
+    ax.minorticks_off()
     ax.spines[["top", "right"]].set_visible(False)
 
 
-def _range(curve: Curve) -> str:
+_MEASURES = {"s": "wall time [s]", "GiB": "peak memory [GiB]"}
+
+
+def _range(what: str, curve: Curve) -> str:
     (first, start), (last, end) = curve[0], curve[-1]
-    return f"{first:,.0f}: {start:.3g} s, {last:,.0f}: {end:.3g} s"
+    unit = what.removesuffix("]").rpartition("[")[2]
+    return f"{first:,.0f}: {start:.3g} {unit}, {last:,.0f}: {end:.3g} {unit}"
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ from trainables.schema import TrialConfig
 
 GOAL, LOSS_GOAL = 1.4, 1.0
 SEEDS, RAY_ROUNDS = 3, 2
-STEPS, RAY_STEPS, SEARCH_STEPS, WARM_UP = 200, 200, 60, 15
+STEPS, RAY_STEPS, SEARCH_STEPS, WARM_UP = 500, 200, 60, 15
 MODELS = {"autoencoder": "ELU", "vae": "VAE"}
 OURS = "ours"
 TRAINERS = {

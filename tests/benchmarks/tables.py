@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from study import space, spec, table
-from study.columns import SCHEMAS
+from study.columns import SCHEMAS, complete
 from study.parquet import write
 from study.spec import StudySpec
 from tests.benchmarks.lines import Line, finish, seconds
@@ -53,7 +53,9 @@ class Source:
     def __init__(self) -> None:
         tables = table.load_tables(str(ROOT / "results" / "paper"))
         cells = tables.ends.set_index("replicate")["cell"]
-        self._tables = {name: tables.files[name].read().select(SCHEMAS[name].names) for name in SCHEMAS}
+        read = {name: file.read() for name, file in tables.files.items()}
+        read["results"] = complete(read["results"])
+        self._tables = {name: rows.select(SCHEMAS[name].names) for name, rows in read.items()}
         self._rows = {
             (name, cell): np.flatnonzero(cells.loc[rows["replicate"].to_pylist()] == cell)
             for name, rows in self._tables.items()
