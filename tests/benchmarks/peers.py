@@ -31,10 +31,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.profiler import ProfilerActivity, profile
 
 from tests.benchmarks.lines import Line, finish
 from tests.benchmarks.peers_work import Clock, Setting, Work
+from tests.benchmarks.step import shares
 from trainables import datasets, metrics
 from trainables.pack import Pack
 from trainables.schema import TrialConfig
@@ -119,13 +119,7 @@ def measure(task: Task) -> Result:
 
 def products_share() -> float:
     """The share of our step's time that is in its matrix products."""
-    pack = Pack([TrialConfig()], [0], _images()["train"])
-    pack.step()
-    with profile(activities=[ProfilerActivity.CPU]) as profiled:
-        for _ in range(60):
-            pack.step()
-    spent = {event.key: event.self_cpu_time_total for event in profiled.key_averages()}
-    return (spent.get("aten::mm", 0.0) + spent.get("aten::addmm", 0.0)) / sum(spent.values())
+    return shares(Pack([TrialConfig()], [0], _images()["train"]).step)["matrix products"]
 
 
 def run(pool: ProcessPoolExecutor, tasks: Sequence[Task]) -> dict[Task, Result]:

@@ -31,7 +31,7 @@ BATCH = 100
 PRECISION_RUN = Path(__file__).parents[2] / "results" / "precision"
 PARTS = {
     "matrix products": ("mm", "addmm"),
-    "Adam": ("_fused_adam_", "Optimizer.step#Adam.step", "Optimizer.zero_grad#Adam.zero_grad", "_foreach_add_"),
+    "Adam": ("_fused_adam_", "_foreach_add_"),
     "ELU, forward and backward": ("elu", "elu_backward"),
     "gradient clipping": ("clamp_",),
     "loss": ("log_sigmoid_forward", "sigmoid", "sub_", "sub", "neg", "clamp_min", "exp_", "log_", "log1p_", "mul"),
