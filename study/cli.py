@@ -276,7 +276,7 @@ def _load(name: str, steps: int | None, seeds: int | None, dataset: str | None) 
     study = spec.load(name)
     fields: dict[str, Any] = {k: v for k, v in {"steps": steps, "dataset": dataset}.items() if v is not None}
     arms = {arm: {k: v for k, v in own.items() if k not in fields} for arm, own in study.arms.items()}
-    grid = {k: v for k, v in study.grid.items() if k not in fields}
+    grid = [{k: v for k, v in grid.items() if k not in fields} for grid in study.grids]
     study = study.model_copy(
         update={"base": study.base | fields, "arms": arms, "grid": grid, "seeds": seeds or study.seeds}
     )

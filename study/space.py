@@ -22,14 +22,14 @@ def cells(spec: StudySpec) -> dict[str, TrialConfig]:
     """
     found: dict[str, TrialConfig] = {}
     known: set[TrialConfig] = set()
-    for point in _points(spec):
+    for point, swept in _points(spec):
         for arm in spec.arms:
             config = resolve(spec, arm, point)
             if config in known:
                 continue
             known.add(config)
-            applied = {k: v for k, v in point.items() if k not in spec.arms[arm] and getattr(config, k) is not None}
-            label = " ".join([arm, *(f"{key}={_short(value)}" for key, value in applied.items())])
+            named = [k for k in swept if k not in spec.arms[arm] and getattr(config, k) is not None]
+            label = " ".join([arm, *(f"{key}={_short(point[key])}" for key in named)])
             if label in found:
                 raise SpecError(f"study {spec.name}: two cells are called {label!r}; rename the arm.")
             found[label] = config
@@ -73,9 +73,13 @@ def num_weights(config: TrialConfig) -> int:
     return both_ways * sum(a * b for a, b in itertools.pairwise(widths))
 
 
-def _points(spec: StudySpec) -> Iterator[dict[str, object]]:
-    for values in itertools.product(*spec.grid.values()):
-        yield dict(zip(spec.grid, values, strict=True))
+def _points(spec: StudySpec) -> Iterator[tuple[dict[str, object], list[str]]]:
+    """Each point of each grid, and the fields that the grid sweeps: those which tell its cells apart."""
+    for grid in spec.grids:
+        swept = [field for field, values in grid.items() if isinstance(values, list)]
+        lists = [values if field in swept else [values] for field, values in grid.items()]
+        for values in itertools.product(*lists):
+            yield dict(zip(grid, values, strict=True)), swept
 
 
 def _short(value: object) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import re
 from collections.abc import Mapping
 from importlib.resources import files
@@ -27,9 +29,10 @@ class SpecError(ValueError):
 class StudySpec(BaseModel):
     """A study: arms crossed with a grid, each cell trained with seeds 0 ... seeds - 1.
 
-    `base` holds the fields that the arms share, `arms` each arm's own, `grid` the values to sweep per field. A field
-    of `base` or `grid` that does not apply to an arm (beta to an auto-encoder, steps to PCA) is left out for it; one
-    that the arm itself names must apply.
+    `base` holds the fields that the arms share, `arms` each arm's own, `grid` the values to sweep per field: a list of
+    values, or one value. Several grids, as a list, are run one after another, so that a field may take another value
+    in a part of a sweep. A field of `base` or `grid` that does not apply to an arm (beta to an auto-encoder, steps to
+    PCA) is left out for it; one that the arm itself names must apply.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -40,7 +43,9 @@ class StudySpec(BaseModel):
     seeds: int = Field(1, ge=1, le=1000, description="replicates of each trained cell")
     base: dict[str, Any] = Field(default_factory=dict, description="TrialConfig fields of every arm")
     arms: dict[str, dict[str, Any]] = Field(min_length=1, description="TrialConfig fields by arm")
-    grid: dict[str, list[Any]] = Field(default_factory=dict, description="values by TrialConfig field")
+    grid: dict[str, Any] | list[dict[str, Any]] = Field(
+        default_factory=dict, description="values by TrialConfig field, a list of them or one; or several such grids"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -54,10 +59,12 @@ class StudySpec(BaseModel):
     def _check(self) -> StudySpec:
         if not _NAME.fullmatch(self.name):
             raise ValueError(f"`name` must match {_NAME.pattern}, but got {self.name!r}.")
-        for place, keys in {"base": self.base, "grid": self.grid, **self.arms}.items():
+        for place, keys in [("base", self.base), *(("grid", grid) for grid in self.grids), *self.arms.items()]:
             check_keys(keys, TrialConfig.model_fields, what=f"field of {place}")
-        for field, values in self.grid.items():
-            if not values:
+        if not self.grids:
+            raise ValueError("`grid` must hold at least one grid, but got an empty list.")
+        for field, values in itertools.chain.from_iterable(grid.items() for grid in self.grids):
+            if values == []:
                 raise ValueError(f"`grid` must give {field} at least one value, but got an empty list.")
         if self.cell_count > 100_000:
             raise ValueError(f"`arms x grid <= 100,000` must hold, but got {self.cell_count:,} cells.")
@@ -66,10 +73,13 @@ class StudySpec(BaseModel):
     @property
     def cell_count(self) -> int:
         """An upper bound: arms times grid points, before cells that turn out alike are merged."""
-        count = len(self.arms)
-        for values in self.grid.values():
-            count *= len(values)
-        return count
+        sizes = ([len(values) for values in grid.values() if isinstance(values, list)] for grid in self.grids)
+        return len(self.arms) * sum(map(math.prod, sizes))
+
+    @property
+    def grids(self) -> list[dict[str, Any]]:
+        """The grid, or the grids, as a list."""
+        return [self.grid] if isinstance(self.grid, dict) else self.grid
 
 
 def names() -> list[str]:
