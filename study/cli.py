@@ -302,12 +302,12 @@ def _pack_size(pack: str) -> int | None:
 
 def _finished(counts: Counter[str], folder: str) -> int:
     """Says how the launch ended; returns the exit code."""
-    unfinished = counts["pending"] + counts["running"]
+    unfinished = counts["pending"] + counts["running"] + counts["to measure"]
     text = ", ".join(f"{count} {key}" for key, count in sorted(counts.items()))
     if unfinished:
         _out.print(f"Interrupted: {text}. Go on with the same command: {_again()}", soft_wrap=True)
         return INTERRUPTED
-    if counts["failed"] + counts["diverged"]:
+    if counts["failed"] + counts["diverged"] + counts["unmeasured"]:
         _out.print(f"Done, but not all is well: {text}. See: study status {folder}")
         return FAILED
     _out.print(f"Done: {text}. Draw the results: analysis report {folder}")

@@ -23,6 +23,9 @@ _FIELD_TYPES = {
     "grad_clip": pa.float64(),
     "weight_dropout": pa.float64(),
     "beta": pa.float64(),
+    "input_noise": pa.float64(),
+    "sample_size": pa.int64(),
+    "digit": pa.int64(),
 }
 SCHEMAS: dict[str, pa.Schema] = {
     "results": pa.schema(
@@ -56,7 +59,7 @@ SCHEMAS: dict[str, pa.Schema] = {
     ),
 }
 """Column names and types of each table; tuples are JSON strings."""
-LATER_FIELDS = ("precision",)
+LATER_FIELDS = ("precision", "learning_rate_schedule", "input_noise", "sample_size", "digit")
 """Fields of TrialConfig that are younger than the first tables; where a table has no such column, its default holds."""
 PLUGIN_PREFIX = "x/"
 """Columns of this prefix are a plugin's own and pass every check."""

@@ -63,6 +63,7 @@ class Job:
     device: str
     provenance: dict[str, Any]
     checkpoint_every_s: float
+    measurements: Sequence[str]
 
     @property
     def options(self) -> dict[str, Any]:
@@ -71,6 +72,7 @@ class Job:
             "device": self.device,
             "provenance": self.provenance,
             "checkpoint_every_s": self.checkpoint_every_s,
+            "measurements": self.measurements,
         }
 
 
@@ -84,8 +86,8 @@ def launch(spec: StudySpec, url: str, options: Options, console: Console) -> Cou
         console: For progress.
 
     Returns:
-        How many of the study's replicates stand how, by status; "pending" and "running" ones were left undone, since
-        somebody asked to stop.
+        How many of the study's replicates stand how, by status; "pending" and "running" ones and those "to measure"
+        were left undone, since somebody asked to stop; "unmeasured" ones have finished, but measuring them failed.
 
     Raises:
         RunError: The folder is in use, cannot be written, has no room, or belongs to another spec.
@@ -100,19 +102,23 @@ def launch(spec: StudySpec, url: str, options: Options, console: Console) -> Cou
         origin = _claim(run, spec, digests)
         wanted = space.replicates(spec, digests)
         standing = _tidy(run, wanted)
-        _announce(console, run, standing)
-        todo = [r for r in wanted if not standing[r.hash].ended]
-        starts = {r.hash: standing[r.hash].step for r in todo}
+        unmeasured = table.unmeasured(run, spec, standing)
+        _announce(console, run, standing, len(unmeasured))
+        todo = [r for r in wanted if r.hash in unmeasured or not standing[r.hash].ended]
+        starts = {r.hash: -1 if r.hash in unmeasured else standing[r.hash].step for r in todo}
         builder = table.Builder(run)
         preflight.check_room(run, todo)
         if todo and not stop.asked():
             with _ray(options, stop):
                 device = _device(options)
                 packs = plan(todo, options.pack or (1 if device == "cpu" else GPU_PACK), starts)
-                job = Job(packs, data, run.child("replicates").create(), device, origin, options.checkpoint_every_s)
+                folder, every = run.child("replicates").create(), options.checkpoint_every_s
+                job = Job(packs, data, folder, device, origin, every, spec.measurements)
                 _run(job, builder, options, console, stop)
         ends = builder.build().rows("results", ["replicate", "status"], {"replicate": [r.hash for r in wanted]})
-        return Counter(ends.drop_duplicates("replicate")["status"])
+        counts = Counter(ends.drop_duplicates("replicate")["status"])
+        left = len(table.unmeasured(run, spec, table.outcomes(run, todo)))
+        return +(counts + Counter({"to measure" if stop.asked() else "unmeasured": left}) - Counter(finished=left))
 
 
 def plan(replicates: Sequence[Replicate], size: int, starts: Mapping[str, int]) -> list[list[Replicate]]:
@@ -172,13 +178,13 @@ def run_inline(job: Job, display: Display, tick: Callable[[], None], stop: Stop)
 
 def give_up(job: Job, index: int, reason: str, display: Display) -> None:
     """Marks the members of a pack that have no result as failed."""
-    from trainables import trial
+    from trainables.member import describe
 
     lost = 0
     for replicate in job.packs[index]:
         folder = job.replicates.child(replicate.hash)
         if checkpoint.outcome(folder).status in ("pending", "running"):
-            checkpoint.fail(folder, trial.describe(replicate), reason)
+            checkpoint.fail(folder, describe(replicate), reason)
             lost += 1
     display.failed(index, lost, reason)
 
@@ -254,10 +260,11 @@ def _claim(run: Folder, spec: StudySpec, digests: dict[str, str]) -> dict[str, A
     return {key: origin[key] for key in ("git_commit", "lock_sha256")}
 
 
-def _announce(console: Console, run: Folder, standing: dict[str, Outcome]) -> None:
-    counts = Counter(outcome.status for outcome in standing.values())
+def _announce(console: Console, run: Folder, standing: dict[str, Outcome], unmeasured: int) -> None:
+    counts = Counter[str](outcome.status for outcome in standing.values())
+    counts.update({"finished": -unmeasured, "to measure": unmeasured})
     known = {"running": "to continue", "failed": "to retry", "pending": "to start"}  # others are left as they are
-    parts = [f"{count} {known.get(status, status)}" for status, count in sorted(counts.items())]
+    parts = [f"{count} {known.get(status, status)}" for status, count in sorted((+counts).items())]
     console.print(f"{run.url}: {len(standing)} replicates, {', '.join(parts)}", highlight=False)
 
 

@@ -48,7 +48,7 @@ def replicates(spec: StudySpec, digests: Mapping[str, str]) -> list[Replicate]:
         Replicate(label, config, seed, digests[config.dataset])
         for seed in range(spec.seeds)
         for label, config in plan.items()
-        if config.task == "train" or seed == 0  # PCA has no seed
+        if config.seeded or seed == 0
     ]
 
 
@@ -68,7 +68,7 @@ def core_hours(config: TrialConfig) -> float:
 
 def num_weights(config: TrialConfig) -> int:
     """Weights of one replicate's network, without its biases and a posterior's second head; PCA: its components."""
-    widths = [784, *(config.hidden_dims or ()), config.latent_dim]
+    widths = [784, *(config.hidden_dims or ()), config.width]
     both_ways = 2 if config.task == "train" else 1
     return both_ways * sum(a * b for a, b in itertools.pairwise(widths))
 

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from trainables.registry import unknown
+from trainables.registry import CURVES, MEASUREMENTS, unknown
 from trainables.schema import TrialConfig, applies, check_keys
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
@@ -41,6 +41,9 @@ class StudySpec(BaseModel):
     title: str = Field("", description="one line")
     question: str = Field("", description="what the study answers")
     seeds: int = Field(1, ge=1, le=1000, description="replicates of each trained cell")
+    measurements: list[str] = Field(
+        default_factory=list, description="names in MEASUREMENTS and CURVES: what is measured of each trained network"
+    )
     base: dict[str, Any] = Field(default_factory=dict, description="TrialConfig fields of every arm")
     arms: dict[str, dict[str, Any]] = Field(min_length=1, description="TrialConfig fields by arm")
     grid: dict[str, Any] | list[dict[str, Any]] = Field(
@@ -61,6 +64,9 @@ class StudySpec(BaseModel):
             raise ValueError(f"`name` must match {_NAME.pattern}, but got {self.name!r}.")
         for place, keys in [("base", self.base), *(("grid", grid) for grid in self.grids), *self.arms.items()]:
             check_keys(keys, TrialConfig.model_fields, what=f"field of {place}")
+        for name in self.measurements:
+            if name not in MEASUREMENTS | CURVES:
+                raise ValueError(unknown(name, MEASUREMENTS | CURVES, what="measurements"))
         if not self.grids:
             raise ValueError("`grid` must hold at least one grid, but got an empty list.")
         for field, values in itertools.chain.from_iterable(grid.items() for grid in self.grids):
@@ -75,6 +81,11 @@ class StudySpec(BaseModel):
         """An upper bound: arms times grid points, before cells that turn out alike are merged."""
         sizes = ([len(values) for values in grid.values() if isinstance(values, list)] for grid in self.grids)
         return len(self.arms) * sum(map(math.prod, sizes))
+
+    @property
+    def final_measurements(self) -> list[str]:
+        """Those that are made of the trained network, and can be made up for at any time while its weights are kept."""
+        return [name for name in self.measurements if name in MEASUREMENTS]
 
     @property
     def grids(self) -> list[dict[str, Any]]:

@@ -53,10 +53,10 @@ class Builder:
         begun = set(folder.names())
 
         def look(replicate: Replicate) -> dict[str, pa.Table]:
-            name = replicate.hash
-            found = checkpoint.outcome(folder.child(name)) if name in begun else Outcome("pending")
-            rows = rows_of(spec.name, replicate, found)
-            if found.ended:
+            name, own = replicate.hash, folder.child(replicate.hash)
+            found = checkpoint.outcome(own) if name in begun else Outcome("pending")
+            rows = rows_of(spec.name, replicate, checkpoint.with_measurements(own, found))
+            if found.ended and not checkpoint.unmeasured(own, found, spec.final_measurements):
                 self._ended[name] = _stamp(rows)
             return rows
 
@@ -91,6 +91,14 @@ def outcomes(run: Folder, replicates: Iterable[Replicate]) -> dict[str, Outcome]
     """How each replicate stands, by hash, read from the run folder; of its record the last row, without its images."""
     folder = run.child("replicates")
     return {r.hash: _last_row(checkpoint.outcome(folder.child(r.hash))) for r in replicates}
+
+
+def unmeasured(run: Folder, spec: StudySpec, standing: Mapping[str, Outcome]) -> set[str]:
+    """Hashes of the finished ones among `standing` of which a measurement of the spec has yet to be made."""
+    folder, wanted = run.child("replicates"), spec.final_measurements
+    if not wanted:
+        return set()
+    return {name for name, found in standing.items() if checkpoint.unmeasured(folder.child(name), found, wanted)}
 
 
 def standing(run: Folder, replicates: Iterable[Replicate]) -> dict[str, Outcome]:
@@ -206,9 +214,10 @@ def differences(old: StudySpec, new: StudySpec) -> list[str]:
 
 
 def grown(old: StudySpec, new: StudySpec) -> StudySpec:
-    """The larger of two specs without `differences`: all cells and seeds that either has."""
+    """The larger of two specs without `differences`: all cells, seeds and measurements that either has."""
     larger = new if space.cells(old).keys() <= space.cells(new).keys() else old
-    return larger.model_copy(update={"seeds": max(old.seeds, new.seeds)})
+    measurements = list(dict.fromkeys([*old.measurements, *new.measurements]))
+    return larger.model_copy(update={"seeds": max(old.seeds, new.seeds), "measurements": measurements})
 
 
 def _read(run: Folder, name: str, parse_content: Callable[[bytes], _T]) -> _T:

@@ -12,7 +12,7 @@ from trainables.models import fit_pca
 from trainables.pack import Pack
 from trainables.schema import TrialConfig
 
-RANK = 3
+PIXELS, RANK = 20, 5
 
 
 @pytest.fixture(scope="module")
@@ -71,31 +71,27 @@ def test_pca_reconstruction_of_test_images(pca, test_images, k, sse, nll):
 
 @pytest.fixture(scope="module")
 def low_rank():
-    """600 images of rank 3 about a grey mean with noise of sd 0.02, as uint8, so that PCA and pPCA know the answer."""
+    """500 points in 20 pixels, of rank 5 and noise, as uint8: PCA and probabilistic PCA know the answer."""
     rng = np.random.default_rng(0)
-    directions = np.linalg.qr(rng.standard_normal((784, RANK)))[0]
-    codes = rng.standard_normal((600, RANK)) * np.array([2.0, 1.5, 1.0])
-    x = 0.5 + codes @ directions.T + 0.02 * rng.standard_normal((600, 784))
+    directions = np.linalg.qr(rng.standard_normal((PIXELS, RANK)))[0]
+    codes = rng.standard_normal((500, RANK)) * np.array([0.30, 0.24, 0.18, 0.14, 0.10])
+    x = 0.5 + codes @ directions.T + 0.04 * rng.standard_normal((500, PIXELS))
     return torch.tensor((x.clip(0, 1) * 255).round().astype(np.uint8))
 
 
-def train_linear(images, model, rate_steps):
-    """A linear network with a Gaussian likelihood, its learning rate falling in stages."""
+def train_linear(images, model):
+    """A linear network with a Gaussian likelihood, on all points at once, its learning rate falling to 0."""
     fields = {"output": "identity", "likelihood": "gaussian", "activation": "linear", "hidden_dims": ()}
+    fields |= {"learning_rate": 0.02, "learning_rate_schedule": "cosine", "steps": 3000, "batch_size": 500}
     config = TrialConfig(model=model, latent_dim=RANK, l2=0.0, grad_clip=0.0, init="xavier", **fields)
     pack = Pack([config], [0], images)
-    for rate, steps in rate_steps:
-        pack.optimizer.learning_rate = rate
-        for _ in range(steps):
-            pack.step()
+    for _ in range(config.steps):
+        pack.step()
     return config, pack.module(0)
 
 
-STAGES = ((5e-3, 3000), (1e-3, 1500), (1e-4, 1500))
-
-
 def test_linear_autoencoder_on_squared_error_spans_the_pca_subspace(low_rank):
-    _, model = train_linear(low_rank, "autoencoder", STAGES)
+    _, model = train_linear(low_rank, "autoencoder")
     ours = torch.linalg.qr(model.decoder.layers[0].weight.detach())[0]
     theirs = fit_pca(low_rank, RANK)[0].components.detach().T
     cosines = torch.linalg.svdvals(ours.T @ theirs)
@@ -103,21 +99,23 @@ def test_linear_autoencoder_on_squared_error_spans_the_pca_subspace(low_rank):
 
 
 def test_linear_vae_reaches_and_never_exceeds_probabilistic_pca(low_rank):
-    config, model = train_linear(low_rank, "vae", STAGES)
+    config, model = train_linear(low_rank, "vae")
     x = low_rank.double() / 255
     _, eigenvalues = fit_pca(low_rank, RANK)
     noise = eigenvalues[RANK:].mean()
-    log_determinant = eigenvalues[:RANK].log().sum() + (784 - RANK) * noise.log()
-    exact = -0.5 * (784 * math.log(2 * math.pi) + log_determinant + 784).item()  # mean log likelihood, Tipping & Bishop
+    log_determinant = eigenvalues[:RANK].log().sum() + (PIXELS - RANK) * noise.log()
+    exact = -0.5 * (PIXELS * math.log(2 * math.pi) + log_determinant + PIXELS).item()  # Tipping & Bishop 1999
     bounds = [
         metrics.importance_weighted_bound(model, x.float(), config, samples, generator(0, "z", samples)).double()
         for samples in (1, 10, 100)
     ]
+    error = 2 * (bounds[0] - bounds[2]).std().item() / math.sqrt(len(x))  # of drawing z, the points being the same
     means = [bound.mean().item() for bound in bounds]
-    error = bounds[0].std().item() / math.sqrt(len(x))
     assert means[0] < means[1] + error and means[1] < means[2] + error, "the bound rises with the samples"
-    assert means[2] <= exact + 0.05, "and never exceeds the exact likelihood"
-    assert means[2] == pytest.approx(exact, abs=5.0), "which it nears (1,500 nats here)"
+    assert max(means) < exact + error, "and never exceeds the exact likelihood"
+    assert means[2] > exact - 0.05, "which it reaches"
+    assert means[0] > exact - 0.1, "and so does the lower bound that was maximised, but for the noise of its gradient"
+    assert error < 0.05
 
 
 @pytest.mark.slow

@@ -47,7 +47,16 @@ def test_pack_members_after_200_steps_equal_the_same_members_alone(images, model
     assert_together_as_alone(images, configs(model, activation=activation), steps=200)
 
 
-@pytest.mark.parametrize("fields", [{"weight_dropout": 0.2}, {"likelihood": "gaussian"}, {"init": "default"}])
+OTHER_FIELDS = [
+    {"weight_dropout": 0.2},
+    {"likelihood": "gaussian"},
+    {"init": "default"},
+    {"input_noise": 0.5},
+    {"learning_rate_schedule": "cosine"},
+]
+
+
+@pytest.mark.parametrize("fields", OTHER_FIELDS)
 @pytest.mark.parametrize("model", MODELS)
 def test_pack_members_with_other_fields_equal_the_same_members_alone(images, model, fields):
     assert_together_as_alone(images, configs(model, **fields), steps=30)

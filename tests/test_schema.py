@@ -23,23 +23,28 @@ DEFAULTS = {
     "likelihood": "bernoulli",
     "init": "he",
     "learning_rate": 5e-4,
+    "learning_rate_schedule": "constant",
     "batch_size": 100,
     "steps": 50_000,
     "evaluations": 50,
     "l2": 1e-5,
     "grad_clip": 5.0,
     "weight_dropout": 0.0,
+    "input_noise": 0.0,
     "precision": "fp32",
     "beta": 1.0,
     "kl_warmup_steps": 0,
     "posterior": "diagonal",
+    "sample_size": 10_000,
+    "digit": None,
 }
 """Hashes leave defaults out, so these may change only with RESULTS_VERSION. New fields are added, never altered."""
 TRAINED = {
-    "model", "activation", "hidden_dims", "output", "likelihood", "init", "learning_rate", "batch_size", "steps",
-    "evaluations", "l2", "grad_clip", "weight_dropout", "precision",
+    "model", "activation", "hidden_dims", "output", "likelihood", "init", "learning_rate", "learning_rate_schedule",
+    "batch_size", "steps", "evaluations", "l2", "grad_clip", "weight_dropout", "input_noise", "precision",
 }  # fmt: skip
 VARIATIONAL = {"beta", "kl_warmup_steps", "posterior"}
+SUBSAMPLE = {"sample_size", "digit"}
 
 
 def replicate_hash(config: TrialConfig, *, cell: str = "cell", seed: int = 0, data: str = DIGEST) -> str:
@@ -56,6 +61,7 @@ def test_config_defaults_are_pinned() -> None:
         ({}, "43fa09a6fd6b93a8"),
         ({"model": "vae", "latent_dim": 20, "beta": 0.5, "hidden_dims": (64, 32)}, "c5875561e6d3e64e"),
         ({"task": "pca", "latent_dim": 20}, "9c8c5ab563d2fae6"),
+        ({"task": "intrinsic_dimension", "sample_size": 1000, "digit": 1}, "bb75ed00a8f5db15"),
     ],
 )
 def test_replicate_hash_of_a_known_config_is_golden(given: dict[str, Any], golden: str) -> None:
@@ -133,13 +139,15 @@ def test_config_round_trips_through_its_dump() -> None:
         ("grad_clip", -1, "greater than or equal to 0"),
         ("weight_dropout", -0.1, "greater than or equal to 0"),
         ("weight_dropout", 1, "less than 1"),
+        ("learning_rate_schedule", "linear", "'constant' or 'cosine'"),
+        ("input_noise", -0.1, "greater than or equal to 0"),
         ("precision", "fp16", "'fp32', 'tf32' or 'bf16'"),
         ("hidden_dims", (500, 0), r"`1 <= hidden_dims <= 100000` must hold, but got hidden_dims=\(500, 0\)"),
         ("hidden_dims", 500, "valid tuple"),
         ("output", "softmax", "'sigmoid', 'clipped' or 'identity'"),
         ("likelihood", "poisson", "'bernoulli' or 'gaussian'"),
         ("init", "zeros", "'he', 'default' or 'xavier'"),
-        ("task", "trian", "'train' or 'pca'"),
+        ("task", "trian", "'train', 'pca' or 'intrinsic_dimension'"),
         ("dataset", "minst", "`dataset` must be one of .* but got 'minst'. Did you mean 'mnist'?"),
         ("activation", "relo", "`activation` must be one of .* but got 'relo'. Did you mean 'relu'?"),
         ("model", "autoencodr", "`model` must be one of .* but got 'autoencodr'. Did you mean 'autoencoder'?"),
@@ -165,10 +173,27 @@ def test_config_bad_value_of_a_vae_is_refused(field: str, value: object, message
         TrialConfig(model="vae", **{field: value})  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("sample_size", 0, "greater than or equal to 1"),
+        ("digit", -1, "greater than or equal to 0"),
+        ("digit", 10, "less than or equal to 9"),
+    ],
+)
+def test_config_bad_value_of_a_subsample_is_refused(field: str, value: object, message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        TrialConfig(task="intrinsic_dimension", **{field: value})  # type: ignore[arg-type]
+
+
 def test_config_validation_names_every_field_somewhere() -> None:
     """A field added without a known-bad value above fails here."""
     checked: set[str] = set()
-    for test in (test_config_bad_value_is_refused, test_config_bad_value_of_a_vae_is_refused):
+    for test in (
+        test_config_bad_value_is_refused,
+        test_config_bad_value_of_a_vae_is_refused,
+        test_config_bad_value_of_a_subsample_is_refused,
+    ):
         checked |= {case[0] for case in test.pytestmark[0].args[1]}  # type: ignore[attr-defined]
     assert checked == set(TrialConfig.model_fields)
 
@@ -187,7 +212,7 @@ def test_config_misspelt_model_with_its_own_field_names_the_model() -> None:
 
 
 def test_config_misspelt_task_with_fields_names_the_task() -> None:
-    with pytest.raises(ValidationError, match="'train' or 'pca'"):
+    with pytest.raises(ValidationError, match="'train', 'pca' or 'intrinsic_dimension'"):
         TrialConfig(task="trian", activation="relu")  # type: ignore[arg-type]
 
 
@@ -203,11 +228,24 @@ def test_config_pca_field_of_training_does_not_apply(field: str) -> None:
         TrialConfig(task="pca", **{field: DEFAULTS[field]})  # type: ignore[arg-type]
 
 
-def test_config_fields_that_do_not_apply_are_none() -> None:
-    autoencoder, pca = TrialConfig().model_dump(), TrialConfig(task="pca").model_dump()
-    assert {name for name, value in autoencoder.items() if value is None} == VARIATIONAL
-    assert {name for name, value in pca.items() if value is None} == TRAINED | VARIATIONAL
-    assert None not in TrialConfig(model="vae").model_dump().values()
+@pytest.mark.parametrize("field", sorted(SUBSAMPLE - {"digit"}))
+@pytest.mark.parametrize("task", ["train", "pca"])
+def test_config_field_of_a_subsample_does_not_apply(task: Any, field: str) -> None:
+    with pytest.raises(ValidationError, match=f"`{field}` does not apply to"):
+        TrialConfig(task=task, **{field: DEFAULTS[field]})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("config", "absent"),
+    [
+        (TrialConfig(), VARIATIONAL | SUBSAMPLE),
+        (TrialConfig(model="vae"), SUBSAMPLE),
+        (TrialConfig(task="pca"), TRAINED | VARIATIONAL | SUBSAMPLE),
+        (TrialConfig(task="intrinsic_dimension", digit=3), TRAINED | VARIATIONAL | {"latent_dim"}),
+    ],
+)
+def test_config_fields_that_do_not_apply_are_none(config: TrialConfig, absent: set[str]) -> None:
+    assert {name for name, value in config.model_dump().items() if value is None} == absent
 
 
 def test_config_explicit_none_means_left_out() -> None:
@@ -245,8 +283,10 @@ def test_config_every_registered_dataset_is_accepted(dataset: str) -> None:
     assert TrialConfig(dataset=dataset).dataset == dataset
 
 
-def test_config_pca_is_not_variational() -> None:
+def test_config_pca_is_not_variational_and_has_no_seed() -> None:
     assert not TrialConfig(task="pca").variational
+    assert not TrialConfig(task="pca").seeded
+    assert TrialConfig().seeded and TrialConfig(task="intrinsic_dimension").seeded
 
 
 def test_check_keys_known_ones_pass_and_an_unknown_one_raises() -> None:

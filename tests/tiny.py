@@ -1,8 +1,10 @@
-"""A dataset small enough for tests, and specs that run on it in a second; in `DATASETS` as "tiny"."""
+"""A dataset small enough for tests, specs that run on it in a second, and measurements; in the registries as "tiny"."""
 
 import numpy as np
+import torch
 
 from trainables.datasets import Dataset, split
+from trainables.measurements.subject import Measured, Subject
 
 SPEC = """
 name: tiny
@@ -17,11 +19,28 @@ arms:
 """
 
 
-def load() -> Dataset:
-    """5,200 training and 200 test images of one bright bar each, in ten classes."""
+def load(num_train: int = 200) -> Dataset:
+    """200 training, 5,000 validation and 200 test images of one bright bar each, in ten classes."""
     rng = np.random.default_rng(0)
-    labels = np.arange(5_400, dtype=np.uint8) % 10
-    images = np.zeros((5_400, 28, 28), np.uint8)
+    labels = np.arange(num_train + 5_200, dtype=np.uint8) % 10
+    images = np.zeros((len(labels), 28, 28), np.uint8)
     for index, label in enumerate(labels):
         images[index, 2 + 2 * label : 5 + 2 * label, 4:24] = rng.integers(100, 256)
-    return split("tiny", (images[:5_200], labels[:5_200]), (images[5_200:], labels[5_200:]))
+    return split("tiny", (images[:-200], labels[:-200]), (images[-200:], labels[-200:]))
+
+
+def load_more() -> Dataset:
+    """The same with 6,000 training images."""
+    return load(6_000)
+
+
+def measure(subject: Subject) -> Measured:
+    """The first codes, a value that is not finite, and one image."""
+    codes = subject.codes(subject.images["test"][:3])
+    image = ("first", 0, 1, 0.5, subject.images["test"][0])
+    return Measured({"tiny_codes": codes.flatten().tolist(), "tiny_null": [float(torch.tensor(float("nan")))]}, [image])
+
+
+def fail(subject: Subject) -> Measured:
+    """A measurement that cannot be made."""
+    raise ValueError(f"`seed > 9` must hold, but got {subject.seed}.")

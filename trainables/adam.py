@@ -23,11 +23,10 @@ class Adam:
 
     Args:
         groups: Parameters and their weight decay.
-        learning_rate: The step size.
     """
 
-    def __init__(self, groups: Sequence[tuple[Sequence[Tensor], float]], learning_rate: float):
-        self.groups, self.learning_rate = groups, learning_rate
+    def __init__(self, groups: Sequence[tuple[Sequence[Tensor], float]]):
+        self.groups = groups
         self.state = {
             parameter: {
                 "step": torch.zeros((), device=parameter.device),
@@ -38,8 +37,8 @@ class Adam:
         }
 
     @torch.no_grad()
-    def step(self) -> None:
-        """One update of every parameter that has a gradient."""
+    def step(self, learning_rate: float | Tensor) -> None:
+        """One update of every parameter that has a gradient; a learning rate that changes is a tensor, `()`."""
         for parameters, weight_decay in self.groups:
             moved = [parameter for parameter in parameters if parameter.grad is not None]
             states = [self.state[parameter] for parameter in moved]
@@ -55,7 +54,7 @@ class Adam:
                 amsgrad=False,
                 beta1=BETAS[0],
                 beta2=BETAS[1],
-                lr=self.learning_rate,
+                lr=learning_rate,
                 weight_decay=weight_decay,
                 eps=EPS,
                 maximize=False,

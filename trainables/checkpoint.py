@@ -13,6 +13,7 @@ import json
 import logging
 import re
 import uuid
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, get_args
 
@@ -29,6 +30,7 @@ EVERY_S = 30.0
 KEPT = 2
 """Checkpoints kept, so that a damaged one falls back to the one before."""
 
+_SUFFIX = ".safetensors"
 _CHECKPOINT = re.compile(r"[0-9a-f]{8}-\d{9}\.safetensors")
 _MARKER = re.compile(r"[0-9a-f]{8}\.done\.json")
 _LOOKS = 5
@@ -165,6 +167,44 @@ def result(folder: Folder) -> Outcome | None:
     return None if found is None or found.status == "failed" else found
 
 
+def write_measurement(folder: Folder, found: Outcome, name: str, record: Record, images: np.ndarray) -> None:
+    """Writes what one measurement has found of a finished replicate's weights; an empty record says that it was made.
+
+    Args:
+        folder: The replicate's.
+        found: The replicate's outcome.
+        name: The measurement's.
+        record: Its profiles and the index of its images; what stands for the rest is not read.
+        images: uint8 `(len(record.images), 784)`.
+    """
+    folder.write(_measurement(found, name), encode({"images": images}, record))
+
+
+def unmeasured(folder: Folder, found: Outcome, names: Iterable[str]) -> list[str]:
+    """Measurements among `names` that have yet to be made of a replicate; none of one that has not finished."""
+    if found.status != "finished" or found.weights is None:
+        return []
+    there = set(folder.files())
+    return [name for name in names if _measurement(found, name) not in there]
+
+
+def with_measurements(folder: Folder, found: Outcome) -> Outcome:
+    """The outcome with what was measured of its weights, measurement by measurement; a damaged one is named."""
+    if found.record is None or found.images is None or found.weights is None:
+        return found
+    profiles, index, pixels = found.record.profiles, found.record.images, [found.images]
+    prefix = _measurement(found, "").removesuffix(_SUFFIX)
+    for name in sorted(name for name in folder.files() if name.startswith(prefix)):
+        try:
+            tensors, record = decode(folder.read(name))
+        except (DamagedFileError, FileNotFoundError) as error:
+            _LOG.warning("%s/%s does not count: %s. Delete it to have it measured again.", folder.url, name, error)
+            continue
+        profiles, index, pixels = profiles + record.profiles, index + record.images, [*pixels, tensors["images"]]
+    record = replace(found.record, profiles=profiles, images=index)
+    return replace(found, record=record, images=np.concatenate(pixels))
+
+
 def fail(folder: Folder, replicate: dict[str, Any], error: str) -> None:
     """Marks a replicate as failed, with what its newest checkpoint had measured."""
     newest = read_checkpoint(folder)
@@ -267,6 +307,11 @@ def _read_marker(folder: Folder, name: str) -> Outcome:
 def _checkpoints(names: list[str]) -> list[str]:
     """Checkpoint names among `names`, the newest step first."""
     return sorted(filter(_CHECKPOINT.fullmatch, names), key=lambda name: (_step(name), name), reverse=True)
+
+
+def _measurement(found: Outcome, name: str) -> str:
+    """The file of a measurement, which belongs to the attempt that left the weights."""
+    return f"{_attempt(found.weights or '')}-measured-{name}{_SUFFIX}"
 
 
 def _step(checkpoint: str) -> int:

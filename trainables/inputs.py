@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,20 @@ def generator(seed: int, purpose: str, index: int = 0, device: torch.device | st
     """The generator of one draw: the same for the same arguments, unrelated otherwise."""
     digest = hashlib.blake2b(f"{seed}/{purpose}/{index}".encode(), digest_size=8).digest()
     return torch.Generator(device).manual_seed(int.from_bytes(digest, "little") >> 1)
+
+
+class Batch(NamedTuple):
+    """The inputs of one step of M members.
+
+    `x`: images, `(M, batch, 784)` in [0, 1]; `shown`: what the network is given for them, the same images unless
+    `input_noise` makes noisy ones of them; `noise`: that z is sampled with, `(M, batch, N)`, None without a posterior;
+    `beta`: the weight of the KL term, `(M,)`.
+    """
+
+    x: Tensor
+    shown: Tensor
+    noise: Tensor | None
+    beta: Tensor
 
 
 class Inputs:
@@ -48,10 +62,12 @@ class Inputs:
         self._betas = torch.tensor([config.beta or 0.0 for config in configs], device=images.device)
         self._epoch = self._chunk = -1
         self._orders = torch.empty(len(seeds), len(images), dtype=torch.int64, device=images.device)
-        self._noises = torch.empty(0)
+        self._noises, self._input_noises = torch.empty(0), torch.empty(0)
+        shape = (len(seeds), NOISE_CHUNK, self._batch_size)
         if widest.variational:
-            shape = (len(seeds), NOISE_CHUNK, self._batch_size, widest.latent_dim)
-            self._noises = torch.zeros(shape, device=images.device)
+            self._noises = torch.zeros(*shape, widest.width, device=images.device)
+        if widest.input_noise:
+            self._input_noises = torch.empty(*shape, images.shape[1], device=images.device)
 
     def prepare(self, step: int) -> None:
         """Draws what step number `step` needs and has not been drawn yet."""
@@ -60,30 +76,36 @@ class Inputs:
             self._epoch = epoch
             for order, seed in zip(self._orders, self._seeds, strict=True):
                 order.copy_(torch.randperm(len(self._images), generator=generator(seed, "order", epoch)))
-        if self._widest.variational and self._chunk != chunk:
+        if self._chunk != chunk:
             self._chunk = chunk
             self._draw_noise(chunk)
 
-    def batch(self) -> tuple[Tensor, Tensor | None, Tensor]:
-        """Images `(M, batch, 784)` in [0, 1], noise `(M, batch, N)` or None, and beta `(M,)` of the step to come."""
+    def batch(self) -> Batch:
+        """The inputs of the step to come."""
         rows = self._orders.index_select(1, self.step % self._batches * self._batch_size + self._rows)
         x = self._images.index_select(0, rows.flatten()).view(*rows.shape, -1)
         if len(rows) > 1:
             x = x.mT.contiguous().mT  # laid out as the packed network's output is, which it is compared with
-        x = x.float().div_(255)
+        shown = x = x.float().div_(255)
         noise, betas = None, self._betas
+        place = (self.step % NOISE_CHUNK).view(1)
         if self._widest.variational:
-            noise = self._noises.index_select(1, (self.step % NOISE_CHUNK).view(1))[:, 0]
+            noise = self._noises.index_select(1, place)[:, 0]
+        if self._widest.input_noise:
+            shown = (x + self._widest.input_noise * self._input_noises.index_select(1, place)[:, 0]).clamp(0, 1)
         if self._widest.kl_warmup_steps:
             betas = betas * (self.step.double() / self._widest.kl_warmup_steps).clamp(max=1).float()
-        return x, noise, betas
+        return Batch(x, shown, noise, betas)
 
     def _draw_noise(self, chunk: int) -> None:
-        """Standard normal noise of a chunk's steps; it stays zero beyond a member's own N."""
-        for config, seed, noise in zip(self._configs, self._seeds, self._noises, strict=True):
+        """Standard normal noise of a chunk's steps; that of z stays zero beyond a member's own N."""
+        for config, seed, noise in zip(self._configs, self._seeds, self._noises, strict=False):
             source = generator(seed, "noise", chunk, noise.device)
-            own = torch.randn(*noise.shape[:2], config.latent_dim, generator=source, device=noise.device)
-            noise[..., : config.latent_dim] = own
+            own = torch.randn(*noise.shape[:2], config.width, generator=source, device=noise.device)
+            noise[..., : config.width] = own
+        for seed, noise in zip(self._seeds, self._input_noises, strict=False):
+            source = generator(seed, "input noise", chunk, noise.device)
+            noise.copy_(torch.randn(noise.shape, generator=source, device=noise.device))
 
 
 def dropout_masks(member: nn.Module, seed: int, step: int, share: float) -> dict[str, Tensor]:

@@ -104,7 +104,7 @@ def evaluation_noise(config: TrialConfig, seed: int, split: str, images: Tensor)
     if not config.variational:
         return torch.empty(len(images), 0, device=images.device)
     source = generator(seed, f"evaluate/{split}")
-    return torch.randn(len(images), config.latent_dim, generator=source).to(images.device)
+    return torch.randn(len(images), config.width, generator=source).to(images.device)
 
 
 @torch.no_grad()

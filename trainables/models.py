@@ -1,7 +1,8 @@
 """The networks of the paper as plain modules: Fig. 1's auto-encoder, Fig. 4's variational one, and PCA.
 
-Every model maps images `(batch, 784)` in [0, 1] and standard normal noise `(batch, latent_dim)` to an `Output`. A new
-model is one module of that form and one line in `trainables.registry.MODELS`.
+A model is made of a config and the number of pixels. It maps images `(batch, pixels)` in [0, 1] and standard normal
+noise `(batch, latent_dim)` to an `Output`. A new one is a module of that form and a line in
+`trainables.registry.MODELS`.
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ from __future__ import annotations
 import itertools
 import math
 import pkgutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -64,11 +66,11 @@ class Perceptron(nn.Module):
 class Autoencoder(nn.Module):
     """784-500-500-N and back (Fig. 1). The code is linear; the activation is on the hidden layers only."""
 
-    def __init__(self, config: TrialConfig):
+    def __init__(self, config: TrialConfig, pixels: int = PIXELS):
         super().__init__()
         hidden = config.hidden_dims or ()
-        self.encoder = Perceptron([PIXELS, *hidden, config.latent_dim], _activation(config))
-        self.decoder = Perceptron([config.latent_dim, *reversed(hidden), PIXELS], _activation(config))
+        self.encoder = Perceptron([pixels, *hidden, config.width], _activation(config))
+        self.decoder = Perceptron([config.width, *reversed(hidden), pixels], _activation(config))
         self.log_scale = _log_scale(config)
 
     def forward(self, x: Tensor, noise: Tensor | None = None) -> Output:
@@ -80,14 +82,14 @@ class Autoencoder(nn.Module):
 class VariationalAutoencoder(nn.Module):
     """The same with q(z|x) = N(mu, diag(sigma^2)) and one sample of z (Fig. 4, section 5)."""
 
-    def __init__(self, config: TrialConfig):
+    def __init__(self, config: TrialConfig, pixels: int = PIXELS):
         super().__init__()
         hidden = config.hidden_dims or ()
-        trunk = [PIXELS, *hidden]
+        trunk = [pixels, *hidden]
         self.encoder = Perceptron(trunk, _activation(config), activate_last=True)
-        self.mu = nn.Linear(trunk[-1], config.latent_dim)
-        self.log_sigma = nn.Linear(trunk[-1], 1 if config.posterior == "spherical" else config.latent_dim)
-        self.decoder = Perceptron([config.latent_dim, *reversed(hidden), PIXELS], _activation(config))
+        self.mu = nn.Linear(trunk[-1], config.width)
+        self.log_sigma = nn.Linear(trunk[-1], 1 if config.posterior == "spherical" else config.width)
+        self.decoder = Perceptron([config.width, *reversed(hidden), pixels], _activation(config))
         self.log_scale = _log_scale(config)
 
     def forward(self, x: Tensor, noise: Tensor | None = None) -> Output:
@@ -117,14 +119,24 @@ class PrincipalComponents(nn.Module):
         return self.mean + code @ self.components
 
 
-def build(config: TrialConfig, generator: torch.Generator) -> nn.Module:
+def build(config: TrialConfig, generator: torch.Generator, pixels: int = PIXELS) -> nn.Module:
     """The model of a `task: train` config, on the CPU, its weights drawn from `generator` at its own latent_dim."""
     if config.model is None:
         raise ValueError(f"`task` must be 'train' to build a network, but got {config.task!r}.")
-    model: nn.Module = pkgutil.resolve_name(MODELS[config.model].path)(config)
+    model: nn.Module = pkgutil.resolve_name(MODELS[config.model].path)(config, pixels)
     for layer in model.modules():
         if isinstance(layer, nn.Linear):
             _initialise(layer, config.init or "he", generator)
+    return model
+
+
+def restore(config: TrialConfig, weights: Mapping[str, np.ndarray]) -> nn.Module:
+    """The trained model of a config, of PCA too, from its parameters by name, on the CPU."""
+    state = {name: torch.tensor(value) for name, value in weights.items()}
+    if config.task == "pca":
+        return PrincipalComponents(state["mean"], state["components"])
+    model = build(config, torch.Generator())
+    model.load_state_dict(state)
     return model
 
 
@@ -132,20 +144,21 @@ def fit_pca(images: Tensor, latent_dim: int, *, chunk: int = 5000) -> tuple[Prin
     """PCA of grey images by the eigenvectors of their covariance, in float64.
 
     Args:
-        images: uint8 `(n, 784)`.
-        latent_dim: Components to keep, at most 784.
+        images: uint8 `(n, pixels)`.
+        latent_dim: Components to keep, at most one a pixel.
         chunk: Images converted at once.
 
     Returns:
-        The float32 module and all 784 eigenvalues of the covariance, falling, in squared grey.
+        The float32 module and all eigenvalues of the covariance, falling, in squared grey.
 
     Raises:
         ValueError: More components than pixels.
     """
-    if latent_dim > PIXELS:
-        raise ValueError(f"`latent_dim <= {PIXELS}` must hold for PCA, but got {latent_dim=}.")
-    total = torch.zeros(PIXELS, dtype=torch.float64, device=images.device)
-    square = torch.zeros(PIXELS, PIXELS, dtype=torch.float64, device=images.device)
+    pixels = images.shape[1]
+    if latent_dim > pixels:
+        raise ValueError(f"`latent_dim <= {pixels}` must hold for PCA, but got {latent_dim=}.")
+    total = torch.zeros(pixels, dtype=torch.float64, device=images.device)
+    square = torch.zeros(pixels, pixels, dtype=torch.float64, device=images.device)
     for part in images.split(chunk):
         x = part.double() / 255
         total += x.sum(0)

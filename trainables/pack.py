@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -43,13 +44,14 @@ class Pack:
     """
 
     def __init__(self, configs: Sequence[TrialConfig], seeds: Sequence[int], images: Tensor):
-        self.config = max(configs, key=lambda config: config.latent_dim)
+        self.config = max(configs, key=lambda config: config.width)
         self.configs, self.seeds, self.images = list(configs), list(seeds), images
         self.device = images.device
         _check(self.configs, self.config, len(images))
         self.batch_size, self.steps_done = self.config.batch_size or 0, 0
         self.members = [
-            build(config, generator(seed, "init")).to(self.device) for config, seed in zip(configs, seeds, strict=True)
+            build(config, generator(seed, "init"), images.shape[1]).to(self.device)
+            for config, seed in zip(configs, seeds, strict=True)
         ]
         self.inputs = Inputs(self.configs, self.seeds, self.config, images)
         widest = self.configs.index(self.config)
@@ -59,7 +61,7 @@ class Pack:
         weights = [p for name, p in self.parameters.items() if name.endswith("weight")]
         others = [p for name, p in self.parameters.items() if not name.endswith("weight")]
         groups = [(weights, self.config.l2 or 0.0), (others, 0.0)]
-        self.optimizer = Adam(groups, self.config.learning_rate or 0.0)
+        self.optimizer = Adam(groups)
         self._masks: dict[str, Tensor] = {}
         self._losses = self._map(self._member_losses)
         self._replayed_update = Replayed(self._update, self.device)
@@ -79,7 +81,7 @@ class Pack:
             for parameter in self.parameters.values():
                 if parameter.grad is not None:
                     parameter.grad.clamp_(-self.config.grad_clip, self.config.grad_clip)
-        self.optimizer.step()
+        self.optimizer.step(self._learning_rate())
         self.optimizer.zero_grad()
         self.inputs.step += 1
 
@@ -130,12 +132,19 @@ class Pack:
         self.inputs.step.fill_(step)
         self.steps_done = step
 
+    def _learning_rate(self) -> float | Tensor:
+        """Of the step to come; one that falls over the run comes from the counter on the device."""
+        rate = self.config.learning_rate or 0.0
+        if self.config.learning_rate_schedule == "constant":
+            return rate
+        return rate * (0.5 + 0.5 * torch.cos(self.inputs.step * (math.pi / (self.config.steps or 1))))
+
     def _member_losses(
-        self, weights: dict[str, Tensor], x: Tensor, noise: Tensor | None, beta: Tensor
+        self, weights: dict[str, Tensor], x: Tensor, shown: Tensor, noise: Tensor | None, beta: Tensor
     ) -> tuple[Tensor, Tensor]:
         """One member's loss and Eq. 1; the network runs in `precision`, the losses in float32 whatever that is."""
         low = torch.bfloat16 if self.config.precision == "bf16" else torch.float32
-        inputs = (x.to(low), None if noise is None else noise.to(low))
+        inputs = (shown.to(low), None if noise is None else noise.to(low))
         with _FeatureMajor() if len(self.members) > 1 else contextlib.nullcontext():
             out = functional_call(self._template, {name: w.to(low) for name, w in weights.items()}, inputs)
         out = Output(*map(_float, out))
@@ -149,7 +158,7 @@ class Pack:
         if len(self.members) == 1:
             return function
         noise_axis = 0 if self.config.variational else None
-        return vmap(function, in_dims=(0, 0, noise_axis, 0))
+        return vmap(function, in_dims=(0, 0, 0, noise_axis, 0))
 
     def _prepare(self) -> None:
         """Draws what the step to come takes; under weight dropout its masks too."""
@@ -161,12 +170,10 @@ class Pack:
             for name, mask in drawn.items():
                 self._masks.setdefault(name, mask.to(self.device)).copy_(mask)
 
-    def _batch(self) -> tuple[Tensor, Tensor | None, Tensor]:
+    def _batch(self) -> tuple[Tensor | None, ...]:
         """`inputs.batch`, without the members' axis for a pack of one."""
-        x, noise, betas = self.inputs.batch()
-        if len(self.members) == 1:
-            return x[0], noise if noise is None else noise[0], betas[0]
-        return x, noise, betas
+        batch = self.inputs.batch()
+        return tuple(part if part is None else part[0] for part in batch) if len(self.members) == 1 else batch
 
     def _weights(self) -> dict[str, Tensor]:
         """The parameters; under weight dropout, times their masks."""

@@ -25,12 +25,13 @@ _REGISTRIES: dict[str, Mapping[str, object]] = {
     "activation": ACTIVATIONS,
 }
 _TRAINED = frozenset(
-    "model activation hidden_dims output likelihood init learning_rate batch_size steps evaluations l2 grad_clip "
-    "weight_dropout precision".split()
+    "model activation hidden_dims output likelihood init learning_rate learning_rate_schedule batch_size steps "
+    "evaluations l2 grad_clip weight_dropout input_noise precision".split()
 )
 _WIDEST, _LONGEST = 100_000, 999_999_999  # far beyond use; a file name holds nine digits of a step
 _OUTPUTS = {"bernoulli": ("sigmoid", "clipped"), "gaussian": ("sigmoid", "identity")}
 _VARIATIONAL = frozenset("beta kl_warmup_steps posterior".split())
+_SUBSAMPLE = frozenset("sample_size digit".split())
 
 
 class TrialConfig(BaseModel):
@@ -45,9 +46,11 @@ class TrialConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    task: Literal["train", "pca"] = Field("train", description="train a network, or fit PCA in closed form")
+    task: Literal["train", "pca", "intrinsic_dimension"] = Field(
+        "train", description="train a network, fit PCA in closed form, or estimate the dimension of the images"
+    )
     dataset: str = Field("mnist", description="a name in DATASETS")
-    latent_dim: int = Field(5, ge=1, le=_WIDEST, description="N, the width of the bottleneck")
+    latent_dim: int | None = Field(5, ge=1, le=_WIDEST, description="N, the width of the bottleneck")
     model: str | None = Field("autoencoder", description="a name in MODELS")
     activation: str | None = Field("elu", description="a name in ACTIVATIONS; used on the hidden layers only")
     hidden_dims: tuple[int, ...] | None = Field((500, 500), description="encoder widths; the decoder mirrors them")
@@ -59,6 +62,9 @@ class TrialConfig(BaseModel):
     )
     init: Literal["he", "default", "xavier"] | None = Field("he", description="weights; default is PyTorch's own")
     learning_rate: float | None = Field(5e-4, gt=0, description="of Adam")
+    learning_rate_schedule: Literal["constant", "cosine"] | None = Field(
+        "constant", description="over the run; cosine: falling to 0 at the last step"
+    )
     batch_size: int | None = Field(100, ge=1, le=1_000_000, description="images a step")
     steps: int | None = Field(50_000, ge=1, le=_LONGEST, description="training steps")
     evaluations: int | None = Field(
@@ -67,6 +73,9 @@ class TrialConfig(BaseModel):
     l2: float | None = Field(1e-5, ge=0, description="adds l2 * ||W||^2 / 2 over the weights, not the biases")
     grad_clip: float | None = Field(5.0, ge=0, description="gradients are clipped elementwise to +-this; 0 is off")
     weight_dropout: float | None = Field(0.0, ge=0, lt=1, description="share of weights dropped at each step")
+    input_noise: float | None = Field(
+        0.0, ge=0, description="sd of Gaussian noise added to the input, then clipped to [0, 1]; the target is clean"
+    )
     precision: Literal["fp32", "tf32", "bf16"] | None = Field(
         "fp32",
         description="of the training step's matrix products; tf32 where the device has it; bf16: activations too",
@@ -74,6 +83,10 @@ class TrialConfig(BaseModel):
     beta: float | None = Field(1.0, ge=0, description="weight of the KL term")
     kl_warmup_steps: int | None = Field(0, ge=0, le=_LONGEST, description="steps over which beta rises linearly from 0")
     posterior: Literal["diagonal", "spherical"] | None = Field("diagonal", description="covariance of q(z|x)")
+    sample_size: int | None = Field(
+        10_000, ge=1, le=_LONGEST, description="training images, drawn by the seed, that a dimension is estimated from"
+    )
+    digit: int | None = Field(None, ge=0, le=9, description="the class that a dimension is estimated of; none: all")
 
     @model_validator(mode="before")
     @classmethod
@@ -110,6 +123,16 @@ class TrialConfig(BaseModel):
         """Whether the model has a posterior, so that `kl`, `neg_elbo` and `active_units` exist."""
         return self.model is not None and MODELS[self.model].variational
 
+    @property
+    def width(self) -> int:
+        """`latent_dim` as a number: 0 for a task without a bottleneck."""
+        return self.latent_dim or 0
+
+    @property
+    def seeded(self) -> bool:
+        """Whether a result depends on the seed: PCA has none."""
+        return self.task != "pca"
+
     def identity(self) -> dict[str, Any]:
         """The fields that differ from their defaults: what the replicate's hash covers.
 
@@ -125,10 +148,13 @@ def applies(given: Mapping[str, Any]) -> frozenset[str]:
     """Names of the TrialConfig fields that apply to a trial with these `task` and `model`; all if one is unknown."""
     fields = frozenset(TrialConfig.model_fields)
     task, model = given.get("task") or "train", given.get("model") or "autoencoder"
+    if task == "intrinsic_dimension":
+        return _SUBSAMPLE | {"task", "dataset"}
     if task == "pca":
-        return fields - _TRAINED - _VARIATIONAL
-    known = task == "train" and isinstance(model, str) and model in MODELS
-    return fields - _VARIATIONAL if known and not MODELS[model].variational else fields
+        return fields - _TRAINED - _VARIATIONAL - _SUBSAMPLE
+    if task != "train" or not isinstance(model, str) or model not in MODELS:
+        return fields
+    return fields - _SUBSAMPLE - (frozenset() if MODELS[model].variational else _VARIATIONAL)
 
 
 @dataclass(frozen=True)

@@ -64,12 +64,12 @@ def compiled(config: TrialConfig, images: Tensor) -> Callable[[], None]:
 
     def step() -> None:
         pack.inputs.prepare(pack.steps_done)
-        x, _, beta = pack.inputs.batch()
-        loss_of(x[0], beta[0]).backward()
+        batch = pack.inputs.batch()
+        loss_of(batch.x[0], batch.beta[0]).backward()
         for parameter in pack.parameters.values():
             if parameter.grad is not None:
                 parameter.grad.clamp_(-5.0, 5.0)
-        pack.optimizer.step()
+        pack.optimizer.step(pack.config.learning_rate or 0.0)
         pack.optimizer.zero_grad()
         pack.inputs.step += 1
         pack.steps_done += 1

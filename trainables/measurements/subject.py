@@ -1,0 +1,59 @@
+"""What a measurement is given, and what it gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from trainables.inputs import generator
+
+if TYPE_CHECKING:
+    from trainables.schema import TrialConfig
+
+CHUNK = {"cpu": 500, "cuda": 10_000}
+"""Images that go through a network at once, by kind of device."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A trained network and the data that it was trained on, on one device.
+
+    `model`: in the form of `trainables.models`, not to be trained; `images`: uint8 `(n, 784)` by split; `labels`: int64
+    `(n,)` by split.
+    """
+
+    model: nn.Module
+    config: TrialConfig
+    seed: int
+    images: Mapping[str, Tensor]
+    labels: Mapping[str, Tensor]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network and the data lie."""
+        return self.images["test"].device
+
+    def draws(self, purpose: str) -> torch.Generator:
+        """A generator on the CPU for what is drawn by chance: the same for the same replicate and purpose."""
+        return generator(self.seed, f"measure/{purpose}")
+
+    @torch.no_grad()
+    def codes(self, images: Tensor) -> Tensor:
+        """Codes, or posterior means, `(n, N)`, of uint8 images `(n, 784)`."""
+        parts = images.split(CHUNK[self.device.type])
+        return torch.cat([self.model(part.float() / 255).mu for part in parts])
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a measurement has found.
+
+    `profiles`: values by quantity; `images`: `(kind, index, axis, value, pixels)` with pixels uint8 `(784,)` each.
+    """
+
+    profiles: Mapping[str, list[float]]
+    images: list[tuple[str, int, int | None, float | None, Any]] = field(default_factory=list)
