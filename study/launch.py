@@ -63,7 +63,7 @@ class Job:
     device: str
     provenance: dict[str, Any]
     checkpoint_every_s: float
-    measurements: Sequence[str]
+    measurements: Sequence[str] = ()
 
     @property
     def options(self) -> dict[str, Any]:

@@ -214,7 +214,7 @@ def growth(train: Tensor, size: Size) -> dict[str, list[list[float]]]:
     wide = [pack_of(size.members, train, latent_dim=n) for n in (1, 8, 64, 512)]
     return {
         "members": [[m, step_seconds(pack_of(m, train), size.steps)] for m in counts],
-        "N": [[pack.config.latent_dim, step_seconds(pack, size.steps)] for pack in wide],
+        "N": [[pack.config.width, step_seconds(pack, size.steps)] for pack in wide],
     }
 
 

@@ -158,7 +158,7 @@ def adam(model: nn.Module, config: TrialConfig, setting: Setting) -> torch.optim
 def batch_loss(model: nn.Module, x: Tensor, config: TrialConfig) -> Tensor:
     """What a step minimises, for a batch as the loader gives it."""
     x = x.flatten(1)  # (batch, 784)
-    noise = torch.randn(len(x), config.latent_dim) if config.variational else None
+    noise = torch.randn(len(x), config.width) if config.variational else None
     loss, _ = objective(model(x, noise), x, config, torch.tensor(config.beta or 0.0))
     return loss
 

@@ -1,0 +1,180 @@
+"""Samples of what compares more than two cells: rates over many, curves of several arms, a loss over N."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.claims.ledger import Curves, Ledger, Rate, Reach, Value
+from analysis.claims.samples import (
+    Arm,
+    Sample,
+    at_budget,
+    bind,
+    budget_text,
+    one_per_seed,
+    seedwise,
+    trouble_of,
+    valued,
+)
+from analysis.claims.values import Pool
+from analysis.dimension.saturation import first_within
+
+
+def samples_of_rates(pool: Pool, ledger: Ledger, part: Rate) -> list[Sample]:
+    """For each pair and seed the share of trials in trouble, first arm minus second, over all cells that both have."""
+    return [_rate(pool, part, tuple(bind(ledger, name, part, part.over) for name in pair)) for pair in part.pairs]
+
+
+def samples_of_curves(pool: Pool, ledger: Ledger, part: Curves) -> list[Sample]:
+    """The statistic of the arms' curves.
+
+    A gap is one number of all seeds' mean curves: `values` are its jackknife pseudo-values, one per seed (Tukey 1958).
+    """
+    arms = tuple(bind(ledger, name, part, ()) for name in part.arms)
+    value = Value(metric=part.metric)
+    every = [valued(pool, arm.rows(pool.ends), value) for arm in arms]
+    rows, budget, missing = at_budget(every, arms)
+    base = Sample(", ".join(part.arms), f"{part.statistic.replace('_', ' ')} of {part.metric}", budget=budget)
+    if missing or budget is None:
+        return [replace(base, note=missing.reason if missing else "no training steps")]
+    seeds = sorted(set.intersection(*(set(seedwise(frame).index) for frame in rows)))
+    if not seeds:
+        return [replace(base, note="no seed has finished in every arm")]
+    curves = _curves(pool, part.metric, rows, seeds, part.after * budget)
+    if not curves.size:
+        return [replace(base, note=f"no evaluation after {100 * part.after:g} % of the run")]
+    values, note = _STATISTICS[part.statistic](curves, part.arms)
+    return [
+        replace(
+            base,
+            values=values,
+            seeds=tuple(seeds),
+            means=(float(values.mean()),),
+            budget_text=budget_text(budget, arms),
+            trouble=trouble_of(rows, seeds, arms),
+            note=f"{curves.shape[2]} evaluations{note}",
+        )
+    ]
+
+
+def samples_of_reach(pool: Pool, ledger: Ledger, part: Reach) -> list[Sample]:
+    """For each seed the N at which one arm comes down to the other's value; each N at its longest run."""
+    arm, goal = bind(ledger, part.curve, part, ("latent_dim",)), bind(ledger, part.goal, part, ())
+    base = Sample(f"N at which {part.curve} comes down to {part.goal} at N = {part.goal_at}", part.value.label)
+    every = valued(pool, arm.rows(pool.ends), part.value)
+    at_goal, _, missing = at_budget([valued(pool, goal.rows(pool.ends), part.value)], [goal])
+    by_dim: dict[int, pd.DataFrame] = {}
+    for dim, frame in every.groupby("latent_dim"):
+        (rows,), _, absent = at_budget([frame], [arm])
+        if absent is None:
+            by_dim[int(str(dim))] = rows
+    if missing or len(by_dim) < 2:
+        return [replace(base, note=missing.reason if missing else f"{part.curve} has finished at fewer than two N")]
+    goals = seedwise(at_goal[0])
+    table = pd.DataFrame({dim: seedwise(rows) for dim, rows in by_dim.items()}).dropna()
+    seeds = sorted(set(goals.index) & set(table.index))
+    if not seeds:
+        return [replace(base, note="no seed has finished at every N")]
+    reached = np.array([first_within(table.columns.to_numpy(), table.loc[s].to_numpy(), goals[s]) for s in seeds])
+    steps = [int(rows["steps"].iloc[0]) for rows in [*by_dim.values(), at_goal[0]]]
+    chosen = [*by_dim.values(), at_goal[0]]
+    never = int(np.isnan(reached).sum())
+    note = f"not up to N = {max(by_dim)} in {never} seeds, which count as that N, a lower bound" if never else ""
+    values = np.where(np.isnan(reached), float(max(by_dim)), reached)
+    return [
+        replace(
+            base,
+            values=values,
+            seeds=tuple(seeds),
+            means=(float(values.mean()),),
+            budget=min(steps),
+            budget_text=f"{min(steps):,} to {max(steps):,} steps" if min(steps) < max(steps) else f"{steps[0]:,} steps",
+            trouble=trouble_of(chosen, seeds, [arm] * len(by_dim) + [goal]),
+            note=note,
+        )
+    ]
+
+
+def _rate(pool: Pool, part: Rate, arms: tuple[Arm, ...]) -> Sample:
+    base = Sample(f"{arms[0].name} minus {arms[1].name}", "share diverged or collapsed")
+    first, second = (_in_trouble(arm.rows(pool.ends)) for arm in arms)
+    free = [field for field in part.over if field in arms[0].free and field in arms[1].free]
+    pairs, used, budgets = [], [], []
+    for _, mine in first.groupby(free):
+        theirs = second
+        for field in free:
+            theirs = theirs[theirs[field] == mine[field].iloc[0]]
+        rows, budget, missing = at_budget([mine, theirs], arms)
+        if missing is None and budget is not None:
+            pairs.append(pd.DataFrame({0: seedwise(rows[0]), 1: seedwise(rows[1])}).dropna())
+            used.append(rows)
+            budgets.append(budget)
+    every = pd.concat(pairs) if pairs else pd.DataFrame({0: [], 1: []})
+    if not len(every):
+        return replace(base, note=f"no cell has ended both in {arms[0].name} and in {arms[1].name}")
+    by_seed = (every[0] - every[1]).groupby(level=0).mean()
+    trials = len(every)
+    counts = f"{int(every[0].sum())} of {trials} in {arms[0].name}, {int(every[1].sum())} of {trials} in {arms[1].name}"
+    nothing = "" if every.to_numpy().any() else "; no trial did in either arm: there is nothing to avoid"
+    troubles = [trouble_of(rows, [int(seed) for seed in by_seed.index], arms) for rows in used]
+    totals: dict[str, Any] = {name: sum(getattr(t, name) for t in troubles) for name in vars(troubles[0])}
+    return replace(
+        base,
+        values=by_seed.to_numpy(dtype=float),
+        seeds=tuple(int(seed) for seed in by_seed.index),
+        means=(float(every[0].mean()), float(every[1].mean())),
+        budget=min(budgets),
+        budget_text=budget_text(min(budgets), arms),
+        trouble=replace(troubles[0], **totals),
+        note=counts + nothing,
+    )
+
+
+def _in_trouble(rows: pd.DataFrame) -> pd.DataFrame:
+    """`value`: 1 for a trial that has diverged or collapsed, 0 for another that has finished, NaN for the rest."""
+    bad = (rows["status"] == "diverged") | rows["collapsed"].fillna(False).astype(bool)
+    ended = rows["status"].isin(("finished", "diverged"))
+    return rows.assign(value=bad.astype(float).where(ended))
+
+
+def _curves(pool: Pool, metric: str, rows: tuple[pd.DataFrame, ...], seeds: list[int], after: float) -> np.ndarray:
+    """A metric at the evaluations after step `after` that all have, `(arms, seeds, evaluations)`."""
+    chosen = [one_per_seed(frame[frame["value"].notna()]).set_index("seed")["replicate"] for frame in rows]
+    names = [str(arm[seed]) for arm in chosen for seed in seeds]
+    points = pool.curve(metric)
+    points = points[points["replicate"].isin(names)]
+    grid = points.pivot(index="step", columns="replicate", values="value").dropna()
+    kept = grid[grid.index > after][names].to_numpy(dtype=float)
+    array: np.ndarray = kept.T.reshape(len(rows), len(seeds), len(kept))
+    return array
+
+
+def _gap(reduce: Callable[[np.ndarray], Any]) -> Callable[[np.ndarray, tuple[str, ...]], tuple[np.ndarray, str]]:
+    def statistic(curves: np.ndarray) -> float:
+        means = curves.mean(axis=1)
+        return float(reduce(means.max(axis=0) - means.min(axis=0)))
+
+    def pseudo_values(curves: np.ndarray, _: tuple[str, ...]) -> tuple[np.ndarray, str]:
+        number, whole = curves.shape[1], statistic(curves)
+        if number == 1:
+            return np.array([whole]), ""
+        without = np.array([statistic(np.delete(curves, seed, axis=1)) for seed in range(number)])
+        return number * whole - (number - 1) * without, f"; of the seed-mean curves {whole:.2f}"
+
+    return pseudo_values
+
+
+def _least_lead(curves: np.ndarray, arms: tuple[str, ...]) -> tuple[np.ndarray, str]:
+    leader = curves.argmin(axis=0)
+    shares = np.stack([(leader == arm).mean(axis=1) for arm in range(len(arms))])
+    least = int(shares.mean(axis=1).argmin())
+    texts = (f"{name} {100 * share:.0f} %" for name, share in zip(arms, shares.mean(axis=1), strict=True))
+    return shares[least], f"; leads: {', '.join(texts)}"
+
+
+_STATISTICS = {"mean_gap": _gap(np.mean), "largest_gap": _gap(np.max), "least_lead": _least_lead}

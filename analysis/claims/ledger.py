@@ -1,0 +1,391 @@
+"""The claim ledger: what the paper says and, written down before the study runs, how each claim is decided.
+
+`ledger.yaml` is read into frozen models that refuse an unknown key, metric, field, arm or kind of test. The kinds:
+
+    difference    one arm's value exceeds (or is below) another's by more than a margin
+    log10_ratio   the same of the logarithm of the ratio
+    threshold     an arm's value is above (or below) a number, or another value of the same arm
+    equivalence   two arms' values, or a value and a number, are the same within a margin
+    interaction   two arms' difference is the same, within a margin, at each N as at a reference N
+    rate          the share of trials that diverge or collapse is lower in one arm than in another
+    curves        a statistic of several arms' loss curves is above (or below) a number
+    reach         the N at which one arm's loss comes down to another arm's is above a number
+    dimension     the verdict of `analysis.dimension.estimates` on one estimate of the latent dimension
+    control       what such an estimate returns where the dimension is known lies within a tolerance of it
+    not_measured  nothing that a study records can decide it; the reason is kept
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+from typing import Annotated, Any, Literal, TypeAlias
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from study.spec import readable
+from trainables.registry import unknown
+from trainables.schema import METRICS, TrialConfig, applies
+
+READING_FIELDS = ("output", "init", "grad_clip", "l2", "weight_dropout")
+"""What the paper leaves open; a reading of it is a value for each."""
+BUDGET_FIELDS = ("steps", "sample_size")
+"""Not matched between arms, unless named: the largest that both have is used, and stated."""
+UNMATCHED_FIELDS = (*BUDGET_FIELDS, "evaluations")
+"""`evaluations` changes how often a trial is looked at, and not what it becomes."""
+
+Direction = Literal["greater", "less"]
+Fields: TypeAlias = dict[str, Any]
+
+
+class LedgerError(ValueError):
+    """A ledger that cannot be read; its text is one readable line."""
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class StepsUntil(_Entry):
+    """How far a curve must have come: exactly one of the three.
+
+    `within`: to its plateau, the mean over the last tenth of its evaluations, and from then on no farther from it than
+    this share; `target`: down to that loss; `share`: up to that share of its last value.
+    """
+
+    within: float | None = Field(None, gt=0)
+    target: float | None = Field(None, gt=0)
+    share: float | None = Field(None, gt=0, le=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> StepsUntil:
+        _exactly_one("steps_until", self.model_dump())
+        return self
+
+
+class Value(_Entry):
+    """One number per replicate: a metric of its last row, or a quantity of its profiles.
+
+    `index`, `reduce`: which of a profile's values (the first by default), or what of all; `each`: several, by label,
+    each a test of its own; `at`: not at the end but at this share of the run; `excess`: above the entropy floor;
+    `steps_until`: the number of steps after which the curve has come that far.
+    """
+
+    metric: str | None = None
+    profile: str | None = None
+    index: int | None = Field(None, ge=0)
+    each: dict[str, int] | None = None
+    reduce: Literal["mean", "min"] | None = None
+    at: float | None = Field(None, ge=0, le=1)
+    excess: bool = False
+    steps_until: StepsUntil | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Value:
+        _exactly_one("value", {"metric": self.metric, "profile": self.profile})
+        if self.metric is not None and self.metric not in METRICS:
+            raise ValueError(unknown(self.metric, METRICS, what="metric"))
+        return self
+
+    @property
+    def label(self) -> str:
+        """What a reader calls it."""
+        name = str(self.metric or self.profile)
+        if self.profile and self.index:
+            name += f"[{self.index}]"
+        if self.reduce:
+            name = f"{self.reduce} {name}"
+        if self.at is not None:
+            name += f" at {100 * self.at:g} % of the run"
+        if self.steps_until:
+            (how, much), *_ = self.steps_until.model_dump(exclude_none=True).items()
+            ends = {
+                "within": f"within {100 * much:g} % of its plateau",
+                "target": f"<= {much:g}",
+                "share": f"at {100 * much:g} % of its end",
+            }
+            name = f"steps until {name} is {ends[how]}"
+        return name + (" above the floor" if self.excess else "")
+
+
+def _all_readings(given: Any) -> Any:
+    return {True: READING_FIELDS, False: ()}[given] if isinstance(given, bool) else given
+
+
+class _Part(_Entry):
+    """What all parts of a claim have.
+
+    `main`: whether it decides, or stands beside; `where`: config fields of all arms, where they apply and an arm does
+    not name them itself; `steps`: the training steps that the rule asks for.
+    """
+
+    name: str
+    main: bool = True
+    where: Fields = Field(default_factory=dict)
+    studies: tuple[str, ...] = ()
+    steps: int | None = Field(None, ge=1)
+    unit: str = ""
+    why: str = Field("", description="what a margin was chosen by")
+
+    @property
+    def arm_names(self) -> tuple[str, ...]:
+        """The arms that it uses."""
+        return ()
+
+
+class _OfValues(_Part):
+    """Tests of numbers of one arm, or of pairs of arms matched in every other config field and by seed.
+
+    `by`: a config field; a test for each of its values. `readings`: the fields of READING_FIELDS that are left free, a
+    test for each reading in the tables; true for all of them. A field that an arm names is not free in that arm.
+    `least`: how many values of `by` must have been measured.
+    """
+
+    value: Value
+    pairs: tuple[tuple[str, str], ...] = ()
+    arms: tuple[str, ...] = ()
+    by: str | None = None
+    least: int = Field(1, ge=1)
+    readings: Annotated[tuple[str, ...], BeforeValidator(_all_readings)] = ()
+
+    @model_validator(mode="after")
+    def _check_fields(self) -> _OfValues:
+        for field in self.readings:
+            if field not in READING_FIELDS:
+                raise ValueError(unknown(field, READING_FIELDS, what="readings"))
+        if self.by is not None and self.by not in TrialConfig.model_fields:
+            raise ValueError(unknown(self.by, TrialConfig.model_fields, what="by"))
+        _exactly_one(f"part {self.name!r}", {"pairs": self.pairs or None, "arms": self.arms or None})
+        return self
+
+    @property
+    def arm_names(self) -> tuple[str, ...]:
+        """The arms that it uses."""
+        return (*self.arms, *(arm for pair in self.pairs for arm in pair))
+
+
+class _Directed(_OfValues):
+    """`direction: greater` claims that the effect is above `margin`, `less` that it is below; margins have a sign."""
+
+    direction: Direction
+    margin: float = 0.0
+    beside: tuple[float, ...] = Field((), description="further margins, whose verdicts stand beside")
+
+
+class Difference(_Directed):
+    """First arm of the pair minus the second."""
+
+    kind: Literal["difference"]
+    pairs: tuple[tuple[str, str], ...]
+
+
+class Log10Ratio(_Directed):
+    """log10 of the first arm's value over the second's."""
+
+    kind: Literal["log10_ratio"]
+    pairs: tuple[tuple[str, str], ...]
+
+
+class Threshold(_Directed):
+    """An arm's value, or what it exceeds another value of the same replicate by (`against`)."""
+
+    kind: Literal["threshold"]
+    arms: tuple[str, ...]
+    against: Value | None = None
+
+
+class Equivalence(_OfValues):
+    """Two one-sided tests: of a pair's difference, or of a value of `arms` minus `target`.
+
+    `beside_excess`: margins as shares of the second arm's loss above the floor, whose verdicts stand beside.
+    """
+
+    kind: Literal["equivalence"]
+    margin: float = Field(gt=0)
+    target: float | None = None
+    beside_excess: tuple[float, ...] = ()
+
+
+class Interaction(_OfValues):
+    """A pair's difference at each value of `by` minus its difference at `reference`: two one-sided tests."""
+
+    kind: Literal["interaction"]
+    pairs: tuple[tuple[str, str], ...]
+    by: str
+    reference: int
+    margin: float = Field(gt=0)
+
+
+class Rate(_Part):
+    """Share of trials that diverge or collapse, first arm minus second, over all values of the fields in `over`."""
+
+    kind: Literal["rate"]
+    pairs: tuple[tuple[str, str], ...]
+    over: tuple[str, ...]
+    direction: Direction
+    margin: float = 0.0
+
+    @property
+    def arm_names(self) -> tuple[str, ...]:
+        """The arms that it uses."""
+        return tuple(arm for pair in self.pairs for arm in pair)
+
+
+class Curves(_Part):
+    """A statistic of the curves of all `arms`, over the evaluations after the share `after` of the run.
+
+    mean_gap, largest_gap: of the seed-mean curves, from the lowest to the highest arm at an evaluation; least_lead: the
+    share of evaluations at which the arm that leads least often is the lowest of its seed.
+    """
+
+    kind: Literal["curves"]
+    arms: tuple[str, ...] = Field(min_length=2)
+    metric: str
+    statistic: Literal["mean_gap", "largest_gap", "least_lead"]
+    after: float = Field(ge=0, lt=1)
+    direction: Direction
+    margin: float
+
+    @property
+    def arm_names(self) -> tuple[str, ...]:
+        """The arms that it uses."""
+        return self.arms
+
+
+class Reach(_Part):
+    """The latent dimension, interpolated in log N, at which arm `curve` comes down to arm `goal` at N = `goal_at`."""
+
+    kind: Literal["reach"]
+    curve: str
+    goal: str
+    goal_at: int
+    value: Value
+    direction: Direction
+    margin: float
+    beside: tuple[float, ...] = ()
+
+    @property
+    def arm_names(self) -> tuple[str, ...]:
+        """The arms that it uses."""
+        return self.curve, self.goal
+
+
+class Dimension(_Part):
+    """A verdict of the module that estimates the latent dimension, by the estimate's key."""
+
+    kind: Literal["dimension"]
+    key: str
+
+
+class Control(_Part):
+    """An estimate of the dimension of data whose dimension is known: its interval lies within `tolerance` of it."""
+
+    kind: Literal["control"]
+    estimator: str
+    dataset: str
+    tolerance: float = Field(gt=0)
+
+
+class NotMeasured(_Part):
+    """Part of a claim that no study's data can decide; it never counts, and is never forgotten."""
+
+    kind: Literal["not_measured"]
+    main: Literal[False] = False
+    reason: str
+
+
+DirectedPart: TypeAlias = Difference | Log10Ratio | Threshold | Rate | Curves | Reach
+EquivalencePart: TypeAlias = Equivalence | Interaction
+TestedPart: TypeAlias = DirectedPart | EquivalencePart
+Part = Annotated[TestedPart | Dimension | Control | NotMeasured, Field(discriminator="kind")]
+
+
+class Claim(_Entry):
+    """A claim of the paper and the rule that decides it.
+
+    `rule`: of its main parts, `all` must be confirmed and one that is refuted refutes it; `split` reports each by
+    itself where they disagree. `family`: within it, and within one reading, p values are adjusted (Holm).
+    """
+
+    id: str = Field(pattern=r"^C[0-9]+$")
+    section: str
+    statement: str
+    test: str
+    family: str
+    studies: tuple[str, ...] = Field(min_length=1)
+    rule: Literal["all", "split"]
+    parts: tuple[Part, ...] = Field(min_length=1)
+
+    def studies_of(self, part: _Part) -> tuple[str, ...]:
+        """The studies that feed a part of it."""
+        return part.studies or self.studies
+
+
+class Erratum(_Entry):
+    """Where the paper is wrong or incomplete, to be printed beside the verdicts."""
+
+    section: str
+    paper: str
+    correct: str
+
+
+class Ledger(_Entry):
+    """All claims, the arms that they speak of (TrialConfig fields by name), and the paper's errata."""
+
+    version: int = Field(ge=1)
+    arms: dict[str, Fields]
+    claims: tuple[Claim, ...]
+    errata: tuple[Erratum, ...] = ()
+
+    @model_validator(mode="after")
+    def _check(self) -> Ledger:
+        ids = [claim.id for claim in self.claims]
+        if len(set(ids)) != len(ids):
+            raise ValueError(f"`id` must be given once, but got {ids}.")
+        for name in self.arms:
+            self.arm(name, {})
+        for claim in self.claims:
+            names = [part.name for part in claim.parts]
+            if len(set(names)) != len(names):
+                raise ValueError(f"`name` must be given once in {claim.id}, but got {names}.")
+            if not any(part.main for part in claim.parts):
+                raise ValueError(f"`main` must be true of a part of {claim.id}, but it is of none.")
+            for part in claim.parts:
+                for name in part.arm_names:
+                    if name not in self.arms:
+                        raise ValueError(f"{claim.id}: {unknown(name, self.arms, what='arm')}")
+                    self.arm(name, part.where)
+        return self
+
+    def arm(self, name: str, where: Mapping[str, Any]) -> TrialConfig:
+        """The config of an arm, with those fields of `where` that apply to it and that it does not name itself."""
+        own = self.arms[name]
+        for field in where:
+            if field not in TrialConfig.model_fields:
+                raise ValueError(unknown(field, TrialConfig.model_fields, what="field of where"))
+        applicable = applies({**where, **own})
+        return TrialConfig(**{key: value for key, value in where.items() if key in applicable} | own)
+
+
+@cache
+def load() -> Ledger:
+    """The ledger of this version; raises LedgerError."""
+    return parse(files("analysis.claims").joinpath("ledger.yaml").read_text(encoding="utf-8"))
+
+
+def parse(text: str) -> Ledger:
+    """Reads a ledger's YAML; raises LedgerError."""
+    try:
+        return Ledger.model_validate(yaml.safe_load(text))
+    except ValidationError as error:
+        raise LedgerError(f"the ledger: {readable(error)}") from None
+    except yaml.YAMLError as error:
+        raise LedgerError(f"the ledger is no valid YAML: {' '.join(str(error).split())}") from None
+
+
+def _exactly_one(what: str, given: Mapping[str, Any]) -> None:
+    named = [key for key, value in given.items() if value is not None]
+    if len(named) != 1:
+        raise ValueError(f"`{what}` must have exactly one of {', '.join(given)}, but got {', '.join(named) or 'none'}.")

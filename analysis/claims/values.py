@@ -1,0 +1,146 @@
+"""All runs' replicates in one pool, each once, and one number of each: what claims are decided from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.claims.ledger import Value
+from analysis.summary import none_if_null
+from trainables.schema import METRICS, TrialConfig, applies
+
+if TYPE_CHECKING:
+    from study.table import Tables
+
+_BEST_FIRST = ("finished", "diverged", "stopped", "failed", "running", "pending")
+PLATEAU = 0.1
+"""Share of the evaluations, the last ones, whose mean is a curve's plateau."""
+
+
+class Pool:
+    """Replicates of several runs by hash, each with what any of the runs has measured of it.
+
+    `ends`: a row per replicate, `replicate, study, seed, status, collapsed, step`, the metrics at its last step, and
+    every TrialConfig field under its own name (None where it does not apply).
+    """
+
+    def __init__(self, tables: Sequence[Tables]):
+        self._tables = list(tables)
+        self._profiles: dict[str, pd.DataFrame] = {}
+        self._curves: dict[str, pd.DataFrame] = {}
+        self._values: dict[str, pd.Series] = {}
+
+    @cached_property
+    def ends(self) -> pd.DataFrame:  # noqa: D102 (see the class)
+        parts = [_with_config(table.ends) for table in self._tables]
+        if not parts:
+            return pd.DataFrame(
+                columns=["replicate", "seed", "status", "collapsed", *METRICS, *TrialConfig.model_fields]
+            )
+        every = pd.concat(parts, ignore_index=True)
+        rank = every["status"].map({status: index for index, status in enumerate(_BEST_FIRST)})
+        best = every.iloc[np.argsort(rank.to_numpy(), kind="stable")].drop_duplicates("replicate")
+        return best.sort_index(ignore_index=True)
+
+    @cached_property
+    def floors(self) -> dict[str, float]:
+        """The entropy floor of each data set's test images, nats per image."""
+        found = self.profile("test_nll_floor")
+        dataset = found["replicate"].map(self.ends.set_index("replicate")["dataset"])
+        first = found.assign(dataset=dataset).dropna(subset="dataset").drop_duplicates("dataset")
+        return dict(zip(first["dataset"], first["value"].astype(float), strict=True))
+
+    def profile(self, quantity: str) -> pd.DataFrame:
+        """Rows `replicate, step, index, value` of a quantity of all runs."""
+        if quantity not in self._profiles:
+            columns = ["replicate", "step", "index", "value"]
+            parts = [table.rows("profiles", columns, {"quantity": [quantity]}).dropna() for table in self._tables]
+            every = pd.concat([pd.DataFrame(columns=columns), *(part for part in parts if len(part))])
+            self._profiles[quantity] = every.drop_duplicates(columns[:3], ignore_index=True)
+        return self._profiles[quantity]
+
+    def curve(self, metric: str) -> pd.DataFrame:
+        """Rows `replicate, step, value`, in order of the steps, of a metric of all runs at each evaluation."""
+        if metric not in self._curves:
+            columns = ["replicate", "step", metric]
+            parts = [table.rows("results", columns).dropna() for table in self._tables]
+            every = pd.concat([pd.DataFrame(columns=columns), *(part for part in parts if len(part))])
+            every = every.rename(columns={metric: "value"}).astype({"step": "int64", "value": "float64"})
+            every = every.drop_duplicates(["replicate", "step"]).sort_values(["replicate", "step"], ignore_index=True)
+            self._curves[metric] = every
+        return self._curves[metric]
+
+    def values(self, value: Value) -> pd.Series:
+        """One number by replicate; NaN, or no row, where it was not recorded, infinite if never reached."""
+        key = value.model_dump_json()
+        if key not in self._values:
+            self._values[key] = self._numbers(value)
+        return self._values[key]
+
+    def _numbers(self, value: Value) -> pd.Series:
+        by_replicate = self.ends.set_index("replicate")
+        if value.steps_until is not None or value.at is not None:
+            numbers = self._along(value)
+        elif value.metric is not None:
+            numbers = by_replicate[value.metric].astype(float)
+        else:
+            numbers = self._at_the_end(value)
+        return numbers - by_replicate["dataset"].map(self.floors).astype(float) if value.excess else numbers
+
+    def _at_the_end(self, value: Value) -> pd.Series:
+        """The quantity at the last step at which it was recorded."""
+        found = self.profile(str(value.profile))
+        found = found[found["step"] == found.groupby("replicate")["step"].transform("max")]
+        if value.reduce is None:
+            found = found[found["index"] == (value.index or 0)]
+        return found.groupby("replicate")["value"].agg(value.reduce or "first").astype(float)
+
+    def _along(self, value: Value) -> pd.Series:
+        """What is read off a curve."""
+        if value.metric is not None:
+            every = self.curve(value.metric)
+        else:
+            every = self.profile(str(value.profile))
+            every = every[every["index"] == (value.index or 0)].sort_values(["replicate", "step"])
+        read = {str(name): _read_off(curve, value) for name, curve in every.groupby("replicate")}
+        return pd.Series(read, dtype=float)
+
+
+def _read_off(curve: pd.DataFrame, value: Value) -> float:
+    """One number of a curve, rows `step, value` in order of the steps."""
+    steps, heights = curve["step"].to_numpy(dtype=float), curve["value"].to_numpy(dtype=float)
+    if value.steps_until is None:
+        reached = steps <= (value.at or 0.0) * steps[-1]
+        return float(heights[reached][-1]) if reached.any() else float("nan")
+    goal = value.steps_until
+    if goal.share is not None:
+        there = heights >= goal.share * heights[-1]
+    elif goal.target is not None:
+        there = heights <= goal.target
+    else:
+        plateau = heights[-max(round(PLATEAU * len(heights)), 1) :].mean()
+        away = np.abs(heights - plateau) > float(goal.within or 0.0) * plateau
+        there = np.cumsum(away[::-1])[::-1] == 0  # from there on never away again
+    return max(float(steps[there][0]), 1.0) if there.any() else float("inf")
+
+
+def _with_config(ends: pd.DataFrame) -> pd.DataFrame:
+    """Ends of one run with the config's fields under their own names; fields younger than the run at their defaults."""
+    configs = []
+    stored = [field for field in TrialConfig.model_fields if f"config/{field}" in ends]
+    for values in zip(*(ends[f"config/{field}"] for field in stored), strict=True):
+        config = {field: none_if_null(value) for field, value in zip(stored, values, strict=True)}
+        if isinstance(config.get("hidden_dims"), str):
+            config["hidden_dims"] = tuple(json.loads(config["hidden_dims"]))
+        applicable = applies(config)
+        for field in TrialConfig.model_fields.keys() - config.keys():
+            config[field] = TrialConfig.model_fields[field].default if field in applicable else None
+        configs.append(config)
+    metrics = ends[[column for column in ends.columns if not column.startswith("config/")]]
+    fields: dict[str, list[Any]] = {field: [config[field] for config in configs] for field in TrialConfig.model_fields}
+    return pd.concat([metrics, pd.DataFrame(fields, index=ends.index, dtype=object)], axis=1)

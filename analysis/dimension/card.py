@@ -1,0 +1,203 @@
+"""The dimension card: one page with every estimate of the latent dimension and the curves that they are read from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from analysis.dimension import panels
+from analysis.dimension.estimates import NAMED_SCALE, controls, estimates, headline, history
+from analysis.dimension.estimators import LEAST_DIMS, NAT_MARGIN, Data, read
+from analysis.dimension.intrinsic import ALL_DIGITS, NO_SCALE, intrinsic, label
+from analysis.dimension.sweeps import NETWORKS, Sweep, pca
+from analysis.intervals import t_interval
+from analysis.style import theme
+
+if TYPE_CHECKING:
+    from study.table import Tables
+
+PANELS = {
+    "estimate": "",
+    "nll": "needs study latent",
+    "active": "needs study latent",
+    "training": "needs study latent",
+    "scale": "needs study intrinsic",
+    "size": "needs study intrinsic",
+    "control": "needs the studies\ncontrols and intrinsic",
+}
+"""Parts of the card, and what one without data needs."""
+COLUMNS = "panel dataset key series x value low high verdict reason headline".split()
+TRAINED_KEYS = ("a", "b", "c", "d")
+"""Estimates drawn against training."""
+CONTROL_SERIES = ("a", "c", "TwoNN corrected", "MLE 20 corrected")
+"""Estimates drawn against the known dimension."""
+_CORRECTED = ("corrected", "corrected_low", "corrected_high")
+_WIDTH, _HEIGHT = 11.0, 8.5
+
+
+def card_data(tables_list: Sequence[Tables], dataset: str = "mnist") -> pd.DataFrame:
+    """Everything that the card shows, a row for each point or estimate; COLUMNS.
+
+    By `panel`: `estimate` (`key`, `series` is its name, `value` with interval, `verdict`), `nll` (test NLL in nats per
+    image against N in `x`, by network; reference levels without `x`), `active` (units against N, by threshold),
+    `training` (estimates against the share of training), `scale` (dimension against neighbours) and `size` (against
+    the sample size), by estimator, `control` (returned against known dimension, `reason` is the dataset). A panel
+    without data is one row with a `reason`.
+
+    Args:
+        tables_list: Tables of any studies.
+        dataset: A name in DATASETS: what the estimates are of.
+    """
+    data, found = read(tables_list, dataset), intrinsic(tables_list)
+    found = found[(found["dataset"] == dataset)]
+    rows = _records(estimates(tables_list, dataset))
+    judged = {row["key"]: float(row["value"]) for row in rows}
+    parts: dict[str, list[dict[str, Any]]] = {
+        "estimate": [row | {"series": row["name"]} for row in rows],
+        "nll": [*_nll(data, judged["a"]), *_levels(data, pca(tables_list, dataset)[0])],
+        "active": list(_active(data, judged["c"])),
+        "training": [
+            {"key": row["key"], "series": row["name"], "x": row["fraction"], "value": row["value"]}
+            for row in _records(history(tables_list, dataset))
+            if row["key"] in TRAINED_KEYS
+        ],
+        "scale": list(_dimensions(_corrected_sample(found[found["scale"] != NO_SCALE]), "scale")),
+        "size": list(_dimensions(found[found["scale"].isin([NO_SCALE, NAMED_SCALE])], "sample_size")),
+        "control": list(_controls(controls(tables_list))),
+    }
+    given = [
+        {"panel": panel, "dataset": dataset} | row
+        for panel, mine in parts.items()
+        for row in mine or [{"reason": _lacking(panel, data)}]
+    ]
+    return pd.DataFrame(given, columns=COLUMNS)
+
+
+@theme()
+def plot_card(frame: pd.DataFrame) -> Figure:
+    """Draws the card of `card_data`: the estimates at the left, what they are read from at the right."""
+    figure = Figure(figsize=(_WIDTH, _HEIGHT))
+    dataset = str(frame["dataset"].iloc[0])
+    name = {"mnist": "MNIST"}.get(dataset, dataset)
+    figure.text(0.012, 0.966, f"How many latent dimensions does {name} need?", fontsize=14, fontweight="bold")
+    forest = figure.add_axes((0.168, 0.06, 0.215, 0.87))
+    panels.plot_estimates(_of(frame, "estimate"), forest)
+    grid = figure.add_gridspec(3, 2, left=0.552, right=0.985, top=0.938, bottom=0.06, hspace=0.42, wspace=0.3)
+    for index, (panel, (title, draw)) in enumerate(panels.PANELS.items()):
+        ax = figure.add_subplot(grid[index // 2, index % 2])
+        rows = _of(frame, panel)
+        ax.set_title(title, loc="left", fontsize=9.5, fontweight="bold")
+        if rows["value"].notna().any():
+            draw(rows, ax)
+            ax.spines[["top", "right"]].set_visible(False)
+        else:
+            panels.say(rows["reason"].iloc[0], ax)
+    return figure
+
+
+def card_caption(frame: pd.DataFrame) -> str:
+    """The headline, and what the card's marks mean."""
+    rows = _of(frame, "estimate")
+    return (
+        f"{headline(rows.assign(name=rows['series'], headline=rows['headline'].astype(bool)))} "
+        "Left: every estimate with its 95 % t interval, over training seeds or, for intrinsic dimensions, over "
+        "subsamples (PCA is a closed form); the band of the hypothesis is shaded; the two headline estimates, chosen "
+        "beforehand, are bold; an open ring has no verdict, and a word says why. Right: the test NLL by latent "
+        "dimension N, a VAE's at one sampled z, with what it is read against; the active units of the VAE, dotted if "
+        "all were; the estimates over the share of each network's own training, its last fifth shaded, in which they "
+        "may move by 5 % at most; what estimators return where the dimension is known (filled: strokes of one class; "
+        "open: of ten classes, one discrete factor more; half filled: made from MNIST); intrinsic dimensions by number "
+        "of neighbours and by sample size, dashed where corrected by flat cubes of as many points. Bands and bars are "
+        "95 % t intervals; where there is one seed, none."
+    )
+
+
+def _lacking(panel: str, data: Data) -> str:
+    """What a panel without data needs: of trained networks, what their sweep says."""
+    found = data.sweeps["vae" if panel == "active" else "elu"]
+    return found.replace(": ", ":\n") if "latent" in PANELS[panel] and isinstance(found, str) else PANELS[panel]
+
+
+def _nll(data: Data, headline: float) -> Iterator[dict[str, Any]]:
+    for network in NETWORKS:
+        found = data.sweeps[network]
+        if isinstance(found, Sweep):
+            yield from _by_dim(found, "test_nll", network)
+            if network == "elu" and np.isfinite(headline):
+                best = found.values["test_nll"][-1].mean(0).min()
+                yield {"series": "(a)", "x": headline, "value": best + NAT_MARGIN}
+
+
+def _active(data: Data, headline: float) -> Iterator[dict[str, Any]]:
+    found = data.sweeps["vae"]
+    if isinstance(found, Sweep):
+        yield from _by_dim(found, "test_active_units", "0.01")
+        yield from _by_dim(found, "active_units_0.1", "0.1")
+    if isinstance(data.largest, Sweep) and np.isfinite(headline):
+        yield {"series": "(c)", "x": data.largest.latent_dims[-1], "value": headline}
+
+
+def _by_dim(found: Sweep, metric: str, series: str) -> Iterator[dict[str, Any]]:
+    """Seed mean and interval of a metric at the end of training, by latent dimension, if there is a curve of it."""
+    if len(found.latent_dims) < LEAST_DIMS:
+        return
+    for latent_dim, values in zip(found.latent_dims, found.values[metric][-1].T, strict=True):
+        if np.isfinite(values).all():
+            low, high = t_interval(values) if len(values) > 1 else (np.nan, np.nan)
+            yield {"series": series, "x": latent_dim, "value": values.mean(), "low": low, "high": high}
+
+
+def _levels(data: Data, closed_form: pd.Series) -> Iterator[dict[str, Any]]:
+    """PCA's curve, the entropy floor and the mean image's NLL, if there is a network's curve to read against them."""
+    recorded = [found for found in data.sweeps.values() if isinstance(found, Sweep)]
+    if not any(len(found.latent_dims) >= LEAST_DIMS for found in recorded):
+        return
+    for latent_dim, value in closed_form.items():
+        yield {"series": "pca", "x": latent_dim, "value": value}
+    for series, values in (
+        ("entropy floor", [found.floor for found in recorded]),
+        ("mean image", [found.mean_image for found in recorded]),
+    ):
+        yield from ({"series": series, "value": value} for value in values[:1] if value is not None)
+
+
+def _corrected_sample(found: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the largest sample with corrected values, or else of the largest."""
+    every = found[found["digit"] == ALL_DIGITS]
+    having = every[every["corrected"].notna()]
+    size = (having if len(having) else every)["sample_size"].max()
+    chosen: pd.DataFrame = every[every["sample_size"] == size]
+    return chosen
+
+
+def _dimensions(found: pd.DataFrame, axis: str) -> Iterator[dict[str, Any]]:
+    """Raw and corrected estimates on all digits, along the scale or the sample size."""
+    for row in _records(found[found["digit"] == ALL_DIGITS]):
+        name = label(row["estimator"], NO_SCALE if axis == "scale" else row["scale"])
+        common = {"x": row[axis], "reason": f"{row['sample_size']:,} images"}
+        for suffix, columns in (("", ("value", "low", "high")), (" corrected", _CORRECTED)):
+            value, low, high = (row[column] for column in columns)
+            if np.isfinite(value):
+                yield common | {"series": name + suffix, "value": value, "low": low, "high": high}
+
+
+def _controls(found: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    for row in _records(found):
+        name = row["estimator"]
+        common = {"x": row["known"], "reason": row["dataset"]}
+        if name in CONTROL_SERIES:
+            yield common | {"series": name, "value": row["value"], "low": row["low"], "high": row["high"]}
+        elif f"{name} corrected" in CONTROL_SERIES and np.isfinite(row["corrected"]):
+            yield common | {"series": f"{name} corrected", "value": row["corrected"]}
+
+
+def _of(frame: pd.DataFrame, panel: str) -> pd.DataFrame:
+    return frame[frame["panel"] == panel]
+
+
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]

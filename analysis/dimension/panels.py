@@ -1,0 +1,282 @@
+"""The panels of the dimension card: rows of `analysis.card.card_data` in, drawn axes out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.ticker import FixedLocator, NullLocator
+
+from analysis.dimension.estimates import BAND, number, row_name
+from analysis.dimension.saturation import LAST_FIFTH
+from analysis.style import GREY, INK, LOOKS, Look
+
+SHADE = "#FFF1C9"
+VERDICTS = {
+    "confirmed": ("#0072B2", "#0072B2", "o", "inside 10 to 100"),
+    "refuted": ("#D55E00", "#D55E00", "D", "outside"),
+    "inconclusive": (GREY, "white", "o", "no verdict"),
+}
+"""Colour, face, marker and meaning."""
+GROUPS = {
+    "a": "(a) loss within a margin of the best",
+    "b": "(b) knee of the log excess loss",
+    "c": "(c) active units of the largest VAE",
+    "d": "(d) bound within one standard error",
+    "e": "(e) intrinsic dimension of the images",
+    "f": "(f) recognised within 1 % of the originals",
+    "g": "(g) PCA, share of the variance",
+}
+"""Headings, by the first letter of a key."""
+LINES: dict[str, Look] = {
+    "a": LOOKS["elu"],
+    "b": Look("#E69F00", (0, (5, 2)), "s"),
+    "c": LOOKS["vae"],
+    "d": Look("#CC79A7", (0, (6, 1.5, 1.5, 1.5)), "^"),
+    "TwoNN": Look("#D55E00", "-", "o"),
+    "MLE": Look("#009E73", "-", "s"),
+    "MLE mean": Look("#56B4E9", "-", "^"),
+    "Gride": Look("#CC79A7", "-", "D"),
+}
+_SMALL = 7.5
+_LEGEND: dict[str, Any] = {
+    "frameon": False,
+    "fontsize": _SMALL,
+    "handlelength": 2.2,
+    "labelspacing": 0.25,
+    "borderpad": 0.2,
+}
+_LABELS, _INDENT, _NUMBERS = -0.72, -0.68, 1.03
+"""Where texts beside the estimates begin, in widths of the axis."""
+_CLEAR, _LONGEST_TAG = 8.0, 20
+"""An estimate above this leaves room for a few words at the left of the axis, of so many letters."""
+_DIMS = (1, 2, 5, 10, 20, 50, 200)
+_NETWORKS = {"linear": "linear", "elu": "ELU", "vae": "VAE", "pca": "PCA"}
+
+
+def plot_estimates(rows: pd.DataFrame, ax: Axes) -> Axes:
+    """All estimates on a logarithmic axis, in groups, the band of the hypothesis shaded."""
+    ax.axvspan(*BAND, color=SHADE, zorder=0, linewidth=0)
+    line = 0.0
+    for group, heading in GROUPS.items():
+        _beside(heading, _LABELS, line, ax, fontsize=8.5, fontweight="bold")
+        for row in rows.to_dict("records"):
+            name = row_name(row["key"]) if row["key"][0] == group else None
+            if name is not None:
+                line += 1
+                _estimate(row, name, line, ax)
+        if group == "e":
+            line += _digits(rows, line + 1, ax)
+        line += 1.3
+    ax.set(
+        xscale="log", xlim=(1, 784), ylim=(line - 0.7, -0.8), xlabel="latent dimension N, or dimension of the images"
+    )
+    _label(ax.xaxis, (1, 3, 10, 30, 100, 300, 784))
+    ax.yaxis.set_major_locator(NullLocator())
+    ax.spines[["left", "right", "top"]].set_visible(False)
+    for color, face, marker, meaning in VERDICTS.values():
+        ax.plot([], [], marker=marker, color=color, markerfacecolor=face, linewidth=1.2, markersize=5, label=meaning)
+    place: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (_LABELS - 0.03, 0.995), "ncols": 3}
+    ax.legend(**_LEGEND | place, columnspacing=1.4)
+    return ax
+
+
+def say(text: str, ax: Axes) -> None:
+    """An empty panel that says what it needs."""
+    ax.set(xticks=[], yticks=[])
+    ax.spines[:].set(color="#D0D0D0", linestyle=(0, (3, 3)))
+    ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", style="italic", color=GREY, fontsize=8.5)
+
+
+def _estimate(row: Mapping[Any, Any], name: str, line: float, ax: Axes) -> None:
+    """Its name at the left, marker and interval on the axis, the numbers at the right; why it has no verdict."""
+    weight, width, size = ("bold", 2.4, 7.0) if row["headline"] else ("normal", 1.3, 4.8)
+    _beside(name, _INDENT, line, ax, fontsize=8, fontweight=weight)
+    ax.axhline(line, color="#EFEFEF", linewidth=0.6, zorder=0.5)
+    if not np.isfinite(row["value"]):
+        _beside(row["reason"], 0.02, line, ax, fontsize=_SMALL, style="italic", color=GREY)
+        return
+    color, face, marker, _ = VERDICTS[row["verdict"]]
+    if np.isfinite(row["low"]):
+        ax.plot([row["low"], row["high"]], [line, line], color=color, linewidth=width, solid_capstyle="butt")
+    least, tag = min(row["value"], row["low"] if np.isfinite(row["low"]) else np.inf), row["reason"].split(":")[0]
+    if row["verdict"] == "inconclusive" and least > _CLEAR and len(tag) <= _LONGEST_TAG:
+        _beside(tag, 0.02, line, ax, fontsize=_SMALL, style="italic", color=GREY)
+    ax.plot(row["value"], line, marker=marker, color=color, markerfacecolor=face, markersize=size, markeredgewidth=1.2)
+    _beside(number(row), _NUMBERS, line, ax, fontsize=8, fontweight=weight)
+
+
+def _digits(rows: pd.DataFrame, line: float, ax: Axes) -> int:
+    """The digits' corrected TwoNN in one line, its two ends named; returns how many lines that took, 0 or 1."""
+    found = {
+        int(row["key"].split()[3]): float(row["value"])
+        for row in rows.to_dict("records")
+        if re.fullmatch(r"e TwoNN digit \d corrected", row["key"]) and np.isfinite(row["value"])
+    }
+    if not found:
+        return 0
+    least, most = min(found, key=lambda digit: found[digit]), max(found, key=lambda digit: found[digit])
+    _beside("the same, by digit", _INDENT, line, ax, fontsize=8)
+    ax.axhline(line, color="#EFEFEF", linewidth=0.6, zorder=0.5)
+    ax.plot([found[least], found[most]], [line, line], color=INK, linewidth=1.0)
+    ax.plot(list(found.values()), [line] * len(found), "|", color=INK, markersize=6)
+    text = f"“{least}” {found[least]:.3g} to “{most}” {found[most]:.3g}"
+    _beside(text, _NUMBERS, line, ax, fontsize=_SMALL)
+    return 1
+
+
+def _beside(text: str, place: float, line: float, ax: Axes, **style: Any) -> None:
+    """A text in a line, beginning at so many widths of the axis."""
+    ax.text(place, line, text, transform=ax.get_yaxis_transform(), va="center", **style)
+
+
+def _nll(rows: pd.DataFrame, ax: Axes) -> None:
+    for series, name in _NETWORKS.items():
+        mine = rows[rows["series"] == series].sort_values("x")
+        if len(mine):
+            _line(mine, ax, LOOKS[series], name)
+    for row in rows[rows["x"].isna()].to_dict("records"):
+        ax.axhline(row["value"], color=GREY, linestyle=(0, (1, 1.5)), linewidth=1.1, zorder=1)
+        above = row["series"] == "mean image"
+        place: dict[str, Any] = {"xytext": (0, 2 if above else -2), "va": "bottom" if above else "top"}
+        at, units = (0.02, row["value"]), ("axes fraction", "data")
+        text = f"{row['series']} {row['value']:.1f}"
+        ax.annotate(text, at, xycoords=units, textcoords="offset points", fontsize=_SMALL, color=GREY, **place)
+    _ring(rows, ax, "(a)")
+    ax.set(xscale="log", yscale="log", xlabel="latent dimension N", ylabel="nats per image")
+    low, high = rows["value"].min() * 0.87, rows["value"].max() * 1.12
+    _label(ax.yaxis, [tick for tick in (20, 30, 50, 70, 100, 150, 200, 300, 500, 1000) if low <= tick <= high])
+    ax.set_ylim(low, high)
+    _label(ax.xaxis, _DIMS)
+    ax.axvspan(*BAND, color=SHADE, zorder=0, linewidth=0)
+    ax.legend(loc="upper right", bbox_to_anchor=(1.02, 0.93), **_LEGEND)
+
+
+def _active(rows: pd.DataFrame, ax: Axes) -> None:
+    dims = np.sort(rows["x"].unique())
+    ax.plot(dims, dims, color=GREY, linestyle=(0, (1, 1.5)), linewidth=1.1, label="all N", zorder=1)
+    for threshold, look in (("0.01", LOOKS["vae"]), ("0.1", Look("#56B4E9", (0, (5, 2)), "s"))):
+        mine = rows[rows["series"] == threshold].sort_values("x")
+        if len(mine):
+            _line(mine, ax, look, f"variance > {threshold}")
+    _ring(rows, ax, "(c)")
+    ax.set(xscale="log", yscale="log", xlabel="latent dimension N", ylabel="active units")
+    _label(ax.xaxis, _DIMS)
+    _label_log(ax, rows["value"], room=2.2)
+    ax.axhspan(*BAND, color=SHADE, zorder=0, linewidth=0)
+    ax.legend(loc="lower right", **_LEGEND)
+
+
+def _ring(rows: pd.DataFrame, ax: Axes, name: str) -> None:
+    """A ring where a headline estimate is read, and its letter."""
+    for row in rows[rows["series"] == name].to_dict("records"):
+        at = (row["x"], row["value"])
+        style: dict[str, Any] = {"ha": "center", "va": "bottom", "fontsize": 8, "fontweight": "bold"}
+        ax.plot(*at, "o", color=INK, markerfacecolor="none", markersize=9, markeredgewidth=1.2, zorder=5)
+        ax.annotate(name, at, xytext=(0, 7), textcoords="offset points", **style)
+
+
+def _training(rows: pd.DataFrame, ax: Axes) -> None:
+    for key, mine in rows.groupby("key"):
+        _line(mine.sort_values("x"), ax, LINES[str(key)], f"({key})", markers=6)
+    ax.axvspan(LAST_FIFTH, 1, color="#E4E4E4", zorder=0.2, linewidth=0, alpha=0.7)
+    ax.axhspan(*BAND, color=SHADE, zorder=0, linewidth=0)
+    ax.set(yscale="log", xlim=(0, 1), xlabel="share of training", ylabel="estimate of N")
+    _label(ax.xaxis, (0, 0.2, 0.4, 0.6, 0.8, 1))
+    _label_log(ax, rows["value"], room=2.2)
+    ax.legend(loc="upper center", ncols=4, columnspacing=0.8, **_LEGEND | {"handlelength": 1.7})
+
+
+def _scale(rows: pd.DataFrame, ax: Axes) -> None:
+    _dimensions(rows, ax)
+    ax.set(xscale="log", xlabel=f"neighbours, among {rows['reason'].iloc[0]}")
+    _label(ax.xaxis, sorted(rows["x"].unique()))
+
+
+def _size(rows: pd.DataFrame, ax: Axes) -> None:
+    _dimensions(rows, ax)
+    ax.set(xscale="log", xlabel="images")
+    _label(ax.xaxis, sorted(rows["x"].unique()))
+
+
+def _dimensions(rows: pd.DataFrame, ax: Axes) -> None:
+    """Raw estimates as solid lines, corrected ones dashed in the same colour."""
+    for series, mine in rows.groupby("series"):
+        name, corrected = re.subn(" corrected$", "", str(series))
+        look = LINES.get(re.sub(r" \d+$", "", name), Look(GREY, "-", "*"))
+        line = (0, (3, 1.5)) if corrected else "-"
+        label = None if corrected else name
+        _line(mine.sort_values("x"), ax, look._replace(line=line), label, hollow=bool(corrected))
+    ax.plot([], [], color=INK, linestyle=(0, (3, 1.5)), linewidth=1.3, label="corrected")
+    low, high = rows["value"].min(), rows["value"].max()
+    ax.set_ylim(low - 0.15 * (high - low) - 0.2, high + 0.75 * (high - low) + 0.2)
+    ax.set_ylabel("dimension")
+    ax.axhspan(*BAND, color=SHADE, zorder=0, linewidth=0)
+    ax.legend(loc="upper center", ncols=2, columnspacing=1.0, **_LEGEND)
+
+
+def _control(rows: pd.DataFrame, ax: Axes) -> None:
+    """Returned against known; estimators side by side at each known dimension."""
+    names, known = list(dict.fromkeys(rows["series"])), np.sort(rows["x"].unique())
+    ax.plot([1, 64], [1, 64], color=GREY, linestyle=(0, (1, 1.5)), linewidth=1.1, zorder=1)
+    for index, name in enumerate(names):
+        look = LINES[re.sub(r"( \d+)? corrected$", "", name)]
+        shift = 1.09 ** (index - (len(names) - 1) / 2)
+        for row in rows[rows["series"] == name].to_dict("records"):
+            x = row["x"] * shift
+            if np.isfinite(row["low"]):
+                ax.plot([x, x], [row["low"], row["high"]], color=look.color, linewidth=1.1)
+            style: Any = {"color": look.color, "markersize": 4.8, "markerfacecoloralt": "white"}
+            ax.plot(x, row["value"], look.marker, fillstyle=_fill(row["reason"]), **style)
+        ax.plot([], [], look.marker, color=look.color, markersize=4.8, label=name if len(name) > 1 else f"({name})")
+    ax.set(xscale="log", yscale="log", xlabel="known dimension", ylabel="returned")
+    _label(ax.xaxis, known)
+    _label_log(ax, pd.concat([rows["value"], rows["x"]]), room=1.6)
+    ax.set_xlim(known.min() / 1.5, known.max() * 1.5)
+    ax.legend(loc="lower right", bbox_to_anchor=(1.04, -0.02), **_LEGEND | {"handlelength": 1.0})
+
+
+def _fill(dataset: str) -> Any:
+    """Full for strokes of one class, none for those of ten, half for what is made from MNIST."""
+    return "left" if dataset.startswith("mnist") else "full" if dataset.endswith("-one") else "none"
+
+
+PANELS: dict[str, tuple[str, Callable[[pd.DataFrame, Axes], None]]] = {
+    "nll": ("Test NLL", _nll),
+    "active": ("Active units of the VAE", _active),
+    "training": ("Estimates while training", _training),
+    "control": ("Where the answer is known", _control),
+    "scale": ("Intrinsic dimension: scale", _scale),
+    "size": ("Intrinsic dimension: images", _size),
+}
+"""Title and drawing of the panels at the right, row by row."""
+
+
+def _line(
+    rows: pd.DataFrame, ax: Axes, look: Look, label: str | None, *, markers: int | None = None, hollow: bool = False
+) -> None:
+    """A line with a marker at each point, or with so many, and the band of its intervals."""
+    banded = rows.dropna(subset=["low", "high"])
+    ax.fill_between(banded["x"], banded["low"], banded["high"], color=look.color, alpha=0.18, linewidth=0)
+    every, face = max(len(rows) // markers, 1) if markers else 1, "white" if hollow else look.color
+    style: Any = {"color": look.color, "linestyle": look.line, "marker": look.marker, "markerfacecolor": face}
+    ax.plot(rows["x"], rows["value"], **style, markersize=3.6, linewidth=1.4, markevery=every, label=label)
+
+
+def _label(axis: Axis, ticks: Sequence[float] | np.ndarray) -> None:
+    """Ticks at these values and no others."""
+    axis.set_major_locator(FixedLocator(list(ticks)))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter("{x:,g}")
+
+
+def _label_log(ax: Axes, values: pd.Series, *, room: float) -> None:
+    """Ticks 1, 3, 10, 30 ... over the range of the values on a logarithmic y axis, and room above for a legend."""
+    low, high = values[values > 0].min() / 1.4, values.max()
+    _label(ax.yaxis, [tick for tick in (0.3, 1, 3, 10, 30, 100, 300, 1000) if low <= tick <= high * 1.4])
+    ax.set_ylim(low, high * room)

@@ -1,0 +1,104 @@
+"""Where a curve over the latent dimension saturates, has its knee, or stops moving: arrays in, numbers out."""
+
+from __future__ import annotations
+
+import numpy as np
+
+LAST_FIFTH = 0.8
+"""Share of the run at which its last fifth begins."""
+
+_ROUNDING = 1e-9
+
+
+def first_within(latent_dims: np.ndarray, values: np.ndarray, threshold: float) -> float:
+    """The smallest latent dimension whose value is at or below a threshold, interpolated linearly in log N.
+
+    Args:
+        latent_dims: N, rising, shape `(num_dims,)`.
+        values: What is better when smaller, same shape, in any unit.
+        threshold: In the unit of `values`.
+
+    Returns:
+        N, not whole in general; the first N where its value is within already; NaN where none is.
+    """
+    within = np.flatnonzero(values <= threshold)
+    if not len(within):
+        return float("nan")
+    first = int(within[0])
+    if first == 0:
+        return float(latent_dims[0])
+    start, end = np.log(latent_dims[first - 1 : first + 1])
+    before, after = values[first - 1 : first + 1]
+    return float(np.exp(start + (end - start) * (before - threshold) / (before - after)))
+
+
+def saturation(latent_dims: np.ndarray, values: np.ndarray, margin: float) -> float:
+    """The smallest latent dimension whose value is within a margin of the smallest value; see `first_within`."""
+    return first_within(latent_dims, values, float(np.min(values)) + margin)
+
+
+def still_gained(values: np.ndarray) -> float:
+    """How much the last latent dimension is better than the one before, if it is the best of all; else 0."""
+    return float(values[-2] - values[-1]) if len(values) > 1 and np.argmin(values) == len(values) - 1 else 0.0
+
+
+def knee(latent_dims: np.ndarray, excess: np.ndarray) -> float:
+    """The knee of a falling curve: where log excess lies farthest below its chord over log N (Kneedle, Satopaa 2011).
+
+    Both axes are scaled to [0, 1] between the curve's ends. Between the latent dimensions the distance is taken as the
+    parabola through the farthest one and its neighbours, where Kneedle has a spline.
+
+    Args:
+        latent_dims: N, rising, shape `(num_dims,)`.
+        excess: NLL above the entropy floor, same shape, nats per image.
+
+    Returns:
+        N, not whole in general; NaN with fewer than three N, an excess that is not above 0, an end that is no lower
+        than the start, or a curve that lies nowhere below its chord.
+    """
+    if len(latent_dims) < 3 or not (excess > 0).all() or excess[-1] >= excess[0]:
+        return float("nan")
+    x, y = np.log(latent_dims), np.log(excess)
+    x_scaled, y_scaled = (x - x[0]) / (x[-1] - x[0]), (y - y[-1]) / (y[0] - y[-1])
+    distance = (1 - x_scaled) - y_scaled
+    farthest = int(np.argmax(distance))  # not an end where it is above 0: there it is 0
+    if distance[farthest] <= _ROUNDING:
+        return float("nan")
+    near = slice(farthest - 1, farthest + 2)
+    curvature, slope, _ = np.polyfit(x[near] - x[farthest], distance[near], 2)
+    return float(np.exp(x[farthest] - (slope / (2 * curvature) if curvature < 0 else 0.0)))
+
+
+def moved(history: np.ndarray, fractions: np.ndarray) -> float:
+    """By how much an estimate changed over the last fifth of training, as a share of its last value.
+
+    Args:
+        history: The estimate at shares of the run, shape `(num_fractions,)`; NaN where there is none.
+        fractions: These shares, rising to 1, same shape.
+
+    Returns:
+        The share, 0 or more; NaN where one of the two ends is not known.
+    """
+    start = history[np.flatnonzero(fractions <= LAST_FIFTH + 1e-9)[-1]]
+    with np.errstate(divide="ignore", invalid="ignore"):  # a last value of 0: infinite, or NaN if it was 0 before
+        return float(abs(history[-1] - start) / abs(history[-1]))
+
+
+def bias_corrected(raw: float, cube_dims: np.ndarray, cube_estimates: np.ndarray) -> float:
+    """The dimension at which flat cubes give an estimator's raw value: what it would return, were it unbiased.
+
+    Linear between the cubes, and from (0, 0) to the first. Where noise makes a larger cube's estimate smaller, the
+    largest so far holds.
+
+    Args:
+        raw: The estimate on the data.
+        cube_dims: Known dimensions of the cubes, rising, shape `(num_cubes,)`.
+        cube_estimates: What the estimator returns for each, at the data's number of points and neighbours.
+
+    Returns:
+        The dimension; NaN beyond the last cube.
+    """
+    estimates = np.maximum.accumulate(np.concatenate([[0.0], cube_estimates]))
+    if not 0 <= raw <= estimates[-1]:
+        return float("nan")
+    return float(np.interp(raw, estimates, np.concatenate([[0.0], cube_dims])))
