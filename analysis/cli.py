@@ -1,18 +1,21 @@
-"""The command `analysis`: figures, report. It reads a run's tables and nothing else."""
+"""The command `analysis`: figures, claims, dimension, report. It reads runs' tables and nothing else."""
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.console import Console
+from rich.table import Table
 
 from study.table import TableError, load_tables
 from trainables.registry import unknown
 
 if TYPE_CHECKING:
+    from analysis.figures import Drawn
     from study.table import Tables
 
 INPUT_IS_WRONG = 2
@@ -60,13 +63,86 @@ def figures(
         found = draw(tables, only)
         for figure in found:
             if isinstance(figure, Drawn):
-                contents = {"svg": figure.svg().encode(), "png": figure.png(), "csv": figure.csv().encode()}
-                for suffix, content in contents.items():
-                    _write(folder / f"{figure.name}.{suffix}", content)
+                _write_figure(folder, figure)
             else:
                 _say(f"skipped {figure.name}: {figure.reason}")
         if not any(isinstance(figure, Drawn) for figure in found):
             _refuse("none of the figures asked for can be drawn from these tables.")
+
+
+@app.command()
+def claims(
+    runs: Runs,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="DIR", help="Write the page, its table and figures here too.")
+    ] = None,
+) -> None:
+    """Give each claim of the paper (C1 to C21) a verdict from the tables of these runs, together.
+
+    Example: analysis claims results/* -o claims
+
+    Prints a line for each claim. In DIR: claims.md, the page with every test behind a verdict; claims.csv, a row for
+    each test; and the specification curves of the claims that turn on what the paper does not report.
+    """
+    from analysis.architecture import NotApplicableError
+    from analysis.claims import page, specification
+    from analysis.claims.evaluate import evaluate
+    from analysis.figures import drawn
+
+    verdicts = evaluate([tables for _, tables in _load(runs, trained=False)])
+    shown = Table("", "the paper says", "verdict", "why", box=None, header_style="bold")
+    for verdict in verdicts:
+        shown.add_row(verdict.claim.id, verdict.claim.statement, verdict.verdict, verdict.reason)
+    _out.print(shown)
+    if out is None:
+        return
+    _write(out / "claims.md", page.to_markdown(verdicts, command=_command("claims", runs)).encode())
+    _write(out / "claims.csv", page.to_frame(verdicts).to_csv(index=False, lineterminator="\n").encode())
+    for verdict in verdicts:
+        try:
+            frame = specification.specification_data(verdict)
+        except NotApplicableError:
+            continue
+        title, caption = verdict.claim.statement, specification.specification_caption(frame)
+        figure = specification.plot_specification(frame)
+        _write_figure(out, drawn(f"readings_{verdict.claim.id.lower()}", title, caption, frame, figure))
+
+
+@app.command()
+def dimension(
+    runs: Runs,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="DIR", help="Write the card and its tables here too.")
+    ] = None,
+    dataset: Annotated[str, typer.Option(help="The dataset whose dimension is asked for.")] = "mnist",
+) -> None:
+    """Estimate the latent dimension in every way that these runs allow, against the paper's 10 < N < 100.
+
+    Example: analysis dimension results/latent results/controls results/intrinsic -o docs
+
+    Prints the estimates with their intervals. In DIR: dimension_card as SVG, PNG and CSV; dimension.md, the card with
+    the table; dimension.csv, every estimate; dimension_controls.csv, what the estimators return where the dimension is
+    known.
+    """
+    from analysis.dimension import card, estimates
+    from analysis.figures import drawn
+
+    loaded = [tables for _, tables in _load(runs, trained=False)]
+    found = estimates.estimates(loaded, dataset)
+    shown = Table("", "estimate", "N [95 % interval]", "verdict", "note", box=None, header_style="bold")
+    for row in found[found["key"].map(estimates.row_name).notna()].to_dict("records"):
+        shown.add_row(row["key"], row["name"], estimates.number(row), row["verdict"], row["reason"])
+    _out.print(shown)
+    _say(estimates.headline(found))
+    if out is None:
+        return
+    frame = card.card_data(loaded, dataset)
+    caption = card.card_caption(frame)
+    _write_figure(out, drawn("dimension_card", "", caption, frame, card.plot_card(frame)))
+    text = f"![{caption}](dimension_card.png)\n\n*{caption}* `{_command('dimension', runs)}`\n\n"
+    _write(out / "dimension.md", (text + estimates.markdown(found)).encode())
+    for name, table in {"dimension": found, "dimension_controls": estimates.controls(loaded)}.items():
+        _write(out / f"{name}.csv", table.to_csv(index=False, lineterminator="\n").encode())
 
 
 @app.command()
@@ -95,16 +171,16 @@ def main() -> None:
     app()
 
 
-def _load(runs: list[str]) -> list[tuple[str, Tables]]:
-    """Each run's tables; exits with 2 and one line if one cannot be read or has no evaluation."""
+def _load(runs: list[str], *, trained: bool = True) -> list[tuple[str, Tables]]:
+    """Each run's tables; exits with 2 and one line if one cannot be read, or has no evaluation if it is to have."""
     loaded = []
     for run in runs:
         try:
             tables = load_tables(run)
         except (TableError, OSError) as error:
             _refuse(str(error))
-        if not tables.rows("results", ["test_nll"])["test_nll"].notna().any():
-            _refuse(f"{run} has no evaluated row yet: `study status {run}` says how it stands.")
+        if trained and not tables.rows("results", ["test_nll"])["test_nll"].notna().any():
+            _refuse(f"{run} has no evaluated network yet: `study status {run}` says how it stands.")
         loaded.append((run, tables))
     return loaded
 
@@ -131,6 +207,16 @@ def _write(path: Path, content: bytes) -> None:
     except OSError as error:
         _refuse(f"{path} cannot be written: {error.strerror or error}.")
     _say(str(path))
+
+
+def _write_figure(folder: Path, figure: Drawn) -> None:
+    """Writes NAME.svg, NAME.png, and NAME.csv, the numbers behind it."""
+    for suffix, content in {"svg": figure.svg().encode(), "png": figure.png(), "csv": figure.csv().encode()}.items():
+        _write(folder / f"{figure.name}.{suffix}", content)
+
+
+def _command(name: str, runs: list[str]) -> str:
+    return shlex.join(["analysis", name, *runs])
 
 
 def _say(text: str) -> None:

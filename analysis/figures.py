@@ -160,19 +160,23 @@ def draw(tables: Tables, names: Iterable[str] | None = None) -> list[Drawn | Ski
     return [_draw(name, tables) for name in (FIGURES if names is None else names)]
 
 
+def drawn(name: str, title: str, caption: str, frame: pd.DataFrame, shown: Axes | Figure) -> Drawn:
+    """A figure, or the one that these axes are in, laid out for good."""
+    figure = shown if isinstance(shown, Figure) else shown.get_figure(root=True)
+    if figure is None:
+        raise RuntimeError(f"{name} has been drawn on axes without a figure.")
+    settle(figure)
+    return Drawn(name, title, caption, frame, figure)
+
+
 def _draw(name: str, tables: Tables) -> Drawn | Skipped:
     entry = FIGURES[name]
     try:
         frame = entry.data(tables)
     except NotApplicableError as reason:
         return Skipped(name, entry.title, str(reason))
-    drawn = entry.plot(frame)
-    figure = drawn if isinstance(drawn, Figure) else drawn.get_figure(root=True)
-    if figure is None:
-        raise RuntimeError(f"{name} has been drawn on axes without a figure.")
-    settle(figure)
     caption = entry.caption(frame) + (_restriction(tables) if name.startswith("f") else "")
-    return Drawn(name, entry.title, caption, frame, figure)
+    return drawn(name, entry.title, caption, frame, entry.plot(frame))
 
 
 def _restriction(tables: Tables) -> str:

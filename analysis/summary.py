@@ -41,8 +41,11 @@ def network(config: dict[str, Any]) -> str:
 
 
 def cells(tables: Tables) -> pd.DataFrame:
-    """One row per cell: `cell, network, dataset, latent_dim` and every config field, in a fixed order of networks."""
-    first = tables.ends.drop_duplicates("cell")
+    """One row per cell: `cell, network, dataset, latent_dim` and every config field, in a fixed order of networks.
+
+    Cells that draw no image, estimates of the intrinsic dimension, are not among them.
+    """
+    first = tables.ends[tables.ends["config/task"] != "intrinsic_dimension"].drop_duplicates("cell")
     fields = [column for column in first.columns if column.startswith("config/")]
     rows: list[dict[str, Any]] = []
     for record in first[["cell", *fields]].to_dict("records"):

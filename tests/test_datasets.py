@@ -1,4 +1,4 @@
-"""Datasets: files plain or packed, absent, cut short or altered; the splits; the built-in strokes and their cache."""
+"""Datasets: files plain or packed, absent, cut short or altered; the splits."""
 
 import gzip
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torchvision
 
-from trainables import datasets, strokes
+from trainables import datasets
 from trainables.datasets import DataError
 
 SHAPES = {"train-images-idx3-ubyte": (60_000, 28, 28), "train-labels-idx1-ubyte": (60_000,)} | {
@@ -29,6 +29,7 @@ def contents():
 @pytest.fixture
 def data_dir(monkeypatch, tmp_path):
     monkeypatch.setenv("STUDY_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
     def refuse(*_, **__):
         raise RuntimeError("no network")
@@ -84,7 +85,7 @@ def test_load_truncated_packed_file_says_so(data_dir, contents):
         datasets.load("kmnist")
 
 
-@pytest.mark.parametrize("name", ["mnist", "fashion_mnist", "kmnist"])
+@pytest.mark.parametrize("name", ["mnist", "fashion_mnist", "kmnist", "mnist-pca-8"])
 def test_load_absent_without_network_says_where_to_put_the_files(data_dir, name):
     with pytest.raises(DataError, match=r"no network.*Put the four files.*STUDY_DATA_DIR.*--dataset strokes"):
         datasets.load(name)
@@ -93,18 +94,6 @@ def test_load_absent_without_network_says_where_to_put_the_files(data_dir, name)
 def test_load_unknown_name_names_the_nearest():
     with pytest.raises(DataError, match="Did you mean 'kmnist'"):
         datasets.load("kmnits")
-
-
-def test_load_strokes_draws_once_and_splits_like_mnist(monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    first = datasets.load("strokes-4")
-    monkeypatch.setattr(strokes, "draw", lambda *_, **__: pytest.fail("drawn again"))
-    again = datasets.load("strokes-4")
-    assert first.digest == again.digest
-    assert {part: images.shape for part, images in again.images.items()} == {
-        "train": (55_000, 784), "val": (5_000, 784), "test": (10_000, 784),
-    }  # fmt: skip
-    assert set(again.labels["test"]) == set(range(10))
 
 
 def test_load_real_mnist_is_the_original(mnist):

@@ -1,8 +1,9 @@
-"""The images: MNIST and its kin from torchvision's folder layout, and the built-in strokes.
+"""The images: how a dataset is split, and MNIST and its kin from torchvision's folder layout.
 
 Every dataset is 28x28 grey images as uint8, split once and for all into 55,000 / 5,000 / 10,000; as TensorFlow's
 tutorial loader did, and the paper's code with it, validation takes the first 5,000 training images. Files are looked
-for in `$STUDY_DATA_DIR/<Name>/raw` (plain or .gz), then downloaded there once by torchvision, then checked.
+for in `$STUDY_DATA_DIR/<Name>/raw` (plain or .gz), then downloaded there once by torchvision, then checked. What is
+drawn and not downloaded comes from `trainables.controls`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import gzip
 import hashlib
 import os
 import pkgutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +20,6 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
-from trainables import strokes
 from trainables.registry import DATASETS, unknown
 
 NUM_VAL = 5_000
@@ -70,7 +69,12 @@ def load(name: str) -> Dataset:
 def data_dir() -> Path:
     """`$STUDY_DATA_DIR`, or a folder of ours in the user's cache."""
     given = os.environ.get("STUDY_DATA_DIR")
-    return Path(given).expanduser() if given else _cache_dir()
+    return Path(given).expanduser() if given else cache_dir()
+
+
+def cache_dir() -> Path:
+    """Our folder in the user's cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mnist-autoencoder-study"
 
 
 def split(name: str, train: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray]) -> Dataset:
@@ -103,35 +107,9 @@ def _load_idx(name: str, folder: str, sha256: dict[str, str]) -> Dataset:
     return split(name, (arrays[0], arrays[1]), (arrays[2], arrays[3]))
 
 
-def _load_strokes(factors: int) -> Dataset:
-    source = hashlib.sha256(Path(strokes.__file__).read_bytes()).hexdigest()[:12]  # another generator, another file
-    path = _cache_dir() / "strokes" / f"{factors}-{source}.npz"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{path}.lock"):
-        if not path.exists():
-            drawn = strokes.draw(NUM_TRAIN_FILE + NUM_TEST_FILE, factors=factors, seed=0)
-            with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-                np.savez(file, images=drawn.images, labels=drawn.labels)
-            os.replace(file.name, path)
-    with np.load(path) as stored:
-        images, labels = stored["images"], stored["labels"]
-    train, test = slice(None, NUM_TRAIN_FILE), slice(NUM_TRAIN_FILE, None)
-    name = "strokes" if factors == strokes.DEFAULT_FACTORS else f"strokes-{factors}"
-    return split(name, (images[train], labels[train]), (images[test], labels[test]))
-
-
 load_mnist: Callable[[], Dataset] = partial(_load_idx, "mnist", "MNIST", _MNIST_SHA256)
 load_fashion_mnist: Callable[[], Dataset] = partial(_load_idx, "fashion_mnist", "FashionMNIST", {})
 load_kmnist: Callable[[], Dataset] = partial(_load_idx, "kmnist", "KMNIST", {})
-load_strokes_2: Callable[[], Dataset] = partial(_load_strokes, 2)
-load_strokes_4: Callable[[], Dataset] = partial(_load_strokes, 4)
-load_strokes_8: Callable[[], Dataset] = partial(_load_strokes, 8)
-load_strokes_16: Callable[[], Dataset] = partial(_load_strokes, 16)
-load_strokes_32: Callable[[], Dataset] = partial(_load_strokes, 32)
-
-
-def _cache_dir() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mnist-autoencoder-study"
 
 
 def _find(raw: Path, file: str) -> Path | None:

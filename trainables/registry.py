@@ -40,13 +40,37 @@ DATASETS: dict[str, str] = {
     "mnist": "trainables.datasets:load_mnist",
     "fashion_mnist": "trainables.datasets:load_fashion_mnist",
     "kmnist": "trainables.datasets:load_kmnist",
-    "strokes": "trainables.datasets:load_strokes_8",
-    "strokes-2": "trainables.datasets:load_strokes_2",
-    "strokes-4": "trainables.datasets:load_strokes_4",
-    "strokes-16": "trainables.datasets:load_strokes_16",
-    "strokes-32": "trainables.datasets:load_strokes_32",
+    "strokes": "trainables.controls:load_strokes_8",
+    "strokes-2": "trainables.controls:load_strokes_2",
+    "strokes-4": "trainables.controls:load_strokes_4",
+    "strokes-16": "trainables.controls:load_strokes_16",
+    "strokes-32": "trainables.controls:load_strokes_32",
+    "strokes-2-one": "trainables.controls:load_strokes_2_one",
+    "strokes-4-one": "trainables.controls:load_strokes_4_one",
+    "strokes-8-one": "trainables.controls:load_strokes_8_one",
+    "strokes-16-one": "trainables.controls:load_strokes_16_one",
+    "strokes-32-one": "trainables.controls:load_strokes_32_one",
+    "mnist-pca-8": "trainables.controls:load_mnist_pca_8",
+    "mnist-pca-32": "trainables.controls:load_mnist_pca_32",
+    "mnist-decoder-8": "trainables.controls:load_mnist_decoder_8",
 }
 """Loaders without arguments that return a `trainables.datasets.Dataset`; `strokes` has 8 factors."""
+
+
+MEASUREMENTS: dict[str, str] = {
+    "bound": "trainables.measurements.latents:measure_bound",
+    "jacobian": "trainables.measurements.latents:measure_jacobian",
+    "subspace": "trainables.measurements.latents:measure_subspace",
+    "probes": "trainables.measurements.probes:measure_probes",
+    "recognition": "trainables.measurements.generation:measure_recognition",
+    "generation": "trainables.measurements.generation:measure_generation",
+    "projection": "trainables.measurements.surface:measure_projection",
+    "denoising": "trainables.measurements.surface:measure_denoising",
+}
+"""Functions `Subject -> Measured`, called once for each trained network, at the end of its trial."""
+
+CURVES: dict[str, str] = {"recognition_curve": "trainables.measurements.generation:measure_recognition_curve"}
+"""Functions `Subject -> Measured` that are called at each evaluation while a network trains."""
 
 
 def unknown(name: object, known: Iterable[str], *, what: str) -> str:

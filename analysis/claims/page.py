@@ -34,12 +34,19 @@ def to_frame(verdicts: Sequence[Verdict]) -> pd.DataFrame:
     return pd.DataFrame(rows) if rows else pd.DataFrame(readings)
 
 
-def to_markdown(verdicts: Sequence[Verdict], ledger: Ledger | None = None) -> str:
-    """The page: a line for each claim, then each claim's rule and tests, then the paper's errata."""
+def to_markdown(verdicts: Sequence[Verdict], ledger: Ledger | None = None, *, command: str = "") -> str:
+    """The page: a line for each claim, then each claim's rule and tests, then the paper's errata.
+
+    Args:
+        verdicts: From `analysis.claims.evaluate.evaluate`.
+        ledger: That the verdicts were given by; by default the package's own.
+        command: What a reader types to have this page.
+    """
     ledger = ledger or load()
     counts = Counter(verdict.verdict for verdict in verdicts)
     summary = ", ".join(f"{counts[name]} {name}" for name in VERDICTS if counts[name])
     lines = ["# Claims", "", f"Version {ledger.version} of the ledger, {len(verdicts)} claims: {summary}.", ""]
+    lines += [f"`{command}`", ""] if command else []
     lines += ["| | the paper says | section | verdict | why |", "|---|---|---|---|---|"]
     lines += [_line(v.claim.id, v.claim.statement, v.claim.section, f"**{v.verdict}**", v.reason) for v in verdicts]
     for verdict in verdicts:

@@ -1,0 +1,177 @@
+"""Datasets of known dimension: rulers to be checked before they measure MNIST.
+
+`strokes-K` are ten digits drawn by a pen with K factors, `strokes-K-one` one digit; `mnist-pca-K` is MNIST in the plane
+of its first K principal components; `mnist-decoder-8` is what a trained decoder of 8 latents draws from its prior. Its
+weights came of `python -m trainables.controls --out trainables/weights` (a minute on one core). Each is drawn once and
+then kept in the user's cache, under a name that holds a digest of what it is drawn from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import numpy as np
+import typer
+from filelock import FileLock
+from safetensors.numpy import load_file, save_file
+from scipy.special import expit
+
+from trainables import datasets, strokes
+from trainables.datasets import NUM_TEST_FILE, NUM_TRAIN_FILE, Dataset, split
+
+ONE_DIGIT = 0
+"""What `strokes-K-one` draws: one closed line that its factors never make cross itself, so that no two images are the
+same for another reason than rounding. Of all digits its Jacobian is the best conditioned for K = 2 ... 16, and in the
+worst of 60 images for K = 32 too: smallest over largest singular value 0.94, 0.89, 0.79, 0.66, 0.36 in the median."""
+DECODER = Path(__file__).with_name("weights") / "decoder-8.safetensors"
+LATENTS, HIDDEN, STEPS = 8, (128, 128), 10_000
+"""Of the decoder's VAE, which has ELU and is trained as the study trains its own."""
+CHUNK = 5_000
+"""Images decoded at once; as float64, 30 MB."""
+_FILE_ORDER = ("val", "train", "test")
+"""MNIST's own order: `trainables.datasets.split` takes the first training images to validate on."""
+
+
+class Source(NamedTuple):
+    """A control's codes, `(n, k)`, and the smooth map from codes to grey images, `(n, 784)` float64 in [0, 1]."""
+
+    codes: np.ndarray
+    decode: Callable[[np.ndarray], np.ndarray]
+
+    def draw(self) -> np.ndarray:
+        """The images of all codes, `(n, 784)` uint8."""
+        return np.concatenate([np.rint(255 * self.decode(part)).astype(np.uint8) for part in _chunks(self.codes)])
+
+
+def pca_source(dataset: Dataset, components: int) -> Source:
+    """A dataset's images in the plane of the first principal components of its training images.
+
+    One affine map of the grey values, the same for all pixels and images, takes their range to [0, 1]: clipping instead
+    would bend the plane and add dimensions.
+
+    Args:
+        dataset: Its images come in the order val, train, test.
+        components: K, in [1, 784].
+    """
+    import torch  # loaded where it is needed, for it takes seconds
+
+    from trainables.models import fit_pca
+
+    model, _ = fit_pca(torch.tensor(dataset.images["train"]), components)
+    mean = model.mean.detach().numpy().astype(np.float64)
+    plane = model.components.detach().numpy().astype(np.float64).round(4)  # the same plane on every machine
+    images = np.concatenate([dataset.images[part] for part in _FILE_ORDER])
+    codes = np.concatenate([(part / 255 - mean) @ plane.T for part in _chunks(images)])
+    greys = [(grey.min(), grey.max()) for grey in (mean + part @ plane for part in _chunks(codes))]
+    low, high = min(least for least, _ in greys), max(most for _, most in greys)
+    return Source(codes, lambda code: (mean + code @ plane - low) / (high - low))
+
+
+def decoder_source(num_images: int) -> Source:
+    """Standard normal codes and the decoder of `weights/`, in float64."""
+    weights = {name: weight.astype(np.float64) for name, weight in load_file(DECODER).items()}
+
+    def decode(code: np.ndarray) -> np.ndarray:
+        for layer in range(len(HIDDEN) + 1):
+            code = code @ weights[f"layers.{layer}.weight"].T + weights[f"layers.{layer}.bias"]
+            if layer < len(HIDDEN):
+                code = np.where(code > 0, code, np.expm1(np.minimum(code, 0)))
+        return np.asarray(expit(code))
+
+    return Source(np.random.default_rng(0).standard_normal((num_images, LATENTS)), decode)
+
+
+def main(out: Annotated[Path, typer.Option()]) -> None:
+    """Train the VAE whose decoder draws `mnist-decoder-8`, and write its decoder into the folder OUT."""
+    import torch
+
+    from trainables.metrics import evaluate, evaluation_noise
+    from trainables.pack import Pack
+    from trainables.schema import TrialConfig
+
+    torch.set_num_threads(1)
+    images = {part: torch.tensor(greys) for part, greys in datasets.load("mnist").images.items()}
+    config = TrialConfig(model="vae", activation="elu", hidden_dims=HIDDEN, latent_dim=LATENTS, steps=STEPS)
+    pack = Pack([config], [0], images["train"])
+    for _ in range(STEPS):
+        pack.step()
+    model = pack.module(0)
+    out.mkdir(parents=True, exist_ok=True)
+    decoder = model.get_submodule("decoder").state_dict()
+    weights = {name: weight.numpy().astype(np.float16) for name, weight in decoder.items()}
+    save_file(weights, out / DECODER.name)
+    values = evaluate(model, images["test"], config, evaluation_noise(config, 0, "test", images["test"])).values
+    typer.echo(", ".join(f"{name} {values[name]:.2f}" for name in ("nll", "kl", "active_units")))
+
+
+def _chunks(rows: np.ndarray) -> list[np.ndarray]:
+    return np.split(rows, range(CHUNK, len(rows), CHUNK))
+
+
+def _load_strokes(name: str, factors: int, classes: Sequence[int]) -> Dataset:
+    def draw() -> tuple[np.ndarray, np.ndarray]:
+        drawn = strokes.draw(NUM_TRAIN_FILE + NUM_TEST_FILE, factors=factors, seed=0, classes=classes)
+        return drawn.images, drawn.labels
+
+    return _load(name, [strokes.__file__], draw)
+
+
+def _load_pca(components: int) -> Dataset:
+    def draw() -> tuple[np.ndarray, np.ndarray]:
+        mnist = datasets.load("mnist")
+        labels = np.concatenate([mnist.labels[part] for part in _FILE_ORDER])
+        return pca_source(mnist, components).draw(), labels
+
+    return _load(f"mnist-pca-{components}", [Path(__file__).with_name("models.py")], draw)
+
+
+def load_mnist_decoder_8() -> Dataset:
+    """The decoder's images; they have no digit to be labelled with, and are all labelled 0."""
+
+    def draw() -> tuple[np.ndarray, np.ndarray]:
+        images = decoder_source(NUM_TRAIN_FILE + NUM_TEST_FILE).draw()
+        return images, np.zeros(len(images), np.uint8)
+
+    return _load("mnist-decoder-8", [DECODER], draw)
+
+
+def _load(name: str, files: Sequence[Path | str], draw: Callable[[], tuple[np.ndarray, np.ndarray]]) -> Dataset:
+    """Draws a dataset of 60,000 + 10,000, or takes it from the cache, where other `files` make another name."""
+    source = hashlib.sha256(b"".join(Path(file).read_bytes() for file in [__file__, *files])).hexdigest()[:12]
+    path = datasets.cache_dir() / "controls" / f"{name}-{source}.npz"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{path}.lock"):
+        if not path.exists():
+            images, labels = draw()
+            with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+                np.savez(file, images=images, labels=labels)
+            os.replace(file.name, path)
+    with np.load(path) as stored:
+        images, labels = stored["images"], stored["labels"]
+    train, test = slice(None, NUM_TRAIN_FILE), slice(NUM_TRAIN_FILE, None)
+    return split(name, (images[train], labels[train]), (images[test], labels[test]))
+
+
+_TEN = range(strokes.NUM_CLASSES)
+load_strokes_2: Callable[[], Dataset] = partial(_load_strokes, "strokes-2", 2, _TEN)
+load_strokes_4: Callable[[], Dataset] = partial(_load_strokes, "strokes-4", 4, _TEN)
+load_strokes_8: Callable[[], Dataset] = partial(_load_strokes, "strokes", 8, _TEN)
+load_strokes_16: Callable[[], Dataset] = partial(_load_strokes, "strokes-16", 16, _TEN)
+load_strokes_32: Callable[[], Dataset] = partial(_load_strokes, "strokes-32", 32, _TEN)
+load_strokes_2_one: Callable[[], Dataset] = partial(_load_strokes, "strokes-2-one", 2, [ONE_DIGIT])
+load_strokes_4_one: Callable[[], Dataset] = partial(_load_strokes, "strokes-4-one", 4, [ONE_DIGIT])
+load_strokes_8_one: Callable[[], Dataset] = partial(_load_strokes, "strokes-8-one", 8, [ONE_DIGIT])
+load_strokes_16_one: Callable[[], Dataset] = partial(_load_strokes, "strokes-16-one", 16, [ONE_DIGIT])
+load_strokes_32_one: Callable[[], Dataset] = partial(_load_strokes, "strokes-32-one", 32, [ONE_DIGIT])
+load_mnist_pca_8: Callable[[], Dataset] = partial(_load_pca, 8)
+load_mnist_pca_32: Callable[[], Dataset] = partial(_load_pca, 32)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,136 @@
+"""How much of the digit the codes tell: a linear classifier and nearest neighbours on few and on many labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from scipy.spatial import KDTree
+from torch import Tensor
+from torch.nn import functional
+
+from trainables.measurements.decoder import is_finite
+from trainables.measurements.subject import Measured, Subject
+
+PROBE_LABELS = (100, 1000, 10_000, 55_000)
+"""Labelled training images; the last is all of them."""
+NEIGHBOURS = 10
+TREE_LATENTS = 8
+"""Up to so many a tree finds neighbours faster than products of matrices do."""
+QUERIES, TILE = 500, 2500
+"""Test codes and training codes whose distances are held at once."""
+MAX_ITERATIONS = 500
+
+
+def measure_probes(subject: Subject) -> Measured:
+    """probe_linear, probe_knn: test accuracy on the posterior means with the first PROBE_LABELS of a random order.
+
+    Each is that number of labels, or as many as there are. A dataset of one class has nothing to tell.
+    """
+    labels = subject.labels["train"]
+    if labels.unique().numel() < 2 or not is_finite(subject):
+        return Measured({})
+    order = torch.randperm(len(labels), generator=subject.draws("labels")).to(labels.device)
+    train, test = scaled(subject.codes(subject.images["train"]), subject.codes(subject.images["test"]))
+    train, labels, truth = train[order], labels[order], subject.labels["test"]
+    sizes = [min(size, len(labels)) for size in PROBE_LABELS]
+    found = {"probe_linear": linear_answers, "probe_knn": neighbour_answers}
+    return Measured(
+        {
+            name: [(answer == truth).double().mean().item() for answer in answers(train, labels, test, sizes)]
+            for name, answers in found.items()
+        }
+    )
+
+
+def scaled(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
+    """Codes, float64, centred and divided by the one sd over all latents, so that a rotation changes nothing."""
+    mean, variance = train.double().mean(0), train.double().var(0, correction=0).mean()
+    scale = variance.sqrt() if variance > 0 else 1.0
+    return (train.double() - mean) / scale, (test.double() - mean) / scale
+
+
+def linear_answers(train: Tensor, labels: Tensor, test: Tensor, sizes: Sequence[int]) -> list[Tensor]:
+    """Classes by multinomial logistic regression on the first of the labels.
+
+    Args:
+        train: float64 `(n, N)`.
+        labels: int64 `(n,)`.
+        test: float64 `(m, N)`.
+        sizes: How many of the training codes are used, rising.
+
+    Returns:
+        The test codes' classes, `(m,)`, for each of the sizes.
+    """
+    classes = int(labels.max()) + 1
+    fits = [fit_logistic(train[:size], labels[:size], classes) for size in sizes]
+    return [torch.addmm(bias, test, weight).argmax(1) for weight, bias in fits]
+
+
+def fit_logistic(codes: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
+    """Minimises cross entropy + ||weight||^2 / (2 n), which is scikit-learn's logistic regression with C = 1.
+
+    L-BFGS runs on weights for whitened codes, where it needs a third of the iterations; the minimum is the same one.
+
+    Args:
+        codes: float64 `(n, N)`.
+        labels: int64 `(n,)`, below `classes`.
+        classes: How many there are; one without a label gets a bias that says never.
+
+    Returns:
+        Weight `(N, classes)` and bias `(classes,)`.
+    """
+    count, width = codes.shape
+    ridge = torch.eye(width, dtype=codes.dtype, device=codes.device) / count
+    root = torch.linalg.cholesky(codes.T @ codes / count + ridge).T
+    white = torch.linalg.solve_triangular(root, codes, upper=True, left=False)
+    parameters = torch.zeros(width + 1, classes, dtype=codes.dtype, device=codes.device, requires_grad=True)
+    optimiser = torch.optim.LBFGS(
+        [parameters], max_iter=MAX_ITERATIONS, tolerance_grad=1e-5, history_size=20, line_search_fn="strong_wolfe"
+    )
+
+    def loss() -> Tensor:
+        optimiser.zero_grad()
+        weight = torch.linalg.solve_triangular(root, parameters[:-1], upper=True)
+        logits = torch.addmm(parameters[-1], white, parameters[:-1])
+        value: Tensor = functional.cross_entropy(logits, labels) + weight.square().sum() / (2 * count)
+        value.backward()
+        return value
+
+    with torch.enable_grad():
+        optimiser.step(loss)
+    solution = parameters.detach()
+    weight: Tensor = torch.linalg.solve_triangular(root, solution[:-1], upper=True)
+    return weight, solution[-1]
+
+
+def neighbour_answers(train: Tensor, labels: Tensor, test: Tensor, sizes: Sequence[int]) -> list[Tensor]:
+    """Classes by a vote of the NEIGHBOURS nearest codes among the first of the labels; the lower class wins a tie.
+
+    Arguments and result are those of `linear_answers`.
+    """
+    answers = []
+    for size in sizes:
+        votes = functional.one_hot(labels[nearest(train[:size], test, min(NEIGHBOURS, size))]).sum(1).double()
+        answers.append((votes - 1e-3 * torch.arange(votes.shape[1], device=votes.device)).argmax(1))
+    return answers
+
+
+def nearest(train: Tensor, test: Tensor, count: int) -> Tensor:
+    """The `count` nearest rows of train, float64 `(n, N)`, to each row of test, `(m, N)`: int64 `(m, count)`."""
+    if train.shape[1] <= TREE_LATENTS:
+        _, found = KDTree(train.cpu().numpy()).query(test.cpu().numpy(), range(1, count + 1))
+        return torch.as_tensor(found, dtype=torch.int64, device=train.device)
+    return torch.cat([_nearest_by_tiles(train, part, count) for part in test.split(QUERIES)])
+
+
+def _nearest_by_tiles(train: Tensor, test: Tensor, count: int) -> Tensor:
+    best = torch.empty(len(test), 0, dtype=train.dtype, device=train.device)  # of the tiles seen so far
+    index = torch.empty(len(test), 0, dtype=torch.int64, device=train.device)
+    for start, tile in zip(range(0, len(train), TILE), train.split(TILE), strict=True):
+        distances = torch.addmm(tile.square().sum(1), test, tile.T, alpha=-2)  # but for the test code's own square
+        found = distances.topk(min(count, len(tile)), largest=False)
+        best, index = torch.cat([best, found.values], 1), torch.cat([index, found.indices + start], 1)
+        kept = best.topk(min(count, best.shape[1]), largest=False)
+        best, index = kept.values, index.gather(1, kept.indices)
+    return index
