@@ -1,7 +1,9 @@
 """Three small convolutional classifiers that read MNIST digits: can a reconstruction be identified, and as what.
 
 Their weights lie in `weights/` and came of `python -m trainables.reference --out trainables/weights` (one core, 12
-epochs, 4 minutes each), which trains on the 55,000 and chooses nothing by the validation or the test images.
+epochs, 5 minutes each), which trains on the 55,000 and chooses nothing by the validation or the test images. They read
+99.60, 99.48 and 99.56 % of the test images right. They take anything for a digit, uniform noise for an 8: that they
+are sure says which digit an image would be, not that it is one.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ SEEDS = (0, 1, 2)
 """One classifier each."""
 SIDE = math.isqrt(PIXELS)
 CHANNELS = (1, 16, 40, 80)
-"""Of three 3x3 convolutions, each followed by a 2x2 pooling: 1.9 million multiply-adds and 29,066 weights in all."""
+"""Of three 3x3 convolutions, each followed by a 2x2 pooling: 2.7 million multiply-adds and 42,050 weights in all."""
 WEIGHTS = Path(__file__).with_name("weights")
 CHUNK = {"cpu": 250, "cuda": 10_000}
 """Images that go through a classifier at once, by kind of device."""

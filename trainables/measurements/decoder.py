@@ -34,7 +34,7 @@ def decode(subject: Subject, codes: Tensor) -> Tensor:
 
 
 def is_finite(subject: Subject) -> bool:
-    """Whether the network's codes of test images, and what it decodes from them, are numbers; else all measures fail.
+    """Whether the network's codes of test images and what it decodes from them are finite; else nothing is measured.
 
     A finished trial's are; this is for weights from elsewhere.
     """
