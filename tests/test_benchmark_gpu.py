@@ -20,9 +20,9 @@ ABSENT = (
 def test_settings_are_the_fields_that_training_reads_with_their_defaults() -> None:
     config, settings = TrialConfig(), Settings()
     assert {name: getattr(config, name) for name in vars(settings)} == vars(settings)
-    unread = {"steps", "evaluations", "dataset"}
+    unread = {"steps", "evaluations", "dataset", "sample_size", "digit"}
     assert set(vars(settings)) == set(TrialConfig.model_fields) - unread
-    assert config.variational == settings.variational
+    assert (config.variational, config.width) == (settings.variational, settings.width)
 
 
 def test_gpu_benchmark_runs_with_torch_and_numpy_alone(tmp_path: Path) -> None:

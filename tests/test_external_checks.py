@@ -79,19 +79,19 @@ def low_rank():
     return torch.tensor((x.clip(0, 1) * 255).round().astype(np.uint8))
 
 
-def train_linear(images, model):
+def train_linear(images, model, steps):
     """A linear network with a Gaussian likelihood, on all points at once, its learning rate falling to 0."""
     fields = {"output": "identity", "likelihood": "gaussian", "activation": "linear", "hidden_dims": ()}
-    fields |= {"learning_rate": 0.02, "learning_rate_schedule": "cosine", "steps": 3000, "batch_size": 500}
-    config = TrialConfig(model=model, latent_dim=RANK, l2=0.0, grad_clip=0.0, init="xavier", **fields)
+    fields |= {"learning_rate": 0.02, "learning_rate_schedule": "cosine", "batch_size": 500}
+    config = TrialConfig(model=model, steps=steps, latent_dim=RANK, l2=0.0, grad_clip=0.0, init="xavier", **fields)
     pack = Pack([config], [0], images)
-    for _ in range(config.steps):
+    for _ in range(steps):
         pack.step()
     return config, pack.module(0)
 
 
 def test_linear_autoencoder_on_squared_error_spans_the_pca_subspace(low_rank):
-    _, model = train_linear(low_rank, "autoencoder")
+    _, model = train_linear(low_rank, "autoencoder", 1000)
     ours = torch.linalg.qr(model.decoder.layers[0].weight.detach())[0]
     theirs = fit_pca(low_rank, RANK)[0].components.detach().T
     cosines = torch.linalg.svdvals(ours.T @ theirs)
@@ -99,7 +99,7 @@ def test_linear_autoencoder_on_squared_error_spans_the_pca_subspace(low_rank):
 
 
 def test_linear_vae_reaches_and_never_exceeds_probabilistic_pca(low_rank):
-    config, model = train_linear(low_rank, "vae")
+    config, model = train_linear(low_rank, "vae", 3000)
     x = low_rank.double() / 255
     _, eigenvalues = fit_pca(low_rank, RANK)
     noise = eigenvalues[RANK:].mean()

@@ -219,7 +219,7 @@ def test_generation_of_a_network_that_copies_draws_real_digits_at_the_ends_of_a_
 
 def test_generation_shows_twenty_samples_and_ten_paths(digits, brief, small):
     images = generation.measure_generation(untrained(small(), digits)).images
-    assert [image[:4] for image in images[:20]] == [("sample", index, None, None) for index in range(20)]
+    assert [image[:4] for image in images[:20]] == [("generated", index, None, None) for index in range(20)]
     assert {image[:4] for image in images[20:]} == {
         ("interpolation", index, axis, axis / 10) for index in range(10) for axis in range(11)
     }

@@ -171,7 +171,7 @@ def test_cli_bad_input_gets_one_line_and_exit_code_2(run: Path, tmp_path: Path) 
     cases = {
         ("report", str(missing)): "test_nll",
         ("report", str(tmp_path / "absent")): "absent",
-        ("figures", str(unevaluated)): "no evaluated row",
+        ("figures", str(unevaluated)): "no evaluated network",
         ("figures", str(run), "--only", "f1_autoencode"): "Did you mean 'f1_autoencoder'?",
         ("figures", str(run), "--only", "f2_linear"): "none of the figures",
         ("report", str(run), "-o", str(run / "spec.yaml")): "cannot be written",

@@ -21,6 +21,7 @@ import typer
 from filelock import FileLock
 from safetensors.numpy import load_file, save_file
 from scipy.special import expit
+from threadpoolctl import threadpool_limits
 
 from trainables import datasets, strokes
 from trainables.datasets import NUM_TEST_FILE, NUM_TRAIN_FILE, Dataset, split
@@ -148,7 +149,8 @@ def _load(name: str, files: Sequence[Path | str], draw: Callable[[], tuple[np.nd
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{path}.lock"):
         if not path.exists():
-            images, labels = draw()
+            with threadpool_limits(1):  # the last bit of a float32 product, and so a pixel in millions, depends on it
+                images, labels = draw()
             with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
                 np.savez(file, images=images, labels=labels)
             os.replace(file.name, path)

@@ -1,9 +1,9 @@
 """Three small convolutional classifiers that read MNIST digits: can a reconstruction be identified, and as what.
 
 Their weights lie in `weights/` and came of `python -m trainables.reference --out trainables/weights` (one core, 12
-epochs, 5 minutes each), which trains on the 55,000 and chooses nothing by the validation or the test images. They read
-99.60, 99.48 and 99.56 % of the test images right. They take anything for a digit, uniform noise for an 8: that they
-are sure says which digit an image would be, not that it is one.
+epochs, 5 minutes each), which trains on the 55,000 and picks no epoch. They read 99.60, 99.48 and 99.56 % of the test
+images right; a first, smaller network, of which one seed read 99.27 %, was given up for that. They take anything for a
+digit, uniform noise for an 8: that they are sure says which digit an image would be, not that it is one.
 """
 
 from __future__ import annotations
@@ -59,9 +59,7 @@ def classify(images: Tensor, seeds: Sequence[int] = SEEDS) -> Tensor:
     """
     if images.ndim != 2 or images.shape[1] != PIXELS or not images.is_floating_point():
         raise ValueError(f"`images` must be floats of shape (n, 784), but got {images.dtype} {tuple(images.shape)}.")
-    parts = images.float().view(-1, 1, SIDE, SIDE).split(CHUNK[images.device.type])
-    networks = [_load(seed, images.device) for seed in seeds]
-    return torch.stack([torch.cat([network(part).softmax(1) for part in parts]) for network in networks])
+    return torch.stack([_read(_load(seed, images.device), images) for seed in seeds])
 
 
 def accuracy(images: Tensor, labels: Tensor, seeds: Sequence[int] = SEEDS) -> Tensor:
@@ -74,7 +72,7 @@ def train(seed: int, images: Tensor, labels: Tensor, *, epochs: int = EPOCHS) ->
 
     Args:
         seed: The same one gives the same weights (on one thread of the same kind of processor).
-        images: uint8, `(n, 784)`, n >= 256.
+        images: uint8, `(n, 784)`, n >= 128.
         labels: int64, `(n,)`.
         epochs: Passes over the images.
 
@@ -109,10 +107,14 @@ def main(out: Annotated[Path, typer.Option()], seeds: Annotated[list[int], typer
         network = train(seed, images["train"], labels["train"])
         save_file({name: weight.contiguous() for name, weight in network.state_dict().items()}, out / _file(seed))
         for key in ("val", "test"):
-            with torch.no_grad():
-                read = network(images[key].float().view(-1, 1, SIDE, SIDE) / 255).argmax(1)
-            right = int((read == labels[key]).sum())
-            typer.echo(f"seed {seed}: {right:,} of {len(read):,} {key} images ({right / len(read):.2%})")
+            right = int((_read(network, images[key].float() / 255).argmax(1) == labels[key]).sum())
+            typer.echo(f"seed {seed}: {right:,} of {len(labels[key]):,} {key} images")
+
+
+def _read(network: nn.Module, images: Tensor) -> Tensor:
+    """The probabilities, `(n, 10)`, of float images `(n, 784)`."""
+    parts = images.float().reshape(-1, 1, SIDE, SIDE).split(CHUNK[images.device.type])
+    return torch.cat([network(part).softmax(1) for part in parts])
 
 
 def _network(norm: Callable[[int], nn.Module]) -> nn.Sequential:

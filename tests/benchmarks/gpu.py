@@ -59,10 +59,12 @@ class Settings:
     likelihood: str = "bernoulli"
     init: str = "he"
     learning_rate: float = 5e-4
+    learning_rate_schedule: str = "constant"
     batch_size: int = 100
     l2: float = 1e-5
     grad_clip: float = 5.0
     weight_dropout: float = 0.0
+    input_noise: float = 0.0
     precision: str = "fp32"
     beta: float | None = None
     kl_warmup_steps: int | None = None
@@ -72,6 +74,11 @@ class Settings:
     def variational(self) -> bool:
         """Whether the model has a posterior; the ones measured here have none."""
         return False
+
+    @property
+    def width(self) -> int:
+        """`latent_dim`, as in TrialConfig."""
+        return self.latent_dim
 
 
 class Size(NamedTuple):

@@ -74,7 +74,9 @@ def measure_generation(subject: Subject) -> Measured:
         sample, *between, real = (part.double().mean().item() for part in values)
         profiles |= {f"sample_{name}": [sample], f"interpolation_{name}": between, f"data_{name}": [real]}
     found = Measured(profiles)
-    found.images.extend(("sample", i, None, None, grey) for i, grey in enumerate(to_grey(samples[:NUM_SAMPLES_SHOWN])))
+    found.images.extend(
+        ("generated", i, None, None, grey) for i, grey in enumerate(to_grey(samples[:NUM_SAMPLES_SHOWN]))
+    )
     for axis, (fraction, path) in enumerate(zip(FRACTIONS, paths, strict=True)):
         greys = enumerate(to_grey(path[:NUM_PAIRS_SHOWN]))
         found.images.extend(("interpolation", index, axis, fraction, grey) for index, grey in greys)
