@@ -9,6 +9,7 @@ import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from test_analysis_tables import make_tables, replaced
@@ -195,3 +196,23 @@ def test_importing_analysis_loads_neither_torch_nor_ray() -> None:
     names, loaded = json.loads(done.stdout)
     assert {"cli", "figures", "report"} <= set(names)
     assert loaded == []
+
+
+def test_cli_claims_prints_every_verdict_and_writes_the_page(run: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["claims", str(run), "-o", str(tmp_path / "out")], env={"COLUMNS": "300"})
+    assert result.exit_code == 0, result.output
+    assert all(f" C{number} " in result.output for number in range(1, 22))
+    page = (tmp_path / "out" / "claims.md").read_text(encoding="utf-8")
+    assert f"`analysis claims {run}`" in page and "## C21: not measured" in page and "needs study beta" in page
+    frame = pd.read_csv(tmp_path / "out" / "claims.csv")
+    assert frame["claim"].nunique() == 21
+
+
+def test_cli_dimension_prints_the_headline_and_writes_the_card(run: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["dimension", str(run), "-o", str(tmp_path / "out")], env={"COLUMNS": "300"})
+    assert result.exit_code == 0, result.output
+    assert "Headline, 10 < N < 100: (a)" in result.output
+    written = {path.name for path in (tmp_path / "out").iterdir()}
+    card = {f"dimension_card.{suffix}" for suffix in ("svg", "png", "csv")}
+    assert written == card | {"dimension.md", "dimension.csv", "dimension_controls.csv"}
+    assert "](dimension_card.png)" in (tmp_path / "out" / "dimension.md").read_text(encoding="utf-8")

@@ -110,8 +110,9 @@ def card_caption(frame: pd.DataFrame) -> str:
         "dimension N, a VAE's at one sampled z, with what it is read against; the active units of the VAE, dotted if "
         "all were; the estimates over the share of each network's own training, its last fifth shaded, in which they "
         "may move by 5 % at most; what estimators return where the dimension is known (filled: strokes of one class; "
-        "open: of ten classes, one discrete factor more; half filled: made from MNIST); intrinsic dimensions by number "
-        "of neighbours and by sample size, dashed where corrected by flat cubes of as many points. Bands and bars are "
+        "open: of ten classes, one discrete factor more; half filled: made from MNIST, where a plane of k components "
+        "only bounds the dimension from above); intrinsic dimensions by number of neighbours and by sample size, "
+        "dashed where corrected by flat cubes of as many points. Bands and bars are "
         "95 % t intervals; where there is one seed, none."
     )
 

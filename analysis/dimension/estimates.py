@@ -275,15 +275,19 @@ def _groups(found: pd.DataFrame, *columns: str) -> Iterator[tuple[tuple[Any, ...
     yield from found.groupby([*columns])
 
 
-def _largest(rows: pd.DataFrame) -> pd.DataFrame:
-    """The row of the largest sample."""
-    return rows.nlargest(1, "sample_size")
+def _largest(rows: pd.DataFrame, value: str = "value") -> pd.DataFrame:
+    """The row of the largest sample that has an interval; without any, a value; without any, of the largest.
+
+    The whole set has no interval: every subsample of that size is the same.
+    """
+    for having in (rows[rows["low" if value == "value" else f"{value}_low"].notna()], rows[rows[value].notna()], rows):
+        if len(having):
+            return having.nlargest(1, "sample_size")
+    return rows
 
 
 def _corrected(rows: pd.DataFrame) -> pd.DataFrame:
-    """The row of the largest sample that has a corrected value; without any, of the largest."""
-    having = rows[rows["corrected"].notna()]
-    return _largest(having if len(having) else rows)
+    return _largest(rows, "corrected")
 
 
 def _pca_rows(spectrum: np.ndarray | None) -> Iterator[dict[str, Any]]:

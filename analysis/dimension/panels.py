@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
-from matplotlib.ticker import FixedLocator, NullLocator
+from matplotlib.ticker import EngFormatter, FixedLocator, NullLocator
 
 from analysis.dimension.estimates import BAND, number, row_name
 from analysis.dimension.saturation import LAST_FIFTH
@@ -202,6 +202,7 @@ def _size(rows: pd.DataFrame, ax: Axes) -> None:
     _dimensions(rows, ax)
     ax.set(xscale="log", xlabel="images")
     _label(ax.xaxis, sorted(rows["x"].unique()))
+    ax.xaxis.set_major_formatter(EngFormatter(sep=""))
 
 
 def _dimensions(rows: pd.DataFrame, ax: Axes) -> None:
