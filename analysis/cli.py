@@ -59,7 +59,7 @@ def figures(
         if name not in FIGURES:
             _refuse(unknown(name, FIGURES, what="--only"))
     loaded = _load(runs)
-    for folder, (_, tables) in zip(_folders(runs, out), loaded, strict=True):
+    for folder, (_, tables) in zip(_folders([run for run, _ in loaded], out), loaded, strict=True):
         found = draw(tables, only)
         for figure in found:
             if isinstance(figure, Drawn):
@@ -172,16 +172,24 @@ def main() -> None:
 
 
 def _load(runs: list[str], *, trained: bool = True) -> list[tuple[str, Tables]]:
-    """Each run's tables; exits with 2 and one line if one cannot be read, or has no evaluation if it is to have."""
+    """Each run's tables; exits with 2 and one line if one cannot be read, or none has an evaluation if it is to have.
+
+    Of several runs, those that train nothing are left out where `trained` ones are wanted, and said to be.
+    """
     loaded = []
     for run in runs:
         try:
             tables = load_tables(run)
         except (TableError, OSError) as error:
             _refuse(str(error))
+        if trained and set(tables.ends["config/task"]) == {"intrinsic_dimension"}:
+            _say(f"left out {run}: it trains nothing. See: {_command('dimension', [run])}")
+            continue
         if trained and not tables.rows("results", ["test_nll"])["test_nll"].notna().any():
             _refuse(f"{run} has no evaluated network yet: `study status {run}` says how it stands.")
         loaded.append((run, tables))
+    if not loaded:
+        _refuse("none of these runs trains a network.")
     return loaded
 
 

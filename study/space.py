@@ -11,6 +11,8 @@ from trainables.schema import Replicate, TrialConfig
 
 STEPS_PER_CORE_S = 65.0
 """Training steps of the paper's network per second and core, measured here: the estimate of `study show` uses it."""
+SECONDS_PER_POINT = 3e-3
+"""Of an estimate of the intrinsic dimension, its cubes included; from 2 to 3.5 ms for 1,000 to 55,000 points."""
 _PAPER_WEIGHTS = 1_291_789
 
 
@@ -58,7 +60,9 @@ def datasets(spec: StudySpec) -> list[str]:
 
 
 def core_hours(config: TrialConfig) -> float:
-    """Estimated core-hours of one replicate on a CPU, evaluation included, from its weights and steps."""
+    """Estimated core-hours of one replicate on a CPU, evaluation included, measurements not."""
+    if config.task == "intrinsic_dimension":
+        return (config.sample_size or 0) * SECONDS_PER_POINT / 3600
     if config.task != "train":
         return 5 / 3600
     step_s = num_weights(config) / _PAPER_WEIGHTS * (config.batch_size or 0) / 100 / STEPS_PER_CORE_S

@@ -216,3 +216,14 @@ def test_cli_dimension_prints_the_headline_and_writes_the_card(run: Path, tmp_pa
     card = {f"dimension_card.{suffix}" for suffix in ("svg", "png", "csv")}
     assert written == card | {"dimension.md", "dimension.csv", "dimension_controls.csv"}
     assert "](dimension_card.png)" in (tmp_path / "out" / "dimension.md").read_text(encoding="utf-8")
+
+
+def test_cli_run_that_trains_nothing_is_left_out_of_the_report_and_read_by_dimension(run: Path, tmp_path: Path) -> None:
+    frames = make_tables(seeds=1, arms=("pca",))
+    untrained = replaced(frames, "pca", 0, **{"config/task": "intrinsic_dimension", "test_nll": None})
+    merge(untrained, Folder(str(tmp_path / "images")))
+    arguments = ["report", str(run), str(tmp_path / "images"), "-o", str(tmp_path)]
+    result = CliRunner().invoke(app, arguments, env={"COLUMNS": "300"})
+    assert result.exit_code == 0 and f"left out {tmp_path / 'images'}: it trains nothing" in result.output
+    alone = CliRunner().invoke(app, ["report", str(tmp_path / "images")])
+    assert alone.exit_code == 2 and "none of these runs trains a network" in alone.stderr
