@@ -117,7 +117,7 @@ def launch(spec: StudySpec, url: str, options: Options, console: Console) -> Cou
                 _run(job, builder, options, console, stop)
         ends = builder.build().rows("results", ["replicate", "status"], {"replicate": [r.hash for r in wanted]})
         counts = Counter(ends.drop_duplicates("replicate")["status"])
-        left = len(table.unmeasured(run, spec, table.outcomes(run, todo)))
+        left = len(table.unmeasured(run, spec, table.outcomes(run, todo if spec.final_measurements else [])))
         return +(counts + Counter({"to measure" if stop.asked() else "unmeasured": left}) - Counter(finished=left))
 
 

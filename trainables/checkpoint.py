@@ -182,10 +182,11 @@ def write_measurement(folder: Folder, found: Outcome, name: str, record: Record,
 
 def unmeasured(folder: Folder, found: Outcome, names: Iterable[str]) -> list[str]:
     """Measurements among `names` that have yet to be made of a replicate; none of one that has not finished."""
-    if found.status != "finished" or found.weights is None:
+    wanted = list(names)
+    if not wanted or found.status != "finished" or found.weights is None:
         return []
     there = set(folder.files())
-    return [name for name in names if _measurement(found, name) not in there]
+    return [name for name in wanted if _measurement(found, name) not in there]
 
 
 def with_measurements(folder: Folder, found: Outcome) -> Outcome:

@@ -206,9 +206,9 @@ class _Trial:
 
     def examine(self, replicate: Replicate) -> Iterator[Progress]:
         """Makes the measurements that are wanted of a finished replicate and have not been made, from its weights."""
-        folder, steps = self.folder.child(replicate.hash), replicate.config.steps or 0
-        found = checkpoint.result(folder)
         wanted = [name for name in self.measurements if name in MEASUREMENTS]
+        folder, steps = self.folder.child(replicate.hash), replicate.config.steps or 0
+        found = checkpoint.result(folder) if wanted else None
         missing = [] if found is None else checkpoint.unmeasured(folder, found, wanted)
         if found is None or not missing:
             return
@@ -237,16 +237,17 @@ class _Trial:
             if member.status != "running":
                 continue
             started = time.perf_counter()
-            row = self._measure(member, pack.module(index), step, record_images=step in image_steps(config))
+            model = pack.module(index)
+            row = self._measure(member, model, step, record_images=step in image_steps(config))
             row |= {"step": step, "epoch": step * pack.batch_size / len(self.images["train"])}
             row |= {"loss": losses[index].item(), "train_nll": nlls[index].item()}
-            self._follow(member, pack.module(index), step)
+            self._follow(member, model, step)
             charge([member], evaluate_s=time.perf_counter() - started)
             member.append(row)
             diverged = not all_finite(row.values())
             if diverged or step == config.steps:
                 error = f"a value was not finite at step {step}" if diverged else None
-                member.finish(pack.module(index), "diverged" if diverged else "finished", error)
+                member.finish(model, "diverged" if diverged else "finished", error)
                 ended[member.replicate.hash] = member.status
         return ended
 

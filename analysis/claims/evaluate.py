@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 SPLIT = "split"
 VERDICTS = (CONFIRMED, REFUTED, SPLIT, INCONCLUSIVE, NOT_MEASURED)
-
-
 MOST_LISTED = 4
 """Tests that the reason of a verdict lists one by one; those of more are counted."""
 
@@ -77,7 +75,7 @@ def evaluate(tables_list: Sequence[Tables], ledger: Ledger | None = None) -> lis
 
 
 def combine(verdicts: Iterable[str], rule: str) -> str:
-    """One verdict of several: see `analysis.ledger.Claim.rule`.
+    """One verdict of several: see `analysis.claims.ledger.Claim.rule`.
 
     `all`: refuted if one is, confirmed if all are. `split`: what all agree on; split if some are confirmed and others
     refuted. Else inconclusive; not measured only if none was.

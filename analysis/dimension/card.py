@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.dimension import panels
-from analysis.dimension.estimates import NAMED_SCALE, controls, estimates, headline, history
+from analysis.dimension.estimates import CORRECTED, NAMED_SCALE, RAW, controls, estimates, headline, history
 from analysis.dimension.estimators import LEAST_DIMS, NAT_MARGIN, Data, read
 from analysis.dimension.intrinsic import ALL_DIGITS, NO_SCALE, intrinsic, label
 from analysis.dimension.sweeps import NETWORKS, Sweep, pca
@@ -35,7 +35,6 @@ TRAINED_KEYS = ("a", "b", "c", "d")
 """Estimates drawn against training."""
 CONTROL_SERIES = ("a", "c", "TwoNN corrected", "MLE 20 corrected")
 """Estimates drawn against the known dimension."""
-_CORRECTED = ("corrected", "corrected_low", "corrected_high")
 _WIDTH, _HEIGHT = 11.0, 8.5
 
 
@@ -180,7 +179,7 @@ def _dimensions(found: pd.DataFrame, axis: str) -> Iterator[dict[str, Any]]:
     for row in _records(found[found["digit"] == ALL_DIGITS]):
         name = label(row["estimator"], NO_SCALE if axis == "scale" else row["scale"])
         common = {"x": row[axis], "reason": f"{row['sample_size']:,} images"}
-        for suffix, columns in (("", ("value", "low", "high")), (" corrected", _CORRECTED)):
+        for suffix, columns in (("", RAW), (" corrected", CORRECTED)):
             value, low, high = (row[column] for column in columns)
             if np.isfinite(value):
                 yield common | {"series": name + suffix, "value": value, "low": low, "high": high}

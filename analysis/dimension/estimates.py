@@ -40,6 +40,8 @@ _SHORT = {
     "c": "variance > 0.01", "c 0.1": "variance > 0.1", "d": "VAE", "f": "ELU", "f vae": "VAE", "f linear": "linear",
     "g 90 %": "90 %", "g 95 %": "95 %", "g 99 %": "99 %",
 }  # fmt: skip
+RAW, CORRECTED = ("value", "low", "high"), ("corrected", "corrected_low", "corrected_high")
+"""Columns of `intrinsic`: an estimate and its interval, raw and corrected for bias."""
 _BY_DIGIT = (("twonn", NO_SCALE), ("mle", NAMED_SCALE))
 
 
@@ -252,12 +254,13 @@ def _intrinsic_rows(found: pd.DataFrame) -> Iterator[dict[str, Any]]:
         if digit != ALL_DIGITS and (estimator, scale) not in _BY_DIGIT:
             continue
         where = label(estimator, scale) + (f" digit {digit}" if digit != ALL_DIGITS else "")
-        yield _intrinsic_row(f"e {where}", where, _largest(rows).iloc[0], "")
-        yield _intrinsic_row(f"e {where} corrected", f"{where} corrected", _corrected(rows).iloc[0], "corrected")
+        yield _intrinsic_row(f"e {where}", where, rows, RAW)
+        yield _intrinsic_row(f"e {where} corrected", f"{where} corrected", rows, CORRECTED)
 
 
-def _intrinsic_row(key: str, name: str, row: Any, part: str) -> dict[str, Any]:
-    value, low, high = (row[part or "value"], *(row[f"{part}_{end}" if part else end] for end in ("low", "high")))
+def _intrinsic_row(key: str, name: str, rows: pd.DataFrame, columns: tuple[str, str, str]) -> dict[str, Any]:
+    row = _largest(rows, columns)
+    value, low, high = (row[column] for column in columns)
     if not np.isfinite(value):
         return _not_measured(key, name, row["reason"] or "no correction")
     blocks = [] if np.isfinite(low) else [row["reason"]]
@@ -267,7 +270,7 @@ def _intrinsic_row(key: str, name: str, row: Any, part: str) -> dict[str, Any]:
 
 def _intrinsic_controls(found: pd.DataFrame) -> Iterator[dict[str, Any]]:
     for (estimator, scale), rows in _groups(found[found["digit"] == ALL_DIGITS], "estimator", "scale"):
-        row = _corrected(rows).iloc[0]
+        row = _largest(rows, CORRECTED)
         yield {**row, "estimator": label(estimator, scale), "settled": bool(np.isfinite(row["low"]))}
 
 
@@ -275,19 +278,14 @@ def _groups(found: pd.DataFrame, *columns: str) -> Iterator[tuple[tuple[Any, ...
     yield from found.groupby([*columns])
 
 
-def _largest(rows: pd.DataFrame, value: str = "value") -> pd.DataFrame:
+def _largest(rows: pd.DataFrame, columns: tuple[str, str, str]) -> pd.Series:
     """The row of the largest sample that has an interval; without any, a value; without any, of the largest.
 
     The whole set has no interval: every subsample of that size is the same.
     """
-    for having in (rows[rows["low" if value == "value" else f"{value}_low"].notna()], rows[rows[value].notna()], rows):
-        if len(having):
-            return having.nlargest(1, "sample_size")
-    return rows
-
-
-def _corrected(rows: pd.DataFrame) -> pd.DataFrame:
-    return _largest(rows, "corrected")
+    value, low, _ = columns
+    known = rows[low].notna().astype(int) + rows[value].notna()
+    return rows[known == known.max()].nlargest(1, "sample_size").iloc[0]
 
 
 def _pca_rows(spectrum: np.ndarray | None) -> Iterator[dict[str, Any]]:
