@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from study.columns import LATER_FIELDS, PLUGIN_PREFIX, SCHEMAS
+from study.columns import LATER_FIELDS, PLUGIN_PREFIX, SCHEMAS, complete
 from study.spec import StudySpec
 from trainables.storage import Folder
 
@@ -61,14 +61,15 @@ class Tables:
 
     @cached_property
     def ends(self) -> pd.DataFrame:
-        """The last row of each replicate in `results`."""
+        """The last row of each replicate in `results`; with every field of TrialConfig, also where they are younger."""
         file = self.files["results"]
         parts = [file.schema_arrow.empty_table()]
         for batch in filter(len, file.iter_batches()):
             names = batch["replicate"]
             last = pa.concat_arrays([pc.not_equal(names[1:], names[:-1]), pa.array([True])])
             parts.append(pa.Table.from_batches([batch.filter(last)]))
-        frame = _frame(parts, file.schema_arrow.names)
+        every = complete(pa.concat_tables(parts))
+        frame = _frame([every], every.column_names)
         return frame.drop_duplicates("replicate", keep="last", ignore_index=True)
 
     @cached_property

@@ -12,7 +12,7 @@ import pandas as pd
 
 from analysis.claims.ledger import Value
 from analysis.summary import none_if_null
-from trainables.schema import METRICS, TrialConfig, applies
+from trainables.schema import METRICS, TrialConfig
 
 if TYPE_CHECKING:
     from study.table import Tables
@@ -130,17 +130,14 @@ def _read_off(curve: pd.DataFrame, value: Value) -> float:
 
 
 def _with_config(ends: pd.DataFrame) -> pd.DataFrame:
-    """Ends of one run with the config's fields under their own names; fields younger than the run at their defaults."""
+    """Ends of one run with the config's fields under their own names, None where they do not apply."""
     configs = []
-    stored = [field for field in TrialConfig.model_fields if f"config/{field}" in ends]
-    for values in zip(*(ends[f"config/{field}"] for field in stored), strict=True):
-        config = {field: none_if_null(value) for field, value in zip(stored, values, strict=True)}
+    names = list(TrialConfig.model_fields)
+    for values in zip(*(ends[f"config/{field}"] for field in names), strict=True):
+        config = {field: none_if_null(value) for field, value in zip(names, values, strict=True)}
         if isinstance(config.get("hidden_dims"), str):
             config["hidden_dims"] = tuple(json.loads(config["hidden_dims"]))
-        applicable = applies(config)
-        for field in TrialConfig.model_fields.keys() - config.keys():
-            config[field] = TrialConfig.model_fields[field].default if field in applicable else None
         configs.append(config)
     metrics = ends[[column for column in ends.columns if not column.startswith("config/")]]
-    fields: dict[str, list[Any]] = {field: [config[field] for config in configs] for field in TrialConfig.model_fields}
+    fields: dict[str, list[Any]] = {field: [config[field] for config in configs] for field in names}
     return pd.concat([metrics, pd.DataFrame(fields, index=ends.index, dtype=object)], axis=1)
