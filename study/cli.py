@@ -146,6 +146,10 @@ def launch(
         float, typer.Option(min=0, help="Seconds between a trial's checkpoints: what a kill can cost.")
     ] = checkpoint.EVERY_S,
     ray_output: Annotated[bool, typer.Option("--ray-output", help="Show Ray's own output too.")] = False,
+    first_seed: Annotated[
+        int, typer.Option(min=0, help="Run only seeds from this on; `study table --to` merges parts.")
+    ] = 0,
+    cells: Annotated[str, typer.Option(help="Run only cells of these names, e.g. 'vae*'.")] = "*",
 ) -> None:
     """Run a study, or what is left of it: launching again skips what is finished and continues the rest.
 
@@ -156,7 +160,9 @@ def launch(
 
     study = _load(name, steps, seeds, dataset)
     size = _pack_size(pack)
-    options = Options(runner.value, device.value, size, concurrency, address, ray_output, checkpoint_every)
+    options = Options(
+        runner.value, device.value, size, concurrency, address, ray_output, checkpoint_every, first_seed, cells
+    )
     folder = run or run_path(study.name)
     try:
         _exit(_finished(launch_study(study, folder, options, _out), folder))

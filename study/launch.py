@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +22,7 @@ from rich.console import Console
 from study import lock, preflight, provenance, space, table
 from study.lock import RunError
 from study.progress import Display
-from study.spec import StudySpec
+from study.spec import SpecError, StudySpec
 from study.stop import Stop
 from study.table import TableError
 from trainables import checkpoint, datasets
@@ -51,6 +52,19 @@ class Options:
     address: str | None = None
     ray_output: bool = False
     checkpoint_every_s: float = checkpoint.EVERY_S
+    first_seed: int = 0
+    cells: str = "*"
+
+    def part(self, replicates: Sequence[Replicate]) -> list[Replicate]:
+        """Those that this launch is to run; raises SpecError where there are none."""
+        chosen = [r for r in replicates if r.seed >= self.first_seed and fnmatchcase(r.cell, self.cells)]
+        if not chosen:
+            known = ", ".join(dict.fromkeys(r.cell for r in replicates))
+            raise SpecError(
+                f"a launch must run something, but no cell matches {self.cells!r} with a seed from {self.first_seed} on; "
+                f"the cells are {known}."
+            )
+        return chosen
 
 
 @dataclass(frozen=True)
@@ -100,7 +114,7 @@ def launch(spec: StudySpec, url: str, options: Options, console: Console) -> Cou
         data = {name: datasets.load(name) for name in space.datasets(spec)}
         digests = {name: dataset.digest for name, dataset in data.items()}
         origin = _claim(run, spec, digests)
-        wanted = space.replicates(spec, digests)
+        wanted = options.part(space.replicates(spec, digests))
         standing = _tidy(run, wanted)
         unmeasured = table.unmeasured(run, spec, standing)
         _announce(console, run, standing, len(unmeasured))

@@ -1,5 +1,6 @@
 """Launching: inline and through Ray, again, grown, refused, interrupted, failing; and the tables that come of it."""
 
+import dataclasses
 import io
 import itertools
 import os
@@ -17,6 +18,7 @@ from study import launch, provenance, space, spec, table
 from study.launch import Options
 from study.lock import RunError
 from study.progress import Display
+from study.spec import SpecError
 from study.table import TableError
 from trainables import datasets, trial
 from trainables.pack import Pack
@@ -89,6 +91,29 @@ def test_launch_with_more_seeds_adds_only_those(study, tmp_path):
     counts, _ = run(study.model_copy(update={"seeds": 1}), tmp_path / "run")
     assert counts == {"finished": 3}
     assert set(results(tmp_path / "run")["seed"]) == {0, 1}, "a smaller launch must not drop rows"
+
+
+def test_launch_of_a_part_leaves_the_rest_and_parts_merge_into_the_whole(study, tmp_path):
+    run(study, tmp_path / "whole")
+    counts, text = run(study, tmp_path / "vae", dataclasses.replace(INLINE, cells="vae*", first_seed=1))
+    assert counts == {"finished": 1} and "1 replicates" in text
+    counts, _ = run(study, tmp_path / "rest", dataclasses.replace(INLINE, cells="[!v]*"))
+    assert counts == {"finished": 3}
+    run(study, tmp_path / "rest", dataclasses.replace(INLINE, cells="vae"))
+    for part in ("vae", "rest"):
+        table.merge(table.load_tables(str(tmp_path / part)), Folder(str(tmp_path / "merged")))
+    whole, merged = (results(tmp_path / name).drop(columns=CLOCKS) for name in ("whole", "merged"))
+    order = ["seed", "cell", "step"]
+    whole, merged = (frame.sort_values(order, ignore_index=True) for frame in (whole, merged))
+    pd.testing.assert_frame_equal(whole, merged, check_exact=True)
+
+
+def test_launch_of_a_part_that_holds_nothing_is_refused_with_the_cells(study, tmp_path):
+    for options in (dataclasses.replace(INLINE, cells="vea*"), dataclasses.replace(INLINE, first_seed=2)):
+        with pytest.raises(
+            SpecError, match="no cell matches '.*' with a seed from . on; the cells are linear, vae, pca"
+        ):
+            run(study, tmp_path, options)
 
 
 def test_launch_of_another_spec_is_refused_with_the_difference(study, tmp_path):
