@@ -10,12 +10,12 @@ import dataclasses
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 
@@ -28,8 +28,12 @@ from study.table import TableError
 from trainables import checkpoint, datasets
 from trainables.checkpoint import Outcome
 from trainables.packing import shared_fields
+from trainables.progress import Progress
 from trainables.schema import Replicate
 from trainables.storage import Folder, StorageError
+
+if TYPE_CHECKING:
+    from study.search import Search
 
 TABLE_EVERY_S, TABLE_SHARE = 60.0, 0.05
 """The tables are rebuilt after so many seconds at the soonest, and for no more than this share of the driver's time."""
@@ -37,8 +41,6 @@ MAX_RETRIES = 2
 """Times that a pack is tried again, from its newest checkpoint, before its replicates count as failed."""
 GPU_PACK = 64
 _LOG = logging.getLogger(__name__)
-
-Packs = Sequence[Sequence[Replicate]]
 
 
 @dataclass(frozen=True)
@@ -55,14 +57,14 @@ class Options:
     first_seed: int = 0
     cells: str = "*"
 
-    def part(self, replicates: Sequence[Replicate]) -> list[Replicate]:
-        """Those that this launch is to run; raises SpecError where there are none."""
+    def part(self, replicates: Sequence[Replicate], *, more: bool) -> list[Replicate]:
+        """Those that this launch is to run; raises SpecError where there are none, and there will be no `more`."""
         chosen = [r for r in replicates if r.seed >= self.first_seed and fnmatchcase(r.cell, self.cells)]
-        if not chosen:
+        if not chosen and not more:
             known = ", ".join(dict.fromkeys(r.cell for r in replicates))
             raise SpecError(
-                f"a launch must run something, but no cell matches {self.cells!r} with a seed from {self.first_seed} on; "
-                f"the cells are {known}."
+                f"a launch must run something, but no cell matches {self.cells!r} with a seed from "
+                f"{self.first_seed} on; the cells are {known}."
             )
         return chosen
 
@@ -71,13 +73,41 @@ class Options:
 class Job:
     """What a runner is given: the packs, their data, where they write, and the other arguments of `trial.run`."""
 
-    packs: Packs
+    packs: list[list[Replicate]]
     data: dict[str, datasets.Dataset]
     replicates: Folder
     device: str
     provenance: dict[str, Any]
     checkpoint_every_s: float
     measurements: Sequence[str] = ()
+    plugins: Sequence[str] = ()
+    search: Search | None = None
+    """Where packs come from after those that are there; `trials` has the search's number of each pack of it."""
+    trials: dict[int, int] = field(default_factory=dict)
+
+    def ask(self) -> int | None:
+        """The index of a further pack, of a trial that the search has left or asks for; None at its end."""
+        number = None if self.search is None else self.search.next()
+        if self.search is None or number is None:
+            return None
+        self.packs.append(self.search.members(number))
+        self.trials[len(self.packs) - 1] = number
+        return len(self.packs) - 1
+
+    def hear(self, pack: int, progress: Progress) -> str | None:
+        """Passes on what a pack reports; a reason to stop it, where there is one. It is stopped in the run folder."""
+        if self.search is None or pack not in self.trials:
+            return None
+        return self.search.hear(self.trials[pack], progress)
+
+    def end(self, pack: int) -> None:
+        """Passes on that a pack runs no more."""
+        if self.search is not None and pack in self.trials:
+            self.search.end(self.trials[pack])
+
+    def pauses(self, pack: int) -> list[int]:
+        """Steps at which a pack is to wait for what the search says."""
+        return self.search.rungs if self.search is not None and pack in self.trials else []
 
     @property
     def options(self) -> dict[str, Any]:
@@ -109,28 +139,37 @@ def launch(spec: StudySpec, url: str, options: Options, console: Console) -> Cou
         trainables.datasets.DataError: A dataset is not to be had.
         study.spec.SpecError: A cell is no valid config.
     """
-    run = Folder(url)
+    run, spec = Folder(url), spec.with_asked([])
+    space.check(spec)
     with Stop() as stop, lock.held(run, stop.ask):
         data = {name: datasets.load(name) for name in space.datasets(spec)}
         digests = {name: dataset.digest for name, dataset in data.items()}
         origin = _claim(run, spec, digests)
-        wanted = options.part(space.replicates(spec, digests))
+        search = _search(run, spec, digests)
+        whole = spec if search is None else spec.with_asked(search.asked)
+        wanted = options.part(space.replicates(whole, digests), more=search is not None)
         standing = _tidy(run, wanted)
+        if search is not None:
+            search.settle()
         unmeasured = table.unmeasured(run, spec, standing)
-        _announce(console, run, standing, len(unmeasured))
-        todo = [r for r in wanted if r.hash in unmeasured or not standing[r.hash].ended]
+        _announce(console, run, standing, len(unmeasured), search)
+        searched = set() if search is None else search.hashes
+        todo = [r for r in wanted if r.hash in unmeasured or not (standing[r.hash].ended or r.hash in searched)]
         starts = {r.hash: -1 if r.hash in unmeasured else standing[r.hash].step for r in todo}
         builder = table.Builder(run)
         preflight.check_room(run, todo)
-        if todo and not stop.asked():
+        if (todo or (search is not None and search.left)) and not stop.asked():
             with _ray(options, stop):
                 device = _device(options)
                 packs = plan(todo, options.pack or (1 if device == "cpu" else GPU_PACK), starts)
                 folder, every = run.child("replicates").create(), options.checkpoint_every_s
-                job = Job(packs, data, folder, device, origin, every, spec.measurements)
+                job = Job(packs, data, folder, device, origin, every, spec.measurements, spec.plugins, search)
                 _run(job, builder, options, console, stop)
-        ends = builder.build().rows("results", ["replicate", "status"], {"replicate": [r.hash for r in wanted]})
+        names = {r.hash for r in wanted} | (set() if search is None else search.hashes)
+        ends = builder.build().rows("results", ["replicate", "status"], {"replicate": sorted(names)})
         counts = Counter(ends.drop_duplicates("replicate")["status"])
+        if search is not None:
+            counts.update({"pending": search.left * spec.seeds - search.unended})
         left = len(table.unmeasured(run, spec, table.outcomes(run, todo if spec.final_measurements else [])))
         return +(counts + Counter({"to measure" if stop.asked() else "unmeasured": left}) - Counter(finished=left))
 
@@ -165,15 +204,25 @@ def run_inline(job: Job, display: Display, tick: Callable[[], None], stop: Stop)
     """Runs the packs one after another in this process; ray is never imported."""
     from trainables import trial  # loads torch, which takes seconds: under Ray, the workers alone need it
 
-    for index, pack in enumerate(job.packs):
+    for index in _indices(job):
+        pack = job.packs[index]
         for attempt in range(MAX_RETRIES + 1):
             if stop.asked():
                 return
             try:
-                reports = trial.run(pack, job.data[pack[0].config.dataset], job.replicates, **job.options)
+                reports = trial.run(
+                    pack,
+                    job.data[pack[0].config.dataset],
+                    job.replicates,
+                    pauses=job.pauses(index),
+                    **job.options,
+                )
                 with closing(reports):
                     for progress in reports:
                         display.report(index, progress)
+                        if reason := job.hear(index, progress):
+                            display.stopped(index, reason)
+                            break
                         tick()
                         if stop.asked():
                             display.stopping(stop.reason)
@@ -188,17 +237,23 @@ def run_inline(job: Job, display: Display, tick: Callable[[], None], stop: Stop)
                     give_up(job, index, reason, display)
                 else:
                     display.say(f"{label(pack)}: {reason}; trying again")
+        job.end(index)
+
+
+def _indices(job: Job) -> Iterator[int]:
+    """The packs that are there, then those that the search asks for as long as somebody asks."""
+    yield from range(len(job.packs))
+    while (index := job.ask()) is not None:
+        yield index
 
 
 def give_up(job: Job, index: int, reason: str, display: Display) -> None:
     """Marks the members of a pack that have no result as failed."""
-    from trainables.member import describe
-
     lost = 0
     for replicate in job.packs[index]:
         folder = job.replicates.child(replicate.hash)
         if checkpoint.outcome(folder).status in ("pending", "running"):
-            checkpoint.fail(folder, describe(replicate), reason)
+            checkpoint.cut_short(folder, replicate.described(), "failed", reason)
             lost += 1
     display.failed(index, lost, reason)
 
@@ -206,6 +261,10 @@ def give_up(job: Job, index: int, reason: str, display: Display) -> None:
 def _run(job: Job, builder: table.Builder, options: Options, console: Console, stop: Stop) -> None:
     members = [replicate for pack in job.packs for replicate in pack]
     steps = sum(replicate.config.steps or 1 for replicate in members)
+    pending = len(members)
+    if job.search is not None:
+        pending += job.search.left * job.search.seeds
+        steps += job.search.left * job.search.seeds * job.search.usual_steps
     due = time.monotonic() + TABLE_EVERY_S
 
     def tick() -> None:
@@ -221,7 +280,7 @@ def _run(job: Job, builder: table.Builder, options: Options, console: Console, s
             ended = time.monotonic()
             due = ended + max(TABLE_EVERY_S, (ended - started) / TABLE_SHARE)
 
-    with Display([label(pack) for pack in job.packs], len(members), steps, console) as display:
+    with Display(lambda index: label(job.packs[index]), pending, steps, console) as display:
         if options.runner == "inline":
             run_inline(job, display, tick, stop)
         else:
@@ -270,15 +329,28 @@ def _claim(run: Folder, spec: StudySpec, digests: dict[str, str]) -> dict[str, A
         origin["data_digests"][name] = datasets.load(name).digest
     for problem in table.damage(run):
         _LOG.warning("%s. It is made anew.", problem.rstrip("."))
-    table.write_run(run, whole, origin)
+    table.write_run(run, whole.with_asked([]), origin)
     return {key: origin[key] for key in ("git_commit", "lock_sha256")}
 
 
-def _announce(console: Console, run: Folder, standing: dict[str, Outcome], unmeasured: int) -> None:
+def _search(run: Folder, spec: StudySpec, digests: dict[str, str]) -> Search | None:
+    """The study's search, as far as it has come; Optuna takes seconds to import, and other studies never need it."""
+    if spec.search is None:
+        return None
+    from study.search import Search
+
+    return Search(run, spec, digests)
+
+
+def _announce(
+    console: Console, run: Folder, standing: dict[str, Outcome], unmeasured: int, search: Search | None
+) -> None:
     counts = Counter[str](outcome.status for outcome in standing.values())
     counts.update({"finished": -unmeasured, "to measure": unmeasured})
     known = {"running": "to continue", "failed": "to retry", "pending": "to start"}  # others are left as they are
     parts = [f"{count} {known.get(status, status)}" for status, count in sorted((+counts).items())]
+    if search is not None:
+        parts.append(f"{search.told} of the search's {search.trials} trials done")
     console.print(f"{run.url}: {len(standing)} replicates, {', '.join(parts)}", highlight=False)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -27,18 +28,20 @@ class Display:
     """Follows packs by their reports; use as a context manager.
 
     Args:
-        names: Each pack's label.
+        name: A pack's label, by its number.
         pending: Replicates to run.
         steps: Training steps of all of them, those already done before this launch included.
         console: Where to draw; a live bar if it is a terminal.
     """
 
-    def __init__(self, names: list[str], pending: int, steps: int, console: Console):
-        self.names, self.pending, self.steps, self.console = names, pending, max(steps, 1), console
+    def __init__(self, name: Callable[[int], str], pending: int, steps: int, console: Console):
+        self.name, self.pending, self.steps, self.console = name, pending, max(steps, 1), console
         self.ended: Counter[str] = Counter()
         self._over: Counter[int] = Counter()
         self._first: dict[int, int] = {}
         self._at: dict[int, int] = {}
+        self._whole: dict[int, int] = {}
+        self._members: dict[int, int] = {}
         self._running: set[int] = set()
         self._started = self._printed = time.monotonic()
         self._bar: Progress | None = None
@@ -60,14 +63,15 @@ class Display:
 
     def report(self, pack: int, report: Report) -> None:
         """A pack has come further."""
-        self._at[pack] = report.step * report.members
+        self._at[pack], self._whole[pack] = report.step * report.members, report.steps * report.members
         self._first.setdefault(pack, 0 if report.ended else self._at[pack])
+        self._members[pack] = report.members
         self._running.add(pack)
         for status in report.ended.values():
             self.ended[status] += 1
         if report.ended:
             statuses = ", ".join(sorted(set(report.ended.values())))
-            self.say(f"{self.names[pack]}: {statuses} at step {report.step:,}")
+            self.say(f"{self.name(pack)}: {statuses} at step {report.step:,}")
         self._over[pack] += len(report.ended)
         if self._over[pack] == report.members:
             self._running.discard(pack)
@@ -77,7 +81,15 @@ class Display:
         """A pack has failed for good."""
         self.ended["failed"] += members
         self._running.discard(pack)
-        self.say(f"{self.names[pack]}: failed: {reason}")
+        self.say(f"{self.name(pack)}: failed: {reason}")
+        self._draw(force=True)
+
+    def stopped(self, pack: int, reason: str) -> None:
+        """A pack is not trained further, since it promises too little."""
+        self.ended["stopped"] += self._members[pack] - self._over[pack]
+        self.steps = max(self.steps - self._whole[pack] + self._at[pack], 1)
+        self._running.discard(pack)
+        self.say(f"{self.name(pack)}: {reason}")
         self._draw(force=True)
 
     def stopping(self, reason: str) -> None:
@@ -96,7 +108,9 @@ class Display:
         left = max(self.steps - done, 0) / speed if speed > 0 else None
         if self._bar is not None:
             shown = f"{speed:,.0f} steps/s"
-            self._bar.update(self._task, completed=done, description=self._counts(), speed=shown, left=left)
+            self._bar.update(
+                self._task, total=self.steps, completed=done, description=self._counts(), speed=shown, left=left
+            )
         elif force or now - self._printed > LINE_EVERY_S:
             self._printed = now
             ending = f", {duration(left)} left" if left is not None else ""

@@ -10,11 +10,12 @@ import logging
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import ray
 from ray import tune
 from ray.tune import TuneError
+from ray.tune.search import ConcurrencyLimiter, Searcher
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from study import preflight
@@ -24,10 +25,13 @@ from study.progress import Display
 from study.stop import Stop
 from study.table import TableError
 from trainables import checkpoint
-from trainables.progress import Progress
 from trainables.storage import Folder, StorageError
 from trainables.trainable import PackTrainable
 
+if TYPE_CHECKING:
+    from study.search import Search
+
+_T = TypeVar("_T")
 NODE_ANSWERS_WITHIN_S = 120.0
 _LOG = logging.getLogger(__name__)
 
@@ -35,31 +39,52 @@ _LOG = logging.getLogger(__name__)
 class _Watch(tune.Callback, tune.Stopper):
     """Passes the trials' reports on to the display, and stops all of them when asked to or when nobody can write."""
 
-    def __init__(self, display: Display, tick: Callable[[], None], stop: Stop):
-        self._display, self._tick, self._stop = display, tick, stop
+    def __init__(self, job: Job, display: Display, tick: Callable[[], None], stop: Stop):
+        self._job, self._display, self._tick, self._stop = job, display, tick, stop
         self._stopping = False
+        self._reasons: dict[int, str] = {}
         self.errors: dict[int, str] = {}
         self.fatal: StorageError | TableError | None = None
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
         if "storage_error" in result:
             self.fatal = StorageError(result["storage_error"])
-        elif "step" in result:
-            report = Progress(*(result[key] for key in ("step", "steps", "members", "ended")))
-            self._display.report(trial.config["pack"], report)
-            try:
-                self._tick()
-            except (StorageError, TableError) as error:  # Tune would wrap it in a traceback
-                self.fatal = error
+        elif "progress" in result:
+            self._display.report(result["pack"], result["progress"])
+            if result["pack"] in self._reasons:
+                self._display.stopped(result["pack"], self._reasons[result["pack"]])
+            self.guarded(self._tick)
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        self._display.say(f"{self._display.names[trial.config['pack']]}: {_reason(trial)}; trying again")
+        self._display.say(f"{self._display.name(trial.config['pack'])}: {_reason(trial)}; trying again")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        self.errors[trial.config["pack"]] = _reason(trial)
+        pack = trial.config["pack"]
+        if pack in self._job.trials:  # what the search asks for next depends on it
+            self.guarded(lambda: give_up(self._job, pack, _reason(trial), self._display))
+            self.guarded(lambda: self._job.end(pack))
+        else:
+            self.errors[pack] = _reason(trial)
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        self.guarded(lambda: self._job.end(trial.config["pack"]))
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        return False  # no trial is stopped for what it reports
+        """Whether a trial is to stop after this report, of which Tune tells the callbacks afterwards."""
+        if "progress" not in result:
+            return False
+        reason = self.guarded(lambda: self._job.hear(result["pack"], result["progress"]))
+        if reason:
+            self._reasons[result["pack"]] = reason
+        return reason is not None
+
+    def guarded(self, do: Callable[[], _T]) -> _T | None:
+        """Does what Tune would wrap in a traceback if it failed; a folder that cannot be written ends the study."""
+        try:
+            return do()
+        except (StorageError, TableError) as error:
+            self.fatal = error
+            return None
 
     def stop_all(self) -> bool:
         if self._stop.asked() and not self._stopping:
@@ -79,11 +104,13 @@ def run(job: Job, options: Options, display: Display, tick: Callable[[], None], 
         trainables.storage.StorageError: A node could no longer write into it.
         OSError: Ray gave up, again and again.
     """
-    watch = _Watch(display, tick, stop)
     job = dataclasses.replace(job, replicates=job.replicates.absolute())
+    watch = _Watch(job, display, tick, stop)
     if options.address is not None:
         preflight.check_shared(job.replicates, _ask_nodes)
     _schedule(job, options, watch, stop)
+    if job.search is not None:
+        _search(job, job.search, options, watch, stop)
     if watch.fatal is not None:
         raise watch.fatal
     for pack, reason in watch.errors.items():
@@ -94,10 +121,55 @@ def _schedule(job: Job, options: Options, watch: _Watch, stop: Stop) -> None:
     """Has Ray run the packs, and those that are left again where Ray itself gives up, as for a worker out of memory."""
     packs = list(range(len(job.packs)))
     for _ in range(MAX_RETRIES + 1):
-        if stop.asked() or watch.fatal is not None or not packs or _fit(job, packs, options, watch):
+        if stop.asked() or watch.fatal is not None or not packs:
+            return
+        config = tune.TuneConfig(reuse_actors=True, max_concurrent_trials=options.concurrency)
+        if _fit(job, {"pack": tune.grid_search(packs)}, config, options, watch):
             return
         packs = [pack for pack in _left(job) if pack not in watch.errors]
     raise OSError("Ray gave up (--ray-output shows why). What was trained is saved; launch again to go on.")
+
+
+def _search(job: Job, search: Search, options: Options, watch: _Watch, stop: Stop) -> None:
+    """Has Ray run what the search asks for; after Ray has given up, those that were left first."""
+    resource = "CPU" if job.device == "cpu" else "GPU"
+    wanted = options.concurrency or search.concurrency or int(ray.cluster_resources().get(resource, 1))
+    for _ in range(MAX_RETRIES + 1):
+        if stop.asked() or watch.fatal is not None or not search.left:
+            return
+        alg = ConcurrencyLimiter(_Asking(job, watch), max_concurrent=wanted)
+        config = tune.TuneConfig(search_alg=alg, num_samples=search.left, reuse_actors=True)
+        if _fit(job, {}, config, options, watch) and not search.left:
+            return
+        search.forget()
+    if not (stop.asked() or watch.fatal is not None):
+        raise OSError("Ray gave up (--ray-output shows why). What was trained is saved; launch again to go on.")
+
+
+class _Asking(Searcher):
+    """Has Tune run what the search asks for. It reads nothing of what Tune passes on: the watch listens."""
+
+    def __init__(self, job: Job, watch: _Watch):
+        super().__init__()
+        self._job, self._watch = job, watch
+
+    def suggest(self, trial_id: str) -> Any:
+        pack = self._watch.guarded(self._job.ask)
+        if pack is None:
+            return Searcher.FINISHED
+        return {"pack": pack, "replicates": self._job.packs[pack], "pauses": self._job.pauses(pack)}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        pass
+
+    def save(self, checkpoint_path: str) -> None:
+        pass  # the run folder holds it all
+
+    def restore(self, checkpoint_path: str) -> None:
+        pass
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
 
 
 def _left(job: Job) -> list[int]:
@@ -109,15 +181,16 @@ def _left(job: Job) -> list[int]:
     ]
 
 
-def _fit(job: Job, packs: list[int], options: Options, watch: _Watch) -> bool:
-    """Runs these packs; False if Ray gave up before all had ended."""
+def _fit(job: Job, param_space: dict[str, Any], config: tune.TuneConfig, options: Options, watch: _Watch) -> bool:
+    """Runs packs; False if Ray gave up before all had ended."""
     resources: dict[str, float] = {"cpu": 1} if job.device == "cpu" else {"cpu": 1, "gpu": 1}
-    shared = {"packs": job.packs, "data": job.data, "folder": job.replicates, "options": job.options}
+    shared: dict[str, Any] = {"packs": job.packs, "data": job.data, "folder": job.replicates}
+    shared |= {"options": job.options, "plugins": job.plugins}
     with tempfile.TemporaryDirectory(prefix="study-ray-", ignore_cleanup_errors=True) as logs:
         tuner = tune.Tuner(
             tune.with_resources(tune.with_parameters(PackTrainable, **shared), resources),
-            param_space={"pack": tune.grid_search(packs)},
-            tune_config=tune.TuneConfig(reuse_actors=True, max_concurrent_trials=options.concurrency),
+            param_space=param_space,
+            tune_config=config,
             run_config=tune.RunConfig(
                 name="tune",
                 storage_path=logs,

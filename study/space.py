@@ -6,7 +6,8 @@ import itertools
 import json
 from collections.abc import Iterator, Mapping
 
-from study.spec import SpecError, StudySpec, resolve
+from study.searchspace import SearchSpec
+from study.spec import SpecError, StudySpec, resolve, resolve_trial
 from trainables.schema import Replicate, TrialConfig
 
 STEPS_PER_CORE_S = 65.0
@@ -14,6 +15,7 @@ STEPS_PER_CORE_S = 65.0
 SECONDS_PER_POINT = 3e-3
 """Of an estimate of the intrinsic dimension, its cubes included; from 2 to 3.5 ms for 1,000 to 55,000 points."""
 _PAPER_WEIGHTS = 1_291_789
+_OF_A_POSTERIOR = ("_kl", "_neg_elbo")
 
 
 def cells(spec: StudySpec) -> dict[str, TrialConfig]:
@@ -35,7 +37,58 @@ def cells(spec: StudySpec) -> dict[str, TrialConfig]:
             if label in found:
                 raise SpecError(f"study {spec.name}: two cells are called {label!r}; rename the arm.")
             found[label] = config
+    for number, config in enumerate(trials(spec)):
+        if config not in known:
+            known.add(config)
+            found[trial_label(number)] = config
     return found
+
+
+def trials(spec: StudySpec) -> list[TrialConfig]:
+    """The config of each trial that the search has asked for so far, in the order of their numbers."""
+    return [resolve_trial(spec, fields) for fields in spec.search.asked] if spec.search else []
+
+
+def trial_label(number: int) -> str:
+    """The cell of a search's trial, unless an earlier cell has the same config."""
+    return f"trial-{number:04d}"
+
+
+def check(spec: StudySpec) -> None:
+    """Checks every cell, and what a search may draw.
+
+    Raises:
+        SpecError: A cell's fields do not make a valid config, or a search may draw such, or cannot be judged.
+    """
+    cells(spec)
+    if spec.search is None:
+        return
+    for fields in spec.search.corners(spec.base):
+        config = resolve_trial(spec, fields)
+        if config.task != "train":
+            raise SpecError(f"study {spec.name}: a search must train networks, but may draw task={config.task!r}.")
+        for name in spec.search.objectives:
+            if name.endswith(_OF_A_POSTERIOR) and not config.variational:
+                raise SpecError(
+                    f"study {spec.name}: `{name}` needs a posterior, but the search may draw {config.model!r}."
+                )
+        if spec.search.scheduler == "asha":
+            _check_rungs(spec, spec.search, config)
+
+
+def _check_rungs(spec: StudySpec, search: SearchSpec, config: TrialConfig) -> None:
+    steps, where = config.steps or 0, f"study {spec.name}: `first_rung` ({search.first_rung})"
+    if "steps" in search.space and len({c.get("steps") for c in search.samples(spec.base, 10)}) > 1:
+        raise SpecError(f"study {spec.name}: asha compares trials of one length, but `search.space` varies `steps`.")
+    if not search.rungs(steps):
+        raise SpecError(f"{where} must be less than the trials' {steps} steps.")
+    missing = set(search.rungs(steps)) - set(config.evaluation_steps)
+    if missing:
+        raise SpecError(
+            f"{where}: the rungs {search.rungs(steps)} must be steps at which a trial is evaluated, but "
+            f"{sorted(missing)} are not: {config.evaluations} evaluations of {steps} steps are "
+            f"{steps / (config.evaluations or 1):g} steps apart."
+        )
 
 
 def replicates(spec: StudySpec, digests: Mapping[str, str]) -> list[Replicate]:
@@ -56,7 +109,20 @@ def replicates(spec: StudySpec, digests: Mapping[str, str]) -> list[Replicate]:
 
 def datasets(spec: StudySpec) -> list[str]:
     """Names of the datasets that the study needs."""
-    return sorted({config.dataset for config in cells(spec).values()})
+    drawn = set[str]()
+    if spec.search is not None:
+        fixed = [spec.base.get("dataset", TrialConfig.model_fields["dataset"].default)]
+        drawn = set(spec.search.options("dataset") if "dataset" in spec.search.space else fixed)
+    return sorted({config.dataset for config in cells(spec).values()} | drawn)
+
+
+def search_core_hours(spec: StudySpec) -> float:
+    """Estimated core-hours of a study's search on a CPU, by configurations drawn at random."""
+    if spec.search is None:
+        return 0.0
+    drawn = [resolve_trial(spec, fields) for fields in spec.search.samples(spec.base, 200)]
+    each = [core_hours(config) * spec.search.expected_share(config.steps or 1) for config in drawn]
+    return sum(each) / len(each) * spec.search.trials * spec.seeds
 
 
 def core_hours(config: TrialConfig) -> float:

@@ -13,7 +13,8 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from trainables.registry import CURVES, MEASUREMENTS, unknown
+from study.searchspace import SearchSpec
+from trainables.registry import CURVES, MEASUREMENTS, load_plugins, unknown
 from trainables.schema import TrialConfig, applies, check_keys
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
@@ -27,7 +28,7 @@ class SpecError(ValueError):
 
 
 class StudySpec(BaseModel):
-    """A study: arms crossed with a grid, each cell trained with seeds 0 ... seeds - 1.
+    """A study: arms crossed with a grid, and a search; each cell trained with seeds 0 ... seeds - 1.
 
     `base` holds the fields that the arms share, `arms` each arm's own, `grid` the values to sweep per field: a list of
     values, or one value. Several grids, as a list, are run one after another, so that a field may take another value
@@ -45,9 +46,13 @@ class StudySpec(BaseModel):
         default_factory=list, description="names in MEASUREMENTS and CURVES: what is measured of each trained network"
     )
     base: dict[str, Any] = Field(default_factory=dict, description="TrialConfig fields of every arm")
-    arms: dict[str, dict[str, Any]] = Field(min_length=1, description="TrialConfig fields by arm")
+    arms: dict[str, dict[str, Any]] = Field(default_factory=dict, description="TrialConfig fields by arm")
     grid: dict[str, Any] | list[dict[str, Any]] = Field(
         default_factory=dict, description="values by TrialConfig field, a list of them or one; or several such grids"
+    )
+    search: SearchSpec | None = Field(None, description="what is searched for beside the arms, and how")
+    plugins: list[str] = Field(
+        default_factory=list, description="modules to import, which add one's own models and the like to the registries"
     )
 
     @model_validator(mode="before")
@@ -56,12 +61,16 @@ class StudySpec(BaseModel):
         if not isinstance(given, Mapping):
             raise ValueError(f"a spec must be a mapping of keys to values, but got {type(given).__name__}.")
         check_keys({str(key): None for key in given}, cls.model_fields, what="key")
+        plugins = given.get("plugins") or []
+        load_plugins(plugins if isinstance(plugins, list) else [])
         return given
 
     @model_validator(mode="after")
     def _check(self) -> StudySpec:
         if not _NAME.fullmatch(self.name):
             raise ValueError(f"`name` must match {_NAME.pattern}, but got {self.name!r}.")
+        if not self.arms and self.search is None:
+            raise ValueError("a study must have `arms` or a `search`, but got neither.")
         for place, keys in [("base", self.base), *(("grid", grid) for grid in self.grids), *self.arms.items()]:
             check_keys(keys, TrialConfig.model_fields, what=f"field of {place}")
         for name in self.measurements:
@@ -81,6 +90,12 @@ class StudySpec(BaseModel):
         """An upper bound: arms times grid points, before cells that turn out alike are merged."""
         sizes = ([len(values) for values in grid.values() if isinstance(values, list)] for grid in self.grids)
         return len(self.arms) * sum(map(math.prod, sizes))
+
+    def with_asked(self, asked: list[dict[str, Any]]) -> StudySpec:
+        """The same study whose search has asked for these trials; itself without a search."""
+        if self.search is None:
+            return self
+        return self.model_copy(update={"search": self.search.model_copy(update={"asked": asked})})
 
     @property
     def final_measurements(self) -> list[str]:
@@ -156,13 +171,21 @@ def resolve(spec: StudySpec, arm: str, point: Mapping[str, Any]) -> TrialConfig:
     Raises:
         SpecError: The fields do not make a valid config; the cell is named.
     """
-    own = spec.arms[arm]
-    shared = {**spec.base, **point}
+    return _config({**spec.base, **point}, spec.arms[arm], f"study {spec.name}, arm {arm!r}")
+
+
+def resolve_trial(spec: StudySpec, fields: Mapping[str, Any]) -> TrialConfig:
+    """The TrialConfig of what a search has drawn. Raises SpecError."""
+    shown = ", ".join(f"{key}={value}" for key, value in fields.items())
+    return _config(spec.base, fields, f"study {spec.name}, search, {shown}")
+
+
+def _config(shared: Mapping[str, Any], own: Mapping[str, Any], where: str) -> TrialConfig:
     applicable = applies({**shared, **own})
     try:
-        return TrialConfig(**{key: value for key, value in shared.items() if key in applicable} | own)
+        return TrialConfig(**{**{key: value for key, value in shared.items() if key in applicable}, **own})
     except ValidationError as error:
-        raise SpecError(f"study {spec.name}, arm {arm!r}: {readable(error)}") from None
+        raise SpecError(f"{where}: {readable(error)}") from None
 
 
 def readable(error: ValidationError) -> str:

@@ -17,10 +17,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from study import space
+from study.asked import JOURNAL, JournalError, read_asked
 from study.columns import SCHEMAS, complete, rows_of
 from study.parquet import TableError as TableError
 from study.parquet import Tables as Tables
 from study.parquet import check, matches, open_table, open_tables, write
+from study.searchspace import SearchSpec
 from study.spec import StudySpec, dump, parse
 from trainables import checkpoint
 from trainables.checkpoint import Outcome, Record
@@ -30,7 +32,7 @@ from trainables.storage import Folder
 BLOCK = 100
 """Replicates in a row group, unless tables were merged."""
 _SLICE = 10_000
-RUN_FILES = frozenset({"spec.yaml", "provenance.json", "replicates", *(f"{name}.parquet" for name in SCHEMAS)})
+RUN_FILES = frozenset({"spec.yaml", "provenance.json", "replicates", JOURNAL, *(f"{name}.parquet" for name in SCHEMAS)})
 """What lies in a run folder."""
 _T = TypeVar("_T")
 
@@ -125,8 +127,14 @@ def read_run(run: Folder) -> tuple[StudySpec, dict[str, Any]]:
 
 
 def read_spec(run: Folder) -> StudySpec:
-    """The spec of a run folder; raises TableError."""
-    return _read(run, "spec.yaml", lambda content: parse(content.decode(), "it"))
+    """The spec of a run folder, with what its search has asked for so far; raises TableError."""
+    spec = _read(run, "spec.yaml", lambda content: parse(content.decode(), "it"))
+    if spec.search is None or spec.search.asked:  # of tables alone, spec.yaml holds it
+        return spec
+    try:
+        return spec.with_asked(read_asked(run))
+    except JournalError as error:
+        raise TableError(str(error)) from None
 
 
 def read_provenance(run: Folder) -> dict[str, Any]:
@@ -199,7 +207,8 @@ def merge(source: Tables, target: Folder) -> Tables:
 def differences(old: StudySpec, new: StudySpec) -> list[str]:
     """What keeps two specs from sharing a run folder: one line per key; seeds and further cells may differ."""
     found = [f"name: {old.name!r} there, {new.name!r} here"] if old.name != new.name else []
-    here, there = space.cells(new), space.cells(old)
+    found += _search_differences(old.search, new.search)
+    here, there = (space.cells(spec.with_asked([])) for spec in (new, old))
     for label in here.keys() & there.keys():
         found += [
             f"cell {label!r}, {field}: {getattr(there[label], field)!r} there, {getattr(here[label], field)!r} here"
@@ -215,9 +224,33 @@ def differences(old: StudySpec, new: StudySpec) -> list[str]:
 
 def grown(old: StudySpec, new: StudySpec) -> StudySpec:
     """The larger of two specs without `differences`: all cells, seeds and measurements that either has."""
-    larger = new if space.cells(old).keys() <= space.cells(new).keys() else old
+    here, there = (space.cells(spec.with_asked([])) for spec in (new, old))
+    larger = new if there.keys() <= here.keys() else old
     measurements = list(dict.fromkeys([*old.measurements, *new.measurements]))
-    return larger.model_copy(update={"seeds": max(old.seeds, new.seeds), "measurements": measurements})
+    search = larger.search
+    if old.search is not None and new.search is not None:
+        asked = max(old.search.asked, new.search.asked, key=len)
+        trials = max(old.search.trials, new.search.trials)
+        search = new.search.model_copy(update={"asked": asked, "trials": trials})
+    return larger.model_copy(
+        update={"seeds": max(old.seeds, new.seeds), "measurements": measurements, "search": search}
+    )
+
+
+def _search_differences(old: SearchSpec | None, new: SearchSpec | None) -> list[str]:
+    """What keeps two searches from being one that has come further; the number of trials and their concurrency may."""
+    if old is None or new is None:
+        there, here = ("none" if search is None else "one" for search in (old, new))
+        return [] if there == here else [f"search: {there} there, {here} here"]
+    keys = SearchSpec.model_fields.keys() - {"trials", "concurrency", "asked"}
+    found = [
+        f"search.{key}: {getattr(old, key)!r} there, {getattr(new, key)!r} here"
+        for key in keys
+        if getattr(old, key) != getattr(new, key)
+    ]
+    if any(a != b for a, b in zip(old.asked, new.asked, strict=False)):
+        found.append("search.asked: other configurations there than here")
+    return found
 
 
 def _read(run: Folder, name: str, parse_content: Callable[[bytes], _T]) -> _T:

@@ -110,9 +110,7 @@ def test_launch_of_a_part_leaves_the_rest_and_parts_merge_into_the_whole(study, 
 
 def test_launch_of_a_part_that_holds_nothing_is_refused_with_the_cells(study, tmp_path):
     for options in (dataclasses.replace(INLINE, cells="vea*"), dataclasses.replace(INLINE, first_seed=2)):
-        with pytest.raises(
-            SpecError, match="no cell matches '.*' with a seed from . on; the cells are linear, vae, pca"
-        ):
+        with pytest.raises(SpecError, match=r"no cell matches '.*' with a seed from . on; .* linear, vae, pca"):
             run(study, tmp_path, options)
 
 

@@ -154,11 +154,11 @@ def test_run_of_a_dead_network_is_marked_as_collapsed(tmp_path, tiny, small):
 
 
 def test_evaluation_steps_of_the_paper():
-    steps = trial.evaluation_steps(TrialConfig())
+    steps = TrialConfig().evaluation_steps
     assert steps[:10] == [0, 1, 2, 5, 10, 20, 50, 100, 200, 500]
     assert steps[10:] == [*range(1000, 50_001, 1000)]
-    assert trial.image_steps(TrialConfig()) == [10_000, 30_000, 50_000]
+    assert TrialConfig().image_steps == [10_000, 30_000, 50_000]
 
 
 def test_evaluation_steps_of_one_step():
-    assert trial.evaluation_steps(TrialConfig(steps=1)) == [0, 1]
+    assert TrialConfig(steps=1).evaluation_steps == [0, 1]

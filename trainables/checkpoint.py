@@ -206,11 +206,11 @@ def with_measurements(folder: Folder, found: Outcome) -> Outcome:
     return replace(found, record=record, images=np.concatenate(pixels))
 
 
-def fail(folder: Folder, replicate: dict[str, Any], error: str) -> None:
-    """Marks a replicate as failed, with what its newest checkpoint had measured."""
+def cut_short(folder: Folder, replicate: dict[str, Any], status: Literal["failed", "stopped"], reason: str) -> None:
+    """Ends a replicate where it is, with what its newest checkpoint had measured; a failed one may be tried again."""
     newest = read_checkpoint(folder)
     record, images = (newest[2], newest[1]["images"]) if newest else (Record(replicate), None)
-    finish(folder, uuid.uuid4().hex[:8], "failed", record, images=images, error=error)
+    finish(folder, uuid.uuid4().hex[:8], status, record, images=images, error=reason)
 
 
 def tidy(folder: Folder) -> Outcome:

@@ -20,12 +20,6 @@ from trainables.storage import Folder
 NO_IMAGES = np.empty((0, PIXELS), np.uint8)
 
 
-def describe(replicate: Replicate) -> dict[str, Any]:
-    """The replicate as it stands in its record."""
-    named = {"cell": replicate.cell, "seed": replicate.seed, "data_digest": replicate.data_digest}
-    return named | {"config": replicate.config.model_dump(mode="json")}
-
-
 @dataclass
 class Member:
     """A replicate, its folder, the attempt that writes there, its record, and its images, `(n, 784)` uint8 each."""
@@ -42,7 +36,7 @@ class Member:
     @classmethod
     def start(cls, replicate: Replicate, folder: Folder, stamp: dict[str, Any]) -> Member:
         """A new attempt at a replicate, in its folder in the run's `replicates` folder."""
-        record = Record(describe(replicate), provenance=stamp)
+        record = Record(replicate.described(), provenance=stamp)
         return cls(replicate, folder.child(replicate.hash), uuid.uuid4().hex[:8], record)
 
     def resume(self) -> tuple[int, dict[str, np.ndarray]]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from trainables.checkpoint import Status
 
@@ -16,3 +17,5 @@ class Progress:
     steps: int
     members: int
     ended: Mapping[str, Status]
+    rows: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """At a pause, what each running member measured there, by hash; `step` in it is the pause's."""

@@ -7,6 +7,9 @@ the thing where it is needed. Adding an activation, a model or a dataset is one 
 from __future__ import annotations
 
 import difflib
+import importlib
+import os
+import sys
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -71,6 +74,24 @@ MEASUREMENTS: dict[str, str] = {
 
 CURVES: dict[str, str] = {"recognition_curve": "trainables.measurements.generation:measure_recognition_curve"}
 """Functions `Subject -> Measured` that are called at each evaluation while a network trains."""
+
+
+def load_plugins(modules: Iterable[str]) -> None:
+    """Imports modules that add to the registries, from the Python path or the current folder.
+
+    Raises:
+        ValueError: One cannot be imported.
+    """
+    for name in modules:
+        if os.getcwd() not in sys.path:
+            sys.path.append(os.getcwd())
+        try:
+            importlib.import_module(name)
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise ValueError(
+                f"`plugins` must name modules that can be imported, but {name!r} cannot: {reason}"
+            ) from error
 
 
 def unknown(name: object, known: Iterable[str], *, what: str) -> str:

@@ -19,6 +19,9 @@ from trainables.registry import ACTIVATIONS, DATASETS, MODELS, unknown
 RESULTS_VERSION = 1
 """Raised with each change that alters results; part of every replicate's hash. See CHANGELOG.md."""
 
+IMAGE_FRACTIONS = (0.2, 0.6, 1.0)
+"""Shares of the run at which images are recorded: Fig. 2's 10,000, 30,000 and 50,000 of 50,000 steps."""
+
 _REGISTRIES: dict[str, Mapping[str, object]] = {
     "dataset": DATASETS,
     "model": MODELS,
@@ -133,6 +136,20 @@ class TrialConfig(BaseModel):
         """Whether a result depends on the seed: PCA has none."""
         return self.task != "pca"
 
+    @property
+    def evaluation_steps(self) -> list[int]:
+        """Steps at which a trial is evaluated: 0, a log-spaced start to 1 % of the run, then equally spaced."""
+        steps, evaluations = self.steps or 0, self.evaluations or 1
+        start = [base * 10**power for power in range(9) for base in (1, 2, 5)]
+        early = {step for step in start if step <= steps / 100}
+        regular = {round(steps * index / evaluations) for index in range(evaluations + 1)}
+        return sorted({0} | early | regular | set(self.image_steps))
+
+    @property
+    def image_steps(self) -> list[int]:
+        """Steps at which images and profiles are recorded."""
+        return [round((self.steps or 0) * fraction) for fraction in IMAGE_FRACTIONS]
+
     def identity(self) -> dict[str, Any]:
         """The fields that differ from their defaults: what the replicate's hash covers.
 
@@ -176,6 +193,11 @@ class Replicate:
             "results_version": RESULTS_VERSION,
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+    def described(self) -> dict[str, Any]:
+        """The replicate as it stands in its record."""
+        named = {"cell": self.cell, "seed": self.seed, "data_digest": self.data_digest}
+        return named | {"config": self.config.model_dump(mode="json")}
 
 
 class Metric(NamedTuple):

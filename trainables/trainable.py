@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
 from ray import tune
 
 from trainables.datasets import Dataset
+from trainables.progress import Progress
+from trainables.registry import load_plugins
 from trainables.schema import Replicate
 from trainables.storage import Folder, StorageError
 
@@ -23,41 +24,53 @@ class PackTrainable(tune.Trainable):
 
     def setup(  # type: ignore[override]  # the keywords come from `tune.with_parameters`
         self,
-        config: Mapping[str, int],
+        config: Mapping[str, Any],
         *,
         packs: Sequence[Sequence[Replicate]],
         data: Mapping[str, Dataset],
         folder: Folder,
         options: Mapping[str, Any],
+        plugins: Sequence[str],
     ) -> None:
         """Takes a pack to run; called once a process.
 
         Args:
-            config: Ray's; holds the pack's number only.
+            config: Ray's; holds the pack's number and, where a search has asked for it since, what is not in `packs`:
+                its replicates and the `pauses` of `trainables.trial.run`.
             packs: Every pack of the launch.
             data: Datasets by name, their arrays shared read-only through Ray's object store.
             folder: The run's `replicates` folder, reachable from every node.
             options: Keyword arguments of `trainables.trial.run`.
+            plugins: Modules that add to the registries.
         """
+        load_plugins(plugins)
+        self._reports: Generator[Progress, None, None] | None = None
         self._packs, self._data, self._folder, self._options = packs, data, folder, options
         self.reset_config(config)
 
-    def reset_config(self, new_config: Mapping[str, int]) -> bool:
+    def reset_config(self, new_config: Mapping[str, Any]) -> bool:
         """Takes another pack to run, in the same process."""
         from trainables import trial  # loads torch, which the driver, whose Tune needs this class, can do without
 
-        pack = self._packs[new_config["pack"]]
-        self._reports = trial.run(pack, self._data[pack[0].config.dataset], self._folder, **self._options)
+        if self._reports is not None:
+            self._reports.close()
+        self._pack = new_config["pack"]
+        pack = new_config.get("replicates") or self._packs[self._pack]
+        data, pauses = self._data[pack[0].config.dataset], new_config.get("pauses", ())
+        self._reports = trial.run(pack, data, self._folder, pauses=pauses, **self._options)
         return True
 
     def step(self) -> dict[str, Any]:
         """Trains up to the next report, about a second; one of a folder that cannot be written ends the whole study."""
+        if self._reports is None:
+            raise RuntimeError("a trial was stepped before it was given a pack.")
         try:
             progress = next(self._reports, None)
         except StorageError as error:
             return {"storage_error": str(error), "done": True}
-        return {"done": True} if progress is None else dataclasses.asdict(progress)
+        return {"done": True} if progress is None else {"pack": self._pack, "progress": progress}
 
     def cleanup(self) -> None:
         """Saves what was trained."""
-        self._reports.close()
+        if self._reports is not None:
+            self._reports.close()

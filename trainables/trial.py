@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pkgutil
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -21,7 +21,7 @@ from trainables.datasets import Dataset
 from trainables.inputs import generator
 from trainables.losses import head
 from trainables.measurements.subject import Subject
-from trainables.member import NO_IMAGES, Member, all_finite, charge, describe, finite
+from trainables.member import NO_IMAGES, Member, all_finite, charge, finite
 from trainables.models import fit_pca, restore
 from trainables.pack import Pack
 from trainables.progress import Progress
@@ -30,8 +30,6 @@ from trainables.schema import Replicate, TrialConfig
 from trainables.storage import Folder
 
 REPORT_EVERY_S = 1.0
-IMAGE_FRACTIONS = (0.2, 0.6, 1.0)
-"""Shares of the run at which images are recorded: Fig. 2's 10,000, 30,000 and 50,000 of 50,000 steps."""
 BLOCK = 100
 """Test images per block of `profiles`' test_nll_by_block."""
 NUM_SAMPLES = 20
@@ -49,6 +47,7 @@ def run(
     provenance: Mapping[str, Any] | None = None,
     checkpoint_every_s: float = checkpoint.EVERY_S,
     measurements: Sequence[str] = (),
+    pauses: Collection[int] = (),
 ) -> Generator[Progress, None, None]:
     """Runs replicates that can share a pack, continuing each from its newest valid checkpoint; ended ones stay so.
 
@@ -64,9 +63,11 @@ def run(
         provenance: Written into each record.
         checkpoint_every_s: Seconds between checkpoints.
         measurements: Names in MEASUREMENTS and CURVES.
+        pauses: Evaluated steps at which checkpoints are saved, and what was measured there is yielded, so that whoever
+            listens may close the generator there.
 
     Yields:
-        A Progress about once a second and at each end.
+        A Progress about once a second, at each pause and at each end.
 
     Raises:
         trainables.storage.StorageError: The folder cannot be written.
@@ -76,22 +77,8 @@ def run(
     images = {key: torch.tensor(value, device=device) for key, value in data.images.items()}
     labels = {key: torch.tensor(value, dtype=torch.long, device=device) for key, value in data.labels.items()}
     stamp = {"device": _device_name(device), "torch": torch.__version__} | dict(provenance or {})
-    trial = _Trial(images, labels, folder, stamp, checkpoint_every_s, len(replicates), measurements)
+    trial = _Trial(images, labels, folder, stamp, checkpoint_every_s, len(replicates), measurements, pauses)
     yield from trial.go_on(replicates)
-
-
-def evaluation_steps(config: TrialConfig) -> list[int]:
-    """Steps at which a trial is evaluated: 0, a log-spaced start to 1 % of the run, then equally spaced."""
-    steps, evaluations = config.steps or 0, config.evaluations or 1
-    start = [base * 10**power for power in range(9) for base in (1, 2, 5)]
-    early = {step for step in start if step <= steps / 100}
-    regular = {round(steps * index / evaluations) for index in range(evaluations + 1)}
-    return sorted({0} | early | regular | set(image_steps(config)))
-
-
-def image_steps(config: TrialConfig) -> list[int]:
-    """Steps at which images and profiles are recorded."""
-    return [round((config.steps or 0) * fraction) for fraction in IMAGE_FRACTIONS]
 
 
 class _Trial:
@@ -106,7 +93,9 @@ class _Trial:
         checkpoint_every_s: float,
         size: int,
         measurements: Sequence[str],
+        pauses: Collection[int],
     ):
+        self.pauses = pauses
         self.images, self.labels, self.folder, self.stamp = images, labels, folder, stamp
         self.checkpoint_every_s, self.size, self.measurements = checkpoint_every_s, size, measurements
         self._saved = self._reported = time.monotonic()
@@ -153,7 +142,10 @@ class _Trial:
         if step:
             pack.load([{key: torch.tensor(value) for key, value in state.items()} for state in tensors], step)
         evaluated = {row["step"] for row in members[0].record.rows}
-        targets = [target for target in evaluation_steps(config) if target >= step and target not in evaluated]
+        saved_at = step
+        for past in sorted(evaluated & set(self.pauses)):  # an attempt before this one may not have been heard
+            yield self._progress(pack, {}, _rows(members, past))
+        targets = [target for target in config.evaluation_steps if target >= step and target not in evaluated]
         try:
             for target in targets:
                 yield from self._advance(pack, members, target)
@@ -165,8 +157,13 @@ class _Trial:
                         yield from self.examine(member.replicate)
                 if all(member.status != "running" for member in members):
                     return
+                if target in self.pauses:
+                    self._save(pack, members)
+                    saved_at = target
+                    yield self._progress(pack, {}, _rows(members, target))
         except GeneratorExit:  # stopped from outside
-            self._save(pack, members)
+            if pack.steps_done != saved_at:
+                self._save(pack, members)
             raise
 
     def _advance(self, pack: Pack, members: list[Member], target: int) -> Iterator[Progress]:
@@ -219,7 +216,7 @@ class _Trial:
             started = time.perf_counter()
             measured = pkgutil.resolve_name(MEASUREMENTS[name])(subject)
             seconds = {f"{name}_s": [round(time.perf_counter() - started, 3)]}
-            record = Record(describe(replicate), provenance=self.stamp)
+            record = Record(replicate.described(), provenance=self.stamp)
             for quantity, values in (dict(measured.profiles) | seconds).items():
                 record.profiles.append([steps, quantity, list(map(finite, values))])
             record.images = [[steps, *place] for *place, _ in measured.images]
@@ -238,7 +235,7 @@ class _Trial:
                 continue
             started = time.perf_counter()
             model = pack.module(index)
-            row = self._measure(member, model, step, record_images=step in image_steps(config))
+            row = self._measure(member, model, step, record_images=step in config.image_steps)
             row |= {"step": step, "epoch": step * pack.batch_size / len(self.images["train"])}
             row |= {"loss": losses[index].item(), "train_nll": nlls[index].item()}
             self._follow(member, model, step)
@@ -315,8 +312,21 @@ class _Trial:
                 member.save(pack.steps_done, pack.state(index))
         self._saved = time.monotonic()
 
-    def _progress(self, pack: Pack, ended: dict[str, Status]) -> Progress:
-        return Progress(pack.steps_done, pack.config.steps or 0, self.size, ended)
+    def _progress(
+        self, pack: Pack, ended: dict[str, Status], rows: Mapping[str, Mapping[str, Any]] | None = None
+    ) -> Progress:
+        return Progress(pack.steps_done, pack.config.steps or 0, self.size, ended, rows or {})
+
+
+def _rows(members: Sequence[Member], step: int) -> dict[str, dict[str, Any]]:
+    """What the running members measured at a step, by hash."""
+    return {
+        member.replicate.hash: row
+        for member in members
+        if member.status == "running"
+        for row in member.record.rows
+        if row["step"] == step
+    }
 
 
 def _subsample(config: TrialConfig, seed: int, images: Tensor, labels: Tensor) -> Tensor:

@@ -135,13 +135,13 @@ def idle_trials(numbers: Sequence[int]) -> list[tuple[int, float]]:
     quiet = Console(file=io.StringIO())
     with tempfile.TemporaryDirectory(prefix="orchestration-") as scratch:
         folder = Folder(scratch)
-        run_inline(Job([[replicate]], data, folder, "cpu", {}, 30), Display(["one"], 1, 1, quiet), lambda: None, stop)
+        run_inline(Job([[replicate]], data, folder, "cpu", {}, 30), Display(str, 1, 1, quiet), lambda: None, stop)
         with cluster.joined(options, stop):
             from study import raytune
 
             def run(number: int) -> float:
                 job = Job([[replicate]] * number, data, folder, "cpu", {}, 30)
-                display = Display(["one"] * number, number, number, quiet)
+                display = Display(str, number, number, quiet)
                 return lines.seconds(lambda: raytune.run(job, options, display, lambda: None, stop))
 
             return [(number, run(number)) for number in numbers]

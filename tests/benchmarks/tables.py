@@ -29,7 +29,6 @@ from trainables import checkpoint
 from trainables.checkpoint import Record
 from trainables.schema import METRICS, Replicate
 from trainables.storage import Folder
-from trainables.trial import evaluation_steps
 
 ROOT = Path(__file__).resolve().parents[2]
 LATENT_DIMS = [3, 5, 8, 12, 16, 24, 32, 48, 64, 100]
@@ -164,7 +163,7 @@ def main() -> None:
 
 
 def _steps(replicate: Replicate) -> list[int]:
-    return [0] if replicate.config.task == "pca" else evaluation_steps(replicate.config)
+    return [0] if replicate.config.task == "pca" else replicate.config.evaluation_steps
 
 
 def _record(replicate: Replicate, own: dict[str, pa.Table]) -> Record:

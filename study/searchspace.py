@@ -1,0 +1,249 @@
+"""What a search may vary and how it goes about it: the `search` section of a spec. Plain data, no optuna."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import random
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal, NamedTuple, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from trainables.registry import unknown
+from trainables.schema import METRICS, TrialConfig, applies, check_keys
+
+SAMPLERS: dict[str, str] = {
+    "tpe": "optuna.samplers:TPESampler",
+    "random": "optuna.samplers:RandomSampler",
+    "gp": "optuna.samplers:GPSampler",
+    "nsgaii": "optuna.samplers:NSGAIISampler",
+}
+"""Optuna's samplers by import path, each in its own default settings."""
+_DECIDING = ("task", "dataset", "model")
+"""Fields on which it depends which others apply; drawn first."""
+_IDLE = 200
+"""Configurations without a new pair after which all pairs have been seen, as good as certainly."""
+
+
+class Range(BaseModel):
+    """Numbers from `low` to `high`, both included; whole ones where the field's are."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    low: int | float
+    high: int | float
+    log: bool = Field(False, description="drawn uniformly in the logarithm")
+    step: int | float | None = Field(None, gt=0, description="only low, low + step, ...")
+
+    @model_validator(mode="after")
+    def _check(self) -> Range:
+        if not self.low < self.high:
+            raise ValueError(f"`low < high` must hold, but got low={self.low}, high={self.high}.")
+        if self.log and self.low <= 0:
+            raise ValueError(f"`low > 0` must hold where log is true, but got low={self.low}.")
+        if self.log and self.step is not None:
+            raise ValueError(f"`step` does not go with log: true, but got step={self.step}: leave one out.")
+        return self
+
+    def __str__(self) -> str:
+        return f"{self.low:g}..{self.high:g}" + (" log" if self.log else f" by {self.step:g}" if self.step else "")
+
+    def __contains__(self, value: object) -> bool:
+        return isinstance(value, int | float) and not isinstance(value, bool) and self.low <= value <= self.high
+
+
+class Parameter(NamedTuple):
+    """What a sampler draws for a field: one of several labels (`choices`), or a number of a range."""
+
+    name: str
+    choices: tuple[str | int | float | bool, ...] = ()
+    range: Range | None = None
+    whole: bool = False
+
+
+Draw = Callable[[Parameter], Any]
+"""Draws a parameter: a label of its choices, or a number of its range."""
+
+
+class SearchSpec(BaseModel):
+    """A search: `trials` configurations drawn one after another, each judged by the mean over the study's seeds.
+
+    `space` gives a field of TrialConfig a range `{low: 0.1, high: 10, log: true}`, or a list of choices, each a value
+    or such a range, or one value. A field that does not apply to what was drawn for the others (`beta` to an
+    auto-encoder) is not drawn; a range among choices is drawn only if it is chosen.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    space: dict[str, Any] = Field(min_length=1, description="range, choices or value by TrialConfig field")
+    objectives: list[str] = Field(min_length=1, max_length=3, description="names in METRICS; at the last step")
+    trials: int = Field(ge=1, le=100_000, description="configurations to try")
+    sampler: str = Field("tpe", description="a name in SAMPLERS")
+    scheduler: Literal["asha", "none"] = Field("none", description="asha stops what is not among the best at a rung")
+    first_rung: int | None = Field(None, ge=1, description="asha: training steps up to the first rung")
+    reduction_factor: int = Field(3, ge=2, le=100, description="asha: one in so many passes a rung")
+    seed: int = Field(0, ge=0, le=2**31, description="of the sampler")
+    concurrency: int | None = Field(None, ge=1, description="trials at a time; without: one per core or GPU")
+    asked: list[dict[str, Any]] = Field(
+        default_factory=list, description="what was drawn so far, trial by trial; filled in by the program"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_unknown_keys(cls, given: Any) -> Any:
+        if isinstance(given, Mapping):
+            check_keys({str(key): None for key in given}, cls.model_fields, what="key of search")
+        return given
+
+    @model_validator(mode="after")
+    def _check(self) -> SearchSpec:
+        if self.sampler not in SAMPLERS:
+            raise ValueError(unknown(self.sampler, SAMPLERS, what="sampler"))
+        for name in self.objectives:
+            if name not in METRICS:
+                raise ValueError(unknown(name, METRICS, what="objectives"))
+            if METRICS[name].mode is None:
+                raise ValueError(f"`objectives` must be better when smaller or larger, but {name!r} is neither.")
+        if self.scheduler == "asha" and len(self.objectives) > 1:
+            raise ValueError(
+                f"`scheduler: asha` ranks trials by one objective, but got {len(self.objectives)} "
+                f"({', '.join(self.objectives)}): use scheduler: none."
+            )
+        if self.scheduler == "asha" and self.first_rung is None:
+            raise ValueError("`scheduler: asha` needs `first_rung`, the steps up to the first rung, but got nothing.")
+        check_keys(self.space, TrialConfig.model_fields, what="field of search.space")
+        for field in self.space:
+            self.options(field)
+        return self
+
+    def options(self, field: str) -> list[Any]:
+        """What a field may be: values, and ranges."""
+        given = self.space[field]
+        options = [_option(field, option) for option in (given if isinstance(given, list) else [given])]
+        ranges = [option for option in options if isinstance(option, Range)]
+        values = [option for option in options if not isinstance(option, Range)]
+        if not options:
+            raise ValueError(f"`search.space` must give {field} at least one value, but got an empty list.")
+        labels = list(map(_label, options))
+        overlap = any(value in held for held in ranges for value in values) or any(
+            a.low <= b.high and b.low <= a.high for i, a in enumerate(ranges) for b in ranges[:i]
+        )
+        if overlap or len(set(map(str, labels))) < len(labels):
+            raise ValueError(f"`search.space` must not give {field} the same value twice, but got {given!r}.")
+        return options
+
+    def draw(self, base: Mapping[str, Any], draw: Draw) -> dict[str, Any]:
+        """Draws a configuration: its fields' values, without those of `base`."""
+        fields: dict[str, Any] = {}
+        for field in sorted(self.space, key=lambda name: name not in _DECIDING):
+            if field not in applies({**base, **fields}):
+                continue
+            options = self.options(field)
+            choice = options[0]
+            if len(options) > 1:
+                labels = tuple(map(_label, options))
+                choice = options[labels.index(draw(Parameter(field, choices=labels)))]
+            if isinstance(choice, Range):
+                name = field if len(options) == 1 else f"{field} in {choice}"
+                choice = draw(Parameter(name, range=choice, whole=is_whole(field)))
+            fields[field] = choice
+        return fields
+
+    def parameters(self, base: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, tuple[Parameter, Any]]:
+        """The reverse of `draw`: what was drawn, parameter by parameter, for a configuration of these fields."""
+        drawn: dict[str, tuple[Parameter, Any]] = {}
+
+        def know(parameter: Parameter) -> Any:
+            value: Any = fields[parameter.name.partition(" in ")[0]]
+            if parameter.range is None:
+                options = self.options(parameter.name)
+                index = next(
+                    i
+                    for i, option in enumerate(options)
+                    if (value in option if isinstance(option, Range) else value == option)
+                )
+                value = parameter.choices[index]
+            drawn[parameter.name] = (parameter, value)
+            return value
+
+        self.draw(base, know)
+        return drawn
+
+    def rungs(self, steps: int) -> list[int]:
+        """ASHA's rungs in training steps, for trials of `steps`; none without it."""
+        if self.scheduler == "none" or self.first_rung is None:
+            return []
+        powers = range(1 + int(math.log(max(steps / self.first_rung, 1), self.reduction_factor) + 1))
+        return [rung for k in powers if (rung := self.first_rung * self.reduction_factor**k) < steps]
+
+    def expected_share(self, steps: int) -> float:
+        """The share of the trials' steps that is expected to be run: all of it without ASHA."""
+        stops = [*self.rungs(steps), steps]
+        parts = [stops[0], *(b - a for a, b in itertools.pairwise(stops))]
+        shares = (part / float(self.reduction_factor**k) for k, part in enumerate(parts))
+        return sum(shares) / steps
+
+    def samples(self, base: Mapping[str, Any], count: int) -> list[dict[str, Any]]:
+        """Configurations drawn at random, always the same ones: to estimate what the search costs."""
+        rng = random.Random(0)
+        return [self.draw(base, lambda parameter: _random(parameter, rng)) for _ in range(count)]
+
+    def corners(self, base: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """Configurations that together hold each pair of choices or ends of ranges: to check that all are valid."""
+        rng = random.Random(0)
+        seen: set[tuple[Any, ...]] = set()
+        idle = 0
+        while idle < _IDLE:
+            picked: list[tuple[str, Any]] = []
+
+            def pick(parameter: Parameter, picked: list[tuple[str, Any]] = picked) -> Any:
+                ends = parameter.choices if parameter.range is None else (parameter.range.low, parameter.range.high)
+                picked.append((parameter.name, rng.choice(ends)))
+                return picked[-1][1]
+
+            fields = self.draw(base, pick)
+            pairs = {(a, b) for i, a in enumerate(picked) for b in picked[: i + 1]}
+            idle = idle + 1 if pairs <= seen else 0
+            seen |= pairs
+            yield fields
+
+
+def is_whole(field: str) -> bool:
+    """Whether a field of TrialConfig takes whole numbers only."""
+    return int in get_args(TrialConfig.model_fields[field].annotation)
+
+
+def _option(field: str, given: Any) -> Any:
+    if not isinstance(given, Mapping):
+        return given
+    try:
+        option = Range.model_validate(given)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        cause = problem.get("ctx", {}).get("error") or f"`{'.'.join(map(str, problem['loc']))}`: {problem['msg']}"
+        raise ValueError(f"the range of {field}: {cause}") from None
+    kinds = get_args(TrialConfig.model_fields[field].annotation)
+    if int not in kinds and float not in kinds:
+        raise ValueError(f"`search.space` can give only a number a range, but {field} is none: list its values.")
+    numbers = [number for number in (option.low, option.high, option.step) if number is not None]
+    if is_whole(field) and not all(number == int(number) for number in numbers):
+        raise ValueError(f"the range of {field} must be of whole numbers, but got {option}.")
+    return option
+
+
+def _label(option: Any) -> str | int | float | bool:
+    """An option as a sampler is shown it."""
+    if isinstance(option, str | int | float | bool):
+        return option
+    return str(option) if isinstance(option, Range) else json.dumps(option)
+
+
+def _random(parameter: Parameter, rng: random.Random) -> Any:
+    if parameter.range is None:
+        return rng.choice(parameter.choices)
+    low, high = parameter.range.low, parameter.range.high
+    logarithm = parameter.range.log
+    value = math.exp(rng.uniform(math.log(low), math.log(high))) if logarithm else rng.uniform(low, high)
+    return round(value) if parameter.whole else value
