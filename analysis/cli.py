@@ -1,4 +1,4 @@
-"""The command `analysis`: figures, claims, dimension, report. It reads runs' tables and nothing else."""
+"""The command `analysis`: figures, claims, dimension, search, report. It reads runs' tables and nothing else."""
 
 from __future__ import annotations
 
@@ -143,6 +143,52 @@ def dimension(
     _write(out / "dimension.md", (text + estimates.markdown(found)).encode())
     for name, table in {"dimension": found, "dimension_controls": estimates.controls(loaded)}.items():
         _write(out / f"{name}.csv", table.to_csv(index=False, lineterminator="\n").encode())
+
+
+@app.command()
+def search(
+    runs: Runs,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="DIR", help="Write the page, its tables and figures here too.")
+    ] = None,
+) -> None:
+    """Show what a search has found: the best configurations, which settings matter, how it went, the Pareto front.
+
+    Example: analysis search results/vae results/vae-best -o docs/search
+
+    Prints the best configurations of each search among these runs; the others may have trained them again (`study best
+    RUN --spec FILE`). In DIR, each name led by the study's: search.md, the page; best.csv; history, importance (fANOVA,
+    with intervals), slices, pairs, front and hypervolume as SVG, PNG and CSV.
+    """
+    from analysis.figures import Drawn
+    from analysis.search import best, figures
+    from study.trials import ranked
+
+    loaded = _load(runs)
+    searches = [(run, tables) for run, tables in loaded if tables.spec.search is not None]
+    if not searches:
+        _refuse("none of these runs is of a study with a search; `study list` shows which there are.")
+    for _, tables in searches:
+        others = [other for _, other in loaded if other is not tables]
+        if not len(ranked(tables)):
+            _refuse(f"no trial of {tables.spec.name} has finished yet.")
+        found = best.best_data(tables, others)
+        text = figures.best_text(found)
+        shown = Table(*map(str, text.columns), title=tables.spec.name, box=None, header_style="bold")
+        for row in text.to_numpy(object):
+            shown.add_row(*map(str, row))
+        _out.print(shown)
+        if out is None:
+            continue
+        drawn = figures.draw(tables)
+        for figure in drawn:
+            if isinstance(figure, Drawn):
+                _write_figure(out, figure)
+            else:
+                _say(f"skipped {figure.name}: {figure.reason}")
+        written = figures.page(tables, others, drawn, _command("search", runs))
+        _write(out / f"{tables.spec.name}_search.md", written.encode())
+        _write(out / f"{tables.spec.name}_best.csv", found.to_csv(index=False, lineterminator="\n").encode())
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""The command `study`: list, show, data, launch, status, table, replay."""
+"""The command `study`: list, show, data, launch, status, best, table, replay, weights."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from study import space, spec, table
+from study import searching, space, spec, table
 from trainables import checkpoint
 from trainables.schema import METRICS, Replicate, TrialConfig
 from trainables.storage import Folder
@@ -56,6 +56,7 @@ class Device(enum.StrEnum):
 
 Name = Annotated[str, typer.Argument(help="A built-in study (see `study list`) or the path of a spec.yaml.")]
 Run = Annotated[str, typer.Argument(help="A run folder, or a folder under results/.")]
+Trials = Annotated[int | None, typer.Option(min=1, help="Let a search try so many configurations. \\[spec's own]")]
 Steps = Annotated[int | None, typer.Option(min=1, help="Train every network this long instead. \\[spec's own]")]
 Seeds = Annotated[int | None, typer.Option(min=1, help="Train each cell with seeds 0 ... N-1. \\[spec's own]")]
 DatasetName = Annotated[str | None, typer.Option("--dataset", help="Use this dataset instead. \\[spec's own]")]
@@ -68,8 +69,10 @@ def list_studies() -> None:
     for name in spec.names():
         study = spec.load(name)
         plan = _plan(study)
-        hours = _hours(plan)
-        shown.add_row(name, study.question, str(len(space.cells(study))), str(len(plan)), f"{hours:.2f}")
+        hours = _hours(plan) + space.search_core_hours(study)
+        searched = study.search.trials if study.search else 0
+        cells, replicates = len(space.cells(study)) + searched, len(plan) + searched * study.seeds
+        shown.add_row(name, study.question, str(cells), str(replicates), f"{hours:.2f}")
     _out.print(shown)
 
 
@@ -79,10 +82,11 @@ def show(
     steps: Steps = None,
     seeds: Seeds = None,
     dataset: DatasetName = None,
+    trials: Trials = None,
     yaml: Annotated[bool, typer.Option("--yaml", help="Print the spec itself, to start one's own from.")] = False,
 ) -> None:
     """Show every cell of a study and what it costs, without running anything."""
-    study = _load(name, steps, seeds, dataset)
+    study = _load(name, steps, seeds, dataset, trials)
     if yaml:
         sys.stdout.write(spec.dump(study))
         return
@@ -96,13 +100,19 @@ def show(
         shown.add_row(label, *values, str(count), f"{count * space.core_hours(config):.2f}")
     hours = _hours(plan)
     _out.print(f"{study.name}: {study.title}\n{study.question}\n")
-    _out.print(shown)
-    same = [f"{field}={values.copy().pop()}" for field, values in used.items() if len(values) == 1]
-    _out.print("\nIn every cell, where it applies: " + ", ".join(same))
-    _out.print(
-        f"\n{len(cells)} cells, {len(plan)} replicates, about {hours:.2f} core-hours on a CPU of "
-        f"{space.STEPS_PER_CORE_S:.0f} steps/s ({hours / 2:.2f} h on 2 cores).\nRun it: study launch {name}",
-    )
+    if cells:
+        _out.print(shown)
+        same = [f"{field}={values.copy().pop()}" for field, values in used.items() if len(values) == 1]
+        _out.print("\nIn every cell, where it applies: " + ", ".join(same))
+        _out.print(
+            f"\n{len(cells)} cells, {len(plan)} replicates, about {hours:.2f} core-hours on a CPU of "
+            f"{space.STEPS_PER_CORE_S:.0f} steps/s ({hours / 2:.2f} h on 2 cores).",
+        )
+    if study.search is not None:
+        _out.print()
+        _out.print(searching.space_table(study.search))
+        _out.print("\n" + "\n".join(searching.plan_lines(study, study.search)))
+    _out.print(f"Run it: study launch {name}")
 
 
 @app.command()
@@ -131,6 +141,7 @@ def launch(
     steps: Steps = None,
     seeds: Seeds = None,
     dataset: DatasetName = None,
+    trials: Trials = None,
     concurrency: Annotated[
         int | None, typer.Option(min=1, help="Trials at a time. \\[default: one per core or GPU]")
     ] = None,
@@ -158,7 +169,7 @@ def launch(
     from study.launch import Options, run_path
     from study.launch import launch as launch_study
 
-    study = _load(name, steps, seeds, dataset)
+    study = _load(name, steps, seeds, dataset, trials)
     size = _pack_size(pack)
     options = Options(
         runner.value, device.value, size, concurrency, address, ray_output, checkpoint_every, first_seed, cells
@@ -195,6 +206,54 @@ def status(run: Run) -> None:
             _out.print(f"{what}: {standing[replicate.hash].error}")
 
 
+@app.command()
+def best(
+    run: Run,
+    top: Annotated[int, typer.Option(min=1, help="How many.")] = 5,
+    to: Annotated[
+        Path | None,
+        typer.Option("--spec", metavar="FILE", help="Write a study that trains these again, on fresh seeds."),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Fresh seeds of that study.")] = 3,
+) -> None:
+    """Show the best configurations that a search has found, by what it searched for; with two aims, the Pareto front.
+
+    Example: study best runs/vae --top 3 --spec best.yaml
+    """
+    tables = table.load_tables(run)
+    _out.print(searching.best_table(tables, top))
+    if to is None:
+        return
+    study = searching.spec_of_best(tables, top, seeds)
+    to.write_text(spec.dump(study), encoding="utf-8")
+    _out.print(
+        f"{to}: seeds below {tables.spec.seeds} chose them. Train them on others, then see how good they are:\n"
+        f"study launch {to} --first-seed {tables.spec.seeds}\nanalysis search {run} runs/{study.name}",
+        soft_wrap=True,
+    )
+
+
+@app.command()
+def weights(
+    run: Run,
+    replicate: Annotated[str, typer.Argument(help="The replicate's hash, or its first digits.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="DIR", help="Where to. \\[default: the hash]")
+    ] = None,
+) -> None:
+    """Write one trained network as safetensors, with its config and a model card.
+
+    Example: study weights runs/paper 3f2a -o elu; then in Python: from trainables.export import load; load("elu")
+    """
+    from trainables.export import export
+
+    folder = Folder(run)
+    study, provenance = table.read_run(folder)
+    found = _replicate(space.replicates(study, provenance["data_digests"]), run, replicate)
+    for path in export(folder.child("replicates").child(found.hash), out or Path(found.hash)):
+        _out.print(str(path), soft_wrap=True)
+
+
 @app.command("table")
 def make_table(
     run: Run,
@@ -219,17 +278,9 @@ def replay(
 ) -> None:
     """Train one replicate again, without Ray, and compare its numbers with the run's table."""
     tables = table.load_tables(run)
-    found = [
-        r for r in space.replicates(tables.spec, tables.provenance["data_digests"]) if r.hash.startswith(replicate)
-    ]
-    if len(found) != 1:
-        known = ", ".join(sorted(tables.results["replicate"].unique())[:5])
-        raise table.TableError(
-            f"`replicate` must be the start of one hash of {run}, but {len(found)} begin with {replicate!r}; "
-            f"there are {known}, ..."
-        )
-    rows = tables.results[tables.results["replicate"] == found[0].hash].set_index("step")
-    again = _train_again(found[0])
+    found = _replicate(space.replicates(tables.spec, tables.provenance["data_digests"]), run, replicate)
+    rows = tables.results[tables.results["replicate"] == found.hash].set_index("step")
+    again = _train_again(found)
     differing = 0
     shown = Table("metric", "in the table", "again", box=None, header_style="bold")
     for row in again:
@@ -244,7 +295,7 @@ def replay(
     _out.print(shown)
     compared = sum(row["step"] in rows.index for row in again)
     verdict = "the same numbers, bit for bit" if not differing else f"{differing} numbers differ"
-    _out.print(f"{found[0].cell}, seed {found[0].seed}: {compared} steps compared: {verdict}.")
+    _out.print(f"{found.cell}, seed {found.seed}: {compared} steps compared: {verdict}.")
     _exit(0 if compared and not differing else 1)
 
 
@@ -277,16 +328,33 @@ def _exit_code(error: Exception) -> int | None:
     return INPUT_IS_WRONG if type(error).__module__.startswith(own) else None
 
 
-def _load(name: str, steps: int | None, seeds: int | None, dataset: str | None) -> StudySpec:
+def _replicate(plan: list[Replicate], run: str, start: str) -> Replicate:
+    """The one replicate whose hash starts so."""
+    found = [replicate for replicate in plan if replicate.hash.startswith(start)]
+    if len(found) != 1:
+        known = ", ".join(sorted(replicate.hash for replicate in plan)[:5])
+        raise table.TableError(
+            f"`replicate` must be the start of one hash of {run}, but {len(found)} begin with {start!r}; "
+            f"there are {known}, ..."
+        )
+    return found[0]
+
+
+def _load(name: str, steps: int | None, seeds: int | None, dataset: str | None, trials: int | None = None) -> StudySpec:
     """The named spec with the command line's changes, checked cell by cell."""
     study = spec.load(name)
     fields: dict[str, Any] = {k: v for k, v in {"steps": steps, "dataset": dataset}.items() if v is not None}
     arms = {arm: {k: v for k, v in own.items() if k not in fields} for arm, own in study.arms.items()}
     grid = [{k: v for k, v in grid.items() if k not in fields} for grid in study.grids]
-    study = study.model_copy(
-        update={"base": study.base | fields, "arms": arms, "grid": grid, "seeds": seeds or study.seeds}
-    )
-    space.cells(study)
+    changed = {"base": study.base | fields, "arms": arms, "grid": grid, "seeds": seeds or study.seeds}
+    if study.search is not None:
+        drawn = {key: value for key, value in study.search.space.items() if key not in fields}
+        wanted = {"space": drawn, "trials": trials or study.search.trials}
+        changed["search"] = study.search.model_copy(update=wanted)
+    elif trials is not None:
+        raise spec.SpecError(f"`--trials` is for a study with a search, but {study.name} has none.")
+    study = study.model_copy(update=changed)
+    space.check(study)
     return study
 
 

@@ -59,7 +59,7 @@ SCHEMAS: dict[str, pa.Schema] = {
     ),
 }
 """Column names and types of each table; tuples are JSON strings."""
-LATER_FIELDS = ("precision", "learning_rate_schedule", "input_noise", "sample_size", "digit")
+LATER_FIELDS = ("precision", "learning_rate_schedule", "input_noise", "sample_size", "digit", "input")
 """Fields of TrialConfig that are younger than the first tables; where a table has no such column, its default holds."""
 PLUGIN_PREFIX = "x/"
 """Columns of this prefix are a plugin's own and pass every check."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -185,7 +186,7 @@ def _fit(job: Job, param_space: dict[str, Any], config: tune.TuneConfig, options
     """Runs packs; False if Ray gave up before all had ended."""
     resources: dict[str, float] = {"cpu": 1} if job.device == "cpu" else {"cpu": 1, "gpu": 1}
     shared: dict[str, Any] = {"packs": job.packs, "data": job.data, "folder": job.replicates}
-    shared |= {"options": job.options, "plugins": job.plugins}
+    shared |= {"options": job.options, "plugins": job.plugins, "path": sys.path}
     with tempfile.TemporaryDirectory(prefix="study-ray-", ignore_cleanup_errors=True) as logs:
         tuner = tune.Tuner(
             tune.with_resources(tune.with_parameters(PackTrainable, **shared), resources),

@@ -137,7 +137,7 @@ class SearchSpec(BaseModel):
     def draw(self, base: Mapping[str, Any], draw: Draw) -> dict[str, Any]:
         """Draws a configuration: its fields' values, without those of `base`."""
         fields: dict[str, Any] = {}
-        for field in sorted(self.space, key=lambda name: name not in _DECIDING):
+        for field in sorted(self.space, key=lambda name: (*_DECIDING, name).index(name)):
             if field not in applies({**base, **fields}):
                 continue
             options = self.options(field)

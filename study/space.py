@@ -63,7 +63,12 @@ def check(spec: StudySpec) -> None:
     cells(spec)
     if spec.search is None:
         return
-    for fields in spec.search.corners(spec.base):
+    corners = list(spec.search.corners(spec.base))
+    never = spec.search.space.keys() - set().union(*corners)
+    if never:
+        names = ", ".join(sorted(never))
+        raise SpecError(f"study {spec.name}: `search.space` names {names}, which applies to nothing that it may draw.")
+    for fields in corners:
         config = resolve_trial(spec, fields)
         if config.task != "train":
             raise SpecError(f"study {spec.name}: a search must train networks, but may draw task={config.task!r}.")

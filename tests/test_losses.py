@@ -4,15 +4,32 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.integrate import quad
 from torch import Tensor
-from torch.distributions import Bernoulli, Normal, kl_divergence
+from torch.distributions import Bernoulli, ContinuousBernoulli, Normal, kl_divergence
 
-from trainables.losses import CLIP, bernoulli_nll, gaussian_kl, gaussian_nll, head, model_nll, objective
+from trainables.losses import (
+    CLIP,
+    TAYLOR,
+    bernoulli_nll,
+    continuous_bernoulli_log_normaliser,
+    continuous_bernoulli_mean,
+    continuous_bernoulli_nll,
+    decoder_mean,
+    eq_1,
+    gaussian_kl,
+    gaussian_nll,
+    head,
+    is_eq_1,
+    model_nll,
+    objective,
+)
 from trainables.models import Output
 from trainables.schema import TrialConfig
 
@@ -96,6 +113,92 @@ def test_gaussian_nll_of_exact_means_is_lowest_and_depends_on_scale_only() -> No
     assert (gaussian_nll(x + 0.01, x, scale) > exact).all()
 
 
+LAMBDAS = [1e-6, 1e-3, 0.1, 0.3, 0.377, 0.378, 0.499, 0.5 - 1e-6, 0.5, 0.5 + 1e-6, 0.501, 0.6225, 0.7, 0.99, 1 - 1e-6]
+"""Parameters of a continuous Bernoulli, among them some on either side of where its Taylor series end."""
+
+
+def unnormalised(x: float, parameter: float) -> float:
+    return float(parameter**x * (1 - parameter) ** (1 - x))
+
+
+@pytest.mark.parametrize(("dtype", "error"), [(torch.float64, 1e-8), (torch.float32, 2e-6)])
+@pytest.mark.parametrize("parameter", LAMBDAS)
+def test_continuous_bernoulli_equals_numerical_integration(parameter: float, dtype: torch.dtype, error: float) -> None:
+    logit = torch.tensor(parameter, dtype=torch.float64).logit().to(dtype)
+    total, _ = quad(unnormalised, 0, 1, args=(parameter,), epsabs=1e-13)
+    first, _ = quad(lambda x: x * unnormalised(x, parameter), 0, 1, epsabs=1e-13)
+    assert continuous_bernoulli_log_normaliser(logit).item() == pytest.approx(-math.log(total), abs=error)
+    assert continuous_bernoulli_mean(logit).item() == pytest.approx(first / total, abs=error)
+
+
+@pytest.mark.parametrize("parameter", LAMBDAS)
+def test_continuous_bernoulli_equals_torch_distributions(parameter: float) -> None:
+    expected = ContinuousBernoulli(probs=torch.full((784,), parameter, dtype=torch.float64))
+    logits, x = expected.probs.logit().expand(3, -1), torch.rand(3, 784, dtype=torch.float64)
+    torch.testing.assert_close(continuous_bernoulli_nll(logits, x), -expected.log_prob(x).sum(-1), rtol=1e-6, atol=1e-5)
+    torch.testing.assert_close(continuous_bernoulli_mean(logits[0]), expected.mean, rtol=1e-6, atol=1e-8)
+
+
+def test_continuous_bernoulli_of_no_preference_is_uniform() -> None:
+    x, logits = torch.rand(2, 784), torch.zeros(2, 784)
+    assert continuous_bernoulli_nll(logits, x).tolist() == pytest.approx([0, 0], abs=1e-3)
+    assert continuous_bernoulli_mean(logits).unique().tolist() == [0.5]
+
+
+def test_continuous_bernoulli_gradients_are_finite_and_its_loss_pulls_the_mean_to_the_image() -> None:
+    sizes = torch.tensor([0, 1e-30, 1e-6, 1e-3, TAYLOR - 1e-6, TAYLOR, TAYLOR + 1e-6, 1, 5, 14, 20, 90, 1e4])
+    logits = torch.cat([sizes, -sizes]).requires_grad_()
+    for x in (0.0, 0.3, 1.0):
+        (gradient,) = torch.autograd.grad(continuous_bernoulli_nll(logits, torch.full_like(logits, x)), logits)
+        torch.testing.assert_close(gradient, continuous_bernoulli_mean(logits).detach() - x, rtol=0, atol=1e-6)
+    (slope,) = torch.autograd.grad(continuous_bernoulli_mean(logits).sum(), logits)
+    assert slope.isfinite().all() and (slope >= 0).all()
+    assert slope[0].item() == pytest.approx(1 / 12)  # the variance of a uniform pixel
+
+
+@given(logits)
+@settings(max_examples=50, deadline=None)
+def test_continuous_bernoulli_mean_is_in_0_1_between_its_parameter_and_a_half(decoded: list[float]) -> None:
+    parameter, mean = torch.tensor(decoded).sigmoid(), continuous_bernoulli_mean(torch.tensor(decoded))
+    assert ((mean > 0) & (mean < 1)).all()
+    assert ((mean - 0.5).abs() <= (parameter - 0.5).abs() + 1e-6).all()
+    torch.testing.assert_close(mean + continuous_bernoulli_mean(-torch.tensor(decoded)), torch.ones(4))
+
+
+def test_continuous_bernoulli_of_a_black_pixel_foretold_surely_is_unbounded() -> None:
+    losses = [continuous_bernoulli_nll(torch.full((1, 1), -h), torch.zeros(1, 1)).item() for h in (10.0, 100.0, 1000.0)]
+    assert losses == pytest.approx([-math.log(h) for h in (10.0, 100.0, 1000.0)], abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("fields", "output"),
+    [({}, "sigmoid"), ({"output": "clipped"}, "clipped"), ({"input": "binarised"}, "sigmoid"),
+     ({"likelihood": "gaussian", "output": "identity"}, "identity"), ({"likelihood": "gaussian"}, "sigmoid"),
+     ({"task": "pca"}, "clipped")],
+)  # fmt: skip
+def test_decoder_mean_and_eq_1_are_those_of_the_head(fields: dict[str, Any], output: str) -> None:
+    decoded, x, config = torch.randn(2, 784), torch.rand(2, 784), TrialConfig(**fields)
+    assert torch.equal(decoder_mean(decoded, config), head(decoded, output))
+    assert torch.equal(eq_1(decoded, x, config), bernoulli_nll(decoded, x, output))
+
+
+def test_decoder_mean_of_a_continuous_bernoulli_is_its_mean_and_not_its_parameter() -> None:
+    decoded, x, config = torch.randn(2, 784), torch.rand(2, 784), TrialConfig(likelihood="continuous_bernoulli")
+    mean = ContinuousBernoulli(logits=decoded.double()).mean.float()
+    torch.testing.assert_close(decoder_mean(decoded, config), mean, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(eq_1(decoded, x, config), bernoulli_nll(mean, x, "clipped"), rtol=1e-4, atol=1e-2)
+    assert (decoder_mean(decoded, config) - decoded.sigmoid()).abs().max() > 0.1
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [({}, True), ({"output": "clipped"}, True), ({"task": "pca"}, True), ({"likelihood": "gaussian"}, False),
+     ({"likelihood": "continuous_bernoulli"}, False), ({"input": "binarised"}, False)],
+)  # fmt: skip
+def test_is_eq_1_of_a_bernoulli_on_grey_images_alone(fields: dict[str, Any], expected: bool) -> None:
+    assert is_eq_1(TrialConfig(**fields)) == expected
+
+
 def test_gaussian_kl_equals_torch_distributions() -> None:
     mu, log_sigma = torch.randn(6, 5), torch.randn(6, 5)
     expected = kl_divergence(Normal(mu, log_sigma.exp()), Normal(0.0, 1.0))
@@ -146,6 +249,15 @@ def test_model_nll_bernoulli_is_eq_1_and_gaussian_is_on_the_head(output: Callabl
     gaussian = output(False, True)
     expected = gaussian_nll(torch.sigmoid(gaussian.decoded), x, torch.tensor(-0.3))
     torch.testing.assert_close(model_nll(gaussian, x, TrialConfig(likelihood="gaussian")), expected)
+
+
+def test_model_nll_continuous_bernoulli_is_its_own_and_is_what_is_minimised(
+    output: Callable[[bool, bool], Output],
+) -> None:
+    x, out, config = torch.rand(4, 784), output(False, False), TrialConfig(likelihood="continuous_bernoulli")
+    expected = -ContinuousBernoulli(logits=out.decoded).log_prob(x).sum(-1)
+    torch.testing.assert_close(model_nll(out, x, config), expected, rtol=1e-4, atol=1e-2)
+    assert objective(out, x, config, torch.tensor(1.0))[0].item() == pytest.approx(expected.mean().item(), rel=1e-4)
 
 
 def test_objective_of_a_posterior_adds_beta_times_kl(output: Callable[[bool, bool], Output]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pkgutil
 from collections.abc import Callable
 
 import pytest
@@ -10,9 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from trainables import metrics
-from trainables.inputs import generator
-from trainables.losses import bernoulli_nll
+from trainables.inputs import generator, shown_images
+from trainables.losses import bernoulli_nll, continuous_bernoulli_mean, continuous_bernoulli_nll
+from trainables.measurements import latents, surface
+from trainables.measurements.subject import Subject
 from trainables.models import PIXELS, Output, build, fit_pca
+from trainables.registry import CURVES, MEASUREMENTS
 from trainables.schema import COLLAPSED_PIXEL_VARIANCE, METRICS, TrialConfig
 
 SmallConfig = Callable[..., TrialConfig]
@@ -154,6 +158,98 @@ def test_evaluate_gaussian_likelihood_reports_eq_1_beside_its_own(images: Tensor
     )
     decoded = model(images / 255).decoded
     assert values["nll"] == pytest.approx(bernoulli_nll(decoded, images / 255, "clipped").mean().item(), rel=1e-5)
+
+
+def test_evaluate_continuous_bernoulli_compares_its_mean_and_reports_its_own_nll(images: Tensor) -> None:
+    config = TrialConfig(likelihood="continuous_bernoulli")
+    model, x = Fixed(lambda z: z, lambda x: 6 * x - 3), images / 255
+    values = evaluate(model, images, config, 0, "test").values
+    mean = continuous_bernoulli_mean(6 * x - 3)
+    assert values["nll"] == values["nll_mean"]
+    assert values["nll"] == pytest.approx(bernoulli_nll(mean, x, "clipped").mean().item(), rel=1e-5)
+    assert values["sse"] == pytest.approx((mean - x).square().sum(1).mean().item(), rel=1e-5)
+    assert values["pixel_variance"] == pytest.approx(mean.double().var(0, correction=0).mean().item(), rel=1e-3)
+    assert values["nll_model"] == pytest.approx(continuous_bernoulli_nll(6 * x - 3, x).mean().item(), rel=1e-4)
+    assert torch.equal(metrics.reconstruct(model, images, config), metrics.to_grey(mean))
+
+
+def test_evaluate_binarised_encodes_the_draws_and_compares_with_grey_and_with_them(images: Tensor) -> None:
+    config = TrialConfig(model="vae", input="binarised", latent_dim=PIXELS)
+    shown = shown_images(config, 0, "test", images)
+    model = Fixed(lambda z: z, lambda x: 6 * x - 3, torch.full((PIXELS,), -50.0))
+    noise = metrics.evaluation_noise(config, 0, "test", images)
+    evaluation = metrics.evaluate(model, images, config, noise, shown)
+    values, decoded = evaluation.values, 6 * (shown / 255) - 3
+    for name in ("nll", "nll_mean"):
+        expected = bernoulli_nll(decoded, images / 255, "sigmoid").mean().item()
+        assert values[name] == pytest.approx(expected, rel=1e-5)
+    assert values["sse"] == pytest.approx((decoded.sigmoid() - images / 255).square().sum(1).mean().item(), rel=1e-5)
+    own = bernoulli_nll(decoded, shown / 255, "sigmoid").mean().item()
+    assert values["nll_model"] == pytest.approx(own, rel=1e-5)
+    assert values["neg_elbo"] == pytest.approx(own + (values["kl"] or 0), rel=1e-5)
+    assert own < (values["nll"] or 0) / 2
+
+
+def test_evaluate_binarised_black_and_white_images_are_as_if_grey(images: Tensor, small: SmallConfig) -> None:
+    binary, model = (images > 127).to(torch.uint8) * 255, build(small(), generator(0, "init"))
+    config = small(input="binarised")
+    shown = shown_images(config, 0, "test", binary)
+    assert torch.equal(shown, binary)
+    found = metrics.evaluate(model, binary, config, torch.empty(450, 0), shown).values
+    assert found == evaluate(model, binary, small(), 0, "test").values
+
+
+def test_evaluate_binarised_without_its_draws_is_refused(images: Tensor, small: SmallConfig) -> None:
+    config = small(input="binarised")
+    with pytest.raises(ValueError, match="`shown` must be given where `input` is binarised, but got None"):
+        evaluate(build(config, generator(0, "init")), images, config, 0, "test")
+
+
+def test_shown_images_are_the_images_unless_binarised(images: Tensor) -> None:
+    for config in (TrialConfig(), TrialConfig(task="pca"), TrialConfig(input_noise=0.5)):
+        assert shown_images(config, 0, "test", images) is images
+
+
+def test_shown_images_binarised_are_bernoulli_samples_fixed_by_seed_and_split() -> None:
+    ramp = torch.arange(256, dtype=torch.uint8).repeat(6000, 1)  # over more than one chunk
+    config = TrialConfig(input="binarised")
+    shown = shown_images(config, 0, "test", ramp)
+    assert shown.dtype == torch.uint8 and shown.unique().tolist() == [0, 255]
+    greys = ramp[0] / 255
+    assert ((shown / 255).mean(0) - greys).abs().max() < 5 * 0.5 / math.sqrt(6000)
+    assert not shown[:, 0].any() and shown[:, 255].all()
+    assert torch.equal(shown, shown_images(config, 0, "test", ramp))
+    assert not torch.equal(shown, shown_images(config, 1, "test", ramp))
+    assert not torch.equal(shown, shown_images(config, 0, "val", ramp))
+
+
+class Watched(nn.Module):
+    """A network that keeps what it is shown."""
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network, self.decoder = network, network.decoder
+        self.fed: list[Tensor] = []
+
+    def forward(self, x: Tensor, noise: Tensor | None = None) -> Output:
+        self.fed.append(x)
+        return self.network(x, noise)
+
+
+@pytest.mark.parametrize("name", sorted(set(MEASUREMENTS) - {"denoising"}) + list(CURVES))
+def test_measurement_of_a_binarised_network_shows_it_black_and_white_alone(
+    images: Tensor, small: SmallConfig, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(surface, "STEPS", 2)
+    monkeypatch.setattr(latents, "BOUND_SAMPLES", (1,))
+    config = small(input="binarised", model="autoencoder" if name == "subspace" else "vae", hidden_dims=())
+    network = Watched(build(config, generator(0, "init")))
+    labels = torch.arange(len(images)) % 10
+    splits = ("train", "test")
+    subject = Subject(network, config, 0, dict.fromkeys(splits, images), dict.fromkeys(splits, labels))
+    path = (MEASUREMENTS | CURVES)[name]
+    assert pkgutil.resolve_name(path)(subject).profiles
+    assert torch.cat(network.fed).unique().tolist() == [0, 1]
 
 
 def test_evaluate_does_not_depend_on_what_is_in_a_chunk(images: Tensor, small: SmallConfig) -> None:

@@ -164,6 +164,11 @@ def test_model_gaussian_likelihood_learns_one_scale(model: str, small: SmallConf
     assert built(torch.rand(2, PIXELS)).log_scale.item() == 0
 
 
+def test_model_continuous_bernoulli_likelihood_has_no_parameter_more(small: SmallConfig) -> None:
+    built = build(small(likelihood="continuous_bernoulli"), generator(0, "init"))
+    assert num_parameters(built) == num_parameters(build(small(), generator(0, "init")))
+
+
 def test_identity_returns_its_input() -> None:
     x = torch.randn(3)
     assert identity(x) is x

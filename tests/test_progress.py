@@ -16,7 +16,7 @@ def text():
 
 
 def display(text, names, pending, steps):
-    return Display(names, pending, steps, Console(file=text, width=200))
+    return Display(names.__getitem__, pending, steps, Console(file=text, width=200))
 
 
 @pytest.mark.parametrize("status", ["finished", "diverged"])

@@ -30,6 +30,7 @@ DEFAULTS = {
     "l2": 1e-5,
     "grad_clip": 5.0,
     "weight_dropout": 0.0,
+    "input": "grey",
     "input_noise": 0.0,
     "precision": "fp32",
     "beta": 1.0,
@@ -41,7 +42,7 @@ DEFAULTS = {
 """Hashes leave defaults out, so these may change only with RESULTS_VERSION. New fields are added, never altered."""
 TRAINED = {
     "model", "activation", "hidden_dims", "output", "likelihood", "init", "learning_rate", "learning_rate_schedule",
-    "batch_size", "steps", "evaluations", "l2", "grad_clip", "weight_dropout", "input_noise", "precision",
+    "batch_size", "steps", "evaluations", "l2", "grad_clip", "weight_dropout", "input", "input_noise", "precision",
 }  # fmt: skip
 VARIATIONAL = {"beta", "kl_warmup_steps", "posterior"}
 SUBSAMPLE = {"sample_size", "digit"}
@@ -140,12 +141,13 @@ def test_config_round_trips_through_its_dump() -> None:
         ("weight_dropout", -0.1, "greater than or equal to 0"),
         ("weight_dropout", 1, "less than 1"),
         ("learning_rate_schedule", "linear", "'constant' or 'cosine'"),
+        ("input", "binary", "'grey' or 'binarised'"),
         ("input_noise", -0.1, "greater than or equal to 0"),
         ("precision", "fp16", "'fp32', 'tf32' or 'bf16'"),
         ("hidden_dims", (500, 0), r"`1 <= hidden_dims <= 100000` must hold, but got hidden_dims=\(500, 0\)"),
         ("hidden_dims", 500, "valid tuple"),
         ("output", "softmax", "'sigmoid', 'clipped' or 'identity'"),
-        ("likelihood", "poisson", "'bernoulli' or 'gaussian'"),
+        ("likelihood", "poisson", "'bernoulli', 'gaussian' or 'continuous_bernoulli'"),
         ("init", "zeros", "'he', 'default' or 'xavier'"),
         ("task", "trian", "'train', 'pca' or 'intrinsic_dimension'"),
         ("dataset", "minst", "`dataset` must be one of .* but got 'minst'. Did you mean 'mnist'?"),
@@ -261,6 +263,9 @@ def test_config_explicit_none_means_left_out() -> None:
         ("gaussian", "sigmoid", True),
         ("gaussian", "identity", True),
         ("gaussian", "clipped", False),
+        ("continuous_bernoulli", "sigmoid", True),
+        ("continuous_bernoulli", "clipped", False),
+        ("continuous_bernoulli", "identity", False),
     ],
 )
 def test_config_output_head_must_fit_the_likelihood(likelihood: Any, output: Any, accepted: bool) -> None:
@@ -269,6 +274,13 @@ def test_config_output_head_must_fit_the_likelihood(likelihood: Any, output: Any
     else:
         with pytest.raises(ValidationError, match=f"under the {likelihood} likelihood, but got '{output}'"):
             TrialConfig(likelihood=likelihood, output=output)
+
+
+@pytest.mark.parametrize("likelihood", ["gaussian", "continuous_bernoulli"])
+def test_config_likelihood_of_grey_images_refuses_binarised_ones(likelihood: Any) -> None:
+    assert TrialConfig(input="binarised").likelihood == "bernoulli"
+    with pytest.raises(ValidationError, match=f"`input` must be grey under the {likelihood} likelihood, but got 'bin"):
+        TrialConfig(input="binarised", likelihood=likelihood)
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)

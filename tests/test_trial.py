@@ -4,8 +4,11 @@ import logging
 
 import pytest
 import torch
+from subjects import tensors
 
-from trainables import checkpoint, trial
+from trainables import checkpoint, metrics, trial
+from trainables.measurements.subject import Subject
+from trainables.models import restore
 from trainables.pack import Pack
 from trainables.schema import METRICS, Replicate, TrialConfig
 from trainables.storage import Folder
@@ -29,6 +32,7 @@ ALTERNATIVES = {
     "l2": ({}, 1.0),
     "grad_clip": ({}, 1e-3),
     "weight_dropout": ({}, 0.5),
+    "input": ({}, "binarised"),
     "input_noise": ({}, 0.5),
     "precision": ({}, "bf16"),
     "beta": ({"model": "vae"}, 4.0),
@@ -88,7 +92,7 @@ def test_run_same_seed_gives_the_same_bits_and_another_seed_others(tmp_path, tin
 
 
 @pytest.mark.parametrize("damage", [False, True])
-@pytest.mark.parametrize("fields", [{}, {"model": "vae"}, {"weight_dropout": 0.2}])
+@pytest.mark.parametrize("fields", [{}, {"model": "vae"}, {"weight_dropout": 0.2}, {"input": "binarised"}])
 def test_run_resumed_gives_the_rows_of_an_uninterrupted_run(tmp_path, tiny, small, monkeypatch, caplog, fields, damage):
     config = small(**fields)
     whole = run(tmp_path / "whole", config, tiny)
@@ -106,6 +110,18 @@ def test_run_resumed_gives_the_rows_of_an_uninterrupted_run(tmp_path, tiny, smal
     with caplog.at_level(logging.WARNING):
         assert run(folder, config, tiny) == whole
     assert (newest.name in caplog.text) == damage
+
+
+def test_run_on_binarised_images_is_evaluated_on_the_draws_that_a_measurement_gets(tmp_path, tiny, small):
+    config, (images, labels) = small(input="binarised", model="vae"), tensors(tiny)
+    last = run(tmp_path, config, tiny, seed=1)[-1]
+    folder = Folder(str(tmp_path)).child(Replicate("cell", config, 1, tiny.digest).hash)
+    weights, _ = checkpoint.decode(folder.read(checkpoint.result(folder).weights))
+    subject = Subject(restore(config, weights), config, 1, images, labels)
+    for split in ("val", "test"):
+        noise = metrics.evaluation_noise(config, 1, split, images[split])
+        values = metrics.evaluate(subject.model, images[split], config, noise, subject.shown(split)).values
+        assert {name: last[f"{split}_{name}"] for name in values} == values
 
 
 def test_run_of_a_pack_too_large_for_the_memory_is_split_and_gives_the_same_numbers(tmp_path, tiny, small, monkeypatch):

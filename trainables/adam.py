@@ -41,6 +41,8 @@ class Adam:
         """One update of every parameter that has a gradient; a learning rate that changes is a tensor, `()`."""
         for parameters, weight_decay in self.groups:
             moved = [parameter for parameter in parameters if parameter.grad is not None]
+            if not moved:
+                continue
             states = [self.state[parameter] for parameter in moved]
             adam(
                 moved,

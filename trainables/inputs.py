@@ -31,12 +31,13 @@ def generator(seed: int, purpose: str, index: int = 0, device: torch.device | st
 class Batch(NamedTuple):
     """The inputs of one step of M members.
 
-    `x`: images, `(M, batch, 784)` in [0, 1]; `shown`: what the network is given for them, the same images unless
-    `input_noise` makes noisy ones of them; `noise`: that z is sampled with, `(M, batch, N)`, None without a posterior;
-    `beta`: the weight of the KL term, `(M,)`.
+    `x`: grey images, `(M, batch, 784)` in [0, 1]; `target`: what the likelihood is of, the same images unless they are
+    binarised; `shown`: what the network is given, the target unless `input_noise` is added to it; `noise`: that z is
+    sampled with, `(M, batch, N)`, None without a posterior; `beta`: the weight of the KL term, `(M,)`.
     """
 
     x: Tensor
+    target: Tensor
     shown: Tensor
     noise: Tensor | None
     beta: Tensor
@@ -62,10 +63,12 @@ class Inputs:
         self._betas = torch.tensor([config.beta or 0.0 for config in configs], device=images.device)
         self._epoch = self._chunk = -1
         self._orders = torch.empty(len(seeds), len(images), dtype=torch.int64, device=images.device)
-        self._noises, self._input_noises = torch.empty(0), torch.empty(0)
+        self._noises, self._input_noises, self._thresholds = torch.empty(0), torch.empty(0), torch.empty(0)
         shape = (len(seeds), NOISE_CHUNK, self._batch_size)
         if widest.variational:
             self._noises = torch.zeros(*shape, widest.width, device=images.device)
+        if widest.input == "binarised":
+            self._thresholds = torch.empty(*shape, images.shape[1], device=images.device)
         if widest.input_noise:
             self._input_noises = torch.empty(*shape, images.shape[1], device=images.device)
 
@@ -86,26 +89,50 @@ class Inputs:
         x = self._images.index_select(0, rows.flatten()).view(*rows.shape, -1)
         if len(rows) > 1:
             x = x.mT.contiguous().mT  # laid out as the packed network's output is, which it is compared with
-        shown = x = x.float().div_(255)
+        shown = target = x = x.float().div_(255)
         noise, betas = None, self._betas
         place = (self.step % NOISE_CHUNK).view(1)
         if self._widest.variational:
             noise = self._noises.index_select(1, place)[:, 0]
+        if self._widest.input == "binarised":
+            shown = target = (x > self._thresholds.index_select(1, place)[:, 0]).float()
         if self._widest.input_noise:
-            shown = (x + self._widest.input_noise * self._input_noises.index_select(1, place)[:, 0]).clamp(0, 1)
+            shown = (target + self._widest.input_noise * self._input_noises.index_select(1, place)[:, 0]).clamp(0, 1)
         if self._widest.kl_warmup_steps:
             betas = betas * (self.step.double() / self._widest.kl_warmup_steps).clamp(max=1).float()
-        return Batch(x, shown, noise, betas)
+        return Batch(x, target, shown, noise, betas)
 
     def _draw_noise(self, chunk: int) -> None:
-        """Standard normal noise of a chunk's steps; that of z stays zero beyond a member's own N."""
+        """A chunk's thresholds, uniform, and noise, standard normal; that of z stays zero beyond a member's own N."""
         for config, seed, noise in zip(self._configs, self._seeds, self._noises, strict=False):
             source = generator(seed, "noise", chunk, noise.device)
             own = torch.randn(*noise.shape[:2], config.width, generator=source, device=noise.device)
             noise[..., : config.width] = own
+        for seed, thresholds in zip(self._seeds, self._thresholds, strict=False):
+            source = generator(seed, "binarise", chunk, thresholds.device)
+            thresholds.copy_(torch.rand(thresholds.shape, generator=source, device=thresholds.device))
         for seed, noise in zip(self._seeds, self._input_noises, strict=False):
             source = generator(seed, "input noise", chunk, noise.device)
             noise.copy_(torch.randn(noise.shape, generator=source, device=noise.device))
+
+
+def shown_images(config: TrialConfig, seed: int, split: str, images: Tensor) -> Tensor:
+    """What a network is given for a split's images when it is evaluated or measured, and its likelihood is of.
+
+    Args:
+        config: The trial's config.
+        seed: The replicate's seed.
+        split: "train", "val" or "test"; the draws' purpose.
+        images: All of the split, uint8 `(n, 784)`.
+
+    Returns:
+        The images themselves; under `input: binarised` a sample of each pixel, 0 or 255, the same at every step.
+    """
+    if config.input != "binarised":
+        return images
+    source = generator(seed, f"binarise/{split}")
+    drawn = [torch.rand(part.shape, generator=source).to(part.device) < part / 255 for part in images.split(5000)]
+    return torch.cat(drawn).to(torch.uint8) * 255
 
 
 def dropout_masks(member: nn.Module, seed: int, step: int, share: float) -> dict[str, Tensor]:

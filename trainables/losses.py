@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 CLIP = 1e-7
 """A mean that is no sigmoid is clipped into [CLIP, 1 - CLIP] before its logarithm is taken, as in vae-tf."""
+TAYLOR = 0.5
+"""Below this logit a continuous Bernoulli is taken from Taylor series, which here are exact in float32."""
 
 
 def head(decoded: Tensor, output: str | None) -> Tensor:
@@ -23,6 +25,34 @@ def head(decoded: Tensor, output: str | None) -> Tensor:
     if output == "sigmoid":
         return torch.sigmoid(decoded)
     return decoded.clamp(CLIP, 1 - CLIP) if output == "clipped" else decoded
+
+
+def decoder_mean(decoded: Tensor, config: TrialConfig) -> Tensor:
+    """The mean of p(x|z), `(..., 784)`, from the decoder's last layer: what every metric and every image is made of.
+
+    The head's image, but for a continuous Bernoulli, whose mean is not its parameter. PCA has no head and is clipped.
+    """
+    if config.likelihood == "continuous_bernoulli":
+        return continuous_bernoulli_mean(decoded)
+    return head(decoded, config.output or "clipped")
+
+
+def eq_1(decoded: Tensor, x: Tensor, config: TrialConfig) -> Tensor:
+    """Eq. 1 of images on the decoder's mean whatever the likelihood, `(...,)` nats per image.
+
+    Args:
+        decoded: The decoder's last layer, `(..., 784)`.
+        x: Grey images, `(..., 784)` in [0, 1].
+        config: The trial's config.
+    """
+    if config.likelihood == "continuous_bernoulli":
+        return bernoulli_nll(continuous_bernoulli_mean(decoded), x, "clipped")
+    return bernoulli_nll(decoded, x, config.output or "clipped")
+
+
+def is_eq_1(config: TrialConfig) -> bool:
+    """Whether the model's own negative log likelihood is Eq. 1 of the grey images, which need not be taken twice."""
+    return config.likelihood in ("bernoulli", None) and config.input != "binarised"
 
 
 def bernoulli_nll(decoded: Tensor, x: Tensor, output: str | None) -> Tensor:
@@ -48,20 +78,67 @@ def gaussian_nll(mean: Tensor, x: Tensor, log_scale: Tensor) -> Tensor:
     return 0.5 * squares + x.shape[-1] * (log_scale + 0.5 * math.log(2 * math.pi))
 
 
+def continuous_bernoulli_nll(logits: Tensor, x: Tensor) -> Tensor:
+    """Negative log likelihood of the continuous Bernoulli: Eq. 1 minus log C(lambda), summed over pixels.
+
+    Loaiza-Ganem & Cunningham 2019, eq. 7. It has no lower bound: black and white pixels, foretold surely, have an
+    unbounded density.
+
+    Args:
+        logits: Of the parameter lambda, `(..., 784)`.
+        x: Grey images, `(..., 784)` in [0, 1].
+
+    Returns:
+        `(...,)` nats per image.
+    """
+    return bernoulli_nll(logits, x, "sigmoid") - continuous_bernoulli_log_normaliser(logits).sum(-1)
+
+
+def continuous_bernoulli_log_normaliser(logits: Tensor) -> Tensor:
+    """log C(lambda), nats a pixel, from the logits of lambda: log 2 at 0, and even.
+
+    C = 2 artanh(1 - 2 lambda) / (1 - 2 lambda) (eq. 8) is h / tanh(h / 2) of the logit h, without cancellation; near 0,
+    where that is 0 / 0, its Taylor series.
+    """
+    small = logits.abs() < TAYLOR
+    square = logits.masked_fill(~small, 0).square()
+    near = math.log(2) + square * (1 / 12 - square * (7 / 1440 - square * (31 / 90720 - square * (127 / 4838400))))
+    size = logits.masked_fill(small, 1).abs()
+    return torch.where(small, near, size.log() - (size / 2).tanh().log())
+
+
+def continuous_bernoulli_mean(logits: Tensor) -> Tensor:
+    """The mean of the continuous Bernoulli, in (0, 1), from the logits of its parameter, of any shape.
+
+    lambda / (2 lambda - 1) + 1 / (2 artanh(1 - 2 lambda)) (eq. 8) is (1 + 1 / tanh(h / 2)) / 2 - 1 / h of the logit h.
+    """
+    small = logits.abs() < TAYLOR
+    near = logits.masked_fill(~small, 0)
+    square = near.square()
+    taylor = 0.5 + near * (1 / 12 - square * (1 / 720 - square * (1 / 30240)))
+    far = logits.masked_fill(small, 1)
+    return torch.where(small, taylor, 0.5 + 0.5 / (far / 2).tanh() - 1 / far)
+
+
 def gaussian_kl(mu: Tensor, log_sigma: Tensor) -> Tensor:
     """KL(N(mu, diag(sigma^2)) || N(0, I)) per latent, `(..., latent_dim)` nats: sum over the last axis for the KL."""
     return 0.5 * (mu.square() + torch.exp(2 * log_sigma) - 1) - log_sigma
 
 
 def model_nll(out: Output, x: Tensor, config: TrialConfig) -> Tensor:
-    """Negative log likelihood of `x` under the model's own likelihood, `(batch,)` nats per image."""
+    """Negative log likelihood of `x`, grey or binarised, under the model's likelihood, `(batch,)` nats per image."""
+    if config.likelihood == "continuous_bernoulli":
+        return continuous_bernoulli_nll(out.decoded, x)
     if out.log_scale is None:
         return bernoulli_nll(out.decoded, x, config.output)
     return gaussian_nll(head(out.decoded, config.output), x, out.log_scale)
 
 
 def objective(out: Output, x: Tensor, config: TrialConfig, beta: Tensor) -> tuple[Tensor, Tensor]:
-    """What a step minimises, nll_model + beta KL, and its nll_model; each the mean over the batch, `()` nats."""
+    """What a step minimises, nll_model + beta KL, and its nll_model; each the mean over the batch, `()` nats.
+
+    `x`: the likelihood's target, `(batch, 784)`.
+    """
     nll = model_nll(out, x, config).mean()
     if out.log_sigma is None:
         return nll, nll

@@ -32,6 +32,8 @@ class Member:
     status: Status = "running"
     noise: dict[str, Tensor] = field(default_factory=dict)
     """What the evaluation of each split samples z with, once it has been drawn."""
+    shown: dict[str, Tensor] = field(default_factory=dict)
+    """What the network is given for the images of each of these splits, uint8 `(n, 784)`."""
 
     @classmethod
     def start(cls, replicate: Replicate, folder: Folder, stamp: dict[str, Any]) -> Member:

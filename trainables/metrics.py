@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from trainables.inputs import generator
-from trainables.losses import bernoulli_nll, gaussian_kl, head, model_nll
+from trainables.losses import bernoulli_nll, decoder_mean, eq_1, gaussian_kl, is_eq_1, model_nll
 from trainables.models import Output
 
 if TYPE_CHECKING:
@@ -63,7 +63,9 @@ class Evaluation:
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, images: Tensor, config: TrialConfig, noise: Tensor) -> Evaluation:
+def evaluate(
+    model: nn.Module, images: Tensor, config: TrialConfig, noise: Tensor, shown: Tensor | None = None
+) -> Evaluation:
     """Evaluates a model on a split.
 
     Args:
@@ -71,18 +73,28 @@ def evaluate(model: nn.Module, images: Tensor, config: TrialConfig, noise: Tenso
         images: uint8 `(n, 784)`.
         config: The trial's config.
         noise: What `evaluation_noise` gives for this split, `(n, N)`; `(n, 0)` without a posterior.
+        shown: What `shown_images` gives for this split, uint8 `(n, 784)`; left out, it is the images.
 
     Returns:
         The Evaluation; `values` has the keys of METRICS without their split.
+
+    Raises:
+        ValueError: `shown` is left out where it is not the images.
     """
+    if shown is None and config.input == "binarised":
+        raise ValueError("`shown` must be given where `input` is binarised, but got None.")
+    shown = images if shown is None else shown
     sums, count, chunk = _Sums(), len(images), CHUNK[images.device.type]
-    for part, draw in zip(images.split(chunk), noise.split(chunk), strict=True):
+    for part, given, draw in zip(images.split(chunk), shown.split(chunk), noise.split(chunk), strict=True):
         x = part.float().div_(255)
-        at_mean = sampled = model(x)
+        target = x if shown is images else given.float().div_(255)
+        at_mean = sampled = model(target)
         if at_mean.log_sigma is not None:
             sampled, _ = _at_sample(model, at_mean, at_mean.log_sigma, draw)
             sums.add_moments(kl=gaussian_kl(at_mean.mu, at_mean.log_sigma))
-        _add(sums, at_mean, sampled, x, config)
+        reconstruction = decoder_mean(at_mean.decoded, config)
+        sums.add_images(**_nlls(at_mean, sampled, x, target, config), sse=(reconstruction - x).square().sum(-1))
+        sums.add_moments(pixels=reconstruction, code=at_mean.mu)
     values = {name: torch.cat(parts).mean().item() for name, parts in sums.per_image.items()}
     kl = sums.first["kl"] / count if "kl" in sums.first else torch.empty(0)
     variance = sums.variance("code", count)
@@ -115,7 +127,7 @@ def importance_weighted_bound(
 
     Args:
         model: A variational model in the form of `trainables.models`.
-        x: Images, `(batch, 784)` in [0, 1].
+        x: Images as the network is shown them, `(batch, 784)` in [0, 1]: the likelihood's target too.
         config: The trial's config.
         num_samples: Samples of z per image.
         source: The samples' generator.
@@ -155,9 +167,9 @@ def by_group(values: Tensor, groups: Tensor) -> list[float]:
 
 
 def reconstruct(model: nn.Module, images: Tensor, config: TrialConfig) -> Tensor:
-    """The decoder's mean at the posterior mean as uint8 `(n, 784)`, for uint8 images."""
+    """The decoder's mean at the posterior mean as uint8 `(n, 784)`, for uint8 images as the network is shown them."""
     with torch.no_grad():
-        return to_grey(head(model(images.float() / 255).decoded, config.output))
+        return to_grey(decoder_mean(model(images.float() / 255).decoded, config))
 
 
 def to_grey(mean: Tensor) -> Tensor:
@@ -171,17 +183,14 @@ def _at_sample(model: nn.Module, out: Output, log_sigma: Tensor, noise: Tensor) 
     return out._replace(decoded=model.decoder(z)), z  # type: ignore[operator]
 
 
-def _add(sums: _Sums, at_mean: Output, sampled: Output, x: Tensor, config: TrialConfig) -> None:
-    output = config.output or "clipped"
-    reconstruction = head(at_mean.decoded, output)
-    nll = bernoulli_nll(sampled.decoded, x, output)
-    sums.add_images(
-        nll=nll,
-        nll_mean=nll if sampled is at_mean else bernoulli_nll(at_mean.decoded, x, output),
-        nll_model=nll if sampled.log_scale is None else model_nll(sampled, x, config),
-        sse=(reconstruction - x).square().sum(-1),
-    )
-    sums.add_moments(pixels=reconstruction, code=at_mean.mu)
+def _nlls(at_mean: Output, sampled: Output, x: Tensor, target: Tensor, config: TrialConfig) -> dict[str, Tensor]:
+    """Per image, `(batch,)`: Eq. 1 of the grey `x`, and the model's own of its `target`, `(batch, 784)` each."""
+    nll = eq_1(sampled.decoded, x, config)
+    return {
+        "nll": nll,
+        "nll_mean": nll if sampled is at_mean else eq_1(at_mean.decoded, x, config),
+        "nll_model": nll if is_eq_1(config) else model_nll(sampled, target, config),
+    }
 
 
 def _derived(

@@ -22,8 +22,8 @@ from torch.overrides import TorchFunctionMode
 
 from trainables.adam import MOMENTS, Adam
 from trainables.graph import Replayed
-from trainables.inputs import Inputs, dropout_masks, generator
-from trainables.losses import bernoulli_nll, objective
+from trainables.inputs import Batch, Inputs, dropout_masks, generator
+from trainables.losses import eq_1, is_eq_1, objective
 from trainables.models import Output, build
 from trainables.packing import FREE_FIELDS, shared_fields
 
@@ -75,7 +75,7 @@ class Pack:
     def _update(self) -> None:
         """The step itself: a batch, the gradients, clipped, and Adam (which adds the L2 term). Tensor work alone."""
         with _products_in(self.config.precision):
-            loss, _ = self._losses(self._weights(), *self._batch())
+            loss, _ = self._losses(self._weights(), self._batch())
             loss.sum().backward()
         if self.config.grad_clip:
             for parameter in self.parameters.values():
@@ -94,7 +94,7 @@ class Pack:
         """The loss and Eq. 1 on the batch of the step to come, before its update: each `(M,)` nats per image."""
         self._prepare()
         with torch.no_grad():
-            loss, nll = self._losses(self._weights(), *self._batch())
+            loss, nll = self._losses(self._weights(), self._batch())
         return loss.reshape(-1), nll.reshape(-1)
 
     def module(self, index: int) -> nn.Module:
@@ -139,26 +139,22 @@ class Pack:
             return rate
         return rate * (0.5 + 0.5 * torch.cos(self.inputs.step * (math.pi / (self.config.steps or 1))))
 
-    def _member_losses(
-        self, weights: dict[str, Tensor], x: Tensor, shown: Tensor, noise: Tensor | None, beta: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def _member_losses(self, weights: dict[str, Tensor], batch: Batch) -> tuple[Tensor, Tensor]:
         """One member's loss and Eq. 1; the network runs in `precision`, the losses in float32 whatever that is."""
         low = torch.bfloat16 if self.config.precision == "bf16" else torch.float32
-        inputs = (shown.to(low), None if noise is None else noise.to(low))
+        inputs = (batch.shown.to(low), None if batch.noise is None else batch.noise.to(low))
         with _FeatureMajor() if len(self.members) > 1 else contextlib.nullcontext():
             out = functional_call(self._template, {name: w.to(low) for name, w in weights.items()}, inputs)
         out = Output(*map(_float, out))
-        loss, nll = objective(out, x, self.config, beta)
-        if self.config.likelihood == "bernoulli":
-            return loss, nll
-        return loss, bernoulli_nll(out.decoded, x, self.config.output).mean()
+        loss, nll = objective(out, batch.target, self.config, batch.beta)
+        return loss, nll if is_eq_1(self.config) else eq_1(out.decoded, batch.x, self.config).mean()
 
     def _map(self, function: Callable[..., tuple[Tensor, Tensor]]) -> Callable[..., tuple[Tensor, Tensor]]:
-        """`function` itself for a pack of one, else mapped over the members' axis of every argument but None ones."""
+        """`function` itself for a pack of one, else mapped over the members' axis of every tensor that there is."""
         if len(self.members) == 1:
             return function
         noise_axis = 0 if self.config.variational else None
-        return vmap(function, in_dims=(0, 0, 0, noise_axis, 0))
+        return vmap(function, in_dims=(0, Batch._make((0, 0, 0, noise_axis, 0))))
 
     def _prepare(self) -> None:
         """Draws what the step to come takes; under weight dropout its masks too."""
@@ -170,10 +166,12 @@ class Pack:
             for name, mask in drawn.items():
                 self._masks.setdefault(name, mask.to(self.device)).copy_(mask)
 
-    def _batch(self) -> tuple[Tensor | None, ...]:
+    def _batch(self) -> Batch:
         """`inputs.batch`, without the members' axis for a pack of one."""
         batch = self.inputs.batch()
-        return tuple(part if part is None else part[0] for part in batch) if len(self.members) == 1 else batch
+        if len(self.members) > 1:
+            return batch
+        return Batch._make(part if part is None else part[0] for part in batch)
 
     def _weights(self) -> dict[str, Tensor]:
         """The parameters; under weight dropout, times their masks."""

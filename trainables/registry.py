@@ -76,15 +76,18 @@ CURVES: dict[str, str] = {"recognition_curve": "trainables.measurements.generati
 """Functions `Subject -> Measured` that are called at each evaluation while a network trains."""
 
 
-def load_plugins(modules: Iterable[str]) -> None:
-    """Imports modules that add to the registries, from the Python path or the current folder.
+def load_plugins(modules: Iterable[str], path: Iterable[str] = ()) -> None:
+    """Imports modules that add to the registries.
+
+    Args:
+        modules: Their names.
+        path: Folders to look into after the Python path and the current folder: another process's `sys.path`.
 
     Raises:
         ValueError: One cannot be imported.
     """
     for name in modules:
-        if os.getcwd() not in sys.path:
-            sys.path.append(os.getcwd())
+        sys.path += [folder for folder in (os.getcwd(), *path) if folder not in sys.path]
         try:
             importlib.import_module(name)
         except Exception as error:

@@ -29,10 +29,14 @@ _REGISTRIES: dict[str, Mapping[str, object]] = {
 }
 _TRAINED = frozenset(
     "model activation hidden_dims output likelihood init learning_rate learning_rate_schedule batch_size steps "
-    "evaluations l2 grad_clip weight_dropout input_noise precision".split()
+    "evaluations l2 grad_clip weight_dropout input input_noise precision".split()
 )
 _WIDEST, _LONGEST = 100_000, 999_999_999  # far beyond use; a file name holds nine digits of a step
-_OUTPUTS = {"bernoulli": ("sigmoid", "clipped"), "gaussian": ("sigmoid", "identity")}
+_OUTPUTS = {
+    "bernoulli": ("sigmoid", "clipped"),
+    "gaussian": ("sigmoid", "identity"),
+    "continuous_bernoulli": ("sigmoid",),
+}
 _VARIATIONAL = frozenset("beta kl_warmup_steps posterior".split())
 _SUBSAMPLE = frozenset("sample_size digit".split())
 
@@ -58,10 +62,14 @@ class TrialConfig(BaseModel):
     activation: str | None = Field("elu", description="a name in ACTIVATIONS; used on the hidden layers only")
     hidden_dims: tuple[int, ...] | None = Field((500, 500), description="encoder widths; the decoder mirrors them")
     output: Literal["sigmoid", "clipped", "identity"] | None = Field(
-        "sigmoid", description="decoder mean: sigmoid, or identity clipped to [1e-7, 1 - 1e-7], or plain identity"
+        "sigmoid",
+        description="decoder mean: sigmoid, or identity clipped to [1e-7, 1 - 1e-7], or plain identity; "
+        "the continuous Bernoulli's parameter, not its mean",
     )
-    likelihood: Literal["bernoulli", "gaussian"] | None = Field(
-        "bernoulli", description="Eq. 1 of the paper, or a Gaussian with one learned scale"
+    likelihood: Literal["bernoulli", "gaussian", "continuous_bernoulli"] | None = Field(
+        "bernoulli",
+        description="Eq. 1 of the paper, a Gaussian with one learned scale, or the normalised Eq. 1 "
+        "(Loaiza-Ganem & Cunningham 2019); no loss of one is comparable with another's",
     )
     init: Literal["he", "default", "xavier"] | None = Field("he", description="weights; default is PyTorch's own")
     learning_rate: float | None = Field(5e-4, gt=0, description="of Adam")
@@ -76,6 +84,11 @@ class TrialConfig(BaseModel):
     l2: float | None = Field(1e-5, ge=0, description="adds l2 * ||W||^2 / 2 over the weights, not the biases")
     grad_clip: float | None = Field(5.0, ge=0, description="gradients are clipped elementwise to +-this; 0 is off")
     weight_dropout: float | None = Field(0.0, ge=0, lt=1, description="share of weights dropped at each step")
+    input: Literal["grey", "binarised"] | None = Field(
+        "grey",
+        description="what is encoded and is the likelihood's target: grey images, or Bernoulli samples of them, new "
+        "at each step and fixed by seed and split in evaluations; Eq. 1, sse and all else compare with grey images",
+    )
     input_noise: float | None = Field(
         0.0, ge=0, description="sd of Gaussian noise added to the input, then clipped to [0, 1]; the target is clean"
     )
@@ -119,6 +132,8 @@ class TrialConfig(BaseModel):
                 f"`output` must be {' or '.join(_OUTPUTS[self.likelihood])} under the {self.likelihood} likelihood, "
                 f"but got {self.output!r}."
             )
+        if self.input == "binarised" and self.likelihood != "bernoulli":
+            raise ValueError(f"`input` must be grey under the {self.likelihood} likelihood, but got {self.input!r}.")
         return self
 
     @property
@@ -209,18 +224,18 @@ class Metric(NamedTuple):
 
 
 _SPLIT_METRICS = {
-    "nll": Metric("nats/image", "min", "Eq. 1 on the decoder's mean; VAE: at one sampled z"),
-    "nll_mean": Metric("nats/image", "min", "Eq. 1 on the decoder's mean at the posterior mean"),
-    "nll_model": Metric("nats/image", "min", "negative log likelihood under the model's own likelihood"),
+    "nll": Metric("nats/image", "min", "Eq. 1 of the grey image on the mean of p(x|z); VAE: at one sampled z"),
+    "nll_mean": Metric("nats/image", "min", "Eq. 1 of the grey image on the mean of p(x|z) at the posterior mean"),
+    "nll_model": Metric("nats/image", "min", "-log p(x|z) of the model's own target by its own likelihood"),
     "kl": Metric("nats/image", "min", "KL(q(z|x) || N(0, I)); null without a posterior"),
     "neg_elbo": Metric("nats/image", "min", "nll_model + kl, beta never in it; null without a posterior"),
-    "sse": Metric("squared grey/image", "min", "sum of squared errors of the decoder's mean at the posterior mean"),
+    "sse": Metric("squared grey/image", "min", "squared error to the grey image of that mean at the posterior mean"),
     "pixel_variance": Metric("squared grey", "max", "mean over pixels of the reconstructions' variance over images"),
     "active_units": Metric("units", None, "latents with Var_x E_q[z] > 0.01; null without a posterior"),
 }
 METRICS: dict[str, Metric] = {
     "loss": Metric("nats/image", "min", "what was minimised, L2 term apart, on the step's own batch"),
-    "train_nll": Metric("nats/image", "min", "Eq. 1 on the step's own batch, before the step's update"),
+    "train_nll": Metric("nats/image", "min", "Eq. 1 of the step's own batch, in grey, before the step's update"),
     **{f"{split}_{name}": metric for split in ("val", "test") for name, metric in _SPLIT_METRICS.items()},
 }
 """Every metric of the results table. Every loss is a sum over pixels, per image, in nats."""

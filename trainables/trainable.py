@@ -31,6 +31,7 @@ class PackTrainable(tune.Trainable):
         folder: Folder,
         options: Mapping[str, Any],
         plugins: Sequence[str],
+        path: Sequence[str],
     ) -> None:
         """Takes a pack to run; called once a process.
 
@@ -42,8 +43,9 @@ class PackTrainable(tune.Trainable):
             folder: The run's `replicates` folder, reachable from every node.
             options: Keyword arguments of `trainables.trial.run`.
             plugins: Modules that add to the registries.
+            path: Where the driver finds them.
         """
-        load_plugins(plugins)
+        load_plugins(plugins, path)
         self._reports: Generator[Progress, None, None] | None = None
         self._packs, self._data, self._folder, self._options = packs, data, folder, options
         self.reset_config(config)

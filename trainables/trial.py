@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from trainables import checkpoint, metrics
 from trainables.checkpoint import Record, Status
 from trainables.datasets import Dataset
-from trainables.inputs import generator
-from trainables.losses import head
+from trainables.inputs import generator, shown_images
+from trainables.losses import decoder_mean
 from trainables.measurements.subject import Subject
 from trainables.member import NO_IMAGES, Member, all_finite, charge, finite
 from trainables.models import fit_pca, restore
@@ -254,7 +254,11 @@ class _Trial:
         for split in ("val", "test"):
             if split not in member.noise:
                 member.noise[split] = metrics.evaluation_noise(config, seed, split, self.images[split])
-        evaluations = {s: metrics.evaluate(model, self.images[s], config, noise) for s, noise in member.noise.items()}
+                member.shown[split] = shown_images(config, seed, split, self.images[split])
+        evaluations = {
+            split: metrics.evaluate(model, self.images[split], config, noise, member.shown[split])
+            for split, noise in member.noise.items()
+        }
         test = evaluations["test"]
         if not member.record.rows:
             member.note(0, self._references)
@@ -269,7 +273,7 @@ class _Trial:
                     "kl_per_latent": test.kl_per_latent.tolist(),
                 },
             )
-            shown = self.images["test"][self.shown]
+            shown = member.shown["test"][self.shown]
             member.keep(step, "reconstruction", metrics.reconstruct(model, shown, config))
             if config.variational:
                 member.keep(step, "sample", _samples(model, config, seed, shown.device))
@@ -297,11 +301,11 @@ class _Trial:
         """For a two-dimensional code: codes of test images, and images decoded on a grid over them."""
         config = member.replicate.config
         with torch.no_grad():
-            codes = model(self.images["test"][:NUM_CODES].float() / 255).mu
+            codes = model(member.shown["test"][:NUM_CODES].float() / 255).mu
             low, high = codes.quantile(0.01, dim=0), codes.quantile(0.99, dim=0)
             axes = [torch.linspace(float(low[axis]), float(high[axis]), GRID) for axis in range(2)]
             grid = torch.cartesian_prod(*axes).to(codes.device)
-            member.keep(step, "grid", metrics.to_grey(head(model.decoder(grid), config.output)))  # type: ignore[operator]
+            member.keep(step, "grid", metrics.to_grey(decoder_mean(model.decoder(grid), config)))  # type: ignore[operator]
         profiles = {f"code_{axis}": codes[:, axis].tolist() for axis in range(2)}
         profiles |= {f"grid_axis_{axis}": axes[axis].tolist() for axis in range(2)}
         member.note(step, profiles | {"code_label": self.labels["test"][:NUM_CODES].float().tolist()})
@@ -343,7 +347,7 @@ def _samples(model: nn.Module, config: TrialConfig, seed: int, device: torch.dev
     """Images decoded from the prior, uint8 `(NUM_SAMPLES, 784)`."""
     z = torch.randn(NUM_SAMPLES, config.width, generator=generator(seed, "samples")).to(device)
     with torch.no_grad():
-        return metrics.to_grey(head(model.decoder(z), config.output))  # type: ignore[operator]
+        return metrics.to_grey(decoder_mean(model.decoder(z), config))  # type: ignore[operator]
 
 
 def _device_name(device: str) -> str:

@@ -64,6 +64,7 @@ class Settings:
     l2: float = 1e-5
     grad_clip: float = 5.0
     weight_dropout: float = 0.0
+    input: str = "grey"
     input_noise: float = 0.0
     precision: str = "fp32"
     beta: float | None = None

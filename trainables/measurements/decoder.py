@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
-from trainables.losses import head
+from trainables.losses import decoder_mean
 from trainables.measurements.subject import CHUNK, Subject
-
-if TYPE_CHECKING:
-    from trainables.schema import TrialConfig
 
 CHECKED = 1000
 """Test images on which `is_finite` tries a network."""
 
 
-def output_of(config: TrialConfig) -> str:
-    """The output head; PCA, which has none, is read as clipped, as in its loss."""
-    return config.output or "clipped"
-
-
 def mean_image(subject: Subject, codes: Tensor) -> Tensor:
     """The decoder's mean image `(..., 784)` at codes `(..., N)`, as a function that can be differentiated."""
-    return head(subject.model.decoder(codes), output_of(subject.config))  # type: ignore[operator]
+    return decoder_mean(subject.model.decoder(codes), subject.config)  # type: ignore[operator]
 
 
 @torch.no_grad()
@@ -38,5 +28,5 @@ def is_finite(subject: Subject) -> bool:
 
     A finished trial's are; this is for weights from elsewhere.
     """
-    codes = subject.codes(subject.images["test"][:CHECKED])
+    codes = subject.codes(subject.shown("test")[:CHECKED])
     return bool(codes.isfinite().all() and decode(subject, codes).isfinite().all())

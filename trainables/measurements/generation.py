@@ -30,7 +30,7 @@ def measure_recognition(subject: Subject) -> Measured:
     if not _applies(subject):
         return Measured({})
     images, labels = subject.images["test"], subject.labels["test"]
-    redrawn = _read_right(_redrawn(subject, images), labels)
+    redrawn = _read_right(_drawn(subject, subject.codes(subject.shown("test"))), labels)
     originals = _read_right(images.float() / 255, labels)
     return Measured(
         {
@@ -45,7 +45,7 @@ def measure_recognition_curve(subject: Subject) -> Measured:
     """recognition_curve: accuracy of the first reference classifier on some test images as redrawn; MNIST only."""
     if not reference.available(subject.config.dataset):
         return Measured({})
-    redrawn = _redrawn(subject, subject.images["test"][:NUM_CURVE])
+    redrawn = _drawn(subject, subject.codes(subject.shown("test")[:NUM_CURVE]))
     if not redrawn.isfinite().all():  # while a network trains it may diverge
         return Measured({})
     accuracy = reference.accuracy(redrawn, subject.labels["test"][:NUM_CURVE], reference.SEEDS[:1])
@@ -88,7 +88,7 @@ def sample_codes(subject: Subject) -> Tensor:
     noise = torch.randn(NUM_SAMPLES, subject.config.width, generator=subject.draws("samples"))
     if subject.config.variational:
         return noise.to(subject.device)
-    codes = subject.codes(subject.images["train"]).double().cpu()
+    codes = subject.codes(subject.shown("train")).double().cpu()
     mean, centred = codes.mean(0), codes - codes.mean(0)
     variances, axes = torch.linalg.eigh(centred.T @ centred / len(codes))
     drawn: Tensor = mean + noise.double() * variances.clamp(min=0).sqrt() @ axes.T
@@ -117,10 +117,6 @@ def _drawn(subject: Subject, codes: Tensor) -> Tensor:
     return decode(subject, codes).clamp(0, 1)
 
 
-def _redrawn(subject: Subject, images: Tensor) -> Tensor:
-    return _drawn(subject, subject.codes(images))
-
-
 def _read_right(images: Tensor, labels: Tensor) -> Tensor:
     """The share of the classifiers that read each image as its label, float64 `(n,)`."""
     return (reference.classify(images).argmax(2) == labels).double().mean(0)
@@ -128,7 +124,7 @@ def _read_right(images: Tensor, labels: Tensor) -> Tensor:
 
 def _pairs(subject: Subject) -> tuple[Tensor, Tensor]:
     """Codes of pairs of different test images, `(pairs, N)` each."""
-    images = subject.images["test"]
+    images = subject.shown("test")
     order = torch.randperm(len(images), generator=subject.draws("pairs"))[: 2 * NUM_PAIRS]
     starts, ends = subject.codes(images[order.to(images.device)]).tensor_split(2)
     return starts[: len(ends)], ends

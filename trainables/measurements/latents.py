@@ -28,10 +28,13 @@ NEGLIGIBLE = 1e-6
 
 
 def measure_bound(subject: Subject) -> Measured:
-    """neg_iw_bound: minus the importance-weighted bound with each of BOUND_SAMPLES, nats/image; VAE only."""
+    """neg_iw_bound: minus the importance-weighted bound with each of BOUND_SAMPLES, nats/image; VAE only.
+
+    It is of what the network is shown, under its own likelihood.
+    """
     if not subject.config.variational or not is_finite(subject):
         return Measured({})
-    images = subject.images["test"][:NUM_IMAGES]
+    images = subject.shown("test")[:NUM_IMAGES]
     values = []
     for num_samples in BOUND_SAMPLES:
         source = subject.draws("bound")
@@ -50,7 +53,7 @@ def measure_jacobian(subject: Subject) -> Measured:
     """
     if not is_finite(subject):
         return Measured({})
-    values = _singular_values(subject, subject.codes(subject.images["test"][:NUM_IMAGES]))
+    values = _singular_values(subject, subject.codes(subject.shown("test")[:NUM_IMAGES]))
     largest = values[:, :1]
     shares = torch.where(largest > 0, values / largest, 0.0)
     ranks = (shares > RANK_SHARE).sum(1).double()
@@ -67,7 +70,7 @@ def measure_subspace(subject: Subject) -> Measured:
     """
     if not _is_linear(subject) or subject.config.width > subject.images["train"].shape[1] or not is_finite(subject):
         return Measured({})
-    codes = subject.codes(subject.images["train"])
+    codes = subject.codes(subject.shown("train"))
     num_latents = codes.shape[1]
     matrix = _decoder_matrix(subject, num_latents)
     components = fit_pca(subject.images["train"], num_latents)[0].components.detach().double()

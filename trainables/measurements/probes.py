@@ -31,7 +31,7 @@ def measure_probes(subject: Subject) -> Measured:
     if labels.unique().numel() < 2 or not is_finite(subject):
         return Measured({})
     order = torch.randperm(len(labels), generator=subject.draws("labels")).to(labels.device)
-    train, test = scaled(subject.codes(subject.images["train"]), subject.codes(subject.images["test"]))
+    train, test = scaled(subject.codes(subject.shown("train")), subject.codes(subject.shown("test")))
     train, labels, truth = train[order], labels[order], subject.labels["test"]
     sizes = [min(size, len(labels)) for size in PROBE_LABELS]
     found = {"probe_linear": linear_answers, "probe_knn": neighbour_answers}

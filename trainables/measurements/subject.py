@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from trainables.inputs import generator
+from trainables.inputs import generator, shown_images
 
 if TYPE_CHECKING:
     from trainables.schema import TrialConfig
@@ -41,9 +41,13 @@ class Subject:
         """A generator on the CPU for what is drawn by chance: the same for the same replicate and purpose."""
         return generator(self.seed, f"measure/{purpose}")
 
+    def shown(self, split: str) -> Tensor:
+        """What the network is given for a split's images, uint8 `(n, 784)`: as in the trial's own evaluations."""
+        return shown_images(self.config, self.seed, split, self.images[split])
+
     @torch.no_grad()
     def codes(self, images: Tensor) -> Tensor:
-        """Codes, or posterior means, `(n, N)`, of uint8 images `(n, 784)`."""
+        """Codes, or posterior means, `(n, N)`, of uint8 images `(n, 784)` as the network is `shown` them."""
         parts = images.split(CHUNK[self.device.type])
         return torch.cat([self.model(part.float() / 255).mu for part in parts])
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from trainables.losses import bernoulli_nll
-from trainables.measurements.decoder import is_finite, mean_image, output_of
+from trainables.losses import bernoulli_nll, eq_1
+from trainables.measurements.decoder import is_finite, mean_image
 from trainables.measurements.subject import CHUNK, Measured, Subject
 
 NUM_PROJECTED = 500
@@ -26,14 +26,17 @@ def measure_projection(subject: Subject) -> Measured:
     if not is_finite(subject):
         return Measured({})
     images = subject.images["test"][:NUM_PROJECTED].float() / 255
-    encoded, best = project(subject, images)
+    encoded, best = project(subject, images, subject.shown("test")[:NUM_PROJECTED].float() / 255)
     return Measured({"projection_sse": [encoded.double().mean().item(), best.double().mean().item()]})
 
 
-def project(subject: Subject, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Squared errors, `(n,)` each, of images `(n, 784)` in [0, 1] at their codes, and at the best codes found."""
+def project(subject: Subject, images: Tensor, shown: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Squared errors, `(n,)` each, of images `(n, 784)` in [0, 1] at their codes, and at the best codes found.
+
+    `shown`: what is encoded for them, `(n, 784)`; left out, it is the images.
+    """
     with torch.no_grad():
-        codes = subject.model(images).mu
+        codes = subject.model(images if shown is None else shown).mu
     spread = codes.std(0, correction=0)  # a latent that does not move stays where it is
     moves = torch.zeros_like(codes, requires_grad=True)
     optimiser = torch.optim.Adam([moves], lr=LEARNING_RATE)
@@ -54,17 +57,17 @@ def project(subject: Subject, images: Tensor) -> tuple[Tensor, Tensor]:
 def measure_denoising(subject: Subject) -> Measured:
     """denoising_nll: Eq. 1 of the clean test images at what the network, and at what nobody, makes of noisy ones.
 
-    The noise has sd NOISE, the noisy image is clipped to [0, 1]; nats/image.
+    The noise has sd NOISE and is added to what the network is shown, then clipped to [0, 1]; nats/image.
     """
     if not is_finite(subject):
         return Measured({})
-    source, output = subject.draws("denoising"), output_of(subject.config)
+    source, chunk = subject.draws("denoising"), CHUNK[subject.device.type]
     denoised, noisy = [], []
-    for part in subject.images["test"].split(CHUNK[subject.device.type]):
+    for part, shown in zip(subject.images["test"].split(chunk), subject.shown("test").split(chunk), strict=True):
         clean = part.float() / 255
         noise = torch.randn(clean.shape, generator=source).to(clean.device)
-        given = (clean + NOISE * noise).clamp(0, 1)
-        denoised.append(bernoulli_nll(subject.model(given).decoded, clean, output))
+        given = (shown.float() / 255 + NOISE * noise).clamp(0, 1)
+        denoised.append(eq_1(subject.model(given).decoded, clean, subject.config))
         noisy.append(bernoulli_nll(given, clean, "clipped"))
     return Measured({"denoising_nll": [torch.cat(nll).double().mean().item() for nll in (denoised, noisy)]})
 

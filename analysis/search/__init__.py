@@ -1,0 +1,1 @@
+"""What a search has found: which settings matter, how it went, what it offers. From the tables; Optuna, no torch."""

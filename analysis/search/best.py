@@ -1,0 +1,71 @@
+"""The best configurations, judged on seeds and images that did not choose them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.intervals import t_interval
+from study.trials import ranked, search_of
+
+if TYPE_CHECKING:
+    from study.table import Tables
+
+
+def best_data(tables: Tables, others: Sequence[Tables] = (), top: int = 5) -> pd.DataFrame:
+    """The search's best trials and its arms: what chose them, and the same metric on the test images for fresh seeds.
+
+    Args:
+        tables: Of the search.
+        others: Of studies that trained its best again, as `study best --spec` writes them: their finished replicates
+            count whose config is a trial's or an arm's and whose seed the search did not use.
+        top: Trials to show.
+
+    Returns:
+        Columns: `cell`, `trial` (null for an arm), the objectives (for arms too, the mean over the search's seeds), and
+        for each the mean on the test images over fresh seeds `test`, with `low`, `high` (95 % t interval, null for
+        fewer than two seeds) and `fresh_seeds`, named `OBJECTIVE/test` and so on; then `field/NAME` of the trials.
+    """
+    search = search_of(tables)
+    best = ranked(tables).head(top)
+    ends = tables.ends[tables.ends["status"] == "finished"]
+    trained = {cell for cell in ends.loc[ends["config/task"] == "train", "cell"] if not str(cell).startswith("trial-")}
+    arms = ends[ends["cell"].isin(trained)].groupby("cell", sort=False)[search.objectives].mean().reset_index()
+    shown = pd.concat([best.assign(kind="trial"), arms.assign(kind="arm")], ignore_index=True)
+    fresh = pd.concat([_fresh(tables, other) for other in (tables, *others)], ignore_index=True)
+    configs = _configs(tables)
+    rows = []
+    for row in shown.to_dict("records"):
+        mine = fresh[fresh["config"] == configs.get(row["cell"])]
+        judged: dict[str, Any] = {}
+        for name in search.objectives:
+            judged |= _judged(name, mine[f"test_{name.partition('_')[2]}"].dropna().to_numpy(float))
+        rows.append({"cell": row["cell"], "trial": row.get("trial"), **{n: row[n] for n in search.objectives}, **judged}
+                    | {f"field/{name}": row.get(f"field/{name}") for name in search.space})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _configs(tables: Tables) -> dict[str, str]:
+    first = tables.ends.drop_duplicates("cell")
+    return dict(zip(first["cell"], _config_texts(first), strict=True))
+
+
+def _config_texts(ends: pd.DataFrame) -> list[str]:
+    columns = sorted(column for column in ends.columns if column.startswith("config/"))
+    return [repr([None if pd.isna(value) else value for value in row]) for row in ends[columns].to_numpy(object)]
+
+
+def _fresh(search: Tables, other: Tables) -> pd.DataFrame:
+    """Finished replicates of a study whose seeds the search did not use, with their configs as text."""
+    ends = other.ends[(other.ends["status"] == "finished") & (other.ends["seed"] >= search.spec.seeds)]
+    ends = ends[ends["data_digest"].isin(set(search.ends["data_digest"]))]
+    return ends.assign(config=_config_texts(ends))
+
+
+def _judged(name: str, values: np.ndarray) -> dict[str, Any]:
+    low, high = t_interval(values) if len(values) > 1 else (np.nan, np.nan)
+    mean = float(values.mean()) if len(values) else np.nan
+    return {f"{name}/test": mean, f"{name}/low": low, f"{name}/high": high, f"{name}/fresh_seeds": len(values)}

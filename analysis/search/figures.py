@@ -1,0 +1,158 @@
+"""Every figure of a search, by name, as `analysis.figures` has those of a study; and the page that shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from analysis.architecture import NotApplicableError
+from analysis.figures import Drawn, Skipped, drawn
+from analysis.search import best, history, importance, pareto, slices
+from study.trials import search_of
+
+if TYPE_CHECKING:
+    from study.table import Tables
+
+
+def draw(tables: Tables) -> list[Drawn | Skipped]:
+    """Every figure of a search; those that its tables cannot give come back as Skipped.
+
+    Raises:
+        study.table.TableError: The study has no search.
+    """
+    search = search_of(tables)
+    found = [
+        _draw(
+            tables,
+            "history",
+            "How the search went",
+            history.history_data,
+            history.plot_history,
+            history.history_caption,
+        ),
+        _draw(
+            tables,
+            "importance",
+            "Which settings matter",
+            importance.importance_data,
+            importance.plot_importance,
+            importance.importance_caption,
+        ),
+        _draw(
+            tables,
+            "slices",
+            "The objective against each setting",
+            slices.slices_data,
+            lambda data: slices.plot_slices(data, search),
+            slices.slices_caption,
+        ),
+    ]
+    order = _order(found[1], found[2])
+    found.append(
+        _draw(
+            tables,
+            "pairs",
+            "The settings that matter most, in pairs",
+            lambda given: _enough(slices.slices_data(given), order),
+            lambda data: slices.plot_pairs(data, search, order),
+            lambda data: slices.pairs_caption(data, order),
+        )
+    )
+    if len(search.objectives) == 1:
+        return found
+    front = (pareto.front_data, pareto.plot_front, pareto.front_caption)
+    volume = (pareto.hypervolume_data, pareto.plot_hypervolume, pareto.hypervolume_caption)
+    found.append(_draw(tables, "front", "Rate against distortion", *front))
+    found.append(_draw(tables, "hypervolume", "Hypervolume as the search goes on", *volume))
+    return found
+
+
+def page(tables: Tables, others: Sequence[Tables], figures: Sequence[Drawn | Skipped], command: str) -> str:
+    """The search's page in Markdown: the best configurations, what was stopped, the figures."""
+    spec = tables.spec
+    parts = [f"# {spec.title or spec.name}", spec.question, f"`{command}`"]
+    parts += ["## Best configurations", _markdown(best.best_data(tables, others))]
+    parts.append(
+        "Trials are ranked by the validation images and the search's own seeds. `test` is the same metric on the test "
+        "images over seeds that the search did not use, with its 95 % t interval: `study best RUN --spec FILE` writes "
+        "the study that trains them."
+    )
+    rungs = history.rungs_data(tables)
+    if len(rungs):
+        parts += ["## What early stopping did", _markdown(rungs)]
+    for figure in figures:
+        shown = f"![{figure.title}]({figure.name}.png)\n\n*{figure.caption}*" if isinstance(figure, Drawn) else ""
+        parts += [f"## {figure.title}", shown or f"Not drawn: {figure.reason}."]  # type: ignore[union-attr]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def best_text(data: pd.DataFrame) -> pd.DataFrame:
+    """`best_data` with each interval in one column, as a person reads it."""
+    shown = pd.DataFrame({"cell": data["cell"]})
+    for name in [column.removesuffix("/test") for column in data.columns if column.endswith("/test")]:
+        shown[name] = data[name].map("{:.2f}".format)
+        shown[f"{name}, test [95 %], fresh seeds"] = [_interval(row, name) for row in data.to_dict("records")]
+    for column in data.columns:
+        if column.startswith("field/"):
+            shown[column.removeprefix("field/")] = [_short(value) for value in data[column]]
+    return shown
+
+
+def _interval(row: dict[Any, Any], name: str) -> str:
+    count = row[f"{name}/fresh_seeds"]
+    if not count:
+        return "not trained again"
+    limits = f" [{row[f'{name}/low']:.2f}, {row[f'{name}/high']:.2f}]" if count > 1 else ""
+    return f"{row[f'{name}/test']:.2f}{limits}, {count}"
+
+
+def _draw(
+    tables: Tables,
+    name: str,
+    title: str,
+    data: Callable[[Tables], pd.DataFrame],
+    plot: Callable[[pd.DataFrame], Any],
+    caption: Callable[[pd.DataFrame], str],
+) -> Drawn | Skipped:
+    full = f"{tables.spec.name}_{name}"
+    try:
+        frame = data(tables)
+    except NotApplicableError as reason:
+        return Skipped(full, title, str(reason))
+    return drawn(full, title, caption(frame), frame, plot(frame))
+
+
+def _order(important: Drawn | Skipped, sliced: Drawn | Skipped) -> list[str]:
+    """Fields by importance at the common step, then those without one in their order."""
+    fields = slices.varying(sliced.frame) if isinstance(sliced, Drawn) else []
+    if isinstance(important, Skipped):
+        return fields
+    first = important.frame[important.frame["at"] == important.frame["at"].iloc[0]]
+    ranks = first.dropna(subset="importance").sort_values("importance", ascending=False)["parameter"]
+    return [field for field in ranks if field in fields] + [field for field in fields if field not in set(ranks)]
+
+
+def _enough(data: pd.DataFrame, order: Sequence[str]) -> pd.DataFrame:
+    if len(order) < 2:
+        raise NotApplicableError("fewer than two settings vary")
+    return data
+
+
+def _markdown(frame: pd.DataFrame) -> str:
+    shown = best_text(frame) if any(column.endswith("/test") for column in frame.columns) else frame.map(_short)
+    head = "| " + " | ".join(shown.columns) + " |\n|" + "---|" * len(shown.columns)
+    return head + "".join("\n| " + " | ".join(map(str, row)) + " |" for row in shown.to_numpy(object))
+
+
+def _short(value: Any) -> str:
+    if value is None or (isinstance(value, float) and pd.isna(value)):
+        return "-"
+    return (
+        f"{value:,.3g}"
+        if isinstance(value, float) and abs(value) < 1000
+        else f"{value:,}"
+        if isinstance(value, int | float)
+        else str(value)
+    )

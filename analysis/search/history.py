@@ -1,0 +1,86 @@
+"""How a search went: each trial's value, the best so far, and what ASHA stopped at which rung."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis.search.values import sign
+from analysis.style import GREY, INK, theme
+from study.trials import curves, search_of, trials
+from trainables.schema import METRICS
+
+if TYPE_CHECKING:
+    from study.table import Tables
+
+_LOOKS = {"finished": ("o", "#0072B2", True), "stopped": ("v", "#D55E00", False), "failed": ("x", INK, True)}
+
+
+def history_data(tables: Tables) -> pd.DataFrame:
+    """A row for each trial that has a value: its first objective at its last step, and the best finished one so far.
+
+    Columns: `trial`, `state`, `step`, `steps_so_far` (training steps of this trial and those before it, over all
+    replicates), `value`, `best` (null before the first finished trial), `objective`.
+    """
+    objective = search_of(tables).objectives[0]
+    found = trials(tables)
+    last = curves(tables, objective).groupby("trial").tail(1).set_index("trial")["value"]
+    found = found.assign(value=found["trial"].map(last), steps_so_far=(found["step"] * tables.spec.seeds).cumsum())
+    finished = found["value"].where(found["state"] == "finished") * sign(objective)
+    best = finished.cummin().ffill() * sign(objective)
+    columns = ["trial", "state", "step", "steps_so_far", "value"]
+    return found[columns].assign(best=best, objective=objective)
+
+
+def plot_history(data: pd.DataFrame) -> Axes:
+    """Values by trial number, logarithmic, and the best so far."""
+    objective = data["objective"].iloc[0]
+    with theme():
+        axes = Figure(figsize=(6.4, 3.4), layout="constrained").add_subplot()
+        for state, (marker, color, filled) in _LOOKS.items():
+            rows = data[(data["state"] == state) & data["value"].notna()]
+            if len(rows):
+                style: dict[str, Any] = {"facecolors": color if filled else "none", "edgecolors": color}
+                if state == "failed":  # a cross has no face
+                    style = {"color": color}
+                at = " (at its last step)" if state != "finished" else ""
+                axes.scatter(rows["trial"], rows["value"], s=22, marker=marker, label=f"{state}{at}", **style)
+        axes.step(data["trial"], data["best"], where="post", color=GREY, label="best finished so far")
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:,.0f}")
+        axes.yaxis.set_minor_formatter("{x:,.0f}")
+        axes.set_xlabel("trial")
+        axes.set_ylabel(f"{objective} [{METRICS[objective].unit}]")
+        axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=4)
+    return axes
+
+
+def history_caption(data: pd.DataFrame) -> str:
+    """How many trials ended how, and the steps that were trained."""
+    counts = ", ".join(f"{count} {state}" for state, count in data["state"].value_counts().items())
+    total = int(data["steps_so_far"].iloc[-1])
+    return (
+        f"Every trial's {data['objective'].iloc[0]}, in the order of asking: {counts}; {total:,} training steps in all."
+    )
+
+
+def rungs_data(tables: Tables) -> pd.DataFrame:
+    """What happened at each of ASHA's rungs: `rung` (steps), `reached`, `stopped`, `best` and `worst` that went on.
+
+    Empty without ASHA.
+    """
+    search, found = search_of(tables), trials(tables)
+    rows = []
+    values = curves(tables, search.objectives[0])
+    length = int(values["step"].max()) if len(values) else 0
+    for rung in search.rungs(length):
+        here = values[values["step"] == rung].set_index("trial")["value"]
+        stopped = found[(found["state"] == "stopped") & (found["step"] == rung)]["trial"]
+        passed = here[~here.index.isin(list(stopped))]
+        lowest, highest = (np.nan, np.nan) if passed.empty else (passed.min(), passed.max())
+        rows.append({"rung": rung, "reached": len(here), "stopped": len(stopped), "best": lowest, "worst": highest})
+    return pd.DataFrame(rows, columns=["rung", "reached", "stopped", "best", "worst"])

@@ -1,0 +1,125 @@
+"""Which settings matter: fANOVA (Hutter et al., 2014) of a search's trials, with intervals by bootstrap over trials."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis.architecture import NotApplicableError
+from analysis.intervals import Values
+from analysis.search.values import Drawn, common_step, drawn_of, sign, to_optuna, values_at
+from analysis.style import INK, theme
+from study.trials import search_of
+
+if TYPE_CHECKING:
+    from study.table import Tables
+
+LEAST_TRIALS = 20
+"""With fewer, a forest says more about chance than about the settings."""
+RESAMPLES = 50
+TREES = 64
+
+
+def importances(drawn: Sequence[Drawn], values: Values, *, seed: int = 0) -> dict[str, float]:
+    """The share of the values' variance that each parameter explains alone, as a forest of TREES trees sees it.
+
+    Only what was drawn for every trial takes part; shares add up to 1 over it.
+
+    Args:
+        drawn: Each trial's parameters.
+        values: Each trial's objective.
+        seed: Of the forest.
+    """
+    import optuna
+    from optuna.importance import FanovaImportanceEvaluator
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study()
+    study.add_trials(to_optuna(drawn, values))
+    evaluator = FanovaImportanceEvaluator(n_trees=TREES, seed=seed)
+    return dict(optuna.importance.get_param_importances(study, evaluator=evaluator))
+
+
+def importance_data(tables: Tables) -> pd.DataFrame:
+    """The importance of each setting for the first objective, at a step that every trial reached and at full length.
+
+    Columns: `at` (the step, in words), `step` (null for the full length), `trials`, `parameter`, `importance` (share of
+    variance), `low` and `high` (95 % percentile interval, bootstrap over trials), and `left_out`: why a setting has
+    none, else null.
+
+    Raises:
+        NotApplicableError: Fewer than LEAST_TRIALS trials at either.
+    """
+    objective = search_of(tables).objectives[0]
+    parts = [_importances_at(tables, objective, step) for step in (common_step(tables), None)]
+    found = pd.concat([part for part in parts if len(part)] or parts)
+    if not len(found):
+        raise NotApplicableError(f"fewer than {LEAST_TRIALS} trials have a value")
+    return found.reset_index(drop=True)
+
+
+def plot_importance(data: pd.DataFrame) -> Figure:
+    """Bars with intervals, a panel for each step."""
+    shown = data[data["left_out"].isna()]
+    order = list(dict.fromkeys(shown.sort_values("importance", ascending=False)["parameter"]))
+    ats = list(dict.fromkeys(shown["at"]))
+    with theme():
+        figure = Figure(figsize=(3.6 * len(ats) + 0.8, 0.34 * len(order) + 1.3), layout="constrained")
+        panels = figure.subplots(1, len(ats), sharey=True, squeeze=False)[0]
+        for axes, at in zip(panels, ats, strict=True):
+            _bars(axes, shown[shown["at"] == at].set_index("parameter").reindex(order))
+            axes.set_title(f"{at} ({int(shown.loc[shown['at'] == at, 'trials'].iloc[0])} trials)")
+        panels[0].invert_yaxis()
+    return figure
+
+
+def importance_caption(data: pd.DataFrame) -> str:
+    """What the bars are, and what has none."""
+    left_out = data[data["left_out"].notna()].drop_duplicates("parameter")
+    out = "; ".join(f"{row['parameter']}: {row['left_out']}" for row in left_out.to_dict("records"))
+    return (
+        "Share of the objective's variance over trials that each setting explains alone (fANOVA). Lines: 95 % "
+        f"percentile interval over {RESAMPLES} resamples of the trials." + (f" Left out: {out}." if out else "")
+    )
+
+
+def _importances_at(tables: Tables, objective: str, step: int | None) -> pd.DataFrame:
+    values = values_at(tables, objective, step).dropna() * sign(objective)
+    if len(values) < LEAST_TRIALS:
+        return pd.DataFrame()
+    drawn = drawn_of(tables, [int(number) for number in values.index])
+    point = importances(drawn, values.to_numpy())
+    rng = np.random.default_rng(0)
+    draws = []
+    for index in range(RESAMPLES):
+        chosen = rng.integers(0, len(values), len(values))
+        draws.append(importances([drawn[i] for i in chosen], values.to_numpy()[chosen], seed=index))
+    every = list(dict.fromkeys(name for trial in drawn for name in trial))
+    rows = []
+    for name in every:
+        resampled = [draw.get(name, 0.0) for draw in draws]
+        known = name in point
+        low, high = np.percentile(resampled, [2.5, 97.5]) if known else (np.nan, np.nan)
+        reason = None if known else "not drawn for every trial"
+        rows.append(
+            {"parameter": name, "importance": point.get(name, np.nan), "low": low, "high": high, "left_out": reason}
+        )
+    at = f"after {step:,} steps" if step is not None else "at full length"
+    return pd.DataFrame(rows).assign(
+        at=at, step=np.nan if step is None else step, trials=len(values), objective=objective
+    )
+
+
+def _bars(axes: Axes, rows: pd.DataFrame) -> None:
+    places = np.arange(len(rows))
+    axes.barh(places, rows["importance"], color="#0072B2", height=0.62)
+    axes.hlines(places, rows["low"], rows["high"], color=INK, linewidth=1.2)
+    axes.set_yticks(places, list(rows.index))
+    axes.set_xlim(0, 1)
+    axes.set_xlabel("importance (share of variance)")
+    axes.grid(axis="y", visible=False)

@@ -1,0 +1,81 @@
+"""A search's trials as Optuna's own, at one training step, for its importances; and its objectives' directions."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from analysis.architecture import NotApplicableError
+from analysis.intervals import Values
+from study.searchspace import Parameter
+from study.trials import curves, parameters, search_of, trials
+from trainables.schema import METRICS
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+    from optuna.trial import FrozenTrial
+
+    from study.table import Tables
+
+Drawn = Mapping[str, tuple[Parameter, Any]]
+
+
+def common_step(tables: Tables) -> int:
+    """The step at which all trials can be compared: ASHA's first rung, else the first evaluation after a tenth."""
+    search = search_of(tables)
+    if search.scheduler == "asha" and search.first_rung is not None:
+        return search.first_rung
+    found = curves(tables, search.objectives[0])
+    if not len(found):
+        raise NotApplicableError("no trial has been evaluated yet")
+    last = found.groupby("trial")["step"].max().max()
+    return int(found.loc[found["step"] >= last / 10, "step"].min())
+
+
+def values_at(tables: Tables, objective: str, step: int | None) -> pd.Series:
+    """An objective by trial number at a step, or, with None, of the finished trials at their last."""
+    if step is None:
+        found = trials(tables)
+        return found[found["state"] == "finished"].set_index("trial")[objective]
+    found = curves(tables, objective)
+    return found[found["step"] == step].set_index("trial")["value"]
+
+
+def to_optuna(drawn: Sequence[Drawn], values: Values) -> list[FrozenTrial]:
+    """Trials as Optuna's, complete with these values."""
+    from optuna.trial import create_trial
+
+    found = []
+    for given, value in zip(drawn, values, strict=True):
+        spread = {name: distribution(parameter) for name, (parameter, _) in given.items()}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a step that does not divide a range, for which the study was warned
+            held = {name: entry[1] for name, entry in given.items()}
+            found.append(create_trial(params=held, distributions=spread, value=float(value)))
+    return found
+
+
+def distribution(parameter: Parameter) -> BaseDistribution:
+    """A parameter as Optuna's distribution."""
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    limits = parameter.range
+    if limits is None:
+        return CategoricalDistribution(parameter.choices)
+    if parameter.whole:
+        return IntDistribution(int(limits.low), int(limits.high), log=limits.log, step=int(limits.step or 1))
+    return FloatDistribution(limits.low, limits.high, log=limits.log, step=limits.step)
+
+
+def sign(objective: str) -> int:
+    """1 if less of the objective is better, -1 if more is."""
+    return 1 if METRICS[objective].mode == "min" else -1
+
+
+def drawn_of(tables: Tables, numbers: Sequence[int]) -> list[Drawn]:
+    """What was drawn for these trials."""
+    every = parameters(tables)
+    return [every[number] for number in numbers]

@@ -1,0 +1,94 @@
+"""What the command line shows of a search: its space and cost before it runs, its best trials after."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+from rich.table import Table
+
+from study import space
+from study.parquet import TableError, Tables
+from study.searchspace import Range, SearchSpec
+from study.spec import StudySpec, resolve_trial
+from study.trials import ranked, search_of
+from trainables.schema import METRICS
+
+
+def space_table(search: SearchSpec) -> Table:
+    """The fields that are searched, and what each may be."""
+    shown = Table("searched", "values", box=None, header_style="bold")
+    for field in search.space:
+        options = [_range(o) if isinstance(o, Range) else str(o) for o in search.options(field)]
+        shown.add_row(field, " | ".join(options))
+    return shown
+
+
+def plan_lines(spec: StudySpec, search: SearchSpec) -> Iterator[str]:
+    """How the search goes about it, and what it costs."""
+    aims = " and ".join(f"{'less' if METRICS[name].mode == 'min' else 'more'} {name}" for name in search.objectives)
+    seeds = "one seed" if spec.seeds == 1 else f"{spec.seeds} seeds"
+    yield f"Search: {search.trials} trials by {search.sampler} (seed {search.seed}), each of {seeds}, for {aims}."
+    steps = {resolve_trial(spec, fields).steps or 0 for fields in search.samples(spec.base, 20)}
+    if rungs := search.rungs(max(steps)):
+        at = ", ".join(f"{rung:,}" for rung in rungs)
+        share = search.expected_share(max(steps))
+        yield (
+            f"ASHA: at {at} of {max(steps):,} steps the best of every {search.reduction_factor} go on; about "
+            f"{share:.0%} of all steps are expected to be trained."
+        )
+    else:
+        yield f"No early stopping: every trial is trained for {_steps(steps)} steps."
+    hours = space.search_core_hours(spec)
+    speed = f"{space.STEPS_PER_CORE_S:.0f} steps/s"
+    yield f"About {hours:.2f} core-hours on a CPU of {speed}, {hours / 2:.2f} h on 2 cores."
+
+
+def best_table(tables: Tables, top: int) -> Table:
+    """The best trials of a run, with what was drawn."""
+    search, best = search_of(tables), _some(tables).head(top)
+    shown = Table("trial", *search.objectives, "step", *search.space, box=None, header_style="bold")
+    for row in best.to_dict("records"):
+        values = [f"{row[name]:.2f}" for name in search.objectives]
+        drawn = [_short(row[f"field/{name}"]) for name in search.space]
+        shown.add_row(str(row["trial"]), *values, f"{row['step']:,}", *drawn)
+    return shown
+
+
+def spec_of_best(tables: Tables, top: int, seeds: int) -> StudySpec:
+    """A study of the best trials as arms, beside the arms that the search had, with as many seeds that it did not see.
+
+    Its lower seeds, which chose them, are for `--first-seed` to leave out.
+    """
+    search, old = search_of(tables), tables.spec
+    best = _some(tables).head(top)
+    arms = {row["cell"]: search.asked[int(row["trial"])] for row in best.to_dict("records")}
+    kept = {arm: fields for arm, fields in old.arms.items() if arm not in arms}
+    question = f"How good are the best {len(arms)} trials of {old.name} on seeds and images that did not choose them?"
+    fields = {"name": f"{old.name}-best", "title": f"The best of {old.name}, trained again", "question": question}
+    return StudySpec(
+        **fields, seeds=old.seeds + seeds, base=old.base, arms=kept | arms, grid=old.grid, plugins=old.plugins
+    )
+
+
+def _some(tables: Tables) -> pd.DataFrame:
+    found = ranked(tables)
+    if not len(found):
+        raise TableError(f"a trial of {tables.spec.name!r} must have finished before one is the best, but none has.")
+    return found
+
+
+def _range(given: Range) -> str:
+    scale = ", log" if given.log else f", by {given.step:g}" if given.step else ""
+    return f"{given.low:g} ... {given.high:g}{scale}"
+
+
+def _steps(steps: set[int]) -> str:
+    return f"{min(steps):,}" if len(steps) == 1 else f"{min(steps):,} to {max(steps):,}"
+
+
+def _short(value: Any) -> str:
+    if value is None or (isinstance(value, float) and pd.isna(value)):
+        return "-"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

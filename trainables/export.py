@@ -1,0 +1,116 @@
+"""A trained network on its own: safetensors, its config and a model card in a folder, and back from there.
+
+from trainables.export import load
+model, config = load("vae-7")
+output = model(images)  # (n, 784) in [0, 1]; see `trainables.models.Output`
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safetensors.numpy import load_file, save_file
+
+from trainables import checkpoint
+from trainables.schema import METRICS, TrialConfig
+from trainables.storage import Folder
+
+if TYPE_CHECKING:
+    from torch import nn
+
+WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
+
+
+class ExportError(ValueError):
+    """A replicate without weights, or a folder without a model; its text is one readable line."""
+
+
+def export(replicate: Folder, to: Path) -> list[Path]:
+    """Writes a finished replicate's network into a folder.
+
+    Args:
+        replicate: The replicate's folder in a run folder.
+        to: Where to write model.safetensors, config.json and README.md, the model card.
+
+    Returns:
+        The files.
+
+    Raises:
+        ExportError: The replicate has not finished, or its weights are not there.
+    """
+    found = checkpoint.outcome(replicate)
+    if found.status != "finished" or found.weights is None or found.record is None:
+        raise ExportError(f"{replicate.url} must hold a finished replicate with its weights, but it is {found.status}.")
+    try:
+        tensors, _ = checkpoint.decode(replicate.read(found.weights))
+    except FileNotFoundError:
+        raise ExportError(f"{replicate.url}/{found.weights}, the weights, must be there, but it is absent.") from None
+    described = found.record.replicate
+    to.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, to / WEIGHTS, {"config": json.dumps(described["config"])})
+    (to / CONFIG).write_text(json.dumps(described["config"], indent=2) + "\n", encoding="utf-8")
+    (to / CARD).write_text(_card(described, found.record, to.name), encoding="utf-8")
+    return [to / name for name in (WEIGHTS, CONFIG, CARD)]
+
+
+def load(folder: str | Path) -> tuple[nn.Module, TrialConfig]:
+    """The network that `export` wrote, on the CPU, and its config.
+
+    Raises:
+        ExportError: The folder holds no such model.
+    """
+    from trainables.models import restore  # loads torch
+
+    try:
+        given = json.loads((Path(folder) / CONFIG).read_text(encoding="utf-8"))
+        weights = load_file(Path(folder) / WEIGHTS)
+    except FileNotFoundError as error:
+        raise ExportError(f"{folder} must hold {WEIGHTS} and {CONFIG}, but {error.filename} is absent.") from None
+    config = TrialConfig(**given)
+    return restore(config, weights).eval(), config
+
+
+def _card(described: dict[str, Any], record: checkpoint.Record, name: str) -> str:
+    config = TrialConfig(**described["config"])
+    kind = {"train": config.model, "pca": "pca"}.get(config.task, config.task)
+    last = record.rows[-1]
+    metrics = [
+        f"| {key} | {last[key]:.6g} | {metric.unit} | {metric.description} |"
+        for key, metric in METRICS.items()
+        if key.startswith("test_") and last[key] is not None
+    ]
+    settings = [f"| {key} | {value} |" for key, value in described["config"].items() if value is not None]
+    origin = [f"{key} {value}" for key, value in sorted(record.provenance.items())]
+    return "\n".join(
+        [
+            f"# {name}: {described['cell']}, seed {described['seed']}",
+            "",
+            f"A `{kind}` with {config.latent_dim} latent dimensions, trained on `{config.dataset}` (data digest "
+            f"{described['data_digest']}) for {last['step']:,} steps. Input: images `(n, 784)`, grey values in [0, 1].",
+            "",
+            "```python",
+            "from trainables.export import load",
+            f'model, config = load("{name}")',
+            "output = model(images)  # .decoded before the output head, .mu the code",
+            "```",
+            "",
+            "Not meant for anything but the study of auto-encoders; trained on handwritten digits alone.",
+            "",
+            "## Test metrics at the last step",
+            "",
+            "| metric | value | unit | what it is |",
+            "|---|---|---|---|",
+            *metrics,
+            "",
+            "## Settings",
+            "",
+            "| field | value |",
+            "|---|---|",
+            *settings,
+            "",
+            f"Made by: {'; '.join(origin)}.",
+            "",
+        ]
+    )
