@@ -17,9 +17,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from study import searching, space, spec, table
+from study import showing, space, spec, table
 from trainables import checkpoint
-from trainables.schema import METRICS, Replicate, TrialConfig
+from trainables.schema import METRICS, Replicate
 from trainables.storage import Folder
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def list_studies() -> None:
     for name in spec.names():
         study = spec.load(name)
         plan = _plan(study)
-        hours = _hours(plan) + space.search_core_hours(study)
+        hours = sum(space.core_hours(replicate.config) for replicate in plan) + space.search_core_hours(study)
         searched = study.search.trials if study.search else 0
         cells, replicates = len(space.cells(study)) + searched, len(plan) + searched * study.seeds
         shown.add_row(name, study.question, str(cells), str(replicates), f"{hours:.2f}")
@@ -90,28 +90,14 @@ def show(
     if yaml:
         sys.stdout.write(spec.dump(study))
         return
-    cells, plan = space.cells(study), _plan(study)
-    used = {f: {getattr(c, f) for c in cells.values()} - {None} for f in TrialConfig.model_fields}
-    varying = [field for field, values in used.items() if len(values) > 1]
-    shown = Table("cell", *varying, "seeds", "core-hours", box=None, header_style="bold")
-    for label, config in cells.items():
-        count = sum(replicate.cell == label for replicate in plan)
-        values = ["-" if getattr(config, field) is None else str(getattr(config, field)) for field in varying]
-        shown.add_row(label, *values, str(count), f"{count * space.core_hours(config):.2f}")
-    hours = _hours(plan)
+    plan = _plan(study)
     _out.print(f"{study.name}: {study.title}\n{study.question}\n")
-    if cells:
-        _out.print(shown)
-        same = [f"{field}={values.copy().pop()}" for field, values in used.items() if len(values) == 1]
-        _out.print("\nIn every cell, where it applies: " + ", ".join(same))
-        _out.print(
-            f"\n{len(cells)} cells, {len(plan)} replicates, about {hours:.2f} core-hours on a CPU of "
-            f"{space.STEPS_PER_CORE_S:.0f} steps/s ({hours / 2:.2f} h on 2 cores).",
-        )
+    if plan:
+        _out.print(showing.cells_table(study, plan))
+        _out.print("\n".join(showing.cells_lines(study, plan)))
     if study.search is not None:
-        _out.print()
-        _out.print(searching.space_table(study.search))
-        _out.print("\n" + "\n".join(searching.plan_lines(study, study.search)))
+        _out.print(showing.space_table(study.search))
+        _out.print("\n" + "\n".join(showing.search_lines(study, study.search)))
     _out.print(f"Run it: study launch {name}")
 
 
@@ -221,10 +207,10 @@ def best(
     Example: study best runs/vae --top 3 --spec best.yaml
     """
     tables = table.load_tables(run)
-    _out.print(searching.best_table(tables, top))
+    _out.print(showing.best_table(tables, top))
     if to is None:
         return
-    study = searching.spec_of_best(tables, top, seeds)
+    study = showing.spec_of_best(tables, top, seeds)
     to.write_text(spec.dump(study), encoding="utf-8")
     _out.print(
         f"{to}: seeds below {tables.spec.seeds} chose them. Train them on others, then see how good they are:\n"
@@ -360,10 +346,6 @@ def _load(name: str, steps: int | None, seeds: int | None, dataset: str | None, 
 
 def _plan(study: StudySpec) -> list[Replicate]:
     return space.replicates(study, dict.fromkeys(space.datasets(study), ""))
-
-
-def _hours(plan: list[Replicate]) -> float:
-    return sum(space.core_hours(replicate.config) for replicate in plan)
 
 
 def _pack_size(pack: str) -> int | None:

@@ -10,7 +10,7 @@ import dataclasses
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -148,9 +148,9 @@ def launch(spec: StudySpec, url: str, options: Options, console: Console) -> Cou
         search = _search(run, spec, digests)
         whole = spec if search is None else spec.with_asked(search.asked)
         wanted = options.part(space.replicates(whole, digests), more=search is not None)
-        standing = _tidy(run, wanted)
         if search is not None:
             search.settle()
+        standing = _tidy(run, wanted, kept=set() if search is None else search.told_hashes)
         unmeasured = table.unmeasured(run, spec, standing)
         _announce(console, run, standing, len(unmeasured), search)
         searched = set() if search is None else search.hashes
@@ -289,15 +289,19 @@ def _run(job: Job, builder: table.Builder, options: Options, console: Console, s
             raytune.run(job, options, display, tick, stop)
 
 
-def _tidy(run: Folder, replicates: Sequence[Replicate]) -> dict[str, Outcome]:
-    """Clears away what killed and failed attempts have left; returns how each replicate stood, without its record."""
+def _tidy(run: Folder, replicates: Sequence[Replicate], kept: Collection[str]) -> dict[str, Outcome]:
+    """Clears away what killed and failed attempts have left; returns how each replicate stood, without its record.
+
+    Of those in `kept`, whose failures are final, nothing is cleared away.
+    """
     run.sweep()
     folder = run.child("replicates")
     folder.sweep()
     begun = set(folder.names())
     standing = {}
     for name in (replicate.hash for replicate in replicates):
-        found = checkpoint.tidy(folder.child(name)) if name in begun else Outcome("pending")
+        look = checkpoint.outcome if name in kept else checkpoint.tidy
+        found = look(folder.child(name)) if name in begun else Outcome("pending")
         standing[name] = dataclasses.replace(found, record=None, images=None)
     return standing
 

@@ -111,6 +111,12 @@ class Search:
         return {replicate.hash for members in self._members.values() for replicate in members}
 
     @property
+    def told_hashes(self) -> set[str]:
+        """Of the replicates of trials that have ended: Optuna knows how, and nothing may change it."""
+        told = [trial.number for trial in self._all if trial.state.is_finished()]
+        return {replicate.hash for number in told for replicate in self._members[number]}
+
+    @property
     def usual_steps(self) -> int:
         """Training steps of a replicate, where trials differ in them the mean of some."""
         drawn = self._search.samples(self._spec.base, 20)

@@ -6,6 +6,7 @@ such grey plus `784 * (a + b)`, additive in what the config gives; `flat_vae` ha
 
 import math
 
+import tiny
 import torch
 from torch import Tensor, nn
 
@@ -13,18 +14,21 @@ from trainables.models import Output
 from trainables.registry import MODELS, ModelEntry
 from trainables.schema import TrialConfig
 
-MEAN = 0.5
+MEAN = float(tiny.load().images["val"].mean()) / 255
+"""Grey of the validation images of "tiny": of all single greys, the best."""
 BEST_RATE, BEST_L2 = 1e-3, 0.3
 
 
 def height(config: TrialConfig) -> tuple[float, float]:
     """How far, squared, each setting moves the grey from MEAN; both are 0 at the optimum."""
-    a = 0.01 * (math.log10(config.learning_rate / BEST_RATE)) ** 2
+    a = 0.01 * (math.log10((config.learning_rate or 1.0) / BEST_RATE)) ** 2
     return a, 0.04 * ((config.l2 or 0.0) - BEST_L2) ** 2
 
 
 class Flat(nn.Module):
     """Draws the grey MEAN + sqrt(a + b)."""
+
+    grey: Tensor
 
     def __init__(self, config: TrialConfig, pixels: int = 784):
         super().__init__()
@@ -43,6 +47,8 @@ class Flat(nn.Module):
 
 class FlatVae(Flat):
     """The same; the squared distance shrinks with beta, and the rate grows with it."""
+
+    shift: Tensor
 
     def __init__(self, config: TrialConfig, pixels: int = 784):
         super().__init__(config, pixels)

@@ -17,13 +17,17 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import optuna
 import pandas as pd
 import pytest
 from rich.console import Console
 
 from study import launch, spec, table
+from study.asked import read_asked
+from study.journal import Journal
 from study.launch import Options
 from study.lock import RunError
+from study.trials import trials as trials_of
 from trainables.storage import Folder
 
 pytestmark = pytest.mark.recovery
@@ -184,6 +188,65 @@ def kill_through_ray(spec_path: Path, run: Path, moments: random.Random) -> None
     assert process.poll() is None, "it was done before it could be killed"
     process.kill()
     process.communicate()
+
+
+# A search that is killed
+
+SEARCH = """
+name: hunt
+base: {dataset: mnist, model: vae, hidden_dims: [32], steps: 270, evaluations: 9, batch_size: 100}
+search:
+  objectives: [val_neg_elbo]
+  trials: 9
+  scheduler: asha
+  first_rung: 30
+  space: {learning_rate: {low: 1.0e-4, high: 1.0e-2, log: true}, latent_dim: {low: 2, high: 9}}
+"""
+SEARCH_KILLS = [*[r"search\.jsonl"] * 6, *["step"] * 6, CHECKPOINT, r"-record\.safetensors", r"\.done\.json"]
+
+
+def test_search_killed_at_random_moments_has_every_trial_once_and_agrees_with_optuna(mnist, tmp_path):
+    path, run, moments = tmp_path / "hunt.yaml", tmp_path / "run", random.Random(4)
+    path.write_text(SEARCH)
+    kills = moments.sample(SEARCH_KILLS, len(SEARCH_KILLS))
+    asked: list[dict[str, object]] = []
+    for kind in kills:
+        count = {"step": moments.randrange(1, 300), r"search\.jsonl": moments.randrange(1, 5)}.get(kind, 1)
+        often = ("--runner", "inline", "--checkpoint-every", 0.05)
+        code, output = finish(start(command(path, run, *often, killed=(kind, count))))
+        assert code in (-signal.SIGKILL, 0), output
+        now = read_asked(Folder(str(run)))
+        assert now[: len(asked)] == asked, "an ask was forgotten or changed"
+        asked = now
+    code, output = finish(start(command(path, run, "--runner", "inline")))
+    assert code == 0 and len(read_asked(Folder(str(run)))) == 9, output
+    whole = tmp_path / "whole"
+    assert finish(start(command(path, whole, "--runner", "inline")))[0] == 0
+    assert_same(whole, run)
+    assert_optuna_agrees(run)
+
+
+def test_search_through_ray_killed_twice_has_every_trial_once_and_agrees_with_optuna(mnist, tmp_path):
+    path, run, moments = tmp_path / "hunt.yaml", tmp_path / "run", random.Random(5)
+    path.write_text(SEARCH)
+    for _ in range(2):
+        kill_through_ray(path, run, moments)
+    code, output = finish(start(command(path, run, "--concurrency", 2)))
+    assert code == 0 and len(read_asked(Folder(str(run)))) == 9, output
+    assert_optuna_agrees(run)
+    assert not checkpoints(run)
+
+
+def assert_optuna_agrees(run: Path) -> None:
+    """What Optuna holds and the results table, row by row."""
+    storage = optuna.storages.JournalStorage(Journal(Folder(str(run))))
+    held = optuna.load_study(study_name="hunt", storage=storage).trials
+    found = trials_of(table.load_tables(str(run)))
+    named = {"finished": "COMPLETE", "stopped": "PRUNED", "failed": "FAIL"}
+    assert [one.state.name for one in held] == [named[state] for state in found["state"]]
+    assert [one.value for one in held] == [None if pd.isna(v) else v for v in found["val_neg_elbo"]]
+    for one, step in zip(held, found["step"], strict=True):
+        assert sorted(one.intermediate_values) == [rung for rung in (30, 90) if rung <= step]
 
 
 # A worker that is killed, a node that is lost

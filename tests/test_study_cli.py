@@ -10,9 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import tiny
+import torch
 
 from study import cli, spec
 from study.progress import Display
+from trainables.export import load
 from trainables.registry import DATASETS
 
 
@@ -43,7 +45,42 @@ def launch(study, *more):
 def test_help_names_every_command(study):
     code, out, _ = study("--help")
     assert code == 0
-    assert all(command in out for command in ("list", "show", "data", "launch", "status", "table", "replay"))
+    assert all(
+        command in out for command in ("list", "show", "data", "launch", "status", "table", "replay", "best", "weights")
+    )
+
+
+def test_show_prints_a_searchs_space_rungs_trials_and_cost_and_runs_nothing(study, tmp_path):
+    code, out, _ = study("show", "vae", "--trials", 30)
+    assert code == 0 and "beta             0.1 ... 10, log" in out and "0 | 100 ... 1800, log" in out
+    assert "30 trials by tpe (seed 0), each of one seed, for less val_neg_elbo" in out
+    assert "at 300, 900 of 1,800 steps the best of every 3 go on; about 33% of all" in out and "core-hours" in out
+    assert not (tmp_path / "runs").exists()
+    code, _, err = study("show", "paper", "--trials", 30)
+    assert code == 2 and "`--trials` is for a study with a search, but paper has none" in err
+
+
+def test_launch_best_weights_work_together(study, tmp_path):
+    (tmp_path / "hunt.yaml").write_text(tiny.SEARCH)
+    code, out, _ = study("launch", "hunt.yaml", "--runner", "inline")
+    assert code == 0 and "Done: 4 finished" in out
+    code, out, _ = study("best", "runs/hunt", "--top", 2, "--spec", "best.yaml", "--seeds", 2)
+    assert code == 0 and "study launch best.yaml --first-seed 1" in out
+    best = spec.load("best.yaml")
+    assert best.seeds == 3 and "paper" in best.arms and sum(arm.startswith("trial-") for arm in best.arms) == 2
+    code, out, _ = study("launch", "best.yaml", "--first-seed", 1, "--runner", "inline")
+    assert code == 0 and "Done: 6 finished" in out
+    name = next((tmp_path / "runs/hunt/replicates").iterdir()).name
+    code, out, _ = study("weights", "runs/hunt", name[:6], "-o", "mine")
+    assert code == 0 and "mine/model.safetensors" in out
+    model, config = load("mine")
+    assert model(torch.zeros(3, 784)).decoded.shape == (3, 784) and config.steps == 6
+    card = (tmp_path / "mine/README.md").read_text()
+    assert 'load("mine")' in card and "| learning_rate |" in card and "test_nll" in card
+    code, _, err = study("best", "runs/hunt-best")
+    assert code == 2 and "must have a `search`, but it has arms only" in err
+    code, _, err = study("weights", "runs/hunt", "zz")
+    assert code == 2 and "must be the start of one hash" in err
 
 
 def test_list_shows_the_builtin_studies(study):

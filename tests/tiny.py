@@ -19,6 +19,17 @@ arms:
 """
 
 
+SEARCH = """
+name: hunt
+base: {dataset: tiny, latent_dim: 2, hidden_dims: [8], steps: 6, evaluations: 2, batch_size: 20}
+arms: {paper: {model: vae}}
+search:
+  objectives: [val_neg_elbo]
+  trials: 3
+  space: {model: vae, learning_rate: {low: 1.0e-4, high: 1.0e-2, log: true}, beta: [0.5, 2.0]}
+"""
+
+
 def load(num_train: int = 200) -> Dataset:
     """200 training, 5,000 validation and 200 test images of one bright bar each, in ten classes."""
     rng = np.random.default_rng(0)

@@ -22,11 +22,12 @@ if TYPE_CHECKING:
 LEAST_TRIALS = 20
 """With fewer, a forest says more about chance than about the settings."""
 RESAMPLES = 50
-TREES = 64
+TREES, FEWER_TREES = 64, 16
+"""Of the forest, and of each resample's, whose scatter is that of the trials."""
 
 
-def importances(drawn: Sequence[Drawn], values: Values, *, seed: int = 0) -> dict[str, float]:
-    """The share of the values' variance that each parameter explains alone, as a forest of TREES trees sees it.
+def importances(drawn: Sequence[Drawn], values: Values, *, seed: int = 0, trees: int = TREES) -> dict[str, float]:
+    """The share of the values' variance that each parameter explains alone, as a forest sees it.
 
     Only what was drawn for every trial takes part; shares add up to 1 over it.
 
@@ -34,6 +35,7 @@ def importances(drawn: Sequence[Drawn], values: Values, *, seed: int = 0) -> dic
         drawn: Each trial's parameters.
         values: Each trial's objective.
         seed: Of the forest.
+        trees: In it.
     """
     import optuna
     from optuna.importance import FanovaImportanceEvaluator
@@ -41,7 +43,7 @@ def importances(drawn: Sequence[Drawn], values: Values, *, seed: int = 0) -> dic
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study()
     study.add_trials(to_optuna(drawn, values))
-    evaluator = FanovaImportanceEvaluator(n_trees=TREES, seed=seed)
+    evaluator = FanovaImportanceEvaluator(n_trees=trees, seed=seed)
     return dict(optuna.importance.get_param_importances(study, evaluator=evaluator))
 
 
@@ -98,7 +100,7 @@ def _importances_at(tables: Tables, objective: str, step: int | None) -> pd.Data
     draws = []
     for index in range(RESAMPLES):
         chosen = rng.integers(0, len(values), len(values))
-        draws.append(importances([drawn[i] for i in chosen], values.to_numpy()[chosen], seed=index))
+        draws.append(importances([drawn[i] for i in chosen], values.to_numpy()[chosen], seed=index, trees=FEWER_TREES))
     every = list(dict.fromkeys(name for trial in drawn for name in trial))
     rows = []
     for name in every:

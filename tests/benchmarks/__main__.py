@@ -19,6 +19,7 @@ SECTIONS = {
     "orchestration": "Many trials: Ray, reports, checkpoints",
     "tables": "Tables, figures and the report",
     "growth": "Growth (growth.png)",
+    "early_stopping": "What early stopping saves a search",
     "gpu": "A pack on a GPU",
 }
 

@@ -1,8 +1,8 @@
-"""What the command line shows of a search: its space and cost before it runs, its best trials after."""
+"""What the command line shows of a study before it runs: cells, search, cost; and of the best of its trials after."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pandas as pd
@@ -13,7 +13,28 @@ from study.parquet import TableError, Tables
 from study.searchspace import Range, SearchSpec
 from study.spec import StudySpec, resolve_trial
 from study.trials import ranked, search_of
-from trainables.schema import METRICS
+from trainables.schema import METRICS, Replicate, TrialConfig
+
+
+def cells_table(spec: StudySpec, plan: Sequence[Replicate]) -> Table:
+    """Each cell, the fields in which cells differ, and what it costs."""
+    cells = space.cells(spec)
+    used = _used(spec)
+    varying = [field for field, values in used.items() if len(values) > 1]
+    shown = Table("cell", *varying, "seeds", "core-hours", box=None, header_style="bold")
+    for label, config in cells.items():
+        count = sum(replicate.cell == label for replicate in plan)
+        values = ["-" if getattr(config, field) is None else str(getattr(config, field)) for field in varying]
+        shown.add_row(label, *values, str(count), f"{count * space.core_hours(config):.2f}")
+    return shown
+
+
+def cells_lines(spec: StudySpec, plan: Sequence[Replicate]) -> Iterator[str]:
+    """What the cells have in common, and what all of them cost."""
+    same = [f"{field}={values.copy().pop()}" for field, values in _used(spec).items() if len(values) == 1]
+    yield "\nIn every cell, where it applies: " + ", ".join(same)
+    hours = sum(space.core_hours(replicate.config) for replicate in plan)
+    yield f"\n{len(space.cells(spec))} cells, {len(plan)} replicates, {_cost(hours)}.\n"
 
 
 def space_table(search: SearchSpec) -> Table:
@@ -25,7 +46,7 @@ def space_table(search: SearchSpec) -> Table:
     return shown
 
 
-def plan_lines(spec: StudySpec, search: SearchSpec) -> Iterator[str]:
+def search_lines(spec: StudySpec, search: SearchSpec) -> Iterator[str]:
     """How the search goes about it, and what it costs."""
     aims = " and ".join(f"{'less' if METRICS[name].mode == 'min' else 'more'} {name}" for name in search.objectives)
     seeds = "one seed" if spec.seeds == 1 else f"{spec.seeds} seeds"
@@ -40,9 +61,7 @@ def plan_lines(spec: StudySpec, search: SearchSpec) -> Iterator[str]:
         )
     else:
         yield f"No early stopping: every trial is trained for {_steps(steps)} steps."
-    hours = space.search_core_hours(spec)
-    speed = f"{space.STEPS_PER_CORE_S:.0f} steps/s"
-    yield f"About {hours:.2f} core-hours on a CPU of {speed}, {hours / 2:.2f} h on 2 cores."
+    yield f"The search costs {_cost(space.search_core_hours(spec))}."
 
 
 def best_table(tables: Tables, top: int) -> Table:
@@ -70,6 +89,17 @@ def spec_of_best(tables: Tables, top: int, seeds: int) -> StudySpec:
     return StudySpec(
         **fields, seeds=old.seeds + seeds, base=old.base, arms=kept | arms, grid=old.grid, plugins=old.plugins
     )
+
+
+def _used(spec: StudySpec) -> dict[str, set[Any]]:
+    """The values of each field, over all cells."""
+    cells = space.cells(spec).values()
+    return {field: {getattr(config, field) for config in cells} - {None} for field in TrialConfig.model_fields}
+
+
+def _cost(hours: float) -> str:
+    speed = f"{space.STEPS_PER_CORE_S:.0f} steps/s"
+    return f"about {hours:.2f} core-hours on a CPU of {speed} ({hours / 2:.2f} h on 2 cores)"
 
 
 def _some(tables: Tables) -> pd.DataFrame:
