@@ -1,4 +1,4 @@
-"""The command `study`: list, show, data, launch, status, best, table, replay, weights."""
+"""The command `study`: what `study --help` lists."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import enum
 import logging
 import shlex
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -258,6 +257,18 @@ def make_table(
 
 
 @app.command()
+def tensorboard(
+    run: Run,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Where to.")] = Path("tensorboard"),
+) -> None:
+    """Write every curve as TensorBoard's event files; then: tensorboard --logdir DIR."""
+    from study.tensorboard import write
+
+    count = write(table.load_tables(run), out)
+    _out.print(f"{out}: {count} replicates. Look at them: tensorboard --logdir {out}", soft_wrap=True)
+
+
+@app.command()
 def replay(
     run: Run,
     replicate: Annotated[str, typer.Argument(help="The replicate's hash, or its first digits.")],
@@ -266,7 +277,9 @@ def replay(
     tables = table.load_tables(run)
     found = _replicate(space.replicates(tables.spec, tables.provenance["data_digests"]), run, replicate)
     rows = tables.results[tables.results["replicate"] == found.hash].set_index("step")
-    again = _train_again(found)
+    from study.replay import train_again
+
+    again = train_again(found, lambda text: _err.print(text, end="\r"))
     differing = 0
     shown = Table("metric", "in the table", "again", box=None, header_style="bold")
     for row in again:
@@ -372,19 +385,6 @@ def _finished(counts: Counter[str], folder: str) -> int:
 
 def _again() -> str:
     return shlex.join(["study", *sys.argv[1:]])
-
-
-def _train_again(replicate: Replicate) -> list[dict[str, Any]]:
-    from trainables import datasets, trial  # loads torch
-
-    dataset = datasets.load(replicate.config.dataset)
-    if dataset.digest != replicate.data_digest:
-        raise datasets.DataError(f"`data` must have the digest {replicate.data_digest}, but got {dataset.digest}.")
-    with tempfile.TemporaryDirectory(prefix="study-replay-") as scratch:
-        for progress in trial.run([replicate], dataset, Folder(scratch)):
-            _err.print(f"step {progress.step:,} of {progress.steps:,}", end="\r")
-        record = checkpoint.outcome(Folder(scratch).child(replicate.hash)).record
-    return record.rows if record else []
 
 
 def _exit(code: int) -> None:

@@ -35,7 +35,7 @@ seeds: {seeds}
 plugins: [closed_form]
 base:
   {{dataset: tiny, latent_dim: 2, hidden_dims: [8], batch_size: 20, grad_clip: 0.0,
-    steps: {steps}, evaluations: {steps}}}}
+    steps: {steps}, evaluations: {steps}}}
 search:
   objectives: [{objectives}]
   trials: {trials}

@@ -11,8 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 import tiny
 import torch
+from tensorboardX.proto.event_pb2 import Event
 
-from study import cli, spec
+from study import cli, spec, table
 from study.progress import Display
 from trainables.export import load
 from trainables.registry import DATASETS
@@ -81,6 +82,28 @@ def test_launch_best_weights_work_together(study, tmp_path):
     assert code == 2 and "must have a `search`, but it has arms only" in err
     code, _, err = study("weights", "runs/hunt", "zz")
     assert code == 2 and "must be the start of one hash" in err
+
+
+def test_tensorboard_writes_each_replicates_curves(study, tmp_path):
+    launch(study)
+    code, out, _ = study("tensorboard", "runs/tiny", "-o", "boards")
+    assert code == 0 and "5 replicates" in out and "tensorboard --logdir boards" in out
+    found = scalars(next((tmp_path / "boards" / "vae seed 1").iterdir()))
+    rows = table.load_tables("runs/tiny").rows("results", where={"cell": ["vae"], "seed": [1]}).set_index("step")
+    assert {step for name, step in found if name == "test_nll"} == set(rows.index) == {0, 1, 3, 4, 6}
+    assert all(found["test_kl", step] == pytest.approx(rows.loc[step, "test_kl"]) for step in rows.index)
+    assert not any(name == "test_nll" and step > 6 for name, step in found)
+
+
+def scalars(path):
+    """The scalars of an event file, by name and step: records of 8 bytes of length, 4 of check, content, 4 of check."""
+    content, found = path.read_bytes(), {}
+    while content:
+        size = int.from_bytes(content[:8], "little")
+        event = Event.FromString(content[12 : 12 + size])
+        found |= {(value.tag, event.step): value.simple_value for value in event.summary.value}
+        content = content[16 + size :]
+    return found
 
 
 def test_list_shows_the_builtin_studies(study):

@@ -72,45 +72,56 @@ def load(folder: str | Path) -> tuple[nn.Module, TrialConfig]:
     return restore(config, weights).eval(), config
 
 
+_TEMPLATE = """# {name}: {cell}, seed {seed}
+
+A `{kind}` with {width} latent dimensions, trained on `{dataset}` (data digest {digest}) for {step:,} steps.
+Input: images `(n, 784)`, grey values in [0, 1].
+
+```python
+from trainables.export import load
+from trainables.losses import decoder_mean
+
+model, config = load("{name}")
+output = model(images)  # output.mu: codes, (n, {width})
+reconstructions = decoder_mean(output.decoded, config)  # (n, 784) in [0, 1]
+```
+
+Meant for the study of auto-encoders; it has seen these images alone.
+
+## Test metrics at the last step
+
+| metric | value | unit | what it is |
+|---|---|---|---|
+{metrics}
+
+## Settings
+
+| field | value |
+|---|---|
+{settings}
+
+Made by: {origin}.
+"""
+
+
 def _card(described: dict[str, Any], record: checkpoint.Record, name: str) -> str:
-    config = TrialConfig(**described["config"])
-    kind = {"train": config.model, "pca": "pca"}.get(config.task, config.task)
-    last = record.rows[-1]
+    config, last = TrialConfig(**described["config"]), record.rows[-1]
     metrics = [
         f"| {key} | {last[key]:.6g} | {metric.unit} | {metric.description} |"
         for key, metric in METRICS.items()
         if key.startswith("test_") and last[key] is not None
     ]
     settings = [f"| {key} | {value} |" for key, value in described["config"].items() if value is not None]
-    origin = [f"{key} {value}" for key, value in sorted(record.provenance.items())]
-    return "\n".join(
-        [
-            f"# {name}: {described['cell']}, seed {described['seed']}",
-            "",
-            f"A `{kind}` with {config.latent_dim} latent dimensions, trained on `{config.dataset}` (data digest "
-            f"{described['data_digest']}) for {last['step']:,} steps. Input: images `(n, 784)`, grey values in [0, 1].",
-            "",
-            "```python",
-            "from trainables.export import load",
-            f'model, config = load("{name}")',
-            "output = model(images)  # .decoded before the output head, .mu the code",
-            "```",
-            "",
-            "Not meant for anything but the study of auto-encoders; trained on handwritten digits alone.",
-            "",
-            "## Test metrics at the last step",
-            "",
-            "| metric | value | unit | what it is |",
-            "|---|---|---|---|",
-            *metrics,
-            "",
-            "## Settings",
-            "",
-            "| field | value |",
-            "|---|---|",
-            *settings,
-            "",
-            f"Made by: {'; '.join(origin)}.",
-            "",
-        ]
+    return _TEMPLATE.format(
+        name=name,
+        cell=described["cell"],
+        seed=described["seed"],
+        kind=config.model or config.task,
+        width=config.latent_dim,
+        dataset=config.dataset,
+        digest=described["data_digest"],
+        step=last["step"],
+        metrics="\n".join(metrics),
+        settings="\n".join(settings),
+        origin="; ".join(f"{key} {value}" for key, value in sorted(record.provenance.items())),
     )
