@@ -208,7 +208,7 @@ def test_config_unknown_key_names_the_nearest(key: str, nearest: str) -> None:
 
 def test_config_misspelt_model_with_its_own_field_names_the_model() -> None:
     with pytest.raises(
-        ValidationError, match=r"`model` must be one of autoencoder, vae, but got 'vea'\. Did you mean 'vae'"
+        ValidationError, match=r"`model` must be one of autoencoder, vae.*, but got 'vea'\. Did you mean 'vae'"
     ):
         TrialConfig(model="vea", beta=2)
 

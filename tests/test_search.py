@@ -226,17 +226,17 @@ def test_same_seed_gives_the_same_sequence_and_another_one_another(tmp_path, sam
 
 
 def test_run_launched_in_parts_asks_the_same_and_goes_on(tmp_path):
-    run(hunt(trials=12, more=ASHA, fields=REAL, model="vae"), tmp_path / "whole")
-    for count in (5, 6, 12, 12):
+    run(hunt(trials=8, more=ASHA, fields=REAL, model="vae"), tmp_path / "whole")
+    for count in (3, 4, 8, 8):
         counts, text = run(hunt(trials=count, more=ASHA, fields=REAL, model="vae"), tmp_path / "parts")
         assert sum(counts.values()) == count
-    assert "12 of the search's 12 trials done" in text
+    assert "8 of the search's 8 trials done" in text
     whole, parts = (table.load_tables(str(tmp_path / name)).results for name in ("whole", "parts"))
     pd.testing.assert_frame_equal(
         whole.drop(columns=["train_s", "evaluate_s"]), parts.drop(columns=["train_s", "evaluate_s"])
     )
-    counts, _ = run(hunt(trials=3, more=ASHA, fields=REAL, model="vae"), tmp_path / "parts")
-    assert sum(counts.values()) == 12, "fewer trials than there are drop none"
+    counts, _ = run(hunt(trials=2, more=ASHA, fields=REAL, model="vae"), tmp_path / "parts")
+    assert sum(counts.values()) == 8, "fewer trials than there are drop none"
 
 
 def test_asha_stops_what_optunas_own_rule_stops(tmp_path):
@@ -274,11 +274,11 @@ def test_trial_with_two_seeds_is_judged_by_their_mean(tmp_path):
 
 
 def test_run_through_ray_holds_what_it_says_and_equals_inline_with_one_worker(tmp_path):
-    study = hunt(trials=7, more=ASHA, fields=REAL, model="vae")
+    study = hunt(trials=4, more=ASHA, fields=REAL, model="vae")
     study = study.model_copy(update={"base": study.base | {"dataset": "strokes"}})
     run(study, tmp_path / "inline")
     counts, text = run(study, tmp_path / "one", Options(device="cpu", concurrency=1))
-    assert sum(counts.values()) == 7 and counts["stopped"] and "stopped by asha" in text
+    assert sum(counts.values()) == 4 and counts["stopped"] and "stopped by asha" in text
     assert read_asked(Folder(str(tmp_path / "one"))) == read_asked(Folder(str(tmp_path / "inline")))
     a, b = (table.load_tables(str(tmp_path / name)).results for name in ("inline", "one"))
     pd.testing.assert_frame_equal(a.drop(columns=["train_s", "evaluate_s"]), b.drop(columns=["train_s", "evaluate_s"]))
@@ -436,7 +436,7 @@ def test_importance_of_an_additive_function_is_its_share_of_variance(tmp_path, m
     assert (drawn["val_sse"] - 784 * parts.sum(axis=1)).std() < 1e-2, "the table holds the closed form"
     shares = parts.var() / parts.var().sum()
     assert data.loc["learning_rate", "importance"] == pytest.approx(shares[0], abs=0.1)
-    assert data.loc["learning_rate", "low"] < shares[0] < data.loc["learning_rate", "high"] + 0.05
+    assert data.loc["learning_rate", "low"] - 0.05 < shares[0] < data.loc["learning_rate", "high"] + 0.05
     assert (data["low"] <= data["high"]).all()
 
 
