@@ -13,12 +13,14 @@ import numpy as np
 import pandas as pd
 
 from analysis.intervals import t_interval
+from study.trials import ranked, searched
 from trainables.registry import MODELS
 
 if TYPE_CHECKING:
     from study.table import Tables
 
 PAPER_LATENT_DIM = 5
+BEST_TRIALS = 3
 STATUSES = ("finished", "failed", "diverged", "stopped", "running", "pending")
 EVALUATED = "cell replicate seed status collapsed step config/batch_size test_nll train_nll".split()
 """Columns of the results table that curves are drawn from."""
@@ -43,9 +45,12 @@ def network(config: dict[str, Any]) -> str:
 def cells(tables: Tables) -> pd.DataFrame:
     """One row per cell: `cell, network, dataset, latent_dim` and every config field, in a fixed order of networks.
 
-    Cells that draw no image, estimates of the intrinsic dimension, are not among them.
+    Cells that draw no image, estimates of the intrinsic dimension, are not among them, nor is what a search has drawn,
+    its best BEST_TRIALS apart.
     """
-    first = tables.ends[tables.ends["config/task"] != "intrinsic_dimension"].drop_duplicates("cell")
+    hidden = searched(tables) - (set(ranked(tables)["cell"].head(BEST_TRIALS)) if tables.spec.search else set())
+    shown = tables.ends[~tables.ends["cell"].isin(hidden) & (tables.ends["config/task"] != "intrinsic_dimension")]
+    first = shown.drop_duplicates("cell")
     fields = [column for column in first.columns if column.startswith("config/")]
     rows: list[dict[str, Any]] = []
     for record in first[["cell", *fields]].to_dict("records"):

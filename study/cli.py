@@ -143,9 +143,9 @@ def launch(
     ] = checkpoint.EVERY_S,
     ray_output: Annotated[bool, typer.Option("--ray-output", help="Show Ray's own output too.")] = False,
     first_seed: Annotated[
-        int, typer.Option(min=0, help="Run only seeds from this on; `study table --to` merges parts.")
+        int, typer.Option(min=0, help="Run only seeds from this on, and no search; `study table --to` merges parts.")
     ] = 0,
-    cells: Annotated[str, typer.Option(help="Run only cells of these names, e.g. 'vae*'.")] = "*",
+    cells: Annotated[str, typer.Option(help="Run only cells of these names, e.g. 'vae*', and no search.")] = "*",
 ) -> None:
     """Run a study, or what is left of it: launching again skips what is finished and continues the rest.
 

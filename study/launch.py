@@ -24,7 +24,7 @@ from study.lock import RunError
 from study.progress import Display
 from study.spec import SpecError, StudySpec
 from study.stop import Stop
-from study.table import TableError
+from study.table import TableError, Tables
 from trainables import checkpoint, datasets
 from trainables.checkpoint import Outcome
 from trainables.packing import shared_fields
@@ -56,6 +56,11 @@ class Options:
     checkpoint_every_s: float = checkpoint.EVERY_S
     first_seed: int = 0
     cells: str = "*"
+
+    @property
+    def whole(self) -> bool:
+        """Whether this launch is to run all of the study, its search too."""
+        return self.first_seed == 0 and self.cells == "*"
 
     def part(self, replicates: Sequence[Replicate], *, more: bool) -> list[Replicate]:
         """Those that this launch is to run; raises SpecError where there are none, and there will be no `more`."""
@@ -145,7 +150,7 @@ def launch(spec: StudySpec, url: str, options: Options, console: Console) -> Cou
         data = {name: datasets.load(name) for name in space.datasets(spec)}
         digests = {name: dataset.digest for name, dataset in data.items()}
         origin = _claim(run, spec, digests)
-        search = _search(run, spec, digests)
+        search = _search(run, spec, digests) if options.whole else None
         whole = spec if search is None else spec.with_asked(search.asked)
         wanted = options.part(space.replicates(whole, digests), more=search is not None)
         if search is not None:
@@ -165,13 +170,24 @@ def launch(spec: StudySpec, url: str, options: Options, console: Console) -> Cou
                 folder, every = run.child("replicates").create(), options.checkpoint_every_s
                 job = Job(packs, data, folder, device, origin, every, spec.measurements, spec.plugins, search)
                 _run(job, builder, options, console, stop)
-        names = {r.hash for r in wanted} | (set() if search is None else search.hashes)
-        ends = builder.build().rows("results", ["replicate", "status"], {"replicate": sorted(names)})
-        counts = Counter(ends.drop_duplicates("replicate")["status"])
-        if search is not None:
-            counts.update({"pending": search.left * spec.seeds - search.unended})
+        counts = _counts(builder.build(), {r.hash for r in wanted}, search)
         left = len(table.unmeasured(run, spec, table.outcomes(run, todo if spec.final_measurements else [])))
         return +(counts + Counter({"to measure" if stop.asked() else "unmeasured": left}) - Counter(finished=left))
+
+
+def _counts(tables: Tables, wanted: set[str], search: Search | None) -> Counter[str]:
+    """How many replicates stand how; what a search has yet to ask for is pending.
+
+    One that diverges in a search is an answer like others, so that it is not "diverged" but "diverged in the search".
+    """
+    searched = set() if search is None else search.hashes
+    ends = tables.rows("results", ["replicate", "status"], {"replicate": sorted(wanted | searched)})
+    ends = ends.drop_duplicates("replicate")
+    expected = ends["replicate"].isin(searched) & (ends["status"] == "diverged")
+    counts = Counter[str](ends["status"].mask(expected, "diverged in the search"))
+    if search is not None:
+        counts.update({"pending": search.left * search.seeds - search.unended})
+    return counts
 
 
 def plan(replicates: Sequence[Replicate], size: int, starts: Mapping[str, int]) -> list[list[Replicate]]:

@@ -24,6 +24,12 @@ def search_of(tables: Tables) -> SearchSpec:
     return tables.spec.search
 
 
+def searched(tables: Tables) -> set[str]:
+    """Cells that only the search has drawn; without one, none. What compares cells by design leaves them out."""
+    asked = tables.spec.search.asked if tables.spec.search else []
+    return {space.trial_label(number) for number in range(len(asked))}
+
+
 def trials(tables: Tables) -> pd.DataFrame:
     """A row for each trial asked for, in their order.
 

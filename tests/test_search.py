@@ -302,10 +302,10 @@ def test_diverged_and_failed_trials_reach_optuna_as_failed(tmp_path, monkeypatch
 
     monkeypatch.setattr(trial, "run", fails)
     counts, _ = run(study, tmp_path)
-    assert counts["failed"] == 1 and counts["diverged"] and counts["finished"]
+    assert counts["failed"] == 1 and counts["diverged in the search"] and counts["finished"]
     held, _ = assert_agree(tmp_path)
     failed = [one for one in held if one.state == TrialState.FAIL]
-    assert len(failed) == 1 + counts["diverged"] and all(one.values is None for one in failed)
+    assert len(failed) == 1 + counts["diverged in the search"] and all(one.values is None for one in failed)
     assert "RuntimeError: no such luck" in held[2].user_attrs[ERROR]
     monkeypatch.setattr(trial, "run", lambda *_, **__: pytest.fail("a trial that Optuna knows was run again"))
     again, _ = run(study, tmp_path)
@@ -327,7 +327,10 @@ def test_trials_with_one_configuration_share_its_replicates(tmp_path):
 def test_arm_and_search_in_one_study_and_an_arm_that_is_also_drawn(tmp_path):
     study = hunt(trials=3)
     arms = {"known": {"model": "flat", "learning_rate": 1e-3, "l2": 0.3}}
-    counts, _ = run(study.model_copy(update={"arms": arms}), tmp_path)
+    study = study.model_copy(update={"arms": arms})
+    assert run(study, tmp_path, Options(runner="inline", device="cpu", cells="known"))[0] == {"finished": 1}
+    assert not read_asked(Folder(str(tmp_path))), "a part of a study runs no search"
+    counts, _ = run(study, tmp_path)
     assert counts == {"finished": 4}
     ends = table.load_tables(str(tmp_path)).ends.set_index("cell")["val_sse"]
     assert ends["known"] == ends.min()

@@ -12,6 +12,7 @@ import pandas as pd
 
 from analysis.claims.ledger import Value
 from analysis.summary import none_if_null
+from study.trials import searched
 from trainables.schema import METRICS, TrialConfig
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ PLATEAU = 0.1
 
 
 class Pool:
-    """Replicates of several runs by hash, each with what any of the runs has measured of it.
+    """Replicates of several runs by hash, each with what any of the runs has measured of it; of a search, its arms.
 
     `ends`: a row per replicate, `replicate, study, seed, status, collapsed, step`, the metrics at its last step, and
     every TrialConfig field under its own name (None where it does not apply).
@@ -37,7 +38,7 @@ class Pool:
 
     @cached_property
     def ends(self) -> pd.DataFrame:  # noqa: D102 (see the class)
-        parts = [_with_config(table.ends) for table in self._tables]
+        parts = [_with_config(table.ends[~table.ends["cell"].isin(searched(table))]) for table in self._tables]
         if not parts:
             return pd.DataFrame(
                 columns=["replicate", "seed", "status", "collapsed", *METRICS, *TrialConfig.model_fields]
