@@ -174,9 +174,9 @@ def search(
             _refuse(f"no trial of {tables.spec.name} has finished yet.")
         found = best.best_data(tables, others)
         text = figures.best_text(found)
-        shown = Table(*map(str, text.columns), title=tables.spec.name, box=None, header_style="bold")
-        for row in text.to_numpy(object):
-            shown.add_row(*map(str, row))
+        shown = Table(tables.spec.name, *text["cell"].str.removeprefix("trial-"), box=None, header_style="bold")
+        for column in text.columns[1:]:
+            shown.add_row(column, *map(str, text[column]))
         _out.print(shown)
         if out is None:
             continue

@@ -65,13 +65,13 @@ def search_lines(spec: StudySpec, search: SearchSpec) -> Iterator[str]:
 
 
 def best_table(tables: Tables, top: int) -> Table:
-    """The best trials of a run, with what was drawn."""
+    """The best trials of a run side by side, and what was drawn for each."""
     search, best = search_of(tables), _some(tables).head(top)
-    shown = Table("trial", *search.objectives, "step", *search.space, box=None, header_style="bold")
-    for row in best.to_dict("records"):
-        values = [f"{row[name]:.2f}" for name in search.objectives]
-        drawn = [_short(row[f"field/{name}"]) for name in search.space]
-        shown.add_row(str(row["trial"]), *values, f"{row['step']:,}", *drawn)
+    shown = Table("trial", *map(str, best["trial"]), box=None, header_style="bold")
+    for name in search.objectives:
+        shown.add_row(name, *(f"{value:.2f}" for value in best[name]))
+    for name in search.space:
+        shown.add_row(name, *map(_short, best[f"field/{name}"]))
     return shown
 
 

@@ -93,7 +93,8 @@ def best_text(data: pd.DataFrame) -> pd.DataFrame:
     shown = pd.DataFrame({"cell": data["cell"]})
     for name in [column.removesuffix("/test") for column in data.columns if column.endswith("/test")]:
         shown[name] = data[name].map("{:.2f}".format)
-        shown[f"{name}, test [95 %], fresh seeds"] = [_interval(row, name) for row in data.to_dict("records")]
+        fresh = f"test_{name.partition('_')[2]} [95 %], fresh seeds"
+        shown[fresh] = [_interval(row, name) for row in data.to_dict("records")]
     for column in data.columns:
         if column.startswith("field/"):
             shown[column.removeprefix("field/")] = [_short(value) for value in data[column]]
@@ -103,7 +104,7 @@ def best_text(data: pd.DataFrame) -> pd.DataFrame:
 def _interval(row: dict[Any, Any], name: str) -> str:
     count = row[f"{name}/fresh_seeds"]
     if not count:
-        return "not trained again"
+        return "-"
     limits = f" [{row[f'{name}/low']:.2f}, {row[f'{name}/high']:.2f}]" if count > 1 else ""
     return f"{row[f'{name}/test']:.2f}{limits}, {count}"
 

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from analysis.architecture import NotApplicableError
 from analysis.search.values import common_step, values_at
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 COLUMNS = 3
 PAIRS = 3
+FEW_DECADES = 500
+"""Ratio of the largest value to the smallest below which a logarithmic axis is labelled at 1, 2 and 5 too."""
 
 
 def slices_data(tables: Tables) -> pd.DataFrame:
@@ -145,6 +147,9 @@ def _axis(axes: Axes, data: pd.DataFrame, field: str, search: SearchSpec, *, alo
             if (places == 0).any():
                 scale = {"value": "symlog", "linthresh": float(places[places > 0].min()) / 2}
             (axes.set_xscale if along == "x" else axes.set_yscale)(**scale)
+            elif places.max() < FEW_DECADES * places.min():
+                axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+                axis.set_major_formatter("{x:g}")
             axis.set_minor_formatter(NullFormatter())
         return places
     names = [str(option).replace(" ", "") for option in search.options(field)]
