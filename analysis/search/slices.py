@@ -147,7 +147,7 @@ def _axis(axes: Axes, data: pd.DataFrame, field: str, search: SearchSpec, *, alo
             if (places == 0).any():
                 scale = {"value": "symlog", "linthresh": float(places[places > 0].min()) / 2}
             (axes.set_xscale if along == "x" else axes.set_yscale)(**scale)
-            elif places.max() < FEW_DECADES * places.min():
+            if places.max() < FEW_DECADES * places.min():
                 axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
                 axis.set_major_formatter("{x:g}")
             axis.set_minor_formatter(NullFormatter())
