@@ -162,7 +162,7 @@ def launch(spec: StudySpec, url: str, options: Options, console: Console) -> Cou
         todo = [r for r in wanted if r.hash in unmeasured or not (standing[r.hash].ended or r.hash in searched)]
         starts = {r.hash: -1 if r.hash in unmeasured else standing[r.hash].step for r in todo}
         builder = table.Builder(run)
-        preflight.check_room(run, todo)
+        preflight.check_room(run, todo + ([] if search is None else search.expected()))
         if (todo or (search is not None and search.left)) and not stop.asked():
             with _ray(options, stop):
                 device = _device(options)

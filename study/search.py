@@ -131,6 +131,12 @@ class Search:
         """A trial's replicates."""
         return self._members[number]
 
+    def expected(self) -> list[Replicate]:
+        """Replicates such as the search has yet to train, drawn at random: of their size, not the ones to come."""
+        drawn = [resolve_trial(self._spec, fields) for fields in self._search.samples(self._spec.base, 20)]
+        count = self.left * self.seeds
+        return [Replicate("", config, 0, "") for config in (drawn * (count // len(drawn) + 1))[:count]]
+
     def settle(self) -> None:
         """Tells Optuna of the trials that have ended while it was not listening."""
         for trial in self._all:
