@@ -131,7 +131,7 @@ class SearchSpec(BaseModel):
             a.low <= b.high and b.low <= a.high for i, a in enumerate(ranges) for b in ranges[:i]
         )
         if overlap or len(set(map(str, labels))) < len(labels):
-            raise ValueError(f"`search.space` must not give {field} the same value twice, but got {given!r}.")
+            raise ValueError(f"`search.space` must not give {field} the same value twice, but got {given!r:.200}.")
         return options
 
     def draw(self, base: Mapping[str, Any], draw: Draw) -> dict[str, Any]:
@@ -217,6 +217,11 @@ def is_whole(field: str) -> bool:
 
 def _option(field: str, given: Any) -> Any:
     if not isinstance(given, Mapping):
+        parts = given if isinstance(given, list) else [given]
+        if not all(isinstance(part, str | int | float | bool) for part in parts):
+            raise ValueError(
+                f"`search.space` must give {field} plain values, lists of them or ranges, but got {given!r:.200}."
+            )
         return given
     try:
         option = Range.model_validate(given)

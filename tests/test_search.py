@@ -405,9 +405,10 @@ def test_hear_waits_for_every_seed_and_decides_once(tmp_path):
 # What a search finds
 
 
-def test_search_finds_the_optimum_of_a_closed_form(tmp_path):
-    counts, _ = run(hunt(trials=40), tmp_path)
+def test_search_through_ray_finds_the_optimum_of_a_closed_form(tmp_path):
+    counts, _ = run(hunt(trials=40), tmp_path, Options(device="cpu", concurrency=2))
     assert counts == {"finished": 40}
+    assert_agree(tmp_path)
     tables = table.load_tables(str(tmp_path))
     best = trials.ranked(tables).iloc[0]
     away = closed_form.height(space.trials(tables.spec)[int(best["trial"])])

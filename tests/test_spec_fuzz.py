@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import re
 import string
 import sys
@@ -177,3 +179,28 @@ def test_any_study_name_on_the_command_line_ends_with_code_2(
 
 def test_replicate_hash_of_any_cell_label_is_hex() -> None:
     assert Replicate("../../x", TrialConfig(), 0, "").hash == Replicate("y", TrialConfig(), 0, "").hash
+
+
+SEARCHED = {
+    "objectives": ["val_nll"],
+    "trials": 3,
+    "scheduler": "asha",
+    "first_rung": 1,
+    "space": {"l2": {"low": 0.0, "high": 1.0}, "beta": [0.5, {"low": 1, "high": 2, "log": True}], "model": "vae"},
+}
+SEARCH_PATHS = [(), *((key,) for key in SEARCHED), ("space", "l2"), ("space", "l2", "low"), ("space", "l2", "high")]
+SEARCH_PATHS += [("space", "beta"), ("space", "beta", 1), ("space", "model"), ("seed",), ("sampler",), ("asked",)]
+
+
+@given(st.sampled_from(SEARCH_PATHS), NESTED)
+@settings(max_examples=300)
+def test_any_change_of_a_search_is_a_study_or_one_line(path: tuple[Any, ...], value: Any) -> None:
+    base = {"name": "hunt", "base": {"steps": 9, "evaluations": 9}, "search": copy.deepcopy(SEARCHED)}
+    target: Any = base
+    for key in ("search", *path)[:-1]:
+        target = target[key]
+    target[("search", *path)[-1]] = value
+    study = study_or_line(yaml.safe_dump(base))
+    if study is not None:
+        with contextlib.suppress(SpecError):
+            space.check(study)
