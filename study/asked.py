@@ -1,4 +1,4 @@
-"""What a search has asked for so far, read from its journal without loading Optuna."""
+"""What a search has asked for so far, read from its journal without loading Optuna; what can go wrong with it."""
 
 from __future__ import annotations
 
@@ -15,6 +15,10 @@ FIELDS = "fields"
 
 class JournalError(ValueError):
     """A journal that cannot be read; its text is one readable line."""
+
+
+class SearchError(ValueError):
+    """A search that cannot go on; its text is one readable line."""
 
 
 def read_logs(run: Folder) -> list[dict[str, Any]]:

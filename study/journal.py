@@ -15,7 +15,7 @@ from typing import Any
 
 from optuna.storages.journal import BaseJournalBackend
 
-from study.asked import JOURNAL, read_logs
+from study.asked import JOURNAL, JournalError, read_logs
 from trainables.storage import Folder
 
 
@@ -31,23 +31,39 @@ class Journal(BaseJournalBackend):
         self._logs = read_logs(run)
         self._written = len(self._logs)
         self._open = 0
+        self._torn = False
 
     def read_logs(self, log_number_from: int) -> Sequence[dict[str, Any]]:
         """What Optuna asks for."""
         return self._logs[log_number_from:]
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """What Optuna writes; on the disk at once, or at the end of the batch. Raises StorageError."""
+        """What Optuna writes; on the disk at once, or at the end of the batch.
+
+        Raises:
+            StorageError: The file cannot be written.
+            study.asked.JournalError: A batch has failed, so that Optuna knows more than the file.
+        """
+        if self._torn:
+            raise JournalError(f"{self._run.url}/{JOURNAL} must be opened again after a write that failed.")
         self._logs += json.loads(json.dumps(logs))
         if not self._open:
             self._write()
 
     @contextmanager
     def batch(self) -> Iterator[None]:
-        """All that is written within the block is written at its end, whole; or not at all, if it raises."""
+        """All that is written within the block is written at its end, whole.
+
+        If the block raises, nothing of it is, nor anything after it: Optuna has seen what the file does not hold.
+        """
+        before = len(self._logs)
         self._open += 1
         try:
             yield
+        except BaseException:
+            del self._logs[before:]
+            self._torn = True
+            raise
         finally:
             self._open -= 1
         if not self._open:

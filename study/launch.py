@@ -150,12 +150,13 @@ def launch(spec: StudySpec, url: str, options: Options, console: Console) -> Cou
         data = {name: datasets.load(name) for name in space.datasets(spec)}
         digests = {name: dataset.digest for name, dataset in data.items()}
         origin = _claim(run, spec, digests)
-        search = _search(run, spec, digests) if options.whole else None
+        known = _search(run, spec, digests)
+        search = known if options.whole else None
         whole = spec if search is None else spec.with_asked(search.asked)
         wanted = options.part(space.replicates(whole, digests), more=search is not None)
         if search is not None:
             search.settle()
-        standing = _tidy(run, wanted, kept=set() if search is None else search.told_hashes)
+        standing = _tidy(run, wanted, kept=set() if known is None else known.told_hashes)
         unmeasured = table.unmeasured(run, spec, standing)
         _announce(console, run, standing, len(unmeasured), search)
         searched = set() if search is None else search.hashes

@@ -20,9 +20,11 @@ from ray.tune.search import ConcurrencyLimiter, Searcher
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from study import preflight
+from study.asked import JournalError, SearchError
 from study.cluster import line
 from study.launch import MAX_RETRIES, Job, Options, give_up
 from study.progress import Display
+from study.spec import SpecError
 from study.stop import Stop
 from study.table import TableError
 from trainables import checkpoint
@@ -45,7 +47,7 @@ class _Watch(tune.Callback, tune.Stopper):
         self._stopping = False
         self._reasons: dict[int, str] = {}
         self.errors: dict[int, str] = {}
-        self.fatal: StorageError | TableError | None = None
+        self.fatal: OSError | ValueError | None = None
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
         if "storage_error" in result:
@@ -83,7 +85,7 @@ class _Watch(tune.Callback, tune.Stopper):
         """Does what Tune would wrap in a traceback if it failed; a folder that cannot be written ends the study."""
         try:
             return do()
-        except (StorageError, TableError) as error:
+        except (StorageError, TableError, SpecError, SearchError, JournalError) as error:
             self.fatal = error
             return None
 
@@ -156,8 +158,9 @@ class _Asking(Searcher):
 
     def suggest(self, trial_id: str) -> Any:
         pack = self._watch.guarded(self._job.ask)
-        if pack is None:
-            return Searcher.FINISHED
+        if pack is None:  # if trials are under way, others may wait for how they end
+            waiting = self._job.search is not None and self._job.search.left and self._watch.fatal is None
+            return None if waiting else Searcher.FINISHED
         return {"pack": pack, "replicates": self._job.packs[pack], "pauses": self._job.pauses(pack)}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:

@@ -8,17 +8,17 @@ without its hearing of it, and goes on asking: trials that were under way come f
 from __future__ import annotations
 
 import pkgutil
-import statistics
 import warnings
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import optuna
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from study import space
-from study.asked import FIELDS
+from study.asked import FIELDS, SearchError
 from study.journal import Journal
 from study.searchspace import SAMPLERS, Parameter, SearchSpec
 from study.spec import StudySpec, resolve_trial
@@ -120,7 +120,7 @@ class Search:
     def usual_steps(self) -> int:
         """Training steps of a replicate, where trials differ in them the mean of some."""
         drawn = self._search.samples(self._spec.base, 20)
-        return round(statistics.mean(resolve_trial(self._spec, fields).steps or 0 for fields in drawn))
+        return round(sum(resolve_trial(self._spec, fields).steps or 0 for fields in drawn) / len(drawn))
 
     @property
     def rungs(self) -> list[int]:
@@ -146,19 +146,28 @@ class Search:
                 self.end(trial.number)
 
     def next(self) -> int | None:
-        """The number of a trial to run: one that an earlier launch has left, or a new one; None if all were given.
+        """The number of a trial to run: one that an earlier launch has left, or a new one; None if there is none now.
+
+        A trial with the configuration of an earlier one is not run: it waits for that one, and ends as it did.
 
         Raises:
             StorageError: The journal cannot be written; the trial was not asked for.
+            SearchError: The sampler fails.
         """
-        left = (t.number for t in self._all if not t.state.is_finished() and t.number not in self._underway)
-        number = next(left, None)
-        if number is None:
+        while True:
+            left = [t.number for t in self._all if not t.state.is_finished() and t.number not in self._underway]
+            for number in left:
+                if not self._is_again(number):
+                    self._underway.add(number)
+                    return number
+                self.end(number)
             if len(self._members) >= self._search.trials:
                 return None
-            number = self._ask()
-        self._underway.add(number)
-        return number
+            self._ask()
+
+    def _is_again(self, number: int) -> bool:
+        """Whether a trial has the configuration of one before it."""
+        return any(self._members[number] == self._members[before] for before in range(number))
 
     def forget(self) -> None:
         """Takes it that no trial is under way: they are given again."""
@@ -205,15 +214,19 @@ class Search:
                 self._trial(number).set_user_attr(ERROR, errors[0])
             self._study.tell(number, values if state == TrialState.COMPLETE else None, state)
 
-    def _ask(self) -> int:
+    def _ask(self) -> None:
         number = len(self._members)
         with self._journal.batch():
             self._study.sampler = sampler(self._search, number)
-            trial = self._study.ask()
-            fields = self._search.draw(self._spec.base, lambda parameter: suggest(trial, parameter))
-            self._members[number] = self._replicates(number, fields)
+            try:
+                trial = self._study.ask()
+                fields = self._search.draw(self._spec.base, lambda parameter: suggest(trial, parameter))
+            except Exception as error:
+                what = f"the sampler {self._search.sampler} could not draw trial {number}"
+                raise SearchError(f"{what}: {type(error).__name__}: {error}") from error
+            members = self._replicates(number, fields)
             trial.set_user_attr(FIELDS, fields)
-        return number
+        self._members[number] = members
 
     def _replicates(self, number: int, fields: Mapping[str, Any]) -> list[Replicate]:
         config: TrialConfig = resolve_trial(self._spec, fields)
@@ -225,7 +238,7 @@ class Search:
         known = [value for value in values if value is not None]
         if len(known) < len(values):
             return None  # it diverges, and ends so
-        trial, mean = self._trial(number), statistics.mean(known)
+        trial, mean = self._trial(number), float(np.mean(known))
         with self._journal.batch():
             trial.report(mean, step)
             if not trial.should_prune():
@@ -242,7 +255,7 @@ class Search:
             values = [row[name] for replicate in rows for row in replicate if row["step"] == step]
             known = [value for value in values if value is not None]
             if step not in self._frozen(number).intermediate_values and known:
-                trial.report(statistics.mean(known), step)
+                trial.report(float(np.mean(known)), step)
                 trial.should_prune()
 
     def _values(self, rows: list[dict[str, Any]]) -> tuple[list[float], list[str]]:
@@ -252,7 +265,7 @@ class Search:
             if len(known) < len(rows):
                 errors.append(f"{name} has no value at the last step")
             else:
-                values.append(statistics.mean(known))
+                values.append(float(np.mean(known)))
         return values, errors
 
     def _stop(self, number: int, reason: str) -> str:

@@ -12,7 +12,8 @@ from study import space
 from study.parquet import TableError, Tables
 from study.searchspace import Range, SearchSpec
 from study.spec import StudySpec, resolve_trial
-from study.trials import ranked, search_of
+from study.trials import search_of
+from study.trials import top as top_trials
 from trainables.schema import METRICS, Replicate, TrialConfig
 
 
@@ -66,7 +67,7 @@ def search_lines(spec: StudySpec, search: SearchSpec) -> Iterator[str]:
 
 def best_table(tables: Tables, top: int) -> Table:
     """The best trials of a run side by side, and what was drawn for each."""
-    search, best = search_of(tables), _some(tables).head(top)
+    search, best = search_of(tables), _some(tables, top)
     shown = Table("trial", *map(str, best["trial"]), box=None, header_style="bold")
     for name in search.objectives:
         shown.add_row(name, *(f"{value:.2f}" for value in best[name]))
@@ -81,13 +82,18 @@ def spec_of_best(tables: Tables, top: int, seeds: int) -> StudySpec:
     Its lower seeds, which chose them, are for `--first-seed` to leave out.
     """
     search, old = search_of(tables), tables.spec
-    best = _some(tables).head(top)
-    arms = {row["cell"]: search.asked[int(row["trial"])] for row in best.to_dict("records")}
+    best, configs = _some(tables, top), space.trials(old)
+    swept = {field for grid in old.grids for field in grid}
+    arms = {}
+    for row in best.to_dict("records"):  # the grid is for the other arms
+        config, fields = configs[int(row["trial"])], search.asked[int(row["trial"])]
+        own = {field: getattr(config, field) for field in swept if getattr(config, field) is not None}
+        arms[row["cell"]] = own | fields
     kept = {arm: fields for arm, fields in old.arms.items() if arm not in arms}
     question = f"How good are the best {len(arms)} trials of {old.name} on seeds and images that did not choose them?"
-    fields = {"name": f"{old.name}-best", "title": f"The best of {old.name}, trained again", "question": question}
+    named = {"name": f"{old.name}-best", "title": f"The best of {old.name}, trained again", "question": question}
     return StudySpec(
-        **fields, seeds=old.seeds + seeds, base=old.base, arms=kept | arms, grid=old.grid, plugins=old.plugins
+        **named, seeds=old.seeds + seeds, base=old.base, arms=kept | arms, grid=old.grid, plugins=old.plugins
     )
 
 
@@ -102,8 +108,8 @@ def _cost(hours: float) -> str:
     return f"about {hours:.2f} core-hours on a CPU of {speed} ({hours / 2:.2f} h on 2 cores)"
 
 
-def _some(tables: Tables) -> pd.DataFrame:
-    found = ranked(tables)
+def _some(tables: Tables, count: int) -> pd.DataFrame:
+    found = top_trials(tables, count)
     if not len(found):
         raise TableError(f"a trial of {tables.spec.name!r} must have finished before one is the best, but none has.")
     return found

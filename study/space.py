@@ -40,6 +40,8 @@ def cells(spec: StudySpec) -> dict[str, TrialConfig]:
     for number, config in enumerate(trials(spec)):
         if config not in known:
             known.add(config)
+            if trial_label(number) in found:
+                raise SpecError(f"study {spec.name}: an arm may not be called {trial_label(number)!r} beside a search.")
             found[trial_label(number)] = config
     return found
 

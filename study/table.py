@@ -186,7 +186,7 @@ def load_tables(url: str) -> Tables:
 def merge(source: Tables, target: Folder) -> Tables:
     """Copies tables to another folder, or merges them into those that are there.
 
-    A replicate of `source` replaces its namesake, unless that one is finished and this one is not.
+    A replicate of `source` replaces its namesake, unless that one has ended and this one has not.
 
     Raises:
         TableError: The folder holds the results of another study.
@@ -196,7 +196,7 @@ def merge(source: Tables, target: Folder) -> Tables:
     if target.exists("spec.yaml"):
         old = load_tables(target.url)
         spec = _union(old.spec, source.spec)
-        better -= _finished(old) - _finished(source)
+        better -= _ended(old) - _ended(source)
         parts = [(old, set(old.ends["replicate"]) - better), (source, better)]
     target.create()
     write(target, _merged(parts))
@@ -207,7 +207,7 @@ def merge(source: Tables, target: Folder) -> Tables:
 def differences(old: StudySpec, new: StudySpec) -> list[str]:
     """What keeps two specs from sharing a run folder: one line per key; seeds and further cells may differ."""
     found = [f"name: {old.name!r} there, {new.name!r} here"] if old.name != new.name else []
-    found += _search_differences(old.search, new.search)
+    found += _search_differences(old, new)
     here, there = (space.cells(spec.with_asked([])) for spec in (new, old))
     for label in here.keys() & there.keys():
         found += [
@@ -237,17 +237,21 @@ def grown(old: StudySpec, new: StudySpec) -> StudySpec:
     )
 
 
-def _search_differences(old: SearchSpec | None, new: SearchSpec | None) -> list[str]:
-    """What keeps two searches from being one that has come further; the number of trials and their concurrency may."""
+def _search_differences(former: StudySpec, later: StudySpec) -> list[str]:
+    """What keeps two searches from being one that has come further; the number of trials and their concurrency may.
+
+    Trials are told once and for all, so that neither what they share nor the seeds that judge them may change.
+    """
+    old, new = former.search, later.search
     if old is None or new is None:
         there, here = ("none" if search is None else "one" for search in (old, new))
         return [] if there == here else [f"search: {there} there, {here} here"]
     keys = SearchSpec.model_fields.keys() - {"trials", "concurrency", "asked"}
-    found = [
-        f"search.{key}: {getattr(old, key)!r} there, {getattr(new, key)!r} here"
-        for key in keys
-        if getattr(old, key) != getattr(new, key)
-    ]
+    pairs = {f"search.{key}": (getattr(old, key), getattr(new, key)) for key in sorted(keys)}
+    fields = former.base.keys() | later.base.keys()
+    pairs |= {f"base.{field}": (former.base.get(field), later.base.get(field)) for field in fields}
+    pairs["seeds"] = (former.seeds, later.seeds)
+    found = [f"{key}: {a!r} there, {b!r} here" for key, (a, b) in pairs.items() if a != b]
     if any(a != b for a, b in zip(old.asked, new.asked, strict=False)):
         found.append("search.asked: other configurations there than here")
     return found
@@ -280,8 +284,9 @@ def _union(old: StudySpec, new: StudySpec) -> StudySpec:
     return grown(old, new)
 
 
-def _finished(tables: Tables) -> set[str]:
-    return set(tables.ends.loc[tables.ends["status"] == "finished", "replicate"])
+def _ended(tables: Tables) -> set[str]:
+    """Replicates that nothing changes any more."""
+    return set(tables.ends.loc[tables.ends["status"].isin(["finished", "stopped", "diverged"]), "replicate"])
 
 
 def _merged(parts: Sequence[tuple[Tables, set[str]]]) -> Iterator[dict[str, pa.Table]]:

@@ -46,10 +46,13 @@ def trials(tables: Tables) -> pd.DataFrame:
     rows = []
     for number, (fields, config) in enumerate(zip(search.asked, space.trials(tables.spec), strict=True)):
         digest = tables.provenance["data_digests"][config.dataset]
-        members = ends.loc[[Replicate("", config, seed, digest).hash for seed in range(tables.spec.seeds)]]
+        hashes = [Replicate("", config, seed, digest).hash for seed in range(tables.spec.seeds)]
+        members = ends.reindex(hashes)  # of those asked for since the tables were built, there is nothing
+        members["status"] = members["status"].fillna("pending")
+        members["cell"] = members["cell"].fillna(space.trial_label(number))
         statuses = set(members["status"])
         state = next((named for status, named in STATES.items() if status in statuses), "finished")
-        values = {n: members[n].mean(skipna=False) if state == "finished" else float("nan") for n in search.objectives}
+        values = {n: float(np.mean(members[n])) if state == "finished" else float("nan") for n in search.objectives}
         if state == "finished" and pd.isna(list(values.values())).any():
             state = "failed"
         rows.append(
@@ -93,6 +96,15 @@ def ranked(tables: Tables) -> pd.DataFrame:
         found = found[np.array([not _dominated(row, losses) for row in losses], bool)]
     name = search.objectives[0]
     return found.sort_values(name, ascending=signs[0] == 1, kind="stable", ignore_index=True)
+
+
+def top(tables: Tables, count: int) -> pd.DataFrame:
+    """The best of `ranked`; of a front, so many that lie spread over it, its ends among them."""
+    found = ranked(tables)
+    if len(search_of(tables).objectives) == 1 or len(found) <= count:
+        return found.head(count)
+    places = np.linspace(0, len(found) - 1, count).round().astype(int)
+    return found.iloc[places].reset_index(drop=True)
 
 
 def _dominated(row: Any, losses: Any) -> bool:

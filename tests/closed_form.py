@@ -61,5 +61,15 @@ class FlatVae(Flat):
         return Output(self.decoder(mu), mu, mu * 0)
 
 
+class Fragile(FlatVae):
+    """The same, but one with a learning rate above 0.01 cannot be made."""
+
+    def __init__(self, config: TrialConfig, pixels: int = 784):
+        if (config.learning_rate or 0) > 0.01:
+            raise RuntimeError(f"`learning_rate <= 0.01` must hold, but got {config.learning_rate}.")
+        super().__init__(config, pixels)
+
+
 MODELS["flat"] = ModelEntry("closed_form:Flat", variational=False)
 MODELS["flat_vae"] = ModelEntry("closed_form:FlatVae", variational=True)
+MODELS["fragile"] = ModelEntry("closed_form:Fragile", variational=True)

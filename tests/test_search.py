@@ -194,6 +194,8 @@ def test_journal_writes_a_batch_whole_or_not_at_all(tmp_path):
         journal.append_logs([{"b": 2}])
     with pytest.raises(TypeError, match="not JSON serializable"), journal.batch():
         journal.append_logs([{"c": 3}, {"d": object()}])
+    with pytest.raises(JournalError, match="must be opened again"):
+        journal.append_logs([{"e": 4}])
     assert list(Journal(Folder(str(tmp_path))).read_logs(1)) == [{"b": 2}]
 
 
@@ -285,6 +287,18 @@ def test_run_through_ray_holds_what_it_says_and_equals_inline_with_one_worker(tm
     assert_agree(tmp_path / "one")
 
 
+def test_search_through_ray_with_failures_copies_seeds_and_asha_agrees_with_optuna(tmp_path):
+    study = hunt(trials=10, seeds=2, sampler="random", model="fragile", more=ASHA)
+    drawn = {"model": "fragile", "learning_rate": [1e-4, 1e-3, 0.1], "l2": [0.0, 0.3], "beta": 0.5}
+    study = study.model_copy(update={"search": study.search.model_copy(update={"space": drawn, "seed": 3})})
+    counts, text = run(study, tmp_path, Options(device="cpu", concurrency=2))
+    held, found = assert_agree(tmp_path)
+    assert len(held) == 10 and found["cell"].nunique() < 10, "some were drawn again"
+    assert {one.state for one in held} == {TrialState.COMPLETE, TrialState.FAIL, TrialState.PRUNED}
+    assert counts["failed"] and "`learning_rate <= 0.01` must hold" in text
+    assert run(study, tmp_path)[0] == counts
+
+
 def test_diverged_and_failed_trials_reach_optuna_as_failed(tmp_path, monkeypatch):
     wild = "activation: [linear]\n    hidden_dims: [[8], [500, 500]]"
     study = hunt(trials=8, model="autoencoder", fields=wild, sampler="random")
@@ -320,7 +334,12 @@ def test_trials_with_one_configuration_share_its_replicates(tmp_path):
     counts, _ = run(study, tmp_path)
     assert counts == {"finished": 2}
     held, found = assert_agree(tmp_path)
-    assert len(held) == 6 and set(found["cell"]) == {"trial-0000", found["cell"][len(found) - 1], *found["cell"]}
+    second = next(
+        number
+        for number, fields in enumerate(found["field/learning_rate"])
+        if fields != held[0].params["learning_rate"]
+    )
+    assert len(held) == 6 and set(found["cell"]) == {"trial-0000", f"trial-{second:04d}"}
     assert found["val_sse"].nunique() == 2
 
 
@@ -360,6 +379,8 @@ def test_search_that_cannot_write_its_journal_asks_for_nothing(tmp_path, monkeyp
         ({"sampler": "random"}, "search.sampler: 'tpe' there, 'random' here"),
         ({"more": ASHA}, "search.first_rung: None there, 1 here"),
         ({"fields": "batch_size: [10, 20]"}, "search.space: .*"),
+        ({"steps": 2}, "base.evaluations: 1 there, 2 here; base.steps: 1 there, 2 here"),
+        ({"seeds": 2}, "seeds: 1 there, 2 here"),
     ],
 )
 def test_launch_of_another_search_is_refused_with_the_difference(tmp_path, changes, message):
@@ -380,6 +401,27 @@ def test_tables_merge_as_the_search_goes_on_and_hold_what_was_asked(tmp_path):
     run(hunt(trials=2, sampler="random"), tmp_path / "other")
     with pytest.raises(TableError, match="belong to another spec"):
         table.merge(table.load_tables(str(tmp_path / "other")), target)
+
+
+def test_trials_asked_for_since_the_tables_were_built_are_running(tmp_path):
+    run(hunt(trials=3), tmp_path)
+    stale = {name: (tmp_path / f"{name}.parquet").read_bytes() for name in ("results", "profiles", "images")}
+    run(hunt(trials=5), tmp_path)
+    for name, content in stale.items():
+        (tmp_path / f"{name}.parquet").write_bytes(content)
+    found = trials.trials(table.load_tables(str(tmp_path)))
+    assert list(found["state"]) == ["finished"] * 3 + ["running"] * 2 and found["cell"].iloc[4] == "trial-0004"
+
+
+def test_merge_of_an_older_copy_keeps_what_was_stopped(tmp_path):
+    run(hunt(trials=8, more=ASHA, fields=REAL, model="vae"), tmp_path / "run")
+    tables = table.load_tables(str(tmp_path / "run"))
+    target = Folder(str(tmp_path / "results"))
+    table.merge(tables, target)
+    for path in (tmp_path / "run" / "replicates").glob("*/*.done.json"):
+        path.unlink()
+    table.merge(table.build(Folder(str(tmp_path / "run"))), target)
+    assert set(table.load_tables(target.url).ends["status"]) == set(tables.ends["status"]) == {"finished", "stopped"}
 
 
 def test_hear_waits_for_every_seed_and_decides_once(tmp_path):
@@ -428,6 +470,19 @@ def test_search_with_two_objectives_finds_the_front_of_a_closed_form(tmp_path):
     possible = pareto.hypervolume(pd.DataFrame(truth).to_numpy(), reference)
     found = pareto.hypervolume(front[["val_sse", "val_kl"]].to_numpy(), reference)
     assert 0.8 * possible < found < 1.02 * possible
+
+
+def test_importance_of_a_logarithmic_range_is_that_of_its_logarithm_and_of_a_product_is_nobodys():
+    space = {"l2": {"low": 1e-7, "high": 1e-3, "log": True}, "weight_dropout": {"low": 0.0, "high": 0.5}}
+    search = SearchSpec(space=space, objectives=["val_nll"], trials=1)
+    fields = search.samples({}, 150)
+    drawn = [search.parameters({}, one) for one in fields]
+    u = [math.log10(one["l2"]) / 4 + 1.25 for one in fields]  # -0.5 to 0.5
+    v = [2 * one["weight_dropout"] - 0.5 for one in fields]
+    alone = importance.importances(drawn, [min(x, 0) + 0.05 * y for x, y in zip(u, v, strict=True)])
+    assert alone["l2"] > 0.8 > 0.2 > alone["weight_dropout"]
+    product = importance.importances(drawn, [x * y for x, y in zip(u, v, strict=True)])
+    assert sum(product.values()) < 0.35
 
 
 def test_importance_of_an_additive_function_is_its_share_of_variance(tmp_path, monkeypatch):

@@ -188,7 +188,13 @@ SEARCHED = {
     "first_rung": 1,
     "space": {"l2": {"low": 0.0, "high": 1.0}, "beta": [0.5, {"low": 1, "high": 2, "log": True}], "model": "vae"},
 }
-SEARCH_PATHS = [(), *((key,) for key in SEARCHED), ("space", "l2"), ("space", "l2", "low"), ("space", "l2", "high")]
+SEARCH_PATHS: list[tuple[Any, ...]] = [
+    (),
+    *((key,) for key in SEARCHED),
+    ("space", "l2"),
+    ("space", "l2", "low"),
+    ("space", "l2", "high"),
+]
 SEARCH_PATHS += [("space", "beta"), ("space", "beta", 1), ("space", "model"), ("seed",), ("sampler",), ("asked",)]
 
 

@@ -115,9 +115,13 @@ def write_checkpoint(folder: Folder, attempt: str, step: int, tensors: dict[str,
             folder.delete(name)
 
 
-def read_checkpoint(folder: Folder) -> tuple[int, dict[str, np.ndarray], Record] | None:
-    """The newest valid checkpoint: its step, tensors and record; None if there is none. Damaged ones are named."""
-    newest = _newest(folder, folder.files())
+def read_checkpoint(folder: Folder, at_most: int | None = None) -> tuple[int, dict[str, np.ndarray], Record] | None:
+    """The newest valid checkpoint, of a step up to `at_most` if given: its step, tensors and record.
+
+    None if there is none. Damaged ones are named.
+    """
+    names = _checkpoints(folder.files())
+    newest = _newest(folder, [name for name in names if at_most is None or _step(name) <= at_most])
     return None if newest is None else (_step(newest[0]), *newest[1:])
 
 

@@ -41,9 +41,15 @@ class Member:
         record = Record(replicate.described(), provenance=stamp)
         return cls(replicate, folder.child(replicate.hash), uuid.uuid4().hex[:8], record)
 
-    def resume(self) -> tuple[int, dict[str, np.ndarray]]:
-        """Goes on from the newest valid checkpoint: the step that it was written at, 0 without one, and its tensors."""
-        found = checkpoint.read_checkpoint(self.folder)
+    def resume(self, at_most: int | None = None) -> tuple[int, dict[str, np.ndarray]]:
+        """Goes on from the newest valid checkpoint: the step that it was written at, 0 without one, and its tensors.
+
+        Args:
+            at_most: Goes on from this step at the latest.
+        """
+        self.record = Record(self.replicate.described(), provenance=self.record.provenance)
+        self.images = []
+        found = checkpoint.read_checkpoint(self.folder, at_most)
         if found is None:
             return 0, {}
         step, tensors, self.record = found

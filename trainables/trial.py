@@ -102,8 +102,11 @@ class _Trial:
         self.shown = [int((labels["test"] == digit).nonzero()[0]) for digit in labels["test"].unique().tolist()]
 
     def go_on(self, replicates: Sequence[Replicate]) -> Iterator[Progress]:
-        """Brings replicates from where they stand to their end; those that stand at one step share a pack."""
-        starts: dict[int, list[tuple[Member, dict[str, np.ndarray]]]] = {}
+        """Brings replicates from where they stand to their end; those that stand at one step share a pack.
+
+        If somebody listens at pauses, all go back to the step of the last one, so that they come to a pause together.
+        """
+        begun: list[tuple[int, Member, dict[str, np.ndarray]]] = []
         for replicate in replicates:
             found = checkpoint.result(self.folder.child(replicate.hash))
             if found is not None:  # by an attempt whose driver did not hear of it
@@ -116,8 +119,14 @@ class _Trial:
             else:
                 member = Member.start(replicate, self.folder, self.stamp)
                 step, tensors = member.resume()
-                starts.setdefault(step, []).append((member, tensors))
-        for step, group in starts.items():
+                begun.append((step, member, tensors))
+        last = min((step for step, _, _ in begun), default=0)
+        starts: dict[int, list[tuple[Member, dict[str, np.ndarray]]]] = {}
+        for step, member, tensors in begun:
+            if self.pauses and step > last:
+                step, tensors = member.resume(at_most=last)
+            starts.setdefault(step, []).append((member, tensors))
+        for step, group in sorted(starts.items()):
             yield from self._train_or_split([member for member, _ in group], [tensors for _, tensors in group], step)
 
     def _train_or_split(
@@ -141,7 +150,7 @@ class _Trial:
         pack = Pack([m.replicate.config for m in members], [m.replicate.seed for m in members], self.images["train"])
         if step:
             pack.load([{key: torch.tensor(value) for key, value in state.items()} for state in tensors], step)
-        evaluated = {row["step"] for row in members[0].record.rows}
+        evaluated = set.intersection(*({row["step"] for row in member.record.rows} for member in members))
         saved_at = step
         for past in sorted(evaluated & set(self.pauses)):  # an attempt before this one may not have been heard
             yield self._progress(pack, {}, _rows(members, past))
@@ -150,6 +159,9 @@ class _Trial:
             for target in targets:
                 yield from self._advance(pack, members, target)
                 ended = self._evaluate(pack, members)
+                if ended and any(member.status == "running" for member in members):
+                    self._save(pack, members)  # whoever hears of the end may stop the others
+                    saved_at = target
                 if ended:
                     yield self._progress(pack, ended)
                 for member in members:

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from analysis.intervals import t_interval
-from study.trials import ranked, search_of
+from study import trials
+from study.trials import search_of
 
 if TYPE_CHECKING:
     from study.table import Tables
@@ -30,7 +31,7 @@ def best_data(tables: Tables, others: Sequence[Tables] = (), top: int = 5) -> pd
         fewer than two seeds) and `fresh_seeds`, named `OBJECTIVE/test` and so on; then `field/NAME` of the trials.
     """
     search = search_of(tables)
-    best = ranked(tables).head(top)
+    best = trials.top(tables, top)
     ends = tables.ends[tables.ends["status"] == "finished"]
     trained = {cell for cell in ends.loc[ends["config/task"] == "train", "cell"] if not str(cell).startswith("trial-")}
     arms = ends[ends["cell"].isin(trained)].groupby("cell", sort=False)[search.objectives].mean().reset_index()

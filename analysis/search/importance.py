@@ -27,9 +27,10 @@ TREES, FEWER_TREES = 64, 16
 
 
 def importances(drawn: Sequence[Drawn], values: Values, *, seed: int = 0, trees: int = TREES) -> dict[str, float]:
-    """The share of the values' variance that each parameter explains alone, as a forest sees it.
+    """The share of the variance over the space that each parameter explains alone, as a forest sees it.
 
-    Only what was drawn for every trial takes part; shares add up to 1 over it.
+    Only what was drawn for every trial takes part. What parameters explain only together is in none of the shares,
+    which add up to less than 1 by it.
 
     Args:
         drawn: Each trial's parameters.
@@ -44,11 +45,11 @@ def importances(drawn: Sequence[Drawn], values: Values, *, seed: int = 0, trees:
     study = optuna.create_study()
     study.add_trials(to_optuna(drawn, values))
     evaluator = FanovaImportanceEvaluator(n_trees=trees, seed=seed)
-    return dict(optuna.importance.get_param_importances(study, evaluator=evaluator))
+    return dict(optuna.importance.get_param_importances(study, evaluator=evaluator, normalize=False))
 
 
 def importance_data(tables: Tables) -> pd.DataFrame:
-    """The importance of each setting for the first objective, at a step that every trial reached and at full length.
+    """The importance of each setting for the first objective, at a common step and at full length.
 
     Columns: `at` (the step, in words), `step` (null for the full length), `trials`, `parameter`, `importance` (share of
     variance), `low` and `high` (95 % percentile interval, bootstrap over trials), and `left_out`: why a setting has
@@ -85,8 +86,9 @@ def importance_caption(data: pd.DataFrame) -> str:
     left_out = data[data["left_out"].notna()].drop_duplicates("parameter")
     out = "; ".join(f"{row['parameter']}: {row['left_out']}" for row in left_out.to_dict("records"))
     return (
-        "Share of the objective's variance over trials that each setting explains alone (fANOVA). Lines: 95 % "
-        f"percentile interval over {RESAMPLES} resamples of the trials." + (f" Left out: {out}." if out else "")
+        "Share of the objective's variance over the space that each setting explains alone (fANOVA); what several "
+        f"explain only together is in none. Lines: 95 % percentile interval over {RESAMPLES} resamples of the trials."
+        + (f" Left out: {out}." if out else "")
     )
 
 

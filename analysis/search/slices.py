@@ -73,11 +73,9 @@ def plot_slices(data: pd.DataFrame, search: SearchSpec) -> Figure:
 
 def slices_caption(data: pd.DataFrame) -> str:
     """What a point is."""
-    what = f"its {data['objective'].iloc[0]} after {data['step'].iloc[0]:,} steps, which every trial reached"
-    return (
-        f"Each point is a trial, {len(data)} in all: {what}, against one setting. Where a setting was not drawn, there "
-        "is no point."
-    )
+    what = f"its {data['objective'].iloc[0]} after {data['step'].iloc[0]:,} steps"
+    which = f"Each point is a trial, the {len(data)} that came so far"
+    return f"{which}: {what}, against one setting. Where a setting was not drawn, there is no point."
 
 
 def plot_pairs(data: pd.DataFrame, search: SearchSpec, order: list[str]) -> Figure:

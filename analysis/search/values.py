@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -45,29 +46,38 @@ def values_at(tables: Tables, objective: str, step: int | None) -> pd.Series:
 
 
 def to_optuna(drawn: Sequence[Drawn], values: Values) -> list[FrozenTrial]:
-    """Trials as Optuna's, complete with these values."""
+    """Trials as Optuna's, complete with these values; of a logarithmic range, the logarithm.
+
+    A forest is averaged over each range as it is given: what was drawn uniformly in the logarithm must be given so.
+    """
     from optuna.trial import create_trial
 
     found = []
     for given, value in zip(drawn, values, strict=True):
         spread = {name: distribution(parameter) for name, (parameter, _) in given.items()}
+        held = {name: math.log(value) if _is_log(parameter) else value for name, (parameter, value) in given.items()}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of a step that does not divide a range, for which the study was warned
-            held = {name: entry[1] for name, entry in given.items()}
             found.append(create_trial(params=held, distributions=spread, value=float(value)))
     return found
 
 
 def distribution(parameter: Parameter) -> BaseDistribution:
-    """A parameter as Optuna's distribution."""
+    """A parameter as Optuna's distribution, without a logarithm."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     limits = parameter.range
     if limits is None:
         return CategoricalDistribution(parameter.choices)
+    if limits.log:
+        return FloatDistribution(math.log(limits.low), math.log(limits.high))
     if parameter.whole:
-        return IntDistribution(int(limits.low), int(limits.high), log=limits.log, step=int(limits.step or 1))
-    return FloatDistribution(limits.low, limits.high, log=limits.log, step=limits.step)
+        return IntDistribution(int(limits.low), int(limits.high), step=int(limits.step or 1))
+    return FloatDistribution(limits.low, limits.high, step=limits.step)
+
+
+def _is_log(parameter: Parameter) -> bool:
+    return parameter.range is not None and parameter.range.log
 
 
 def sign(objective: str) -> int:
