@@ -76,7 +76,7 @@ def test_outcome_goes_from_pending_to_running_to_finished(folder):
 
 def test_outcome_of_two_attempts_prefers_a_result_to_a_failure(folder):
     checkpoint.write_checkpoint(folder, "aaaaaaaa", 10, tensors(), record(10))
-    checkpoint.fail(folder, {"cell": "a"}, "lost")
+    checkpoint.cut_short(folder, {"cell": "a"}, "failed", "lost")
     failed = checkpoint.outcome(folder)
     assert (failed.status, failed.error, failed.record) == ("failed", "lost", record(10))
     assert checkpoint.read_checkpoint(folder)[0] == 10, "a failed replicate can go on from its checkpoint"
@@ -98,7 +98,7 @@ def test_outcome_with_a_marker_or_record_cut_short_falls_back_and_says_so(folder
 def test_tidy_drops_failures_and_damage_and_keeps_what_can_be_gone_on_from(folder, tmp_path):
     for step in (10, 20):
         checkpoint.write_checkpoint(folder, "aaaaaaaa", step, tensors(step), record(step))
-    checkpoint.fail(folder, {"cell": "a"}, "lost")
+    checkpoint.cut_short(folder, {"cell": "a"}, "failed", "lost")
     folder.write("aaaaaaaa-000000020.safetensors", b"cut short")
     folder.write("bbbbbbbb.done.json", b'{"status": "fini')
     (tmp_path / "replicate" / ".cut-off.tmp").write_bytes(b"half")
@@ -113,7 +113,7 @@ def test_tidy_tells_how_it_stood_and_reads_no_checkpoint_twice(folder, monkeypat
     for step in (10, 20):
         checkpoint.write_checkpoint(folder, "aaaaaaaa", step, tensors(step), record(step))
     if failed:
-        checkpoint.fail(folder, {"cell": "a"}, "lost")
+        checkpoint.cut_short(folder, {"cell": "a"}, "failed", "lost")
     read, real = [], Folder.read
     monkeypatch.setattr(Folder, "read", lambda self, name: read.append(name) or real(self, name))
     found = checkpoint.tidy(folder)
@@ -123,7 +123,7 @@ def test_tidy_tells_how_it_stood_and_reads_no_checkpoint_twice(folder, monkeypat
 
 
 def test_tidy_of_a_finished_replicate_touches_nothing(folder):
-    checkpoint.fail(folder, {"cell": "a"}, "lost")
+    checkpoint.cut_short(folder, {"cell": "a"}, "failed", "lost")
     checkpoint.finish(folder, "bbbbbbbb", "finished", record(20), images=None)
     before = folder.names()
     checkpoint.tidy(folder)

@@ -45,7 +45,7 @@ def importances(drawn: Sequence[Drawn], values: Values, *, seed: int = 0, trees:
     study = optuna.create_study()
     study.add_trials(to_optuna(drawn, values))
     evaluator = FanovaImportanceEvaluator(n_trees=trees, seed=seed)
-    return dict(optuna.importance.get_param_importances(study, evaluator=evaluator, normalize=False))
+    return evaluator.evaluate(study)  # not normalised, as `get_param_importances` would
 
 
 def importance_data(tables: Tables) -> pd.DataFrame:
