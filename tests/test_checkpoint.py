@@ -180,3 +180,21 @@ def test_folder_reads_and_lists_through_a_url(tmp_path):
     folder.delete("name")
     folder.delete("name")
     assert folder.names() == [] and folder.local == tmp_path / "deep" / "er"
+
+
+def test_cut_short_as_stopped_is_an_end_and_keeps_what_was_measured(folder):
+    checkpoint.write_checkpoint(folder, "aaaaaaaa", 10, tensors(), record(10))
+    checkpoint.cut_short(folder, {"cell": "a"}, "stopped", "not among the best")
+    found = checkpoint.outcome(folder)
+    assert (found.status, found.error, found.ended, found.weights) == ("stopped", "not among the best", True, None)
+    assert found.record == record(10) and found.images is not None
+    assert not [name for name in folder.files() if name.startswith("aaaaaaaa")], "nothing goes on from there"
+    checkpoint.tidy(folder)
+    assert checkpoint.outcome(folder).status == "stopped"
+
+
+def test_read_checkpoint_up_to_a_step_is_the_newest_up_to_it(folder):
+    for step in (10, 20):
+        checkpoint.write_checkpoint(folder, "aaaaaaaa", step, tensors(step), record(step))
+    assert [checkpoint.read_checkpoint(folder, at_most)[0] for at_most in (None, 25, 19)] == [20, 20, 10]
+    assert checkpoint.read_checkpoint(folder, 9) is None
