@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from study.table import Tables
 
 INPUT_IS_WRONG = 2
+WIDEST = 6
+"""Configurations that a terminal shows side by side."""
 
 app = typer.Typer(
     help="Draws the figures and writes the report of a study, from its tables. Start with: analysis report runs/quick",
@@ -173,11 +175,14 @@ def search(
         if not len(ranked(tables)):
             _refuse(f"no trial of {tables.spec.name} has finished yet.")
         found = best.best_data(tables, others)
-        text = figures.best_text(found)
+        every = figures.best_text(found)
+        text = every.head(WIDEST)
         shown = Table(tables.spec.name, *text["cell"].str.removeprefix("trial-"), box=None, header_style="bold")
         for column in text.columns[1:]:
             shown.add_row(column, *map(str, text[column]))
         _out.print(shown)
+        if len(every) > WIDEST:
+            _say(f"and {', '.join(every['cell'][WIDEST:])}: see {tables.spec.name}_best.csv of --out")
         if out is None:
             continue
         drawn = figures.draw(tables)
