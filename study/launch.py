@@ -10,8 +10,8 @@ import dataclasses
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, nullcontext
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -24,7 +24,7 @@ from study.lock import RunError
 from study.progress import Display
 from study.spec import SpecError, StudySpec
 from study.stop import Stop
-from study.table import TableError, Tables
+from study.table import Tables
 from trainables import checkpoint, datasets
 from trainables.checkpoint import Outcome
 from trainables.packing import shared_fields
@@ -217,53 +217,6 @@ def label(pack: Sequence[Replicate]) -> str:
     return first if len(pack) == 1 else f"{first} and {len(pack) - 1} more"
 
 
-def run_inline(job: Job, display: Display, tick: Callable[[], None], stop: Stop) -> None:
-    """Runs the packs one after another in this process; ray is never imported."""
-    from trainables import trial  # loads torch, which takes seconds: under Ray, the workers alone need it
-
-    for index in _indices(job):
-        pack = job.packs[index]
-        for attempt in range(MAX_RETRIES + 1):
-            if stop.asked():
-                return
-            try:
-                reports = trial.run(
-                    pack,
-                    job.data[pack[0].config.dataset],
-                    job.replicates,
-                    pauses=job.pauses(index),
-                    **job.options,
-                )
-                with closing(reports):
-                    for progress in reports:
-                        display.report(index, progress)
-                        if reason := job.hear(index, progress):
-                            display.stopped(index, reason)
-                            break
-                        tick()
-                        if stop.asked():
-                            display.stopping(stop.reason)
-                            return
-                break
-            except (StorageError, TableError):
-                raise  # no other trial could write either, nor tables be made
-            except Exception as error:  # noqa: BLE001 (whatever a trial raises is its own failure, and the study goes on)
-                reason = f"{type(error).__name__}: {error}"
-                _LOG.info("%s", label(pack), exc_info=True)
-                if attempt == MAX_RETRIES:
-                    give_up(job, index, reason, display)
-                else:
-                    display.say(f"{label(pack)}: {reason}; trying again")
-        job.end(index)
-
-
-def _indices(job: Job) -> Iterator[int]:
-    """The packs that are there, then those that the search asks for as long as somebody asks."""
-    yield from range(len(job.packs))
-    while (index := job.ask()) is not None:
-        yield index
-
-
 def give_up(job: Job, index: int, reason: str, display: Display) -> None:
     """Marks the members of a pack that have no result as failed."""
     lost = 0
@@ -299,7 +252,9 @@ def _run(job: Job, builder: table.Builder, options: Options, console: Console, s
 
     with Display(lambda index: label(job.packs[index]), pending, steps, console) as display:
         if options.runner == "inline":
-            run_inline(job, display, tick, stop)
+            from study import inline
+
+            inline.run(job, display, tick, stop)
         else:
             from study import raytune
 

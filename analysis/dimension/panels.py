@@ -99,7 +99,7 @@ def _estimate(row: Mapping[Any, Any], name: str, line: float, ax: Axes) -> None:
     _beside(name, _INDENT, line, ax, fontsize=8, fontweight=weight)
     ax.axhline(line, color="#EFEFEF", linewidth=0.6, zorder=0.5)
     if not np.isfinite(row["value"]):
-        _beside(row["reason"], 0.02, line, ax, fontsize=_SMALL, style="italic", color=GREY)
+        _beside(row["reason"].partition("; ")[0], 0.02, line, ax, fontsize=_SMALL, style="italic", color=GREY)
         return
     color, face, marker, _ = VERDICTS[row["verdict"]]
     if np.isfinite(row["low"]):

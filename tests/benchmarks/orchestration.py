@@ -26,8 +26,8 @@ import numpy as np
 import pyarrow.parquet as pq
 from rich.console import Console
 
-from study import space, spec
-from study.launch import Job, Options, run_inline
+from study import inline, space, spec
+from study.launch import Job, Options
 from study.progress import Display
 from study.stop import Stop
 from tests.benchmarks import lines
@@ -135,7 +135,7 @@ def idle_trials(numbers: Sequence[int]) -> list[tuple[int, float]]:
     quiet = Console(file=io.StringIO())
     with tempfile.TemporaryDirectory(prefix="orchestration-") as scratch:
         folder = Folder(scratch)
-        run_inline(Job([[replicate]], data, folder, "cpu", {}, 30), Display(str, 1, 1, quiet), lambda: None, stop)
+        inline.run(Job([[replicate]], data, folder, "cpu", {}, 30), Display(str, 1, 1, quiet), lambda: None, stop)
         with cluster.joined(options, stop):
             from study import raytune
 
