@@ -191,7 +191,7 @@ def search(
                 _write_figure(out, figure)
             else:
                 _say(f"skipped {figure.name}: {figure.reason}")
-        written = figures.page(tables, others, drawn, _command("search", runs))
+        written = figures.page(tables, found, drawn, _command("search", runs))
         _write(out / f"{tables.spec.name}_search.md", written.encode())
         _write(out / f"{tables.spec.name}_best.csv", found.to_csv(index=False, lineterminator="\n").encode())
 

@@ -157,7 +157,10 @@ FIGURES: dict[str, FigureEntry] = {
 
 def draw(tables: Tables, names: Iterable[str] | None = None) -> list[Drawn | Skipped]:
     """Draws figures (all by default), in the order of FIGURES; those that do not apply come back as Skipped."""
-    return [_draw(name, tables) for name in (FIGURES if names is None else names)]
+    return [
+        draw_entry(name, FIGURES[name], tables, note=_restriction(tables) if name.startswith("f") else "")
+        for name in (FIGURES if names is None else names)
+    ]
 
 
 def drawn(name: str, title: str, caption: str, frame: pd.DataFrame, shown: Axes | Figure) -> Drawn:
@@ -169,14 +172,13 @@ def drawn(name: str, title: str, caption: str, frame: pd.DataFrame, shown: Axes 
     return Drawn(name, title, caption, frame, figure)
 
 
-def _draw(name: str, tables: Tables) -> Drawn | Skipped:
-    entry = FIGURES[name]
+def draw_entry(name: str, entry: FigureEntry, tables: Tables, *, note: str = "") -> Drawn | Skipped:
+    """One figure of these tables, under this name; `note` is added to its caption."""
     try:
         frame = entry.data(tables)
     except NotApplicableError as reason:
         return Skipped(name, entry.title, str(reason))
-    caption = entry.caption(frame) + (_restriction(tables) if name.startswith("f") else "")
-    return drawn(name, entry.title, caption, frame, entry.plot(frame))
+    return drawn(name, entry.title, entry.caption(frame) + note, frame, entry.plot(frame))
 
 
 def _restriction(tables: Tables) -> str:

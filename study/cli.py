@@ -274,11 +274,11 @@ def replay(
     replicate: Annotated[str, typer.Argument(help="The replicate's hash, or its first digits.")],
 ) -> None:
     """Train one replicate again, without Ray, and compare its numbers with the run's table."""
+    from study.replay import train_again  # loads torch
+
     tables = table.load_tables(run)
     found = _replicate(space.replicates(tables.spec, tables.provenance["data_digests"]), run, replicate)
     rows = tables.results[tables.results["replicate"] == found.hash].set_index("step")
-    from study.replay import train_again
-
     again = train_again(found, lambda text: _err.print(text, end="\r"))
     differing = 0
     shown = Table("metric", "in the table", "again", box=None, header_style="bold")

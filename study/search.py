@@ -10,6 +10,7 @@ from __future__ import annotations
 import pkgutil
 import warnings
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -116,7 +117,7 @@ class Search:
         told = [trial.number for trial in self._all if trial.state.is_finished()]
         return {replicate.hash for number in told for replicate in self._members[number]}
 
-    @property
+    @cached_property
     def usual_steps(self) -> int:
         """Training steps of a replicate, where trials differ in them the mean of some."""
         drawn = self._search.samples(self._spec.base, 20)

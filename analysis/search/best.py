@@ -33,7 +33,7 @@ def best_data(tables: Tables, others: Sequence[Tables] = (), top: int = 5) -> pd
     search = search_of(tables)
     best = trials.top(tables, top)
     ends = tables.ends[tables.ends["status"] == "finished"]
-    trained = {cell for cell in ends.loc[ends["config/task"] == "train", "cell"] if not str(cell).startswith("trial-")}
+    trained = set(ends.loc[ends["config/task"] == "train", "cell"]) - trials.searched(tables)
     arms = ends[ends["cell"].isin(trained)].groupby("cell", sort=False)[search.objectives].mean().reset_index()
     shown = pd.concat([best.assign(kind="trial"), arms.assign(kind="arm")], ignore_index=True)
     fresh = pd.concat([_fresh(tables, other) for other in (tables, *others)], ignore_index=True)

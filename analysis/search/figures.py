@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from analysis.architecture import NotApplicableError
-from analysis.figures import Drawn, Skipped, drawn
-from analysis.search import best, history, importance, pareto, slices
+from analysis.figures import Drawn, FigureEntry, Skipped, draw_entry
+from analysis.search import history, importance, pareto, slices
+from study.searchspace import SearchSpec
 from study.trials import search_of
 
 if TYPE_CHECKING:
     from study.table import Tables
+
+
+_HISTORY = FigureEntry("How the search went", history.history_data, history.plot_history, history.history_caption)
+_IMPORTANCE = FigureEntry(
+    "Which settings matter", importance.importance_data, importance.plot_importance, importance.importance_caption
+)
+_FRONT = FigureEntry("Rate against distortion", pareto.front_data, pareto.plot_front, pareto.front_caption)
+_HYPERVOLUME = FigureEntry(
+    "Hypervolume as the search goes on", pareto.hypervolume_data, pareto.plot_hypervolume, pareto.hypervolume_caption
+)
 
 
 def draw(tables: Tables) -> list[Drawn | Skipped]:
@@ -23,57 +35,23 @@ def draw(tables: Tables) -> list[Drawn | Skipped]:
         study.table.TableError: The study has no search.
     """
     search = search_of(tables)
-    found = [
-        _draw(
-            tables,
-            "history",
-            "How the search went",
-            history.history_data,
-            history.plot_history,
-            history.history_caption,
-        ),
-        _draw(
-            tables,
-            "importance",
-            "Which settings matter",
-            importance.importance_data,
-            importance.plot_importance,
-            importance.importance_caption,
-        ),
-        _draw(
-            tables,
-            "slices",
-            "The objective against each setting",
-            slices.slices_data,
-            lambda data: slices.plot_slices(data, search),
-            slices.slices_caption,
-        ),
-    ]
-    order = _order(found[1], found[2])
-    found.append(
-        _draw(
-            tables,
-            "pairs",
-            "The settings that matter most, in pairs",
-            lambda given: _enough(slices.slices_data(given), order),
-            lambda data: slices.plot_pairs(data, search, order),
-            lambda data: slices.pairs_caption(data, order),
-        )
-    )
-    if len(search.objectives) == 1:
-        return found
-    front = (pareto.front_data, pareto.plot_front, pareto.front_caption)
-    volume = (pareto.hypervolume_data, pareto.plot_hypervolume, pareto.hypervolume_caption)
-    found.append(_draw(tables, "front", "Rate against distortion", *front))
-    found.append(_draw(tables, "hypervolume", "Hypervolume as the search goes on", *volume))
+
+    def drawn(name: str, entry: FigureEntry) -> Drawn | Skipped:
+        return draw_entry(f"{tables.spec.name}_{name}", entry, tables)
+
+    important, sliced = drawn("importance", _IMPORTANCE), drawn("slices", _slices(search))
+    order = _order(important, sliced)
+    found = [drawn("history", _HISTORY), important, sliced, drawn("pairs", _pairs(search, order))]
+    if len(search.objectives) > 1:
+        found += [drawn("front", _FRONT), drawn("hypervolume", _HYPERVOLUME)]
     return found
 
 
-def page(tables: Tables, others: Sequence[Tables], figures: Sequence[Drawn | Skipped], command: str) -> str:
-    """The search's page in Markdown: the best configurations, what was stopped, the figures."""
+def page(tables: Tables, found: pd.DataFrame, figures: Sequence[Drawn | Skipped], command: str) -> str:
+    """The search's page in Markdown: best configurations (`found`, of `best_data`), what was stopped, figures."""
     spec = tables.spec
     parts = [f"# {spec.title or spec.name}", spec.question, f"`{command}`"]
-    parts += ["## Best configurations", _markdown(best.best_data(tables, others))]
+    parts += ["## Best configurations", _markdown(found)]
     parts.append(
         "Trials are ranked by the validation images and the search's own seeds. `test` is the same metric on the test "
         "images over seeds that the search did not use, with its 95 % t interval: `study best RUN --spec FILE` writes "
@@ -83,8 +61,11 @@ def page(tables: Tables, others: Sequence[Tables], figures: Sequence[Drawn | Ski
     if len(rungs):
         parts += ["## What early stopping did", _markdown(rungs)]
     for figure in figures:
-        shown = f"![{figure.title}]({figure.name}.png)\n\n*{figure.caption}*" if isinstance(figure, Drawn) else ""
-        parts += [f"## {figure.title}", shown or f"Not drawn: {figure.reason}."]  # type: ignore[union-attr]
+        if isinstance(figure, Drawn):
+            shown = f"![{figure.title}]({figure.name}.png)\n\n*{figure.caption}*"
+        else:
+            shown = f"Not drawn: {figure.reason}."
+        parts += [f"## {figure.title}", shown]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -109,20 +90,18 @@ def _interval(row: dict[Any, Any], name: str) -> str:
     return f"{row[f'{name}/test']:.2f}{limits}, {count}"
 
 
-def _draw(
-    tables: Tables,
-    name: str,
-    title: str,
-    data: Callable[[Tables], pd.DataFrame],
-    plot: Callable[[pd.DataFrame], Any],
-    caption: Callable[[pd.DataFrame], str],
-) -> Drawn | Skipped:
-    full = f"{tables.spec.name}_{name}"
-    try:
-        frame = data(tables)
-    except NotApplicableError as reason:
-        return Skipped(full, title, str(reason))
-    return drawn(full, title, caption(frame), frame, plot(frame))
+def _slices(search: SearchSpec) -> FigureEntry:
+    plot = partial(slices.plot_slices, search=search)
+    return FigureEntry("The objective against each setting", slices.slices_data, plot, slices.slices_caption)
+
+
+def _pairs(search: SearchSpec, order: list[str]) -> FigureEntry:
+    return FigureEntry(
+        "The settings that matter most, in pairs",
+        lambda tables: _enough(slices.slices_data(tables), order),
+        partial(slices.plot_pairs, search=search, order=order),
+        partial(slices.pairs_caption, order=order),
+    )
 
 
 def _order(important: Drawn | Skipped, sliced: Drawn | Skipped) -> list[str]:
