@@ -6,6 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 BENCH_STAMP := $(VENV)/.installed-bench
+CLUSTER_STAMP := $(VENV)/.installed-cluster
 RUN ?= runs/quick
 PYTEST_FLAGS ?= -n 2 --dist loadfile
 
@@ -14,7 +15,7 @@ FREEZE := -m pip freeze --all --exclude pip --exclude wheel --exclude mnist-auto
 CUDA_ONLY := sys_platform == \"linux\" and platform_machine == \"x86_64\"
 
 .DEFAULT_GOAL := help
-.PHONY: help venv quick test test-recovery test-slow lint format bench report lock clean
+.PHONY: help venv quick test test-recovery test-cluster test-slow lint format bench report lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,8 +40,15 @@ test: venv ## Run the tests (minutes; STUDY_DATA_DIR says where the real MNIST i
 test-recovery: venv ## Run the tests that kill, fill and remove what a study runs on (ten minutes)
 	$(BIN)/python -m pytest -m recovery $(PYTEST_FLAGS) --dist load
 
-test-slow: venv ## Run the tests that take long: marked slow, cluster, gpu
-	$(BIN)/python -m pytest -m "slow or cluster or gpu"
+test-cluster: $(CLUSTER_STAMP) ## Run the tests on three hosts that are started on this machine (root, sshd, rsync; ten minutes)
+	$(BIN)/python -m pytest -m cluster
+
+$(CLUSTER_STAMP): $(STAMP) requirements-cluster.lock
+	$(BIN)/python -m pip install --requirement requirements.lock --requirement requirements-cluster.lock
+	@touch $@
+
+test-slow: venv ## Run the tests that take long, or need a GPU
+	$(BIN)/python -m pytest -m "slow or gpu"
 
 lint: venv ## Check style, format, types and spelling
 	$(BIN)/ruff check .
@@ -62,14 +70,18 @@ $(BENCH_STAMP): $(STAMP)
 report: venv ## Draw the report of the results in the repository, into report/
 	$(BIN)/analysis report $(wildcard results/*) -o report
 
-lock: ## Make requirements.lock again from pyproject.toml, in a fresh environment
+lock: ## Make both lock files again from pyproject.toml, in a fresh environment
 	rm -rf build/lock
 	$(PYTHON) -m venv build/lock
 	build/lock/bin/python -m pip install --editable '.[dev]'
 	grep '^#' requirements.lock > build/requirements.lock
 	build/lock/bin/python $(FREEZE) \
 	    | awk '/^(cuda|nvidia|triton)/ {$$0 = $$0 "; $(CUDA_ONLY)"} {print}' >> build/requirements.lock
-	mv build/requirements.lock requirements.lock
+	build/lock/bin/python -m pip install --constraint build/requirements.lock --editable '.[dev,cluster]'
+	grep '^#' requirements-cluster.lock > build/requirements-cluster.lock
+	sed 's/;.*//' build/requirements.lock > build/known
+	build/lock/bin/python $(FREEZE) | grep -vxFf build/known >> build/requirements-cluster.lock
+	mv build/requirements*.lock .
 	rm -rf build/lock
 
 clean: ## Remove the virtual environment, caches and builds; keep runs/ and results/

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import sys
 from pathlib import Path
@@ -203,8 +204,16 @@ def report(
         Path | None,
         typer.Option("--out", "-o", metavar="DIR", help="Where to write.  \\[default: RUN; . for several]"),
     ] = None,
+    price: Annotated[
+        float | None,
+        typer.Option(
+            callback=_price,
+            help="Tell the money too: a number in your own currency per hour of one device (a GPU, a core of a CPU), "
+            "such as 0.53.",
+        ),
+    ] = None,
 ) -> None:
-    """Write report.html: one file that opens offline, with figures, final numbers, settings and provenance.
+    """Write report.html: one file that opens offline, with figures, final numbers, settings, cost and provenance.
 
     Example: analysis report runs/paper
 
@@ -214,12 +223,18 @@ def report(
 
     loaded = _load(runs)
     folder = out or (Path(runs[0]) if len(runs) == 1 and _is_local(runs[0]) else Path())
-    _write(folder / "report.html", render(loaded).encode())
+    _write(folder / "report.html", render(loaded, price).encode())
 
 
 def main() -> None:
     """Entry point of the console script."""
     app()
+
+
+def _price(price: float | None) -> float | None:
+    if price is not None and not 0 <= price < math.inf:
+        _refuse(f"`--price` must be a number from 0, but got {price}.")
+    return price
 
 
 def _load(runs: list[str], *, trained: bool = True) -> list[tuple[str, Tables]]:

@@ -17,6 +17,7 @@ from markupsafe import Markup, escape
 from analysis.figures import Drawn, Skipped, draw
 from analysis.style import look
 from analysis.summary import STATUSES, cells, config_text, none_if_null, summarise
+from study.table import device_hours
 from trainables.schema import METRICS, TrialConfig
 
 if TYPE_CHECKING:
@@ -32,11 +33,12 @@ _TROUBLE = {
 }
 
 
-def render(runs: Sequence[tuple[str, Tables]]) -> str:
+def render(runs: Sequence[tuple[str, Tables]], price: float | None = None) -> str:
     """The report's HTML.
 
     Args:
         runs: Each run's folder, as the reader would name it to `analysis report`, and its tables.
+        price: Of an hour of one device, in the reader's currency; None to tell hours alone.
     """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("analysis"),
@@ -45,9 +47,11 @@ def render(runs: Sequence[tuple[str, Tables]]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    sections = [_section(run, tables, f"r{number}-") for number, (run, tables) in enumerate(runs, start=1)]
-    command = " ".join(["analysis report", *(shlex.quote(run) for run, _ in runs)])
-    return environment.get_template("report.html.j2").render(sections=sections, command=command) + "\n"
+    sections = [_section(run, tables, f"r{number}-", price) for number, (run, tables) in enumerate(runs, start=1)]
+    rate = "" if price is None else f"{price:.15g}"
+    words = ["analysis", "report", *(run for run, _ in runs), *(["--price", rate] if rate else [])]
+    template = environment.get_template("report.html.j2")
+    return template.render(sections=sections, price=rate, command=shlex.join(words)) + "\n"
 
 
 def sentences(summary: pd.DataFrame) -> list[str]:
@@ -95,7 +99,7 @@ def _nll(row: Mapping[Any, Any]) -> str:
     return f"{row['test_nll']:,.1f}{interval}"
 
 
-def _section(run: str, tables: Tables, prefix: str) -> dict[str, Any]:
+def _section(run: str, tables: Tables, prefix: str, price: float | None) -> dict[str, Any]:
     """What the template shows of one run."""
     drawn = draw(tables)
     summary = summarise(tables)
@@ -112,6 +116,7 @@ def _section(run: str, tables: Tables, prefix: str) -> dict[str, Any]:
         "units": {name: METRICS[name] for name in ("test_nll", "test_nll_mean", "test_kl", "test_sse", "train_nll")},
         "settings": _settings(tables),
         "trouble": _trouble(tables),
+        "cost": _cost(tables, price),
         "provenance": _provenance(tables),
         "launch": tables.provenance.get("command"),
     }
@@ -213,6 +218,19 @@ def _trouble(tables: Tables) -> list[dict[str, Any]]:
         for row in rows.to_dict("records")
     ]
     return sorted(found, key=lambda row: (order.get(row["status"], len(STATUSES)), row["cell"], row["seed"]))
+
+
+def _cost(tables: Tables, price: float | None) -> list[dict[str, str]]:
+    """What the replicates took of each device, as text; in money where there is a price."""
+    return [
+        {
+            "device": row["device"],
+            "replicates": f"{row['replicates']:,}",
+            **{key: _number(row[key], 3) for key in ("train_h", "evaluate_h", "hours")},
+            "money": "" if price is None else _number(row["hours"] * price, 2),
+        }
+        for row in device_hours(tables.ends).to_dict("records")
+    ]
 
 
 def _provenance(tables: Tables) -> list[tuple[str, str]]:

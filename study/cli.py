@@ -1,9 +1,10 @@
-"""The command `study`: what `study --help` lists."""
+"""The command `study`: what plans and runs a study, and how it stands; `study.cli_results` has the rest."""
 
 from __future__ import annotations
 
 import enum
 import logging
+import math
 import shlex
 import sys
 from collections import Counter
@@ -16,9 +17,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from study import showing, space, spec, table
+from study import cli_results, showing, space, spec, table
+from study.cli_results import Run
+from study.showing import ERR, OUT
 from trainables import checkpoint
-from trainables.schema import METRICS, Replicate
+from trainables.schema import Replicate
 from trainables.storage import Folder
 
 if TYPE_CHECKING:
@@ -34,8 +37,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-_PLAIN: dict[str, Any] = {"markup": False, "highlight": False, "emoji": False}  # what a spec says is shown as it is
-_out, _err = Console(**_PLAIN), Console(stderr=True, **_PLAIN)
+app.add_typer(cli_results.commands)
 
 
 class Runner(enum.StrEnum):
@@ -54,7 +56,6 @@ class Device(enum.StrEnum):
 
 
 Name = Annotated[str, typer.Argument(help="A built-in study (see `study list`) or the path of a spec.yaml.")]
-Run = Annotated[str, typer.Argument(help="A run folder, or a folder under results/.")]
 Trials = Annotated[int | None, typer.Option(min=1, help="Let a search try so many configurations. \\[spec's own]")]
 Steps = Annotated[int | None, typer.Option(min=1, help="Train every network this long instead. \\[spec's own]")]
 Seeds = Annotated[int | None, typer.Option(min=1, help="Train each cell with seeds 0 ... N-1. \\[spec's own]")]
@@ -68,11 +69,11 @@ def list_studies() -> None:
     for name in spec.names():
         study = spec.load(name)
         plan = _plan(study)
-        hours = sum(space.core_hours(replicate.config) for replicate in plan) + space.search_core_hours(study)
+        hours = space.total_core_hours(plan) + space.search_core_hours(study)
         searched = study.search.trials if study.search else 0
         cells, replicates = len(space.cells(study)) + searched, len(plan) + searched * study.seeds
         shown.add_row(name, study.question, str(cells), str(replicates), f"{hours:.2f}")
-    _out.print(shown)
+    OUT.print(shown)
 
 
 @app.command()
@@ -83,6 +84,13 @@ def show(
     dataset: DatasetName = None,
     trials: Trials = None,
     yaml: Annotated[bool, typer.Option("--yaml", help="Print the spec itself, to start one's own from.")] = False,
+    price: Annotated[
+        float | None,
+        typer.Option(
+            callback=_price,
+            help="Show the money too: a number in your own currency per hour of one device, a core here, such as 0.53.",
+        ),
+    ] = None,
 ) -> None:
     """Show every cell of a study and what it costs, without running anything."""
     study = _load(name, steps, seeds, dataset, trials)
@@ -90,14 +98,32 @@ def show(
         sys.stdout.write(spec.dump(study))
         return
     plan = _plan(study)
-    _out.print(f"{study.name}: {study.title}\n{study.question}\n")
+    OUT.print(f"{study.name}: {study.title}\n{study.question}\n")
     if plan:
-        _out.print(showing.cells_table(study, plan))
-        _out.print("\n".join(showing.cells_lines(study, plan)))
+        OUT.print(showing.cells_table(study, plan))
+        OUT.print("\n".join(showing.cells_lines(study, plan, price)))
     if study.search is not None:
-        _out.print(showing.space_table(study.search))
-        _out.print("\n" + "\n".join(showing.search_lines(study, study.search)))
-    _out.print(f"Run it: study launch {name}")
+        OUT.print(showing.space_table(study.search))
+        OUT.print("\n" + "\n".join(showing.search_lines(study, study.search, price)))
+    OUT.print(f"Run it: study launch {name}")
+
+
+@app.command()
+def check(
+    cluster: Annotated[str, typer.Argument(help="A Ray cluster file.")] = "cluster.yaml",
+) -> None:
+    """Check a cluster file before `ray up` starts what costs money: what is left to edit, the token, open ports."""
+    from study.clusterfile import problems
+    from study.provenance import uncommitted
+
+    found = problems(Path(cluster))
+    for problem in found:
+        OUT.print(f"{cluster}: {problem}", soft_wrap=True)
+    if found:
+        raise typer.Exit(INPUT_IS_WRONG)
+    if changed := uncommitted():
+        OUT.print(f"What is not committed does not go to the nodes: {', '.join(changed)}", soft_wrap=True)
+    OUT.print(f"{cluster} is ready. Start the cluster: ray up {cluster}", soft_wrap=True)
 
 
 @app.command()
@@ -112,8 +138,8 @@ def data(
 
     test, train = (torch.tensor(loaded.images[part]) for part in ("test", "train"))
     sizes = ", ".join(f"{part} {len(images):,}" for part, images in loaded.images.items())
-    _out.print(f"{loaded.name}: {sizes}; digest {loaded.digest}")
-    _out.print(
+    OUT.print(f"{loaded.name}: {sizes}; digest {loaded.digest}")
+    OUT.print(
         f"Eq. 1 in nats per test image: floor {metrics.entropy_floor(test):.1f}, "
         f"mean image {metrics.mean_image_nll(test, train):.1f}",
     )
@@ -161,15 +187,25 @@ def launch(
     )
     folder = run or run_path(study.name)
     try:
-        _exit(_finished(launch_study(study, folder, options, _out), folder))
+        _exit(_finished(launch_study(study, folder, options, OUT), folder))
     except KeyboardInterrupt:
-        _out.print(f"Interrupted at once. Go on from the newest checkpoints with: {_again()}", soft_wrap=True)
+        OUT.print(f"Interrupted at once. Go on from the newest checkpoints with: {_again()}", soft_wrap=True)
         raise typer.Exit(INTERRUPTED) from None
 
 
 @app.command()
-def status(run: Run) -> None:
-    """Show how a run stands, cell by cell; works while it runs."""
+def status(
+    run: Run,
+    price: Annotated[
+        float | None,
+        typer.Option(
+            callback=_price,
+            help="Show the money too: a number in your own currency per hour of one device (a GPU, a core of a CPU), "
+            "such as 0.53.",
+        ),
+    ] = None,
+) -> None:
+    """Show how a run stands, cell by cell, and what it took; works while it runs."""
     folder = Folder(run)
     study, provenance = table.read_run(folder)
     plan = space.replicates(study, provenance["data_digests"])
@@ -184,124 +220,18 @@ def status(run: Run) -> None:
         text = ", ".join(f"{count} {key}" for key, count in sorted(counts.items()))
         text += " (collapsed)" if any(row["collapsed"] for row in last) else ""
         shown.add_row(label, str(len(members)), text, steps, f"{sum(nll) / len(nll):.2f}" if nll else "-")
-    _out.print(shown)
+    OUT.print(shown)
     for replicate in plan:
         if standing[replicate.hash].error:
             what = f"{replicate.cell}, seed {replicate.seed} ({replicate.hash})"
-            _out.print(f"{what}: {standing[replicate.hash].error}")
-
-
-@app.command()
-def best(
-    run: Run,
-    top: Annotated[int, typer.Option(min=1, help="How many.")] = 5,
-    to: Annotated[
-        Path | None,
-        typer.Option("--spec", metavar="FILE", help="Write a study that trains these again, on fresh seeds."),
-    ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Fresh seeds of that study.")] = 3,
-) -> None:
-    """Show the best configurations that a search has found, by what it searched for; with two aims, the Pareto front.
-
-    Example: study best runs/vae --top 3 --spec best.yaml
-    """
-    tables = table.load_tables(run)
-    _out.print(showing.best_table(tables, top))
-    if to is None:
-        return
-    study = showing.spec_of_best(tables, top, seeds)
-    to.write_text(spec.dump(study), encoding="utf-8")
-    _out.print(
-        f"{to}: seeds below {tables.spec.seeds} chose them. Train them on others, then see how good they are:\n"
-        f"study launch {to} --first-seed {tables.spec.seeds}\nanalysis search {run} runs/{study.name}",
-        soft_wrap=True,
-    )
-
-
-@app.command()
-def weights(
-    run: Run,
-    replicate: Annotated[str, typer.Argument(help="The replicate's hash, or its first digits.")],
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="DIR", help="Where to. \\[default: the hash]")
-    ] = None,
-) -> None:
-    """Write one trained network as safetensors, with its config and a model card.
-
-    Example: study weights runs/paper 3f2a -o elu; then in Python: from trainables.export import load; load("elu")
-    """
-    from trainables.export import export
-
-    folder = Folder(run)
-    study, provenance = table.read_run(folder)
-    found = _replicate(space.replicates(study, provenance["data_digests"]), run, replicate)
-    for path in export(folder.child("replicates").child(found.hash), out or Path(found.hash)):
-        _out.print(str(path), soft_wrap=True)
-
-
-@app.command("table")
-def make_table(
-    run: Run,
-    csv: Annotated[Path | None, typer.Option(help="Write the results table as CSV too.")] = None,
-    to: Annotated[str | None, typer.Option(help="Copy the tables to this folder, merged by replicate.")] = None,
-) -> None:
-    """Rebuild a run's tables from its run folder, at any time; print where they are."""
-    folder = Folder(run)
-    tables = table.build(folder) if "replicates" in folder.names() else table.load_tables(run)
-    if to is not None:
-        tables, run = table.merge(tables, Folder(to)), to
-    if csv is not None:
-        tables.results.to_csv(csv, index=False)
-    replicates = tables.results["replicate"].nunique()
-    _out.print(f"{run}: {len(tables.results):,} rows of {replicates:,} replicates")
-
-
-@app.command()
-def tensorboard(
-    run: Run,
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Where to.")] = Path("tensorboard"),
-) -> None:
-    """Write every curve as TensorBoard's event files; then: tensorboard --logdir DIR."""
-    from study.tensorboard import write
-
-    count = write(table.load_tables(run), out)
-    _out.print(f"{out}: {count} replicates. Look at them: tensorboard --logdir {out}", soft_wrap=True)
-
-
-@app.command()
-def replay(
-    run: Run,
-    replicate: Annotated[str, typer.Argument(help="The replicate's hash, or its first digits.")],
-) -> None:
-    """Train one replicate again, without Ray, and compare its numbers with the run's table."""
-    from study.replay import train_again  # loads torch
-
-    tables = table.load_tables(run)
-    found = _replicate(space.replicates(tables.spec, tables.provenance["data_digests"]), run, replicate)
-    rows = tables.results[tables.results["replicate"] == found.hash].set_index("step")
-    again = train_again(found, lambda text: _err.print(text, end="\r"))
-    differing = 0
-    shown = Table("metric", "in the table", "again", box=None, header_style="bold")
-    for row in again:
-        if row["step"] not in rows.index:
-            continue
-        stored = rows.loc[row["step"]]
-        for metric in METRICS:
-            old = None if stored[metric] != stored[metric] else float(stored[metric])
-            differing += old != row[metric]
-            if row is again[-1] and (old is not None or row[metric] is not None):
-                shown.add_row(metric, repr(old), repr(row[metric]))
-    _out.print(shown)
-    compared = sum(row["step"] in rows.index for row in again)
-    verdict = "the same numbers, bit for bit" if not differing else f"{differing} numbers differ"
-    _out.print(f"{found.cell}, seed {found.seed}: {compared} steps compared: {verdict}.")
-    _exit(0 if compared and not differing else 1)
+            OUT.print(f"{what}: {standing[replicate.hash].error}")
+    OUT.print("\n".join(showing.spent_lines(standing.values(), price)), soft_wrap=True)
 
 
 def main() -> None:
     """The console script: exit code 0 all good, 1 something failed, 2 the input is wrong, 130 interrupted."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    with readable_errors(_err):
+    with readable_errors(ERR):
         app()
 
 
@@ -325,18 +255,6 @@ def _exit_code(error: Exception) -> int | None:
         return INPUT_IS_WRONG if isinstance(error, named_wrongly) else FAILED
     own = ("study.", "trainables.", "analysis.")  # errors about input are of our own classes
     return INPUT_IS_WRONG if type(error).__module__.startswith(own) else None
-
-
-def _replicate(plan: list[Replicate], run: str, start: str) -> Replicate:
-    """The one replicate whose hash starts so."""
-    found = [replicate for replicate in plan if replicate.hash.startswith(start)]
-    if len(found) != 1:
-        known = ", ".join(sorted(replicate.hash for replicate in plan)[:5])
-        raise table.TableError(
-            f"`replicate` must be the start of one hash of {run}, but {len(found)} begin with {start!r}; "
-            f"there are {known}, ..."
-        )
-    return found[0]
 
 
 def _load(name: str, steps: int | None, seeds: int | None, dataset: str | None, trials: int | None = None) -> StudySpec:
@@ -369,17 +287,23 @@ def _pack_size(pack: str) -> int | None:
     return int(pack)
 
 
+def _price(price: float | None) -> float | None:
+    if price is not None and not 0 <= price < math.inf:
+        raise spec.SpecError(f"`--price` must be a number from 0, but got {price}.")
+    return price
+
+
 def _finished(counts: Counter[str], folder: str) -> int:
     """Says how the launch ended; returns the exit code."""
     unfinished = counts["pending"] + counts["running"] + counts["to measure"]
     text = ", ".join(f"{count} {key}" for key, count in sorted(counts.items()))
     if unfinished:
-        _out.print(f"Interrupted: {text}. Go on with the same command: {_again()}", soft_wrap=True)
+        OUT.print(f"Interrupted: {text}. Go on with the same command: {_again()}", soft_wrap=True)
         return INTERRUPTED
     if counts["failed"] + counts["diverged"] + counts["unmeasured"]:
-        _out.print(f"Done, but not all is well: {text}. See: study status {folder}")
+        OUT.print(f"Done, but not all is well: {text}. See: study status {folder}")
         return FAILED
-    _out.print(f"Done: {text}. Draw the results: analysis report {folder}")
+    OUT.print(f"Done: {text}. Draw the results: analysis report {folder}")
     return 0
 
 

@@ -13,7 +13,10 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import yaml
 
 from study.lock import RunError
 
@@ -38,6 +41,9 @@ for _key, _value in _ENVIRONMENT.items():
     os.environ.setdefault(_key, _value)
 
 import ray  # noqa: E402 (ray reads the environment when it is imported)
+
+BOOTSTRAP = Path("~/ray_bootstrap_config.yaml").expanduser()
+"""Where `ray up` leaves the cluster file on the head."""
 
 
 @contextmanager
@@ -74,18 +80,51 @@ def connect(options: Options) -> None:
             **local,
         )
     except (ValueError, RuntimeError, ConnectionError, ray.exceptions.RayError) as error:
-        raise RunError(f"Ray at {options.address or 'this machine'} cannot be reached: {line(error)}") from None
+        raise RunError(
+            f"Ray at {options.address or 'this machine'} cannot be reached: {line(error)}{_hint()}"
+        ) from None
+
+
+def _hint() -> str:
+    """What a cluster with a token would miss of this process."""
+    token = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", "~/.ray/auth_token")).expanduser()
+    if os.environ["RAY_AUTH_MODE"] != "token" or "RAY_AUTH_TOKEN" in os.environ or token.is_file():
+        return ""
+    return (
+        f" It needs the cluster's token in {token}, which is not there: copy it from the head, or launch on the head."
+    )
 
 
 def device(options: Options) -> str:
-    """The device of the trials: "cuda" if Ray has a GPU (and, on this machine, torch can use it), else "cpu"."""
-    if not ray.cluster_resources().get("GPU", 0):
-        return "cpu"
-    if options.address is not None:
-        return "cuda"
-    import torch
+    """The device of the trials: "cuda" if Ray has a GPU or may start one (and, on this machine, torch can use it).
 
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    Raises:
+        study.lock.RunError: A GPU was asked for, and there is none.
+    """
+    if options.device == "cpu":
+        return "cpu"
+    found = capacity("GPU", options) > 0
+    if found and options.address is None:
+        import torch
+
+        found = torch.cuda.is_available()
+    if options.device == "cuda" and not found:
+        where = "this machine" if options.address is None else f"the Ray cluster at {options.address}"
+        raise RunError(f"`--device cuda` must have a GPU, but {where} has none that Ray can use.")
+    return "cuda" if found else "cpu"
+
+
+def capacity(resource: str, options: Options) -> int:
+    """How much of "CPU" or "GPU" Ray has, or can have once the cluster's autoscaler has started every node it may."""
+    now = int(ray.cluster_resources().get(resource, 0))
+    if options.address is None or not BOOTSTRAP.is_file():
+        return now
+    config = yaml.safe_load(BOOTSTRAP.read_text(encoding="utf-8"))
+    nodes: list[int] = []
+    for name, kind in config.get("available_node_types", {}).items():
+        if name != config.get("head_node_type"):
+            nodes += [int(kind.get("resources", {}).get(resource, 0))] * kind.get("max_workers", 0)
+    return max(now, sum(sorted(nodes, reverse=True)[: config.get("max_workers", 0)]))
 
 
 def line(error: Exception) -> str:

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 import time
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 
 from study import lock, preflight, provenance, space, table
+from study.clusterfile import PLACEHOLDER
 from study.lock import RunError
 from study.progress import Display
 from study.spec import SpecError, StudySpec
@@ -340,17 +341,26 @@ def _ray(options: Options, stop: Stop) -> AbstractContextManager[None]:
 
 
 def _device(options: Options) -> str:
-    if options.device != "auto":
-        return options.device
     if options.runner == "ray":
         from study import cluster
 
         return cluster.device(options)
     import torch
 
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    if options.device == "cuda" and not torch.cuda.is_available():
+        raise RunError("`--device cuda` must have a GPU, but this machine has none that torch can use.")
+    return "cuda" if options.device != "cpu" and torch.cuda.is_available() else "cpu"
 
 
 def run_path(name: str) -> str:
-    """The default run folder of a study."""
-    return str(Path("runs") / name)
+    """The default run folder of a study: in `STUDY_RUNS` (a path or a URL), else in `runs`.
+
+    Raises:
+        RunError: `STUDY_RUNS` is that of a cluster file which nobody has edited.
+    """
+    folder = os.environ.get("STUDY_RUNS", "runs").rstrip("/")
+    if PLACEHOLDER in folder:
+        raise RunError(
+            f"STUDY_RUNS must be a folder of yours, but it is still {folder}: edit cluster.yaml, `ray up` it."
+        )
+    return f"{folder}/{name}"

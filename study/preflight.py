@@ -1,13 +1,19 @@
-"""What can be known before compute is spent: that the run folder has room, and is one and the same on every node."""
+"""What can be known before compute is spent: that the run folder has room, that every node has it and the same code."""
 
 from __future__ import annotations
 
+import hashlib
+import platform
 import shutil
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
+import trainables
 from study import space
 from study.lock import RunError
+from study.provenance import installed
 from trainables.schema import Replicate
 from trainables.storage import Folder
 
@@ -33,44 +39,85 @@ def check_room(run: Folder, todo: Sequence[Replicate]) -> None:
         )
 
 
-def check_shared(folder: Folder, ask: Callable[[Folder, str], Mapping[str, str | None]]) -> None:
-    """Refuses a folder that some node cannot read and write.
+@dataclass(frozen=True)
+class NodeCheck:
+    """What every node of a cluster must find. Plain data, sent to each node, also to one that comes later."""
 
-    Args:
-        folder: What the workers will write into.
-        ask: Runs `probe(folder, name)` on every node; returns what each gave, by the node's name.
+    folder: Folder
+    """What the workers will write into; the driver has left a file in it."""
+    name: str
+    software: Mapping[str, str]
+    """What the driver has: see `software`."""
 
-    Raises:
-        RunError: The first node's problem, by the node's name.
-    """
-    name = f".probe-{uuid.uuid4().hex[:8]}"
-    answers: Mapping[str, str | None] = {}
-    try:
-        folder.write(_file(name), name.encode())
-        answers = ask(folder, name)
-        arrived = {node for node in answers if folder.exists(_file(name, node))}
-    finally:
-        for written in (_file(name), *(_file(name, node) for node in answers)):
-            folder.delete(written)
-    for node, problem in answers.items():
-        if problem is not None or node not in arrived:
-            raise RunError(
-                f"{folder.url} must be one folder that all nodes share (NFS, s3://...), but on node {node}: "
-                f"{problem or 'what it wrote there did not arrive here'}."
-            )
+    @classmethod
+    def begin(cls, folder: Folder) -> NodeCheck:
+        """Leaves the file, which stays until `end`."""
+        check = cls(folder, f".probe-{uuid.uuid4().hex[:8]}", software())
+        folder.write(_file(check.name), check.name.encode())
+        return check
+
+    def end(self) -> None:
+        """Takes the file away."""
+        self.folder.delete(_file(self.name))
+
+    def ask(self, everywhere: Callable[[NodeCheck], Mapping[str, str | None]]) -> None:
+        """Refuses a cluster with a node that something is wrong with.
+
+        Args:
+            everywhere: Calls `answer(node)` on every node; returns what each gave, by the node's name.
+
+        Raises:
+            RunError: The first node's problem, by the node's name.
+        """
+        answers = everywhere(self)
+        arrived = {node for node in answers if self.folder.exists(_file(self.name, node))}
+        for node in answers:
+            self.folder.delete(_file(self.name, node))
+        for node, problem in answers.items():
+            if problem is None and node not in arrived:
+                problem = self._unshared("what it wrote did not arrive")
+            if problem is not None:
+                raise RunError(f"Node {node}: {problem}.")
+
+    def answer(self, node: str) -> str | None:
+        """On a node: what is wrong with it, or None; leaves an answer in the folder for the driver to find."""
+        problem = self.problem()
+        if problem is None:
+            try:
+                self.folder.write(_file(self.name, node), b"")
+            except OSError as error:
+                return self._unshared(str(error))
+        return problem
+
+    def problem(self) -> str | None:
+        """On a node: what is wrong with it as far as it can tell without writing, or None."""
+        differing = [
+            f"{what} {here} (the driver: {self.software[what]})"
+            for what, here in software().items()
+            if here != self.software[what]
+        ]
+        if differing:
+            return f"all nodes must have the driver's software, but this one has {', '.join(differing)}"
+        try:
+            left = self.folder.read(_file(self.name))
+        except FileNotFoundError:
+            return self._unshared("what the driver wrote is not there")
+        except OSError as error:
+            return self._unshared(str(error))
+        return None if left == self.name.encode() else self._unshared("it holds something else than the driver wrote")
+
+    def _unshared(self, problem: str) -> str:
+        return f"{self.folder.url} must be one folder that all nodes share (NFS, s3://...), but {problem}"
 
 
-def probe(folder: Folder, name: str, node: str) -> str | None:
-    """On a node: reads what the driver wrote and writes an answer beside it; returns the problem, if there is one."""
-    try:
-        if folder.read(_file(name)) != name.encode():
-            return f"{name} holds something else than the driver wrote"
-        folder.write(_file(name, node), b"")
-    except FileNotFoundError:
-        return "what the driver wrote there is absent"
-    except OSError as error:
-        return str(error)
-    return None
+def software() -> dict[str, str]:
+    """What must be the same on every node, since it may change numbers: versions, and the code of a trial itself."""
+    package = Path(str(trainables.__file__)).parent
+    digest = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        digest.update(path.relative_to(package).as_posix().encode() + path.read_bytes())
+    versions = {name: str(installed(name)) for name in ("torch", "numpy", "ray")}
+    return {"Python": platform.python_version()} | versions | {"code of trainables/": digest.hexdigest()[:8]}
 
 
 def _file(name: str, node: str = "driver") -> str:

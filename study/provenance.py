@@ -29,7 +29,7 @@ def collect(data_digests: Mapping[str, str]) -> dict[str, Any]:
         "results_version": RESULTS_VERSION,
         "data_digests": dict(data_digests),
         "python": platform.python_version(),
-        "versions": {name: _version(name) for name in PACKAGES},
+        "versions": {name: installed(name) for name in PACKAGES},
         "platform": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
         "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
@@ -41,7 +41,12 @@ def git_commit() -> str | None:
     commit = _git("rev-parse", "HEAD")
     if commit is None:
         return None
-    return commit + ("+" if _git("status", "--porcelain", "--untracked-files=no") else "")
+    return commit + ("+" if uncommitted() else "")
+
+
+def uncommitted() -> list[str]:
+    """Files of the checkout that differ from its commit."""
+    return [line[2:].strip() for line in (_git("status", "--porcelain", "--untracked-files=no") or "").splitlines()]
 
 
 def _git(*arguments: str) -> str | None:
@@ -57,7 +62,8 @@ def _lock_digest() -> str | None:
     return hashlib.sha256(lock.read_bytes()).hexdigest()[:16] if lock.is_file() else None
 
 
-def _version(package: str) -> str | None:
+def installed(package: str) -> str | None:
+    """A package's version, or None."""
     try:
         return version(package)
     except PackageNotFoundError:

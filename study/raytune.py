@@ -9,7 +9,8 @@ import dataclasses
 import logging
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,21 +20,23 @@ from ray.tune import TuneError
 from ray.tune.search import ConcurrencyLimiter, Searcher
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from study import preflight
 from study.asked import JournalError, SearchError
-from study.cluster import line
+from study.cluster import capacity, line
 from study.launch import MAX_RETRIES, Job, Options, give_up
+from study.lock import RunError
+from study.preflight import NodeCheck
 from study.progress import Display
 from study.spec import SpecError
 from study.stop import Stop
 from study.table import TableError
 from trainables import checkpoint
-from trainables.storage import Folder, StorageError
+from trainables.storage import StorageError
 from trainables.trainable import PackTrainable
 
 if TYPE_CHECKING:
     from study.search import Search
 
+Check = Callable[[], str | None]
 _T = TypeVar("_T")
 NODE_ANSWERS_WITHIN_S = 120.0
 _LOG = logging.getLogger(__name__)
@@ -50,7 +53,9 @@ class _Watch(tune.Callback, tune.Stopper):
         self.fatal: OSError | ValueError | None = None
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
-        if "storage_error" in result:
+        if "node_error" in result:
+            self.fatal = RunError(result["node_error"])
+        elif "storage_error" in result:
             self.fatal = StorageError(result["storage_error"])
         elif "progress" in result:
             self._display.report(result["pack"], result["progress"])
@@ -103,46 +108,59 @@ def run(job: Job, options: Options, display: Display, tick: Callable[[], None], 
     """Runs the packs as Ray trials, Ray being there; those that fail for good are marked as failed.
 
     Raises:
-        study.lock.RunError: A node cannot write into the run folder.
+        study.lock.RunError: A node cannot write into the run folder, or has another version of something.
         trainables.storage.StorageError: A node could no longer write into it.
         OSError: Ray gave up, again and again.
     """
     job = dataclasses.replace(job, replicates=job.replicates.absolute())
     watch = _Watch(job, display, tick, stop)
-    if options.address is not None:
-        preflight.check_shared(job.replicates, _ask_nodes)
-    _schedule(job, options, watch, stop)
-    if job.search is not None:
-        _search(job, job.search, options, watch, stop)
+    with _checked_nodes(job, options) as check:
+        _schedule(job, options, watch, stop, check)
+        if job.search is not None:
+            _search(job, job.search, options, watch, stop, check)
     if watch.fatal is not None:
         raise watch.fatal
     for pack, reason in watch.errors.items():
         give_up(job, pack, reason, display)
 
 
-def _schedule(job: Job, options: Options, watch: _Watch, stop: Stop) -> None:
+@contextmanager
+def _checked_nodes(job: Job, options: Options) -> Iterator[Check | None]:
+    """Asks every node of a cluster whether it can take part; gives what those that come later are asked."""
+    if options.address is None:
+        yield None
+        return
+    check = NodeCheck.begin(job.replicates)
+    try:
+        check.ask(_everywhere)
+        yield check.problem
+    finally:
+        check.end()
+
+
+def _schedule(job: Job, options: Options, watch: _Watch, stop: Stop, check: Check | None) -> None:
     """Has Ray run the packs, and those that are left again where Ray itself gives up, as for a worker out of memory."""
     packs = list(range(len(job.packs)))
     for _ in range(MAX_RETRIES + 1):
         if stop.asked() or watch.fatal is not None or not packs:
             return
         config = tune.TuneConfig(reuse_actors=True, max_concurrent_trials=options.concurrency)
-        if _fit(job, {"pack": tune.grid_search(packs)}, config, options, watch):
+        if _fit(job, {"pack": tune.grid_search(packs)}, config, options, watch, check):
             return
         packs = [pack for pack in _left(job) if pack not in watch.errors]
     raise OSError("Ray gave up (--ray-output shows why). What was trained is saved; launch again to go on.")
 
 
-def _search(job: Job, search: Search, options: Options, watch: _Watch, stop: Stop) -> None:
+def _search(job: Job, search: Search, options: Options, watch: _Watch, stop: Stop, check: Check | None) -> None:
     """Has Ray run what the search asks for; after Ray has given up, those that were left first."""
     resource = "CPU" if job.device == "cpu" else "GPU"
-    wanted = options.concurrency or search.concurrency or int(ray.cluster_resources().get(resource, 1))
+    wanted = options.concurrency or search.concurrency or max(1, capacity(resource, options))
     for _ in range(MAX_RETRIES + 1):
         if stop.asked() or watch.fatal is not None or not search.left:
             return
         alg = ConcurrencyLimiter(_Asking(job, watch), max_concurrent=wanted)
         config = tune.TuneConfig(search_alg=alg, num_samples=search.left, reuse_actors=True)
-        if _fit(job, {}, config, options, watch) and not search.left:
+        if _fit(job, {}, config, options, watch, check) and not search.left:
             return
         search.forget()
     if not (stop.asked() or watch.fatal is not None):
@@ -185,11 +203,18 @@ def _left(job: Job) -> list[int]:
     ]
 
 
-def _fit(job: Job, param_space: dict[str, Any], config: tune.TuneConfig, options: Options, watch: _Watch) -> bool:
+def _fit(
+    job: Job,
+    param_space: dict[str, Any],
+    config: tune.TuneConfig,
+    options: Options,
+    watch: _Watch,
+    check: Check | None,
+) -> bool:
     """Runs packs; False if Ray gave up before all had ended."""
     resources: dict[str, float] = {"cpu": 1} if job.device == "cpu" else {"cpu": 1, "gpu": 1}
     shared: dict[str, Any] = {"packs": job.packs, "data": job.data, "folder": job.replicates}
-    shared |= {"options": job.options, "plugins": job.plugins, "path": sys.path}
+    shared |= {"options": job.options, "plugins": job.plugins, "path": sys.path, "check": check}
     with tempfile.TemporaryDirectory(prefix="study-ray-", ignore_cleanup_errors=True) as logs:
         tuner = tune.Tuner(
             tune.with_resources(tune.with_parameters(PackTrainable, **shared), resources),
@@ -213,15 +238,15 @@ def _fit(job: Job, param_space: dict[str, Any], config: tune.TuneConfig, options
     return True
 
 
-def _ask_nodes(folder: Folder, name: str) -> dict[str, str | None]:
-    """What `preflight.probe` gives on every node, by the node's address and the start of its id."""
+def _everywhere(check: NodeCheck) -> dict[str, str | None]:
+    """What `check.answer` gives on every node, by the node's address and the start of its id."""
     answers = {}
     for node in ray.nodes():
         if node["Alive"]:
             there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
             title = f"{node['NodeManagerAddress']}-{node['NodeID'][:6]}"
-            task = ray.remote(preflight.probe).options(num_cpus=0, scheduling_strategy=there)
-            answers[title] = task.remote(folder, name, title)
+            task = ray.remote(NodeCheck.answer).options(num_cpus=0, scheduling_strategy=there)
+            answers[title] = task.remote(check, title)
     ray.wait(list(answers.values()), num_returns=len(answers), timeout=NODE_ANSWERS_WITHIN_S)
     return {title: _answer(reference) for title, reference in answers.items()}
 

@@ -1,20 +1,27 @@
-"""What the command line shows of a study before it runs: cells, search, cost; and of the best of its trials after."""
+"""What the command line shows of a study: before it runs cells, search, cost; then what it took, its best trials."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import pandas as pd
+from rich.console import Console
 from rich.table import Table
 
 from study import space
 from study.parquet import TableError, Tables
 from study.searchspace import Range, SearchSpec
 from study.spec import StudySpec, resolve_trial
+from study.table import device_hours
 from study.trials import search_of
 from study.trials import top as top_trials
+from trainables.checkpoint import Outcome
 from trainables.schema import METRICS, Replicate, TrialConfig
+
+_PLAIN: dict[str, Any] = {"markup": False, "highlight": False, "emoji": False}  # what a spec says is shown as it is
+OUT, ERR = Console(**_PLAIN), Console(stderr=True, **_PLAIN)
+"""Where the command line prints."""
 
 
 def cells_table(spec: StudySpec, plan: Sequence[Replicate]) -> Table:
@@ -30,12 +37,12 @@ def cells_table(spec: StudySpec, plan: Sequence[Replicate]) -> Table:
     return shown
 
 
-def cells_lines(spec: StudySpec, plan: Sequence[Replicate]) -> Iterator[str]:
-    """What the cells have in common, and what all of them cost."""
+def cells_lines(spec: StudySpec, plan: Sequence[Replicate], price: float | None = None) -> Iterator[str]:
+    """What the cells have in common, and what all of them cost; in money at a price per core-hour."""
     same = [f"{field}={values.copy().pop()}" for field, values in _used(spec).items() if len(values) == 1]
     yield "\nIn every cell, where it applies: " + ", ".join(same)
-    hours = sum(space.core_hours(replicate.config) for replicate in plan)
-    yield f"\n{len(space.cells(spec))} cells, {len(plan)} replicates, {_cost(hours)}.\n"
+    cost = _cost(space.total_core_hours(plan), price)
+    yield f"\n{len(space.cells(spec))} cells, {len(plan)} replicates, {cost}.\n"
 
 
 def space_table(search: SearchSpec) -> Table:
@@ -47,8 +54,8 @@ def space_table(search: SearchSpec) -> Table:
     return shown
 
 
-def search_lines(spec: StudySpec, search: SearchSpec) -> Iterator[str]:
-    """How the search goes about it, and what it costs."""
+def search_lines(spec: StudySpec, search: SearchSpec, price: float | None = None) -> Iterator[str]:
+    """How the search goes about it, and what it costs; in money at a price per core-hour."""
     aims = " and ".join(f"{'less' if METRICS[name].mode == 'min' else 'more'} {name}" for name in search.objectives)
     seeds = "one seed" if spec.seeds == 1 else f"{spec.seeds} seeds"
     yield f"Search: {search.trials} trials by {search.sampler} (seed {search.seed}), each of {seeds}, for {aims}."
@@ -62,7 +69,20 @@ def search_lines(spec: StudySpec, search: SearchSpec) -> Iterator[str]:
         )
     else:
         yield f"No early stopping: every trial is trained for {_steps(steps)} steps."
-    yield f"The search costs {_cost(space.search_core_hours(spec))}."
+    yield f"The search costs {_cost(space.search_core_hours(spec), price)}."
+
+
+def spent_lines(outcomes: Iterable[Outcome], price: float | None = None) -> Iterator[str]:
+    """The device-hours that replicates have taken so far, device by device; in money at a price per device-hour."""
+    records = [found.record for found in outcomes if found.record and found.record.rows]
+    rows = [(record.provenance.get("device"), record.train_s, record.evaluate_s) for record in records]
+    spent = device_hours(pd.DataFrame(rows, columns=["device", "train_s", "evaluate_s"]))
+    if not len(spent):
+        yield "So far: no device-hours."
+    for row in spent.to_dict("records"):
+        device = "cpu (one core)" if row["device"] == "cpu" else row["device"]
+        money = _money(row["hours"], price, "device-hour")
+        yield f"So far: {row['hours']:,.2f} device-hours on {device}, training and evaluation together{money}."
 
 
 def best_table(tables: Tables, top: int) -> Table:
@@ -103,9 +123,13 @@ def _used(spec: StudySpec) -> dict[str, set[Any]]:
     return {field: {getattr(config, field) for config in cells} - {None} for field in TrialConfig.model_fields}
 
 
-def _cost(hours: float) -> str:
-    speed = f"{space.STEPS_PER_CORE_S:.0f} steps/s"
-    return f"about {hours:.2f} core-hours on a CPU of {speed} ({hours / 2:.2f} h on 2 cores)"
+def _cost(hours: float, price: float | None) -> str:
+    speed, money = f"{space.STEPS_PER_CORE_S:.0f} steps/s", _money(hours, price, "core-hour")
+    return f"about {hours:.2f} core-hours on a CPU of {speed} ({hours / 2:.2f} h on 2 cores){money}"
+
+
+def _money(hours: float, price: float | None, unit: str) -> str:
+    return "" if price is None else f": {hours * price:,.2f} at {price:.15g} per {unit}"
 
 
 def _some(tables: Tables, count: int) -> pd.DataFrame:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from study.searchspace import SearchSpec
 from study.spec import SpecError, StudySpec, resolve, resolve_trial
@@ -141,6 +141,11 @@ def core_hours(config: TrialConfig) -> float:
     step_s = num_weights(config) / _PAPER_WEIGHTS * (config.batch_size or 0) / 100 / STEPS_PER_CORE_S
     evaluation_s = 15_000 / (config.batch_size or 1) * step_s / 3
     return ((config.steps or 0) * step_s + (config.evaluations or 0) * evaluation_s) / 3600
+
+
+def total_core_hours(plan: Iterable[Replicate]) -> float:
+    """Estimated core-hours of these replicates on a CPU."""
+    return sum(core_hours(replicate.config) for replicate in plan)
 
 
 def num_weights(config: TrialConfig) -> int:

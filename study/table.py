@@ -153,6 +153,27 @@ def build(run: Folder) -> Tables:
     return Builder(run).build()
 
 
+def device_hours(ends: pd.DataFrame) -> pd.DataFrame:
+    """What replicates have taken of each device: `device`, `replicates`, `train_h`, `evaluate_h`, `hours` (both).
+
+    Networks that trained at once on a device share its time; on a CPU a device is a core, since a replicate has one
+    thread. Measurements of finished networks and what an attempt lost when it was killed are not in it; a replicate
+    that went on elsewhere counts where it began.
+
+    Args:
+        ends: Of each replicate the `device` and the seconds `train_s`, `evaluate_s` up to its last row; null where it
+            has yet to begin.
+    """
+    seconds = ["train_s", "evaluate_s"]
+    begun = ends[["device", *seconds]].dropna(subset=seconds, how="all")
+    begun = begun.astype({"device": object, "train_s": float, "evaluate_s": float})
+    begun = begun.fillna({"device": "not recorded", "train_s": 0.0, "evaluate_s": 0.0})
+    devices = begun.groupby("device")
+    hours = (devices[seconds].sum() / 3600).rename(columns={"train_s": "train_h", "evaluate_s": "evaluate_h"})
+    hours.insert(0, "replicates", devices.size())
+    return hours.assign(hours=hours["train_h"] + hours["evaluate_h"]).reset_index()
+
+
 def damage(run: Folder) -> list[str]:
     """What is wrong with the tables that are there; a launch makes them anew."""
     problems = []
@@ -337,4 +358,6 @@ def _from_row(replicate: Replicate, row: Mapping[Any, Any]) -> Outcome:
     """A replicate's outcome as its last row of the results table tells it; null where that is null."""
     values: dict[str, Any] = {str(key): None if pd.isna(value) else value for key, value in row.items()}
     rows = [] if values["step"] is None else [values]
-    return Outcome(values["status"], values["error"], Record({"cell": replicate.cell}, rows=rows))
+    record = Record({"cell": replicate.cell}, rows=rows, provenance={"device": values["device"]})
+    record.train_s, record.evaluate_s = values["train_s"] or 0.0, values["evaluate_s"] or 0.0
+    return Outcome(values["status"], values["error"], record)

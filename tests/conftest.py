@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import faults
 import pytest
 import torch
 
@@ -51,3 +54,50 @@ def small() -> Callable[..., TrialConfig]:
         return TrialConfig(**(given | changes))
 
     return make
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[dict[str, str]]:
+    """A server of the S3 protocol on this machine; the environment in which processes find it."""
+    from moto.server import ThreadedMotoServer
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line for each request
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield {
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+    }
+    server.stop()
+
+
+@pytest.fixture
+def bucket(s3_server: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a new bucket, reachable from this process and those that it starts."""
+    import boto3
+
+    for key, value in s3_server.items():
+        monkeypatch.setenv(key, value)
+    name = f"bucket-{uuid.uuid4().hex[:8]}"
+    boto3.session.Session().client("s3").create_bucket(Bucket=name)
+    return name
+
+
+@pytest.fixture(scope="session")
+def spec_path(mnist: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small study that faults happen to."""
+    path = tmp_path_factory.mktemp("spec") / "small.yaml"
+    path.write_text(faults.SPEC)
+    return path
+
+
+@pytest.fixture(scope="session")
+def whole(spec_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run of it that nothing disturbed."""
+    run = tmp_path_factory.mktemp("whole") / "run"
+    code, output = faults.finish(faults.start(faults.command(spec_path, run, "--runner", "inline")))
+    assert code == 0, output
+    return run

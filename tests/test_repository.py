@@ -28,7 +28,7 @@ SOURCES = {
 }
 """Every module of the packages by its name."""
 MAX_LINES = 400
-READS_NO_TORCH = ("study.spec", "study.space", "study.table", "study.cli")
+READS_NO_TORCH = ("study.spec", "study.space", "study.table", "study.cli", "study.cli_results")
 
 
 def lock_lines() -> list[str]:

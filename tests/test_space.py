@@ -54,8 +54,10 @@ def test_core_hours_grow_with_steps_and_width(study):
 
 
 def test_paper_study_costs_what_the_readme_says():
-    hours = sum(space.core_hours(r.config) for r in space.replicates(spec.load("paper"), {"mnist": ""}))
-    assert 5 < hours < 9
+    plan = space.replicates(spec.load("paper"), {"mnist": ""})
+    assert 5 < space.total_core_hours(plan) < 9
+    assert space.total_core_hours(plan) == sum(space.core_hours(replicate.config) for replicate in plan)
+    assert space.total_core_hours([]) == 0
 
 
 def test_cells_bad_grid_value_is_named(study):

@@ -19,22 +19,32 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Folder:
     return Folder(str(root) if request.param == "path" else root.as_uri())
 
 
-def test_write_read_round_trips_and_makes_the_folder(folder: Folder) -> None:
-    folder.write("a.bin", b"\x00\xff" * 100)
-    assert folder.read("a.bin") == b"\x00\xff" * 100
+@pytest.fixture(params=["path", "url", "s3"])
+def any_folder(request: pytest.FixtureRequest, tmp_path: Path) -> Folder:
+    """One on any file system, also where there are no folders but names with slashes."""
+    if request.param == "s3":
+        return Folder(f"s3://{request.getfixturevalue('bucket')}/runs/run").create()
+    folder = tmp_path / "run"
+    folder.mkdir()
+    return Folder(str(folder) if request.param == "path" else folder.as_uri())
 
 
-def test_write_empty_file_is_a_file(folder: Folder) -> None:
-    folder.write("empty", b"")
-    assert folder.read("empty") == b""
-    assert folder.exists("empty")
+def test_write_read_round_trips_and_makes_the_folder(any_folder: Folder) -> None:
+    any_folder.write("a.bin", b"\x00\xff" * 100)
+    assert any_folder.read("a.bin") == b"\x00\xff" * 100
 
 
-def test_write_again_replaces_the_content_and_leaves_one_file(folder: Folder) -> None:
-    folder.write("a", b"old and longer")
-    folder.write("a", b"new")
-    assert folder.read("a") == b"new"
-    assert folder.names() == ["a"]
+def test_write_empty_file_is_a_file(any_folder: Folder) -> None:
+    any_folder.write("empty", b"")
+    assert any_folder.read("empty") == b""
+    assert any_folder.exists("empty")
+
+
+def test_write_again_replaces_the_content_and_leaves_one_file(any_folder: Folder) -> None:
+    any_folder.write("a", b"old and longer")
+    any_folder.write("a", b"new")
+    assert any_folder.read("a") == b"new"
+    assert any_folder.names() == ["a"]
 
 
 def test_write_that_fails_leaves_the_old_file_and_nothing_else(
@@ -83,32 +93,49 @@ def test_names_are_sorted_without_unfinished_writes(folder: Folder, tmp_path: Pa
     assert folder.names() == ["a", "b", "c"]
 
 
-def test_names_of_an_absent_folder_are_none(folder: Folder) -> None:
-    assert folder.child("absent").names() == []
+def test_names_of_an_absent_folder_are_none(any_folder: Folder) -> None:
+    assert any_folder.child("absent").names() == []
 
 
-def test_read_absent_file_raises(folder: Folder) -> None:
+def test_read_absent_file_raises(any_folder: Folder) -> None:
     with pytest.raises(FileNotFoundError):
-        folder.read("absent")
+        any_folder.read("absent")
 
 
-def test_delete_removes_the_file_and_an_absent_one_is_no_error(folder: Folder) -> None:
-    folder.write("a", b"")
-    folder.delete("a")
-    assert not folder.exists("a")
-    folder.delete("a")
-    assert folder.names() == []
+def test_delete_removes_the_file_and_an_absent_one_is_no_error(any_folder: Folder) -> None:
+    any_folder.write("a", b"")
+    any_folder.delete("a")
+    assert not any_folder.exists("a")
+    any_folder.delete("a")
+    assert any_folder.names() == []
 
 
-def test_exists_is_true_for_files_only(folder: Folder) -> None:
-    folder.child("inner").write("a", b"")
-    assert folder.child("inner").exists("a")
-    assert not folder.exists("inner")
-    assert not folder.exists("absent")
+def test_exists_is_true_for_files_only(any_folder: Folder) -> None:
+    any_folder.child("inner").write("a", b"")
+    assert any_folder.child("inner").exists("a")
+    assert not any_folder.exists("inner")
+    assert not any_folder.exists("absent")
 
 
 def test_child_of_a_folder_with_a_trailing_slash_has_one_slash(tmp_path: Path) -> None:
     assert Folder(f"{tmp_path}/").child("a").url == f"{tmp_path}/a"
+
+
+def test_child_of_a_url_with_options_keeps_them_at_its_end() -> None:
+    child = Folder("s3://bucket/run?region=eu-west-1").child("a").child("b")
+    assert child.url == "s3://bucket/run/a/b?region=eu-west-1"
+    assert Folder("what?/run").child("a").url == "what?/run/a", "a path is no URL"
+
+
+def test_folders_of_one_bucket_share_its_connections(bucket: str) -> None:
+    one, other = Folder(f"s3://{bucket}/a"), Folder(f"s3://{bucket}/b/c")
+    assert one._open()[0] is other._open()[0]
+    assert (one._open()[1], other._open()[1]) == (f"{bucket}/a", f"{bucket}/b/c")
+
+
+def test_write_into_an_absent_bucket_raises_what_the_server_says(bucket: str) -> None:
+    with pytest.raises(OSError, match="NO_SUCH_BUCKET"):
+        Folder(f"s3://{bucket}-absent/run").write("a", b"")
 
 
 def test_local_is_the_path_or_none_for_a_url(tmp_path: Path) -> None:

@@ -7,9 +7,13 @@ import os
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pyarrow as pa
 from pyarrow import fs
+
+_SYSTEMS: dict[tuple[str, str, str], fs.FileSystem] = {}
+"""A file system per server and bucket, since each has connections of its own, which take a while to open."""
 
 
 class StorageError(OSError):
@@ -28,7 +32,8 @@ class Folder:
 
     def child(self, name: str) -> Folder:
         """The folder `name` in this one."""
-        return Folder(f"{self.url.rstrip('/')}/{name}")
+        path, mark, options = self.url.partition("?") if "://" in self.url else (self.url, "", "")
+        return Folder(f"{path.rstrip('/')}/{name}{mark}{options}")
 
     def absolute(self) -> Folder:
         """The same folder for a process that runs elsewhere on this machine."""
@@ -124,7 +129,8 @@ class Folder:
         except (pa.ArrowException, ValueError) as error:
             reason = str(error).splitlines()[0]
             raise UrlError(f"{self.url!r} must be a path or a URL like s3://bucket/run, but: {reason}.") from None
-        return system, path.rstrip("/")
+        parts = urlsplit(self.url)
+        return _SYSTEMS.setdefault((parts.scheme, parts.netloc, parts.query), system), path.rstrip("/")
 
 
 def _write_local(root: Path, name: str, content: bytes) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any
 
+import ray
 from ray import tune
 
 from trainables.datasets import Dataset
@@ -32,6 +33,7 @@ class PackTrainable(tune.Trainable):
         options: Mapping[str, Any],
         plugins: Sequence[str],
         path: Sequence[str],
+        check: Callable[[], str | None] | None,
     ) -> None:
         """Takes a pack to run; called once a process.
 
@@ -44,14 +46,21 @@ class PackTrainable(tune.Trainable):
             options: Keyword arguments of `trainables.trial.run`.
             plugins: Modules that add to the registries.
             path: Where the driver finds them.
+            check: Says what is wrong with this node, if anything; in a cluster, to which nodes come while a study runs.
         """
-        load_plugins(plugins, path)
         self._reports: Generator[Progress, None, None] | None = None
+        problem = None if check is None else check()
+        self._node_error = None if problem is None else f"Node {ray.util.get_node_ip_address()}: {problem}."
+        if self._node_error is not None:
+            return
+        load_plugins(plugins, path)
         self._packs, self._data, self._folder, self._options = packs, data, folder, options
         self.reset_config(config)
 
     def reset_config(self, new_config: Mapping[str, Any]) -> bool:
         """Takes another pack to run, in the same process."""
+        if self._node_error is not None:
+            return True
         from trainables import trial  # loads torch, which the driver, whose Tune needs this class, can do without
 
         if self._reports is not None:
@@ -63,7 +72,9 @@ class PackTrainable(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        """Trains up to the next report, about a second; one of a folder that cannot be written ends the whole study."""
+        """Trains up to the next report, about a second; what no node or not this one can do ends the whole study."""
+        if self._node_error is not None:
+            return {"node_error": self._node_error, "done": True}
         if self._reports is None:
             raise RuntimeError("a trial was stepped before it was given a pack.")
         try:

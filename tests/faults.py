@@ -1,0 +1,106 @@
+"""What tests with real faults share: a small study on the real MNIST, its processes and its tables."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+from study import table
+
+ROOT = Path(__file__).resolve().parents[1]
+CLOCKS = ["train_s", "evaluate_s"]
+CHECKPOINT = r"[0-9a-f]{8}-\d{9}\.safetensors"
+SPEC = """
+name: small
+title: A small grid on the real MNIST
+seeds: 1
+base: {dataset: mnist, hidden_dims: [32], steps: 1500, evaluations: 2, batch_size: 100}
+arms:
+  elu: {activation: elu}
+  vae: {model: vae}
+  pca: {task: pca, latent_dim: 5}
+grid: {latent_dim: [2, 8]}
+"""
+REPLICATES = 5
+
+
+def command(spec_path: Path, run: Path | str, *more: object, killed: tuple[object, ...] = ()) -> list[str]:
+    """`study launch`, or the same in a process that kills itself."""
+    program = [str(ROOT / "tests" / "killed.py")] if killed else ["-c", "from study.cli import main; main()"]
+    rest = [*killed, "launch", spec_path, "--run", run, "--device", "cpu", *more]
+    return [sys.executable, *program, *map(str, rest)]
+
+
+def start(arguments: list[str]) -> subprocess.Popen[str]:
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "RAY_AUTH_MODE": "disabled", "COLUMNS": "200"}
+    return subprocess.Popen(
+        arguments,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # as from a terminal, also under nohup
+    )
+
+
+def finish(process: subprocess.Popen[str], timeout: float = 240) -> tuple[int, str]:
+    output, _ = process.communicate(timeout=timeout)
+    return process.returncode, output
+
+
+def results(run: Path | str) -> pd.DataFrame:
+    return table.load_tables(str(run)).results.drop(columns=CLOCKS)
+
+
+def assert_same(whole: Path, run: Path | str) -> None:
+    """Every table equals that of the undisturbed run, bit for bit, times aside."""
+    pd.testing.assert_frame_equal(results(whole), results(run), check_exact=True)
+    expected, found = table.load_tables(str(whole)), table.load_tables(str(run))
+    pd.testing.assert_frame_equal(expected.profiles, found.profiles, check_exact=True)
+    pd.testing.assert_frame_equal(expected.images, found.images, check_exact=True)
+
+
+def checkpoints(run: Path) -> set[Path]:
+    return {path for path in run.glob("replicates/*/*.safetensors") if re.fullmatch(CHECKPOINT, path.name)}
+
+
+def ends(run: Path) -> dict[Path, int]:
+    """Finished markers with their times."""
+    return {path: path.stat().st_mtime_ns for path in run.glob("replicates/*/*.done.json")}
+
+
+def until(condition: Callable[[], object], process: subprocess.Popen[str], timeout: float = 120) -> None:
+    started = time.monotonic()
+    while not condition():
+        assert process.poll() is None, f"it ended before: {process.communicate()[0]}"
+        assert time.monotonic() - started < timeout
+        time.sleep(0.02)
+
+
+def descendants(pid: int) -> dict[int, str]:
+    """Every process below this one, by its id, with its command line."""
+    parents, titles = {}, {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            titles[int(entry.name)] = (entry / "cmdline").read_text().replace("\0", " ")
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    below = {pid}
+    while more := {child for child, parent in parents.items() if parent in below} - below:
+        below |= more
+    return {child: titles[child] for child in below - {pid}}
+
+
+def trials(pid: int) -> list[int]:
+    """Ray's workers that have a trial, below this driver or raylet."""
+    return sorted(child for child, title in descendants(pid).items() if re.match(r"ray::\w*Trainable\.train", title))
