@@ -32,8 +32,16 @@ def collect(data_digests: Mapping[str, str]) -> dict[str, Any]:
         "versions": {name: installed(name) for name in PACKAGES},
         "platform": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
-        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": " ".join([Path(sys.argv[0]).name, *map(_portable, sys.argv[1:])]),
     }
+
+
+def _portable(argument: str) -> str:
+    """A path within the folder where the command was given, or its name: a machine's other folders are its own."""
+    path = Path(argument)
+    if not path.is_absolute():
+        return argument
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else path.name
 
 
 def git_commit() -> str | None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
 from study.clusterfile import PLACEHOLDER, ClusterFileError, problems
 
@@ -130,3 +131,14 @@ def test_problems_of_what_is_no_cluster_file_raises(text, complaint, tmp_path):
     (tmp_path / "cluster.yaml").write_text(text)
     with pytest.raises(ClusterFileError, match=complaint):
         problems(tmp_path / "cluster.yaml")
+
+
+def test_check_prints_each_problem_and_exits_with_2_or_says_what_to_do_next(tmp_path):
+    from study.cli import app
+
+    ready = tmp_path / "cluster.yaml"
+    ready.write_text(edited("aws"))
+    good = CliRunner().invoke(app, ["check", str(ready)])
+    assert good.exit_code == 0 and f"Start the cluster: ray up {ready}" in good.output, good.output
+    bad = CliRunner().invoke(app, ["check"])
+    assert bad.exit_code == 2 and len(bad.output.splitlines()) == 2 and PLACEHOLDER in bad.output

@@ -68,7 +68,7 @@ class Cluster:
     def up(self, nodes: int | None = None) -> None:
         """`ray up`, until so many nodes have joined (all of them)."""
         self.ray("up", "--yes", "--no-config-cache", str(self.file))
-        self.until(lambda: self.nodes() == (nodes or self.count), "all nodes joined", 180)
+        self.until(lambda: self.nodes() == (nodes or self.count), "all nodes joined", 300)
 
     def down(self) -> None:
         """`ray down`."""
