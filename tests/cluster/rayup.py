@@ -82,7 +82,7 @@ class Cluster:
         """How many nodes are alive, as the head sees it."""
         program = "import ray; ray.init('auto', logging_level=50); print('alive', sum(n['Alive'] for n in ray.nodes()))"
         found = self.hosts.ssh(HEAD, f"source ~/.study-env; python -c {shlex.quote(program)}")
-        return int(found.rpartition("alive ")[2])
+        return int(found.rpartition("alive ")[2].split()[0])  # the autoscaler may say something after it
 
     def submit(self, name: str, command: str) -> None:
         """Submits a job, as the README says, and lets go of it."""

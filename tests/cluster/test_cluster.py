@@ -9,31 +9,28 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import faults
 import pytest
+from rayup import Cluster
 
 from study import table
 from trainables.storage import Folder
-
-if TYPE_CHECKING:
-    from conftest import Cluster
 
 pytestmark = pytest.mark.cluster
 
 SPEC = """
 name: shared
 title: A grid that takes three hosts a while
-seeds: 2
-base: {dataset: mnist, hidden_dims: [64], steps: 4000, evaluations: 2, batch_size: 100}
+seeds: 1
+base: {dataset: mnist, hidden_dims: [32], steps: 2000, evaluations: 2, batch_size: 100}
 arms:
   elu: {activation: elu}
   vae: {model: vae}
   pca: {task: pca, latent_dim: 5}
 grid: {latent_dim: [2, 8]}
 """
-REPLICATES = 9
+REPLICATES = 5
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +69,7 @@ def test_study_submitted_as_a_job_runs_on_several_hosts_and_is_fetched(up, spec_
     up.submit("whole", launch(spec_file, "whole"))
     busy: set[int] = set()
     up.until(lambda: busy.update(up.training()) or len(busy) >= 2, "trials ran on two hosts", 180)
-    assert "Done: 9 finished" in up.finish("whole", 600)
+    assert "Done: 5 finished" in up.finish("whole", 600)
     up.ray("rsync-down", str(up.file), f"{up.runs}/whole/", f"{tmp_path}/fetched/")
     faults.assert_same(undisturbed, tmp_path / "fetched")
     assert faults.finish(faults.start(study("status", tmp_path / "fetched")))[0] == 0
@@ -104,7 +101,7 @@ def test_host_that_dies_and_host_that_is_cut_off_change_nothing(up, spec_file, u
     up.hosts.cut(2)
     time.sleep(75)  # until the head has given it up
     up.hosts.mend(2)
-    assert "Done: 9 finished" in up.finish("faults", 900)
+    assert "Done: 5 finished" in up.finish("faults", 900)
     assert "trying again" in up.logs("faults")
     faults.assert_same(undisturbed, up.runs / "faults")
 
@@ -119,7 +116,7 @@ def test_head_that_dies_is_brought_up_again_and_the_study_goes_on(up, spec_file,
     up.up()
     up.submit("after", launch(spec_file, "head"))
     logs = up.finish("after", 600)
-    assert f"{len(finished)} finished" in logs and "Done: 9 finished" in logs, logs
+    assert f"{len(finished)} finished" in logs and "Done: 5 finished" in logs, logs
     assert finished.items() <= faults.ends(up.runs / "head").items(), "what had finished was not trained again"
     assert table.build(run).results["replicate"].nunique() == REPLICATES
     faults.assert_same(undisturbed, up.runs / "head")
