@@ -19,8 +19,7 @@ HEAD_GIB = 16
 """Memory of a small head node."""
 TABLES_AGE_S, TABLES_SHARE = 600.0, 0.05
 """How old the tables may be while a study runs; the share of its time for which the driver rebuilds them."""
-BIN = 250
-"""Reports in each part of a launch that is looked at by itself."""
+BINS = 8
 GROWS = {
     "scheduling_s": "the driver's processor time for the reports",
     "whole_s": "the driver's processor time in all",
@@ -57,7 +56,7 @@ class Cost:
     slowness: float
     """How many times as long the fixed work took as at its fastest."""
     bins: list[list[float]]
-    """`[trials that have ended, report_s]` of parts of the launch."""
+    """`[trials that have ended, report_s, reports]` of parts of the launch."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,7 @@ def cost(found: Measured, setting: Setting, fastest: float) -> Cost:
     """What a launch took; `fastest`: seconds of the fixed work on a core that does nothing else."""
     ends = REPORTS * setting.workers  # while workers start or run out of trials, a report costs less
     reports = np.array(found.reports)[ends:-ends]
-    edges = np.linspace(0, len(reports) - 1, max(len(reports) // BIN, 2) + 1).astype(int)
+    edges = np.linspace(0, len(reports) - 1, BINS + 1).astype(int)
     slowness = np.array([reports[a:b, 2].mean() for a, b in itertools.pairwise(edges)]) / fastest
     spent = np.diff(reports[edges, 0]) / np.diff(edges) / slowness
     middles = (ends + (edges[1:] + edges[:-1]) / 2) / REPORTS
@@ -97,7 +96,7 @@ def cost(found: Measured, setting: Setting, fastest: float) -> Cost:
         build_s=found.build[0] * fastest / found.build[1],
         rebuild_s=found.rebuild[0] * fastest / found.rebuild[1],
         slowness=float(slowness.mean()),
-        bins=np.column_stack([middles, spent]).tolist(),
+        bins=np.column_stack([middles, spent, np.diff(edges)]).tolist(),
     )
 
 
@@ -183,18 +182,26 @@ def largest(found: Mapping[Setting, Cost]) -> Setting:
 
 
 def _straight(points: Curve) -> tuple[float, float]:
-    """Intercept and slope of the line through points; where the slope would be negative, their mean and 0."""
-    sizes, values = np.array(points, float).T
-    slope, intercept = np.polyfit(sizes, values, 1) if len(set(sizes)) > 1 else (0.0, 0.0)
-    return (float(intercept), float(slope)) if slope > 0 else (float(values.mean()), 0.0)
+    """Intercept and slope of the line through points; where the slope would be negative, their mean and 0.
+
+    A point may have a third number, its weight: of how many it is the mean.
+    """
+    sizes, values, weights = _columns(points)
+    slope, intercept = np.polyfit(sizes, values, 1, w=np.sqrt(weights)) if len(set(sizes)) > 1 else (0.0, 0.0)
+    return (float(intercept), float(slope)) if slope > 0 else (float(np.average(values, weights=weights)), 0.0)
 
 
 def _slope_error(points: Curve) -> float:
-    """The standard error of the slope of the line through points; 0 where there are too few to tell."""
-    sizes, values = np.array(points, float).T
+    """The standard error of that slope; 0 where there are too few points to tell."""
+    sizes, values, weights = _columns(points)
     if len(points) < 4 or len(set(sizes)) < 3:
         return 0.0
-    return float(np.sqrt(np.polyfit(sizes, values, 1, cov=True)[1][0, 0]))
+    return float(np.sqrt(np.polyfit(sizes, values, 1, w=np.sqrt(weights), cov=True)[1][0, 0]))
+
+
+def _columns(points: Curve) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    table = np.array(points, float)
+    return table[:, 0], table[:, 1], table[:, 2] if table.shape[1] > 2 else np.ones(len(table))
 
 
 def _times(most: float, needed: float) -> float:
