@@ -47,7 +47,8 @@ def test_help_names_every_command_in_one_list(study):
     code, out, _ = study("--help")
     assert code == 0 and out.count("Commands") == 1
     listed = re.findall(r"^│ ([a-z]+) ", out[out.index("Commands") :], re.MULTILINE)
-    runs, results = ["list", "show", "data", "launch", "status"], ["best", "weights", "table", "tensorboard", "replay"]
+    runs = ["list", "show", "check", "data", "launch", "status"]
+    results = ["best", "weights", "table", "tensorboard", "replay"]
     assert listed == runs + results
 
 
