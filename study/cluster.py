@@ -95,23 +95,15 @@ def _hint() -> str:
     )
 
 
-def device(options: Options) -> str:
-    """The device of the trials: "cuda" if Ray has a GPU or may start one (and, on this machine, torch can use it).
+def has_gpu(options: Options) -> bool:
+    """Whether Ray has a GPU or may start one (and, on this machine, torch can use it)."""
+    if not capacity("GPU", options):
+        return False
+    if options.address is not None:
+        return True
+    import torch
 
-    Raises:
-        study.lock.RunError: A GPU was asked for, and there is none.
-    """
-    if options.device == "cpu":
-        return "cpu"
-    found = capacity("GPU", options) > 0
-    if found and options.address is None:
-        import torch
-
-        found = torch.cuda.is_available()
-    if options.device == "cuda" and not found:
-        where = "this machine" if options.address is None else f"the Ray cluster at {options.address}"
-        raise RunError(f"`--device cuda` must have a GPU, but {where} has none that Ray can use.")
-    return "cuda" if found else "cpu"
+    return torch.cuda.is_available()
 
 
 def capacity(resource: str, options: Options) -> int:

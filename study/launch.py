@@ -11,7 +11,7 @@ import logging
 import os
 import time
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -90,6 +90,8 @@ class Job:
     search: Search | None = None
     """Where packs come from after those that are there; `trials` has the search's number of each pack of it."""
     trials: dict[int, int] = field(default_factory=dict)
+    check: Callable[[], str | None] | None = None
+    """Says what is wrong with the node that asks, if anything; in a cluster, to which nodes come while a study runs."""
 
     def ask(self) -> int | None:
         """The index of a further pack, of a trial that the search has left or asks for; None at its end."""
@@ -341,15 +343,25 @@ def _ray(options: Options, stop: Stop) -> AbstractContextManager[None]:
 
 
 def _device(options: Options) -> str:
+    """The device of the trials: "cuda" where there is a GPU, or a cluster may start one, else "cpu".
+
+    Raises:
+        RunError: A GPU was asked for, and there is none.
+    """
+    if options.device == "cpu":
+        return "cpu"
     if options.runner == "ray":
         from study import cluster
 
-        return cluster.device(options)
-    import torch
+        found, user = cluster.has_gpu(options), "Ray"
+    else:
+        import torch
 
-    if options.device == "cuda" and not torch.cuda.is_available():
-        raise RunError("`--device cuda` must have a GPU, but this machine has none that torch can use.")
-    return "cuda" if options.device != "cpu" and torch.cuda.is_available() else "cpu"
+        found, user = torch.cuda.is_available(), "torch"
+    if options.device == "cuda" and not found:
+        where = "this machine" if options.address is None else f"the Ray cluster at {options.address}"
+        raise RunError(f"`--device cuda` must have a GPU, but {where} has none that {user} can use.")
+    return "cuda" if found else "cpu"
 
 
 def run_path(name: str) -> str:

@@ -36,7 +36,6 @@ from trainables.trainable import PackTrainable
 if TYPE_CHECKING:
     from study.search import Search
 
-Check = Callable[[], str | None]
 _T = TypeVar("_T")
 NODE_ANSWERS_WITHIN_S = 120.0
 _LOG = logging.getLogger(__name__)
@@ -113,11 +112,12 @@ def run(job: Job, options: Options, display: Display, tick: Callable[[], None], 
         OSError: Ray gave up, again and again.
     """
     job = dataclasses.replace(job, replicates=job.replicates.absolute())
-    watch = _Watch(job, display, tick, stop)
     with _checked_nodes(job, options) as check:
-        _schedule(job, options, watch, stop, check)
+        job = dataclasses.replace(job, check=check)
+        watch = _Watch(job, display, tick, stop)
+        _schedule(job, options, watch, stop)
         if job.search is not None:
-            _search(job, job.search, options, watch, stop, check)
+            _search(job, job.search, options, watch, stop)
     if watch.fatal is not None:
         raise watch.fatal
     for pack, reason in watch.errors.items():
@@ -125,7 +125,7 @@ def run(job: Job, options: Options, display: Display, tick: Callable[[], None], 
 
 
 @contextmanager
-def _checked_nodes(job: Job, options: Options) -> Iterator[Check | None]:
+def _checked_nodes(job: Job, options: Options) -> Iterator[Callable[[], str | None] | None]:
     """Asks every node of a cluster whether it can take part; gives what those that come later are asked."""
     if options.address is None:
         yield None
@@ -138,20 +138,20 @@ def _checked_nodes(job: Job, options: Options) -> Iterator[Check | None]:
         check.end()
 
 
-def _schedule(job: Job, options: Options, watch: _Watch, stop: Stop, check: Check | None) -> None:
+def _schedule(job: Job, options: Options, watch: _Watch, stop: Stop) -> None:
     """Has Ray run the packs, and those that are left again where Ray itself gives up, as for a worker out of memory."""
     packs = list(range(len(job.packs)))
     for _ in range(MAX_RETRIES + 1):
         if stop.asked() or watch.fatal is not None or not packs:
             return
         config = tune.TuneConfig(reuse_actors=True, max_concurrent_trials=options.concurrency)
-        if _fit(job, {"pack": tune.grid_search(packs)}, config, options, watch, check):
+        if _fit(job, {"pack": tune.grid_search(packs)}, config, options, watch):
             return
         packs = [pack for pack in _left(job) if pack not in watch.errors]
     raise OSError("Ray gave up (--ray-output shows why). What was trained is saved; launch again to go on.")
 
 
-def _search(job: Job, search: Search, options: Options, watch: _Watch, stop: Stop, check: Check | None) -> None:
+def _search(job: Job, search: Search, options: Options, watch: _Watch, stop: Stop) -> None:
     """Has Ray run what the search asks for; after Ray has given up, those that were left first."""
     resource = "CPU" if job.device == "cpu" else "GPU"
     wanted = options.concurrency or search.concurrency or max(1, capacity(resource, options))
@@ -160,7 +160,7 @@ def _search(job: Job, search: Search, options: Options, watch: _Watch, stop: Sto
             return
         alg = ConcurrencyLimiter(_Asking(job, watch), max_concurrent=wanted)
         config = tune.TuneConfig(search_alg=alg, num_samples=search.left, reuse_actors=True)
-        if _fit(job, {}, config, options, watch, check) and not search.left:
+        if _fit(job, {}, config, options, watch) and not search.left:
             return
         search.forget()
     if not (stop.asked() or watch.fatal is not None):
@@ -203,18 +203,11 @@ def _left(job: Job) -> list[int]:
     ]
 
 
-def _fit(
-    job: Job,
-    param_space: dict[str, Any],
-    config: tune.TuneConfig,
-    options: Options,
-    watch: _Watch,
-    check: Check | None,
-) -> bool:
+def _fit(job: Job, param_space: dict[str, Any], config: tune.TuneConfig, options: Options, watch: _Watch) -> bool:
     """Runs packs; False if Ray gave up before all had ended."""
     resources: dict[str, float] = {"cpu": 1} if job.device == "cpu" else {"cpu": 1, "gpu": 1}
     shared: dict[str, Any] = {"packs": job.packs, "data": job.data, "folder": job.replicates}
-    shared |= {"options": job.options, "plugins": job.plugins, "path": sys.path, "check": check}
+    shared |= {"options": job.options, "plugins": job.plugins, "path": sys.path, "check": job.check}
     with tempfile.TemporaryDirectory(prefix="study-ray-", ignore_cleanup_errors=True) as logs:
         tuner = tune.Tuner(
             tune.with_resources(tune.with_parameters(PackTrainable, **shared), resources),

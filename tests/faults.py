@@ -34,9 +34,15 @@ REPLICATES = 5
 
 def command(spec_path: Path, run: Path | str, *more: object, killed: tuple[object, ...] = ()) -> list[str]:
     """`study launch`, or the same in a process that kills itself."""
-    program = [str(ROOT / "tests" / "killed.py")] if killed else ["-c", "from study.cli import main; main()"]
-    rest = [*killed, "launch", spec_path, "--run", run, "--device", "cpu", *more]
-    return [sys.executable, *program, *map(str, rest)]
+    rest = ["launch", spec_path, "--run", run, "--device", "cpu", *more]
+    if not killed:
+        return program("study", *rest)
+    return [sys.executable, str(ROOT / "tests" / "killed.py"), *map(str, [*killed, *rest])]
+
+
+def program(package: str, *words: object) -> list[str]:
+    """`study` or `analysis` with these words."""
+    return [sys.executable, "-c", f"from {package}.cli import main; main()", *map(str, words)]
 
 
 def start(arguments: list[str]) -> subprocess.Popen[str]:
@@ -55,6 +61,13 @@ def start(arguments: list[str]) -> subprocess.Popen[str]:
 def finish(process: subprocess.Popen[str], timeout: float = 240) -> tuple[int, str]:
     output, _ = process.communicate(timeout=timeout)
     return process.returncode, output
+
+
+def undisturbed(spec_path: Path, run: Path) -> Path:
+    """Runs a study in one process, from start to end; returns its run folder."""
+    code, output = finish(start(command(spec_path, run, "--runner", "inline")), timeout=600)
+    assert code == 0, output
+    return run
 
 
 def results(run: Path | str) -> pd.DataFrame:

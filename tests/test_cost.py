@@ -46,7 +46,7 @@ def tables() -> Tables:
 @pytest.fixture
 def study(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
     """Calls the command `study`; returns its exit code and what it printed and complained."""
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(showing.OUT, "_width", 200)  # COLUMNS is read when the console is made, with the module
 
     def call(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr("sys.argv", ["study", *map(str, arguments)])
@@ -121,7 +121,7 @@ def test_show_without_price_tells_no_money_and_with_one_what_the_core_hours_cost
     assert code == 0 and " per core-hour" not in plain
     hours = space.total_core_hours(space.replicates(spec.load("paper"), {"mnist": ""}))
     code, priced, _ = study("show", "paper", "--price", "0.05")
-    assert code == 0 and f"(3.36 h on 2 cores): {hours * 0.05:.2f} at 0.05 per core-hour." in priced
+    assert code == 0 and f"(3.36 h on 2 cores): {hours * 0.05:.2f} at 0.05 per core-hour.\n" in priced
     assert [line for line in priced.splitlines() if line not in plain.splitlines()] == [
         line for line in priced.splitlines() if "replicates" in line
     ]

@@ -161,12 +161,12 @@ def test_device_and_capacity_of_a_cluster_without_workers_are_of_those_that_may_
     options = Options(address="auto")
     monkeypatch.setattr(ray, "cluster_resources", lambda: {"memory": 1.0})
     monkeypatch.setattr(cluster, "BOOTSTRAP", tmp_path / "bootstrap.yaml")
-    assert cluster.device(options) == "cpu"
+    assert launch._device(options) == "cpu"
     with pytest.raises(RunError, match="the Ray cluster at auto has none that Ray can use"):
-        cluster.device(Options(address="auto", device="cuda"))
+        launch._device(Options(address="auto", device="cuda"))
     (tmp_path / "bootstrap.yaml").write_text(BOOTSTRAP)
-    assert cluster.device(options) == "cuda"
-    assert cluster.device(Options(address="auto", device="cpu")) == "cpu"
+    assert launch._device(options) == "cuda"
+    assert launch._device(Options(address="auto", device="cpu")) == "cpu"
     assert cluster.capacity("GPU", options) == 2 * 4 + 6 * 1
     assert cluster.capacity("GPU", Options()) == 0, "this machine starts no others"
     monkeypatch.setattr(ray, "cluster_resources", lambda: {"GPU": 20.0})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 
 import pytest
 from faults import (
@@ -12,6 +11,7 @@ from faults import (
     assert_same,
     command,
     finish,
+    program,
     start,
     until,
 )
@@ -41,7 +41,7 @@ def test_run_in_a_bucket_killed_and_launched_again_gives_the_same_table(spec_pat
 
 def assert_readable(run: str, status: str) -> None:
     """From elsewhere, the study can be looked at as it stands."""
-    code, output = finish(start([sys.executable, "-c", "from study.cli import main; main()", "status", run]))
+    code, output = finish(start(program("study", "status", run)))
     assert code == 0 and status in output, output
 
 
@@ -49,8 +49,7 @@ def test_report_of_a_run_in_a_bucket_is_drawn_from_its_tables(spec_path, bucket,
     run = f"s3://{bucket}/runs/small"
     code, output = finish(start(command(spec_path, run, "--runner", "inline", "--steps", 30)))
     assert code == 0, output
-    analysis = [sys.executable, "-c", "from analysis.cli import main; main()"]
-    code, output = finish(start([*analysis, "report", run, "-o", str(tmp_path / "report")]))
+    code, output = finish(start(program("analysis", "report", run, "-o", tmp_path / "report")))
     assert code == 0, output
     assert list((tmp_path / "report").glob("*.html"))
 

@@ -1,4 +1,4 @@
-"""What the driver takes for many trials on many nodes: `python -m tests.benchmarks.scale`, about 12 minutes.
+"""What the driver takes for many trials on many nodes: `python -m tests.benchmarks.scale`, about 18 minutes.
 
 Trials that train nothing run two dozen at once, on nodes of Ray's own making (`ray.cluster_utils.Cluster`: each a set
 of processes here). `scale_worker` is what runs in them, `scale_driver` measures a launch from within, `scale_lines`

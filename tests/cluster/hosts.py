@@ -105,8 +105,7 @@ class Hosts:
 
     def kill(self, number: int) -> None:
         """Kills a host and all that runs on it, at once."""
-        found = subprocess.run(["ip", "netns", "pids", _name(number)], capture_output=True, text=True, check=False)
-        if pids := found.stdout.split():
+        if pids := _pids(number):
             subprocess.run(["kill", "-9", *pids], check=False, stderr=subprocess.DEVNULL)
         if number in self._started:
             self._started.pop(number).wait()
@@ -114,13 +113,11 @@ class Hosts:
 
     def alive(self, number: int) -> bool:
         """Whether anything runs on a host."""
-        found = subprocess.run(["ip", "netns", "pids", _name(number)], capture_output=True, text=True, check=False)
-        return bool(found.stdout.split())
+        return bool(_pids(number))
 
     def down(self) -> None:
         """Stops all hosts and removes the network."""
-        found = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True)
-        for name in (line.split()[0] for line in found.stdout.splitlines() if line.startswith("study-")):
+        for name in (name for name in _namespaces() if name.startswith("study-")):
             number = int(name.removeprefix("study-"))
             self.kill(number)
             subprocess.run(["ip", "link", "del", f"sv{number}"], check=False, stderr=subprocess.DEVNULL)
@@ -137,8 +134,7 @@ class Hosts:
     def _plug(self, number: int) -> None:
         """Makes the host's network, if it is not there."""
         name, outside = _name(number), f"sv{number}"
-        found = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True)
-        if name in found.stdout.split():
+        if name in _namespaces():
             return
         _run("ip", "netns", "add", name)
         _run("ip", "link", "add", outside, "type", "veth", "peer", "name", "e0", "netns", name)
@@ -172,6 +168,18 @@ def running(folder: Path, count: int) -> Iterator[Hosts]:
 
 def _name(number: int) -> str:
     return f"study-{number}"
+
+
+def _namespaces() -> list[str]:
+    """The network namespaces of this machine."""
+    found = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True)
+    return [line.split()[0] for line in found.stdout.splitlines()]
+
+
+def _pids(number: int) -> list[str]:
+    """The processes of a host."""
+    found = subprocess.run(["ip", "netns", "pids", _name(number)], capture_output=True, text=True, check=False)
+    return found.stdout.split()
 
 
 def _until(condition: Callable[[], bool], seconds: float) -> bool:

@@ -81,7 +81,7 @@ class Cluster:
     def nodes(self) -> int:
         """How many nodes are alive, as the head sees it."""
         program = "import ray; ray.init('auto', logging_level=50); print('alive', sum(n['Alive'] for n in ray.nodes()))"
-        found = self.hosts.ssh(HEAD, f"source ~/.study-env; python -c {shlex.quote(program)}")
+        found = self._on_head(f"python -c {shlex.quote(program)}")
         return int(found.rpartition("alive ")[2].split()[0])  # the autoscaler may say something after it
 
     def submit(self, name: str, command: str) -> None:
@@ -90,14 +90,14 @@ class Cluster:
 
     def state(self, name: str) -> str:
         """A job's state: RUNNING, SUCCEEDED, FAILED ..."""
-        found = self.hosts.ssh(HEAD, f"source ~/.study-env; ray job status {name} 2>&1")
+        found = self._on_head(f"ray job status {name} 2>&1")
         return next(
             (state for state in ("SUCCEEDED", "FAILED", "STOPPED", "RUNNING") if state in found.upper()), "PENDING"
         )
 
     def logs(self, name: str) -> str:
         """What a job has printed."""
-        return self.hosts.ssh(HEAD, f"source ~/.study-env; ray job logs {name} 2>&1")
+        return self._on_head(f"ray job logs {name} 2>&1")
 
     def finish(self, name: str, timeout: float = 300) -> str:
         """Waits for a job to succeed; returns what it has printed."""
@@ -105,6 +105,10 @@ class Cluster:
         logs = self.logs(name)
         assert self.state(name) == "SUCCEEDED", logs
         return logs
+
+    def _on_head(self, command: str) -> str:
+        """What a command prints on the head, without the words that `ray exec` puts around it."""
+        return self.hosts.ssh(HEAD, f"source ~/.study-env; {command}")
 
     def until(self, condition: Callable[[], object], what: str, timeout: float = 120) -> None:
         """Waits until something is so."""

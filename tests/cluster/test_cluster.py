@@ -19,34 +19,20 @@ from trainables.storage import Folder
 
 pytestmark = pytest.mark.cluster
 
-SPEC = """
-name: shared
-title: A grid that takes three hosts a while
-seeds: 1
-base: {dataset: mnist, hidden_dims: [32], steps: 2000, evaluations: 2, batch_size: 100}
-arms:
-  elu: {activation: elu}
-  vae: {model: vae}
-  pca: {task: pca, latent_dim: 5}
-grid: {latent_dim: [2, 8]}
-"""
-REPLICATES = 5
+SPEC = faults.SPEC.replace("steps: 1500", "steps: 2000")
+"""Long enough to be disturbed where three hosts share the work."""
 
 
 @pytest.fixture(scope="module")
 def spec_file(cluster: Cluster) -> Path:
-    path = cluster.folder / "shared.yaml"
+    path = cluster.folder / "small.yaml"
     path.write_text(SPEC)
     return path
 
 
 @pytest.fixture(scope="module")
 def undisturbed(spec_file, tmp_path_factory):
-    """The same study in one process on one machine."""
-    run = tmp_path_factory.mktemp("undisturbed") / "run"
-    code, output = faults.finish(faults.start(faults.command(spec_file, run, "--runner", "inline")), timeout=600)
-    assert code == 0, output
-    return run
+    return faults.undisturbed(spec_file, tmp_path_factory.mktemp("undisturbed") / "run")
 
 
 @pytest.fixture
@@ -72,7 +58,7 @@ def test_study_submitted_as_a_job_runs_on_several_hosts_and_is_fetched(up, spec_
     assert "Done: 5 finished" in up.finish("whole", 600)
     up.ray("rsync-down", str(up.file), f"{up.runs}/whole/", f"{tmp_path}/fetched/")
     faults.assert_same(undisturbed, tmp_path / "fetched")
-    assert faults.finish(faults.start(study("status", tmp_path / "fetched")))[0] == 0
+    assert faults.finish(faults.start(faults.program("study", "status", tmp_path / "fetched")))[0] == 0
 
 
 def test_dashboard_and_token_keep_strangers_out(up):
@@ -118,7 +104,7 @@ def test_head_that_dies_is_brought_up_again_and_the_study_goes_on(up, spec_file,
     logs = up.finish("after", 600)
     assert f"{len(finished)} finished" in logs and "Done: 5 finished" in logs, logs
     assert finished.items() <= faults.ends(up.runs / "head").items(), "what had finished was not trained again"
-    assert table.build(run).results["replicate"].nunique() == REPLICATES
+    assert table.build(run).results["replicate"].nunique() == faults.REPLICATES
     faults.assert_same(undisturbed, up.runs / "head")
 
 
@@ -128,7 +114,3 @@ def test_folder_that_the_hosts_do_not_share_is_refused_before_anything_runs(up, 
     logs = up.logs("apart")
     assert "must be one folder that all nodes share" in logs and "what the driver wrote is not there" in logs, logs
     assert "Traceback" not in logs
-
-
-def study(*words: object) -> list[str]:
-    return [sys.executable, "-c", "from study.cli import main; main()", *map(str, words)]
