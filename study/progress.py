@@ -38,7 +38,7 @@ class Display:
         self.name, self.pending, self.steps, self.console = name, pending, max(steps, 1), console
         self.ended: Counter[str] = Counter()
         self._over: Counter[int] = Counter()
-        self._first: dict[int, int] = {}
+        self._done = self._trained = 0  # steps; what a pack had trained before this launch is done, not trained
         self._at: dict[int, int] = {}
         self._whole: dict[int, int] = {}
         self._members: dict[int, int] = {}
@@ -63,9 +63,10 @@ class Display:
 
     def report(self, pack: int, report: Report) -> None:
         """A pack has come further."""
-        self._at[pack], self._whole[pack] = report.step * report.members, report.steps * report.members
-        self._first.setdefault(pack, 0 if report.ended else self._at[pack])
-        self._members[pack] = report.members
+        at, self._whole[pack] = report.step * report.members, report.steps * report.members
+        self._done += at - self._at.get(pack, 0)
+        self._trained += at - self._at.get(pack, 0 if report.ended else at)
+        self._at[pack], self._members[pack] = at, report.members
         self._running.add(pack)
         for status in report.ended.values():
             self.ended[status] += 1
@@ -102,14 +103,12 @@ class Display:
 
     def _draw(self, *, force: bool) -> None:
         now = time.monotonic()
-        done = sum(self._at.values())
-        since = sum(self._at[pack] - self._first[pack] for pack in self._at)
-        speed = since / max(now - self._started, 1e-9)
-        left = max(self.steps - done, 0) / speed if speed > 0 else None
+        speed = self._trained / max(now - self._started, 1e-9)
+        left = max(self.steps - self._done, 0) / speed if speed > 0 else None
         if self._bar is not None:
             shown = f"{speed:,.0f} steps/s"
             self._bar.update(
-                self._task, total=self.steps, completed=done, description=self._counts(), speed=shown, left=left
+                self._task, total=self.steps, completed=self._done, description=self._counts(), speed=shown, left=left
             )
         elif force or now - self._printed > LINE_EVERY_S:
             self._printed = now

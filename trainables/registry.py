@@ -67,6 +67,7 @@ MEASUREMENTS: dict[str, str] = {
     "probes": "trainables.measurements.probes:measure_probes",
     "recognition": "trainables.measurements.generation:measure_recognition",
     "generation": "trainables.measurements.generation:measure_generation",
+    "walks": "trainables.measurements.walks:measure_walks",
     "projection": "trainables.measurements.surface:measure_projection",
     "denoising": "trainables.measurements.surface:measure_denoising",
 }

@@ -64,21 +64,23 @@ class Hosts:
     def start(self, number: int) -> None:
         """Starts one host, or starts it again after `kill`, with what its disk held."""
         own = self.folder / f"h{number}"
-        for name in ("home/.ssh", "ray"):
-            (own / name).mkdir(parents=True, exist_ok=True)
+        home = self.folder / "home"
+        for made in (own / "home" / ".ssh", own / "ray", home):
+            made.mkdir(parents=True, exist_ok=True)
         shutil.copy(self.key.with_suffix(".pub"), own / "home" / ".ssh" / "authorized_keys")
         (own / "home" / ".bashrc").touch()
         if not (own / "hostkey").exists():
             _run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(own / "hostkey"))
         passwd = Path("/etc/passwd").read_text().splitlines()
         entries = [
-            ":".join([*e.split(":")[:5], f"{own}/home", "/bin/bash"]) if e.startswith("root:") else e for e in passwd
+            ":".join([*e.split(":")[:5], str(home), "/bin/bash"]) if e.startswith("root:") else e for e in passwd
         ]
         (own / "passwd").write_text("\n".join(entries) + "\n")
         self._plug(number)
         inside = f"""
             hostname host{number}
             mount --bind {own}/passwd /etc/passwd
+            mount --bind {own}/home {home}
             mount --bind {own}/ray /tmp/ray
             mount -t tmpfs tmpfs /dev/shm
             exec /usr/sbin/sshd -D -e -h {own}/hostkey -o PermitRootLogin=yes -o StrictModes=no -o PidFile=none

@@ -65,10 +65,14 @@ class Cluster:
         assert done.returncode == 0, f"ray {shlex.join(words)}: {done.stdout[-3000:]}{done.stderr[-3000:]}"
         return done.stdout
 
-    def up(self, nodes: int | None = None) -> None:
-        """`ray up`, until so many nodes have joined (all of them)."""
+    def up(self) -> None:
+        """`ray up`, until all nodes have joined."""
         self.ray("up", "--yes", "--no-config-cache", str(self.file))
-        self.until(lambda: self.nodes() == (nodes or self.count), "all nodes joined", 300)
+        self.until(lambda: self.nodes() == self.count, "all nodes joined", 300)
+
+    def complete(self) -> bool:
+        """Whether all nodes are up and have joined."""
+        return all(self.running()) and self.nodes() == self.count
 
     def down(self) -> None:
         """`ray down`."""
@@ -119,5 +123,14 @@ class Cluster:
 
     def training(self) -> list[int]:
         """The hosts on which trials are being trained right now."""
-        busy = "ps -eo args | grep -c '^ray::[A-Za-z]*Trainable.train' || true"
-        return [number for number in range(1, self.count + 1) if int(self.hosts.ssh(number, busy)) > 0]
+        counts = self._processes("ray::[A-Za-z]*Trainable.train")
+        return [number for number, count in enumerate(counts, 1) if count]
+
+    def running(self) -> list[int]:
+        """How many processes of Ray's own each host runs."""
+        return self._processes("[^ ]*/raylet/raylet ")
+
+    def _processes(self, start: str) -> list[int]:
+        """How many processes each host runs whose command line begins so."""
+        command = f"ps -eo args | grep -c {shlex.quote('^' + start)} || true"
+        return [int(self.hosts.ssh(number, command)) for number in range(1, self.count + 1)]

@@ -37,14 +37,14 @@ def undisturbed(spec_file, tmp_path_factory):
 
 @pytest.fixture
 def up(cluster):
-    """All hosts on, and Ray on all of them; afterwards all is as before."""
+    """All hosts on, and Ray on all of them: brought up where a test before it has not left it so."""
     for number in range(1, cluster.count + 1):
         cluster.hosts.mend(number)
         if not cluster.hosts.alive(number):
             cluster.hosts.start(number)
-    cluster.up()
-    yield cluster
-    cluster.down()
+    if not cluster.complete():
+        cluster.up()
+    return cluster
 
 
 def launch(spec_file: Path, name: str) -> str:
@@ -114,3 +114,9 @@ def test_folder_that_the_hosts_do_not_share_is_refused_before_anything_runs(up, 
     logs = up.logs("apart")
     assert "must be one folder that all nodes share" in logs and "what the driver wrote is not there" in logs, logs
     assert "Traceback" not in logs
+
+
+def test_down_leaves_nothing_running(up):
+    assert all(up.running())
+    up.down()
+    up.until(lambda: not any(up.running()), "Ray has ended on all hosts", 60)

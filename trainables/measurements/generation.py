@@ -11,7 +11,7 @@ from trainables.measurements.subject import Measured, Subject
 from trainables.metrics import by_group, to_grey
 
 NUM_SAMPLES, NUM_SAMPLES_SHOWN = 1000, 20
-NUM_PAIRS, NUM_PAIRS_SHOWN = 200, 10
+NUM_PAIRS = 200
 FRACTIONS = tuple(index / 10 for index in range(11))
 """Of the way from the first code of a pair to the second."""
 NUM_DATA = 1000
@@ -73,14 +73,8 @@ def measure_generation(subject: Subject) -> Measured:
     for name, values in {"confidence": confidences, "distance": distances}.items():
         sample, *between, real = (part.double().mean().item() for part in values)
         profiles |= {f"sample_{name}": [sample], f"interpolation_{name}": between, f"data_{name}": [real]}
-    found = Measured(profiles)
-    found.images.extend(
-        ("generated", i, None, None, grey) for i, grey in enumerate(to_grey(samples[:NUM_SAMPLES_SHOWN]))
-    )
-    for axis, (fraction, path) in enumerate(zip(FRACTIONS, paths, strict=True)):
-        greys = enumerate(to_grey(path[:NUM_PAIRS_SHOWN]))
-        found.images.extend(("interpolation", index, axis, fraction, grey) for index, grey in greys)
-    return found
+    shown = enumerate(to_grey(samples[:NUM_SAMPLES_SHOWN]))
+    return Measured(profiles, [("generated", index, None, None, grey) for index, grey in shown])
 
 
 def sample_codes(subject: Subject) -> Tensor:
