@@ -37,7 +37,7 @@ def architecture_data(tables: Tables, *, variational: bool) -> pd.DataFrame:
         NotApplicableError: The study has no such network.
     """
     cells = paper_cells(tables)
-    cells = cells[(cells["task"] == "train") & ((cells["network"] == "vae") == variational)]
+    cells = cells[cells["model"] == ("vae" if variational else "autoencoder")]
     if not len(cells):
         raise NotApplicableError(f"no cell trains {'a variational' if variational else 'an'} auto-encoder")
     same = cells[cells["hidden_dims"] == cells["hidden_dims"].iloc[0]]

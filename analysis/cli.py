@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 import shlex
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -16,6 +18,8 @@ from study.table import TableError, load_tables
 from trainables.registry import unknown
 
 if TYPE_CHECKING:
+    from analysis.claims.evaluate import Verdict
+    from analysis.claims.ledger import Ledger
     from analysis.figures import Drawn
     from study.table import Tables
 
@@ -79,6 +83,10 @@ def claims(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="DIR", help="Write the page, its table and figures here too.")
     ] = None,
+    ledger: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Claims to decide instead, written as those in analysis/claims/ledger.yaml."),
+    ] = None,
 ) -> None:
     """Give each claim of the paper (C1 to C21) a verdict from the tables of these runs, together.
 
@@ -87,28 +95,23 @@ def claims(
     Prints a line for each claim. In DIR: claims.md, the page with every test behind a verdict; claims.csv, a row for
     each test; and the specification curves of the claims that turn on what the paper does not report.
     """
-    from analysis.architecture import NotApplicableError
-    from analysis.claims import page, specification
+    from analysis.claims import page
     from analysis.claims.evaluate import evaluate
-    from analysis.figures import drawn
 
-    verdicts = evaluate([tables for _, tables in _load(runs, trained=False)])
-    shown = Table("", "the paper says", "verdict", "why", box=None, header_style="bold")
+    loaded = [tables for _, tables in _load(runs, trained=False)]  # before the ledger, which may name what plugins add
+    given = _ledger(ledger)
+    verdicts = evaluate(loaded, given)
+    shown = Table("", "claim", "verdict", "why", box=None, header_style="bold")
     for verdict in verdicts:
         shown.add_row(verdict.claim.id, verdict.claim.statement, verdict.verdict, verdict.reason)
     _out.print(shown)
     if out is None:
         return
-    _write(out / "claims.md", page.to_markdown(verdicts, command=_command("claims", runs)).encode())
+    command = _command("claims", runs if ledger is None else [*runs, "--ledger", str(ledger)])
+    _write(out / "claims.md", page.to_markdown(verdicts, given, command=command).encode())
     _write(out / "claims.csv", page.to_frame(verdicts).to_csv(index=False, lineterminator="\n").encode())
-    for verdict in verdicts:
-        try:
-            frame = specification.specification_data(verdict)
-        except NotApplicableError:
-            continue
-        title, caption = verdict.claim.statement, specification.specification_caption(frame)
-        figure = specification.plot_specification(frame)
-        _write_figure(out, drawn(f"readings_{verdict.claim.id.lower()}", title, caption, frame, figure))
+    for figure in _readings(verdicts):
+        _write_figure(out, figure)
 
 
 @app.command()
@@ -213,17 +216,23 @@ def report(
         ),
     ] = None,
 ) -> None:
-    """Write report.html: one file that opens offline, with figures, final numbers, settings, cost and provenance.
+    """Write report.html: one file that opens offline, the answer first, then the evidence, then each run.
 
     Example: analysis report runs/paper
 
-    Of several runs, each gets a section.
-    """
-    from analysis.report import render
+    Example: analysis report results/* -o report
 
-    loaded = _load(runs)
+    The 10-100 question and the paper's claims with their verdicts; the paper's figures; the dimension card; then of
+    each run its numbers, a viewer of its images, figures, search, settings, failed replicates, cost and provenance.
+    """
+    from analysis.report.page import render
+
+    loaded = _load(runs, trained=False)
+    if not any(_evaluated(tables) or (tables.ends["status"] == "finished").any() for _, tables in loaded):
+        _refuse_empty(runs[0])
+    workers = min(os.cpu_count() or 1, len(loaded))
     folder = out or (Path(runs[0]) if len(runs) == 1 and _is_local(runs[0]) else Path())
-    _write(folder / "report.html", render(loaded, price).encode())
+    _write(folder / "report.html", render(loaded, price, workers).encode())
 
 
 def main() -> None:
@@ -251,12 +260,48 @@ def _load(runs: list[str], *, trained: bool = True) -> list[tuple[str, Tables]]:
         if trained and set(tables.ends["config/task"]) == {"intrinsic_dimension"}:
             _say(f"left out {run}: it trains nothing. See: {_command('dimension', [run])}")
             continue
-        if trained and not tables.rows("results", ["test_nll"])["test_nll"].notna().any():
-            _refuse(f"{run} has no evaluated network yet: `study status {run}` says how it stands.")
+        if trained and not _evaluated(tables):
+            _refuse_empty(run)
         loaded.append((run, tables))
     if not loaded:
         _refuse("none of these runs trains a network.")
     return loaded
+
+
+def _ledger(path: Path | None) -> Ledger:
+    """Our ledger, or one's own from a file; exits with 2 and one line if it cannot be read."""
+    from analysis.claims.ledger import LedgerError, load, parse
+
+    try:
+        return load() if path is None else parse(path.read_text(encoding="utf-8"), str(path))
+    except LedgerError as error:
+        _refuse(str(error))
+    except (OSError, UnicodeDecodeError) as error:
+        _refuse(f"{path} cannot be read: {error}")
+
+
+def _readings(verdicts: Sequence[Verdict]) -> Iterator[Drawn]:
+    """The specification curve of each claim that turns on what the paper does not report."""
+    from analysis.architecture import NotApplicableError
+    from analysis.claims import specification
+    from analysis.figures import drawn
+
+    for verdict in verdicts:
+        try:
+            frame = specification.specification_data(verdict)
+        except NotApplicableError:
+            continue
+        title, caption = verdict.claim.statement, specification.specification_caption(frame)
+        figure = specification.plot_specification(frame)
+        yield drawn(f"readings_{verdict.claim.id.lower()}", title, caption, frame, figure)
+
+
+def _evaluated(tables: Tables) -> bool:
+    return bool(tables.rows("results", ["test_nll"])["test_nll"].notna().any())
+
+
+def _refuse_empty(run: str) -> NoReturn:
+    _refuse(f"{run} has no evaluated network yet: `study status {run}` says how it stands.")
 
 
 def _folders(runs: list[str], out: Path | None) -> list[Path]:

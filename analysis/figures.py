@@ -26,12 +26,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FigureEntry:
-    """A figure: `data` gives its tidy frame or raises NotApplicableError, `plot` draws it, `caption` explains it."""
+    """A figure: `data` gives its tidy frame or raises NotApplicableError, `plot` draws it, `caption` explains it.
+
+    `paper`: what the paper shows there and reads from it, if the figure is one of its own.
+    """
 
     title: str
     data: Callable[[Tables], pd.DataFrame]
     plot: Callable[[pd.DataFrame], Axes | Figure]
     caption: Callable[[pd.DataFrame], str]
+    paper: str = ""
 
     def applicable(self, tables: Tables) -> str | None:
         """None if these tables can give the figure, else the reason why not."""
@@ -99,42 +103,49 @@ FIGURES: dict[str, FigureEntry] = {
         partial(architecture.architecture_data, variational=False),
         architecture.plot_architecture,
         architecture.architecture_caption,
+        paper="The paper draws 784-500-500-5-500-500-784; here the sizes are those of the config that was trained.",
     ),
     "f2_linear": FigureEntry(
         "The linear network while it learns, against the input (Fig. 2)",
         _linear,
         mosaics.plot_mosaic,
         mosaics.reconstructions_caption,
+        paper='The paper shows it at 10,000, 30,000 and 50,000 steps: "quite bad", a few can be identified (C4).',
     ),
     "f3_non_linear": FigureEntry(
         "The non-linear auto-encoders against the input (Fig. 3)",
         _non_linear,
         mosaics.plot_mosaic,
         mosaics.reconstructions_caption,
+        paper="The paper shows the three nets against the input and finds them virtually indistinguishable (C9).",
     ),
     "f4_vae": FigureEntry(
         "The variational auto-encoder (Fig. 4)",
         partial(architecture.architecture_data, variational=True),
         architecture.plot_architecture,
         architecture.architecture_caption,
+        paper="The paper draws two layers of 500 ELU on both sides and a sampled z between them.",
     ),
     "f5_vae_reconstructions": FigureEntry(
         "The variational auto-encoder against the input (Fig. 5)",
         partial(mosaics.reconstructions_data, select=("vae",)),
         mosaics.plot_mosaic,
         mosaics.reconstructions_caption,
+        paper="The paper shows the VAE against the input and finds it comparable to the simple nets (C10).",
     ),
     "f6_loss_all": FigureEntry(
         "Loss against training step, all networks (Fig. 6)",
         partial(curves.curves_data, linear=True),
         curves.plot_two_scales,
         partial(curves.curves_caption, linear=True),
+        paper="The paper reads: the linear net is orders of magnitude worse (C7) and takes much longer (C5).",
     ),
     "f7_loss_non_linear": FigureEntry(
         "Loss against training step, all but the linear networks (Fig. 7)",
         partial(curves.curves_data, linear=False),
         curves.plot_zoom,
         partial(curves.curves_caption, linear=False),
+        paper="The paper reads: very similar while converging (C11), and each net leads some of the time (C12).",
     ),
     "reconstructions": FigureEntry(
         "Reconstructions of every network",

@@ -79,12 +79,12 @@ def look(network: str, *, rank: int = 0, count: int = 1) -> Look:
 
 
 def looks(cells: Sequence[tuple[str, str]]) -> dict[str, Look]:
-    """A look for each `(cell, network)`."""
-    networks = [network for _, network in cells]
+    """A look for each `(cell, network)`; networks without one of their own, such as a plugin's, are shades of grey."""
+    networks = [network if network.split()[0] in LOOKS else "other" for _, network in cells]
     ranks = [networks[:index].count(network) for index, network in enumerate(networks)]
     return {
         cell: look(network, rank=rank, count=networks.count(network))
-        for (cell, network), rank in zip(cells, ranks, strict=True)
+        for (cell, _), network, rank in zip(cells, networks, ranks, strict=True)
     }
 
 

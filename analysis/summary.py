@@ -14,7 +14,6 @@ import pandas as pd
 
 from analysis.intervals import t_interval
 from study.trials import ranked, searched
-from trainables.registry import MODELS
 
 if TYPE_CHECKING:
     from study.table import Tables
@@ -30,14 +29,13 @@ SUMMARY_METRICS = ("test_nll", "test_nll_mean", "test_kl", "test_sse", "train_nl
 def network(config: dict[str, Any]) -> str:
     """The network of a cell, by its config and not by its name: what decides its colour.
 
-    The activation, with the output head unless it is the sigmoid ("linear clipped"); the model's name if it is
-    variational ("vae"); the task if nothing is trained ("pca").
+    The activation, with the output head unless it is the sigmoid ("linear clipped"); the model's name if it is another
+    than the plain auto-encoder ("vae"); the task if nothing is trained ("pca").
     """
     if config["task"] != "train":
         return str(config["task"])
-    model = str(config["model"])
-    if model not in MODELS or MODELS[model].variational:
-        return model
+    if config["model"] != "autoencoder":
+        return str(config["model"])
     head = config["output"]
     return str(config["activation"]) if head == "sigmoid" else f"{config['activation']} {head}"
 

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from study import showing, space, spec, table
 from study.showing import ERR, OUT
+from trainables.registry import load_plugins
 from trainables.schema import METRICS, Replicate
 from trainables.storage import Folder
 
@@ -104,6 +105,7 @@ def replay(
     from study.replay import train_again  # loads torch
 
     tables = table.load_tables(run)
+    load_plugins(tables.spec.plugins)
     found = _replicate(space.replicates(tables.spec, tables.provenance["data_digests"]), run, replicate)
     rows = tables.results[tables.results["replicate"] == found.hash].set_index("step")
     again = train_again(found, lambda text: ERR.print(text, end="\r"))

@@ -30,6 +30,7 @@ from trainables import checkpoint, datasets
 from trainables.checkpoint import Outcome
 from trainables.packing import shared_fields
 from trainables.progress import Progress
+from trainables.registry import added
 from trainables.schema import Replicate
 from trainables.storage import Folder, StorageError
 
@@ -145,10 +146,11 @@ def launch(spec: StudySpec, url: str, options: Options, console: Console) -> Cou
         RunError: The folder is in use, cannot be written, has no room, or belongs to another spec.
         trainables.storage.StorageError: The folder could no longer be written.
         trainables.datasets.DataError: A dataset is not to be had.
-        study.spec.SpecError: A cell is no valid config.
+        study.spec.SpecError: A cell is no valid config, or a plugin's model does not have the form of ours.
     """
     run, spec = Folder(url), spec.with_asked([])
     space.check(spec)
+    preflight.check_models(spec)
     with Stop() as stop, lock.held(run, stop.ask):
         data = {name: datasets.load(name) for name in space.datasets(spec)}
         digests = {name: dataset.digest for name, dataset in data.items()}
@@ -286,11 +288,11 @@ def _claim(run: Folder, spec: StudySpec, digests: dict[str, str]) -> dict[str, A
 
     Returns the part of the provenance that each record carries.
     """
-    origin = provenance.collect(digests)
+    origin = provenance.collect(digests) | ({table.ADDED: added()} if spec.plugins else {})
     whole = spec
     if run.exists("spec.yaml"):
-        old = table.read_spec(run)
         former = table.read_provenance(run) if run.exists("provenance.json") else {"data_digests": {}}
+        old = table.read_spec(run, former)
         conflicts = table.differences(old, spec)
         if conflicts:
             raise RunError(f"{run.url} belongs to another spec: {'; '.join(conflicts)}. Use another --run.")
@@ -298,7 +300,7 @@ def _claim(run: Folder, spec: StudySpec, digests: dict[str, str]) -> dict[str, A
         if changed:
             raise RunError(f"{run.url} was run on other data: {changed} there, {digests} here. Use another --run.")
         whole = table.grown(old, spec)
-        origin["data_digests"] = former["data_digests"] | digests
+        origin = table.with_added(origin, former) | {"data_digests": former["data_digests"] | digests}
     elif (strangers := set(run.names()) - table.RUN_FILES) and not run.child("replicates").names():
         raise RunError(
             f"{run.url} is no run folder: it has no spec.yaml, but {', '.join(sorted(strangers)[:3])}. "

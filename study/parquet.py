@@ -6,11 +6,12 @@ A row group holds a block, so that neither writing nor reading needs more than o
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import cached_property, reduce
-from typing import Any
+from functools import cached_property, reduce, wraps
+from typing import Any, ParamSpec, cast
+from weakref import WeakKeyDictionary, ref
 
 import pandas as pd
 import pyarrow as pa
@@ -29,9 +30,36 @@ class TableError(ValueError):
     """A table that is absent, damaged, or not of this schema; its text is one readable line."""
 
 
-@dataclass(frozen=True)
+P = ParamSpec("P")
+
+
+def once(function: Callable[P, pd.DataFrame]) -> Callable[P, pd.DataFrame]:
+    """Makes the frame of the same tables once, for as long as they live; each caller has a copy of its own.
+
+    The function's first argument is Tables or a sequence of them, its others can be keys of a dict.
+    """
+    kept: WeakKeyDictionary[Tables, dict[Any, pd.DataFrame]] = WeakKeyDictionary()
+
+    @wraps(function)
+    def given(*args: P.args, **kwargs: P.kwargs) -> pd.DataFrame:
+        every = [args[0]] if isinstance(args[0], Tables) else list(cast(Iterable[Tables], args[0]))
+        if not every:
+            return function(*args, **kwargs)
+        known = kept.setdefault(every[0], {})
+        key = (*map(ref, every), *args[1:], *sorted(kwargs.items()))  # a reference to what is gone equals no other
+        if key not in known:
+            known[key] = function(*args, **kwargs)
+        return known[key].copy()
+
+    return given
+
+
+@dataclass(frozen=True, eq=False)
 class Tables:
-    """A run's tables, its spec and its provenance. The tables stay in their files: what is asked for is read."""
+    """A run's tables, its spec and its provenance. The tables stay in their files: what is asked for is read.
+
+    Compared by identity, so that what is made of them can be kept as long as they are (`once`).
+    """
 
     files: Mapping[str, pq.ParquetFile]
     spec: StudySpec

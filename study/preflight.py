@@ -1,4 +1,4 @@
-"""What can be known before compute is spent: that the run folder has room, that every node has it and the same code."""
+"""What can be known before compute is spent: room, a plugin's models, that every node has the folder and the code."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ import trainables
 from study import space
 from study.lock import RunError
 from study.provenance import installed
+from study.spec import SpecError, StudySpec
+from trainables.registry import added
 from trainables.schema import Replicate
 from trainables.storage import Folder
 
@@ -37,6 +39,25 @@ def check_room(run: Folder, todo: Sequence[Replicate]) -> None:
             f"{run.url} has {free / 1e6:,.1f} MB free, but the {len(todo)} replicates to run need at least "
             f"{needed / 1e6:,.1f} MB: make room, or use another --run."
         )
+
+
+def check_models(spec: StudySpec) -> None:
+    """Tries a plugin's models and activations, each once, as the first arm that has one does.
+
+    Raises:
+        SpecError: One does not work, or not as ours do.
+    """
+    new = {(kind, name) for kind, names in added().items() for name in names}
+    for label, config in space.cells(spec).items():
+        used = {("MODELS", config.model), ("ACTIVATIONS", config.activation)} & new
+        new -= used
+        if used:
+            from trainables import models  # loads torch
+
+            try:
+                models.check(config)
+            except Exception as error:
+                raise SpecError(f"study {spec.name}, cell {label!r}: {type(error).__name__}: {error}") from error
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from trainables.registry import unknown
+from trainables.registry import declare, unknown
 from trainables.schema import METRICS, TrialConfig, applies, check_keys
 
 SAMPLERS: dict[str, str] = {
@@ -21,6 +21,8 @@ SAMPLERS: dict[str, str] = {
     "nsgaii": "optuna.samplers:NSGAIISampler",
 }
 """Optuna's samplers by import path, each in its own default settings."""
+declare("SAMPLERS", SAMPLERS)
+
 _DECIDING = ("task", "dataset", "model")
 """Fields on which it depends which others apply; drawn first."""
 _IDLE = 200

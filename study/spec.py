@@ -14,7 +14,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from study.searchspace import SearchSpec
-from trainables.registry import CURVES, MEASUREMENTS, load_plugins, unknown
+from trainables.registry import CURVES, MEASUREMENTS, PluginError, load_plugins, unknown
 from trainables.schema import TrialConfig, applies, check_keys
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
@@ -61,8 +61,6 @@ class StudySpec(BaseModel):
         if not isinstance(given, Mapping):
             raise ValueError(f"a spec must be a mapping of keys to values, but got {type(given).__name__}.")
         check_keys({str(key): None for key in given}, cls.model_fields, what="key")
-        plugins = given.get("plugins") or []
-        load_plugins(plugins if isinstance(plugins, list) else [])
         return given
 
     @model_validator(mode="after")
@@ -136,11 +134,22 @@ def load(name_or_path: str) -> StudySpec:
         raise SpecError(f"{name_or_path!r} cannot be read: {error}") from None
 
 
-def parse(text: str, source: str) -> StudySpec:
-    """Parses a spec's YAML (safe_load); raises SpecError naming `source`."""
+def parse(text: str, source: str, *, plugins: bool = True) -> StudySpec:
+    """Parses a spec's YAML (safe_load), and imports its plugins first; raises SpecError naming `source`.
+
+    Args:
+        text: The YAML.
+        source: Where it is from.
+        plugins: Whether to import them; without, the names that they add must be known already.
+    """
     try:
         _check_yaml(text)
-        return StudySpec.model_validate(yaml.safe_load(text))
+        given = yaml.safe_load(text)
+        named = given.get("plugins") if plugins and isinstance(given, Mapping) else None
+        load_plugins(name for name in (named if isinstance(named, list) else []) if isinstance(name, str))
+        return StudySpec.model_validate(given)
+    except PluginError as error:
+        raise SpecError(f"{source}: {error}") from None
     except ValidationError as error:
         raise SpecError(f"{source}: {readable(error)}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -197,4 +206,5 @@ def readable(error: ValidationError) -> str:
         return f"{where}: {message}" if where else message
     value = problem["input"]
     shown = "nothing" if problem["type"] == "missing" else f"{value!r:.200}"
-    return f"`{where}`: {problem['msg'][0].lower()}{problem['msg'][1:]}, but got {shown}."
+    message = f"{problem['msg'][0].lower()}{problem['msg'][1:]}, but got {shown}."
+    return f"`{where}`: {message}" if where else message

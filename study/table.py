@@ -22,16 +22,20 @@ from study.columns import SCHEMAS, complete, rows_of
 from study.parquet import TableError as TableError
 from study.parquet import Tables as Tables
 from study.parquet import check, matches, open_table, open_tables, write
+from study.parquet import once as once
 from study.searchspace import SearchSpec
 from study.spec import StudySpec, dump, parse
 from trainables import checkpoint
 from trainables.checkpoint import Outcome, Record
+from trainables.registry import register
 from trainables.schema import RESULTS_VERSION, Replicate, TrialConfig
 from trainables.storage import Folder
 
 BLOCK = 100
 """Replicates in a row group, unless tables were merged."""
 _SLICE = 10_000
+ADDED = "plugins_added"
+"""In the provenance of a study with plugins: what they have added to the registries, by registry and name."""
 RUN_FILES = frozenset({"spec.yaml", "provenance.json", "replicates", JOURNAL, *(f"{name}.parquet" for name in SCHEMAS)})
 """What lies in a run folder."""
 _T = TypeVar("_T")
@@ -117,7 +121,8 @@ def read_run(run: Folder) -> tuple[StudySpec, dict[str, Any]]:
     Raises:
         TableError: It is no such folder, or one of the two cannot be read.
     """
-    spec, provenance = read_spec(run), read_provenance(run)
+    provenance = read_provenance(run)
+    spec = read_spec(run, provenance)
     unknown = set(space.datasets(spec)) - provenance["data_digests"].keys()
     if unknown:
         raise TableError(
@@ -126,9 +131,13 @@ def read_run(run: Folder) -> tuple[StudySpec, dict[str, Any]]:
     return spec, provenance
 
 
-def read_spec(run: Folder) -> StudySpec:
-    """The spec of a run folder, with what its search has asked for so far; raises TableError."""
-    spec = _read(run, "spec.yaml", lambda content: parse(content.decode(), "it"))
+def read_spec(run: Folder, provenance: Mapping[str, Any] | None = None) -> StudySpec:
+    """The spec of a run folder, with what its search has asked for so far; raises TableError.
+
+    Where the run's provenance says what its plugins have added, they need not be there, and none is imported.
+    """
+    plugins = ADDED not in (provenance or {})
+    spec = _read(run, "spec.yaml", lambda content: parse(content.decode(), "it", plugins=plugins))
     if spec.search is None or spec.search.asked:  # of tables alone, spec.yaml holds it
         return spec
     try:
@@ -138,7 +147,7 @@ def read_spec(run: Folder) -> StudySpec:
 
 
 def read_provenance(run: Folder) -> dict[str, Any]:
-    """The provenance of a run folder; raises TableError."""
+    """The provenance of a run folder, and makes known the names that its plugins have added; raises TableError."""
     return _read(run, "provenance.json", _parse_provenance)
 
 
@@ -146,6 +155,15 @@ def write_run(run: Folder, spec: StudySpec, provenance: dict[str, Any]) -> None:
     """Writes what `read_run` reads; the spec last, since it makes the folder a run folder."""
     run.write("provenance.json", (json.dumps(provenance, indent=2, sort_keys=True) + "\n").encode())
     run.write("spec.yaml", dump(spec).encode())
+
+
+def with_added(provenance: dict[str, Any], former: Mapping[str, Any]) -> dict[str, Any]:
+    """A provenance with what plugins have added according to a former one too, where there is any."""
+    old, new = former.get(ADDED), provenance.get(ADDED)
+    if old is None:
+        return provenance
+    new = new or {}
+    return provenance | {ADDED: {kind: old.get(kind, {}) | new.get(kind, {}) for kind in sorted(old | new)}}
 
 
 def build(run: Folder) -> Tables:
@@ -212,17 +230,17 @@ def merge(source: Tables, target: Folder) -> Tables:
     Raises:
         TableError: The folder holds the results of another study.
     """
-    spec, better = source.spec, set(source.ends["replicate"])
+    spec, better, origin = source.spec, set(source.ends["replicate"]), source.provenance
     parts = [(source, better)]
     if target.exists("spec.yaml"):
         old = load_tables(target.url)
-        spec = _union(old.spec, source.spec)
+        spec, origin = _union(old.spec, source.spec), with_added(origin, old.provenance)
         better -= _ended(old) - _ended(source)
         parts = [(old, set(old.ends["replicate"]) - better), (source, better)]
     target.create()
     write(target, _merged(parts))
-    write_run(target, spec, source.provenance)
-    return open_tables(target, spec, source.provenance)
+    write_run(target, spec, origin)
+    return open_tables(target, spec, origin)
 
 
 def differences(old: StudySpec, new: StudySpec) -> list[str]:
@@ -295,6 +313,7 @@ def _parse_provenance(content: bytes) -> dict[str, Any]:
     digests = found.get("data_digests") if isinstance(found, dict) else None
     if not isinstance(digests, dict) or not all(isinstance(value, str) for value in digests.values()):
         raise ValueError("it names no data_digests")
+    register(found.get(ADDED) or {})
     return dict(found)
 
 

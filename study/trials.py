@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from study import space
-from study.parquet import TableError, Tables
+from study.parquet import TableError, Tables, once
 from study.searchspace import Parameter, SearchSpec
 from trainables.schema import METRICS, Replicate
 
@@ -30,6 +30,7 @@ def searched(tables: Tables) -> set[str]:
     return {space.trial_label(number) for number in range(len(asked))}
 
 
+@once
 def trials(tables: Tables) -> pd.DataFrame:
     """A row for each trial asked for, in their order.
 

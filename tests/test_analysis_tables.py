@@ -160,6 +160,7 @@ def test_network_is_told_by_the_config_and_not_by_the_name_of_the_cell() -> None
     assert summary.network(plain) == "linear clipped"
     assert summary.network(plain | {"output": "sigmoid"}) == "linear"
     assert summary.network(plain | {"model": "vae"}) == "vae"
+    assert summary.network(plain | {"model": "a plugin's"}) == "a plugin's"
     assert summary.network({"task": "pca"}) == "pca"
 
 

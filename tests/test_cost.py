@@ -15,7 +15,7 @@ from test_analysis_tables import make_tables, replaced
 from typer.testing import CliRunner
 
 from analysis import cli as analysis_cli
-from analysis.report import render
+from analysis.report.page import render
 from study import cli, showing, space, spec, table
 from study.table import Tables, device_hours, merge
 from trainables import checkpoint
@@ -60,7 +60,7 @@ def study(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
 
 def cost_section(html: str) -> list[list[str]]:
     """The cells of the cost table of a report of one run, row by row."""
-    part = html[html.index('<h2 id="r1-cost">') : html.index('<h2 id="r1-provenance">')]
+    part = html[html.index('<h3 id="r1-cost">') : html.index('<h3 id="r1-provenance">')]
     rows = re.findall(r"<tr>(.*?)</tr>", part, flags=re.DOTALL)
     return [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, flags=re.DOTALL) for row in rows]
 
@@ -201,7 +201,8 @@ def test_report_tells_hours_of_each_device_and_money_where_there_is_a_price(tabl
 
 
 def test_report_counts_estimators_of_the_dimension_too(tables: Tables) -> None:
-    estimated = replaced(tables, "vae", 0, **{"config/task": "intrinsic_dimension", "test_nll": None, "train_s": None})
+    estimator = {"config/task": "intrinsic_dimension", "config/sample_size": 500, "test_nll": None, "train_s": None}
+    estimated = replaced(tables, "vae", 0, **estimator)
     assert cost_section(render([("results/paper", estimated)]))[-1] == ["cpu", "5", "8.000", "5.000", "13.000"]
 
 

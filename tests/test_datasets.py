@@ -99,3 +99,22 @@ def test_load_unknown_name_names_the_nearest():
 def test_load_real_mnist_is_the_original(mnist):
     assert [len(mnist.images[part]) for part in ("train", "val", "test")] == [55_000, 5_000, 10_000]
     assert mnist.labels["test"][:5].tolist() == [7, 2, 1, 0, 4]
+
+
+@pytest.mark.parametrize(
+    ("part", "images", "labels"),
+    [
+        ("train", np.zeros((5_000, 28, 28), np.uint8), np.zeros(5_000, np.uint8)),
+        ("train", np.zeros((5_001, 28, 28)), np.zeros(5_001, np.uint8)),
+        ("train", np.zeros((5_001, 27, 28), np.uint8), np.zeros(5_001, np.uint8)),
+        ("test", np.zeros((9, 28, 28), np.uint8), np.zeros(8, np.uint8)),
+        ("test", np.zeros((0, 28, 28), np.uint8), np.zeros(0, np.uint8)),
+    ],
+    ids=["too few", "grey in [0, 1]", "another size", "a label is missing", "none"],
+)
+def test_split_of_what_is_no_dataset_raises(part, images, labels):
+    parts = {"train": (np.zeros((5_001, 784), np.uint8), np.zeros(5_001, np.uint8))}
+    parts |= {"test": (np.zeros((1, 784), np.uint8), np.zeros(1, np.uint8))}
+    assert len(datasets.split("mine", **parts).images["train"]) == 1
+    with pytest.raises(DataError, match=f"mine: `{part}` must be uint8 images"):
+        datasets.split("mine", **parts | {part: (images, labels)})

@@ -248,3 +248,8 @@ def test_looks_of_cells_with_one_network_get_lighter() -> None:
     sums = [sum(to_rgb(shade.color)) for shade in shades.values()]
     assert sums == sorted(sums)
     assert len(set(sums)) == 3
+
+
+def test_looks_of_networks_without_one_are_told_apart() -> None:
+    found = looks([("a", "elu"), ("b", "tied"), ("c", "bent"), ("d", "tied")])
+    assert found["a"] == look("elu") and len({shown.color for shown in found.values()}) == 4

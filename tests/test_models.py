@@ -15,14 +15,17 @@ from trainables.inputs import generator
 from trainables.models import (
     PIXELS,
     Autoencoder,
+    Output,
     Perceptron,
     PrincipalComponents,
     VariationalAutoencoder,
     build,
+    check,
     fit_pca,
     identity,
+    restore,
 )
-from trainables.registry import ACTIVATIONS, MODELS
+from trainables.registry import ACTIVATIONS, MODELS, ModelEntry
 from trainables.schema import TrialConfig
 
 SmallConfig = Callable[..., TrialConfig]
@@ -221,3 +224,95 @@ def test_fit_pca_of_one_repeated_image_has_no_variance() -> None:
     assert isinstance(model, PrincipalComponents)
     assert spectrum.abs().max() < 1e-9
     torch.testing.assert_close(model(image.float() / 255).decoded, image.float() / 255, rtol=0, atol=1e-6)
+
+
+class Drawn(Autoencoder):
+    """A model of one's own, with a parameter that no `init` reaches and a buffer."""
+
+    def __init__(self, config: TrialConfig, pixels: int = PIXELS):
+        super().__init__(config, pixels)
+        self.shift = nn.Parameter(torch.randn(config.width))
+        self.register_buffer("scale", torch.full((), 2.0))
+
+
+class Dropping(Drawn):
+    def forward(self, x: torch.Tensor, noise: torch.Tensor | None = None) -> Output:
+        return super().forward(nn.functional.dropout(x), noise)
+
+
+class Normalising(Drawn):
+    def forward(self, x: torch.Tensor, noise: torch.Tensor | None = None) -> Output:
+        return super().forward(x - x.mean(0), noise)
+
+
+class DecodingOtherwise(Drawn):
+    def forward(self, x: torch.Tensor, noise: torch.Tensor | None = None) -> Output:
+        out = super().forward(x, noise)
+        return out._replace(decoded=out.decoded + 1)
+
+
+class OfTensors(Drawn):
+    def forward(self, x: torch.Tensor, noise: torch.Tensor | None = None) -> torch.Tensor:  # type: ignore[override]
+        return super().forward(x, noise).decoded
+
+
+class Narrow(Drawn):
+    def forward(self, x: torch.Tensor, noise: torch.Tensor | None = None) -> Output:
+        out = super().forward(x, noise)
+        return out._replace(mu=out.mu[:, :1])
+
+
+@pytest.fixture
+def own(monkeypatch: pytest.MonkeyPatch, small: SmallConfig) -> Callable[..., TrialConfig]:
+    def config(kind: type[nn.Module], *, variational: bool = False, **fields: object) -> TrialConfig:
+        monkeypatch.setitem(MODELS, "own", ModelEntry(f"{kind.__module__}:{kind.__name__}", variational))
+        return small(model="own", **fields)
+
+    return config
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("fields", [{}, {"likelihood": "gaussian", "output": "identity"}, {"activation": "linear"}])
+def test_check_accepts_every_model_of_ours(model: str, fields: dict[str, str], small: SmallConfig) -> None:
+    check(small(model=model, **fields))
+    if model == "vae":
+        check(small(model=model, posterior="spherical", **fields))
+
+
+@pytest.mark.parametrize(
+    ("kind", "error", "message"),
+    [
+        (Dropping, ValueError, "`decoder.mu.` must be what|`forward` must give an image the same alone"),
+        (Normalising, ValueError, "`forward` must give an image the same alone as among others, but they differ"),
+        (DecodingOtherwise, ValueError, r"`decoder\(mu\)` must be what .* but they differ by up to 1"),
+        (Narrow, ValueError, r"`Output` must have the shapes .*'mu': \(4, 3\).* but got .*'mu': \(4, 1\)"),
+        (OfTensors, AttributeError, "no attribute 'decoded'"),
+        (nn.Linear, TypeError, "int"),
+    ],
+)
+def test_check_refuses_a_model_of_another_form(own, kind, error, message) -> None:
+    with pytest.raises(error, match=message):
+        check(own(kind))
+
+
+def test_check_refuses_a_variational_model_without_a_posterior(own) -> None:
+    check(own(Drawn))
+    with pytest.raises(ValueError, match=r"'log_sigma': \(4, 3\).* but got .*'log_sigma': None"):
+        check(own(Drawn, variational=True))
+
+
+def test_build_draws_a_models_own_parameters_by_the_seed_and_leaves_torchs_generator(own) -> None:
+    config, before = own(Drawn), torch.get_rng_state()
+    first, same, other = (build(config, generator(seed, "init")).get_parameter("shift") for seed in (0, 0, 1))
+    assert torch.equal(first, same) and not torch.equal(first, other)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_restore_keeps_buffers_as_they_are_made_and_refuses_other_parameters(own) -> None:
+    config = own(Drawn)
+    weights = {name: p.detach().numpy() + 1 for name, p in build(config, generator(0, "init")).named_parameters()}
+    restored = restore(config, weights)
+    assert restored.get_buffer("scale") == 2
+    assert {name: p.tolist() for name, p in restored.named_parameters()} == {n: w.tolist() for n, w in weights.items()}
+    with pytest.raises(ValueError, match="`weights` must be the model's parameters"):
+        restore(config, {name: value for name, value in weights.items() if name != "shift"})

@@ -8,7 +8,9 @@ from rich.console import Console
 from study import launch, spec, table
 from study.launch import Options
 from study.spec import SpecError
-from trainables import registry
+from trainables import datasets, models, registry
+from trainables.registry import ACTIVATIONS, DATASETS, MODELS, PluginError
+from trainables.schema import TrialConfig
 
 PLUGIN = """
 import torch
@@ -53,6 +55,57 @@ def test_plugin_that_cannot_be_imported_is_refused_in_one_line():
         spec.parse(SPEC.replace("PLUGIN", "no_such"), "mine")
 
 
-def test_plugins_that_are_no_list_are_refused_in_one_line():
-    with pytest.raises(SpecError, match="`plugins`"):
-        spec.parse(SPEC.replace("[PLUGIN]", "7"), "mine")
+@pytest.mark.parametrize(("given", "where"), [("7", "plugins"), ("[7]", "plugins.0"), ("[[mine]]", "plugins.0")])
+def test_plugins_that_are_no_list_of_names_are_refused_in_one_line(given, where):
+    with pytest.raises(SpecError, match=f"mine: `{where}`: input should be"):
+        spec.parse(SPEC.replace("[PLUGIN]", given).replace("squared", "elu"), "mine")
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ("raise KeyError('no')", "cannot: KeyError: 'no'"),
+        ("ACTIVATIONS['elu'] = 'torch:sin'", r"ACTIVATIONS\['elu'\] must stay 'torch.nn.functional:elu'"),
+        ("del ACTIVATIONS['elu']", r"ACTIVATIONS\['elu'\] must stay 'torch.nn.functional:elu'"),
+        ("ACTIVATIONS['sine'] = 'torch:sign_'", "has no attribute 'sign_'"),
+        ("ACTIVATIONS['sine'] = squared", "must be a str of its import path, but got <function squared"),
+        (
+            "from trainables.registry import MODELS; MODELS['m'] = 'torch:sin'",
+            "must be a ModelEntry of its import path",
+        ),
+    ],
+)
+def test_plugin_that_fails_adds_nothing(plugin, tmp_path, more, message):
+    path = tmp_path / f"{plugin}.py"
+    path.write_text(f"{path.read_text()}{more}\n")
+    before = dict(ACTIVATIONS), dict(MODELS)
+    with pytest.raises(PluginError, match=message):
+        registry.load_plugins([plugin])
+    assert (dict(ACTIVATIONS), dict(MODELS)) == before and plugin not in registry.sys.modules
+
+
+def test_register_makes_names_known_that_only_the_plugin_can_use(plugin, monkeypatch):
+    for known in (ACTIVATIONS, MODELS, DATASETS):
+        monkeypatch.setitem(known, "far", "")
+        del known["far"]  # after the test it will not be there either
+    before = registry.added()
+    registry.register({"MODELS": {"far": {"path": "os:abort", "variational": True}}, "DATASETS": {"far": "os:abort"}})
+    registry.register({"ACTIVATIONS": {"squared": "os:abort"}})
+    config = TrialConfig(dataset="far", model="far", activation="squared", beta=2.0)
+    assert config.variational and registry.added() == before, "what is recorded is not what is there"
+    with pytest.raises(PluginError, match="only after its module has been imported"):
+        models.build(config, models.torch.Generator())
+    with pytest.raises(PluginError, match="only after its module has been imported"):
+        datasets.load("far")
+    registry.load_plugins([plugin])
+    assert registry.added()["ACTIVATIONS"]["squared"] == f"{plugin}:squared"
+    registry.register({"ACTIVATIONS": {"squared": "os:abort", "elu": "os:abort"}})
+    assert ACTIVATIONS["squared"] == f"{plugin}:squared" and ACTIVATIONS["elu"] == "torch.nn.functional:elu"
+
+
+@pytest.mark.parametrize(
+    "record", [[1], {"MODELS": {"far": "mine:Far"}}, {"PLANETS": {"far": "mine:far"}}, {"MODELS": 1}]
+)
+def test_register_of_another_record_raises(record):
+    with pytest.raises(PluginError, match="by registry and name"):
+        registry.register(record)

@@ -178,6 +178,30 @@ def test_documented_make_targets_exist(document: str) -> None:
     assert ran.returncode == 0, ran.stderr
 
 
+def unfenced(document: str) -> str:
+    """A document's text without its blocks of code."""
+    return re.sub(r"^```.*?^```", "", (ROOT / document).read_text(), flags=re.MULTILINE | re.DOTALL)
+
+
+def anchors(document: str) -> set[str]:
+    """What a link may name in a document: its headings, spelt as GitHub does."""
+    headings = re.findall(r"^#+ (.+)$", unfenced(document), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md"])
+def test_relative_links_lead_to_a_file_and_a_heading(document: str) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", unfenced(document)):
+        path, _, anchor = link.partition("#")
+        if "://" not in path:
+            assert (ROOT / path).exists(), f"{document} links to {path}, which is not there."
+            assert not anchor or anchor in anchors(path or document), f"{link} in {document} names no heading."
+
+
+def test_headings_are_spelt_as_github_spells_them() -> None:
+    assert {"what-came-out", "the-claims-and-the-question-10--n--100", "on-a-cluster"} <= anchors("README.md")
+
+
 def test_ci_runs_the_documented_test_command() -> None:
     script = ROOT / ".ci" / "run"
     assert os.access(script, os.X_OK)

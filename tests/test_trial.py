@@ -1,5 +1,6 @@
 """A trial from start to end: every field reaches it, a seed decides it, and an interruption does not."""
 
+import dataclasses
 import logging
 
 import pytest
@@ -167,6 +168,16 @@ def test_run_of_a_dead_network_is_marked_as_collapsed(tmp_path, tiny, small):
     for _ in trial.run([replicate], tiny, Folder(str(tmp_path))):
         pass
     assert checkpoint.outcome(Folder(str(tmp_path)).child(replicate.hash)).record.rows[-1]["collapsed"]
+
+
+def test_run_on_a_test_set_of_no_whole_number_of_blocks_leaves_the_rest_out(tmp_path, tiny, small):
+    images, labels = (whole | {"test": whole["test"][:250]} for whole in (tiny.images, tiny.labels))
+    blocks = []
+    for data in (tiny, dataclasses.replace(tiny, images=images, labels=labels, digest="less")):
+        run(tmp_path, small(), data)
+        record = checkpoint.outcome(Folder(str(tmp_path)).child(Replicate("cell", small(), 0, data.digest).hash)).record
+        blocks.append(next(values for _, name, values in record.profiles if name == "test_nll_by_block"))
+    assert [len(values) for values in blocks] == [3, 2] and blocks[1] == blocks[0][:2]
 
 
 def test_evaluation_steps_of_the_paper():

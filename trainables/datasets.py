@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
-from trainables.registry import DATASETS, unknown
+from trainables.registry import DATASETS, added, unknown
 
 NUM_VAL = 5_000
 NUM_TRAIN_FILE, NUM_TEST_FILE = 60_000, 10_000
@@ -58,12 +58,21 @@ def load(name: str) -> Dataset:
     """Loads a dataset by its name in DATASETS.
 
     Raises:
-        DataError: Unknown name; absent files and no network; truncated or altered files.
+        DataError: Unknown name; absent files and no network; truncated or altered files; a plugin's loader fails.
     """
     if name not in DATASETS:
         raise DataError(unknown(name, DATASETS, what="dataset"))
-    dataset: Dataset = pkgutil.resolve_name(DATASETS[name])()
-    return dataset
+    loader = pkgutil.resolve_name(DATASETS[name])
+    if name not in added().get("DATASETS", {}):
+        dataset: Dataset = loader()
+        return dataset
+    try:
+        found = loader()
+    except Exception as error:
+        raise DataError(f"dataset {name!r} cannot be loaded: {type(error).__name__}: {error}") from error
+    if not isinstance(found, Dataset):
+        raise DataError(f"the loader of {name!r} must return a Dataset, but got {type(found).__name__}.")
+    return found
 
 
 def data_dir() -> Path:
@@ -84,7 +93,17 @@ def split(name: str, train: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarra
         name: The dataset's name.
         train: uint8 images, `(n, 28, 28)` or `(n, 784)`, n > 5,000, and labels `(n,)`; the first 5,000 validate.
         test: The same for the test set, of any size.
+
+    Raises:
+        DataError: They are something else.
     """
+    for part, (x, y) in {"train": train, "test": test}.items():
+        least = NUM_VAL + 1 if part == "train" else 1
+        if x.dtype != np.uint8 or len(x) < least or x[0].size != 784 or y.shape != (len(x),):
+            raise DataError(
+                f"{name}: `{part}` must be uint8 images (n, 28, 28) and labels (n,) with n >= {least:,}, but got "
+                f"{x.dtype} {x.shape} and {y.shape}."
+            )
     parts = {
         "train": (train[0][NUM_VAL:], train[1][NUM_VAL:]),
         "val": (train[0][:NUM_VAL], train[1][:NUM_VAL]),

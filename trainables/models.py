@@ -1,8 +1,8 @@
 """The networks of the paper as plain modules: Fig. 1's auto-encoder, Fig. 4's variational one, and PCA.
 
 A model is made of a config and the number of pixels. It maps images `(batch, pixels)` in [0, 1] and standard normal
-noise `(batch, latent_dim)` to an `Output`. A new one is a module of that form and a line in
-`trainables.registry.MODELS`.
+noise `(batch, latent_dim)` to an `Output`; its `decoder` maps codes alone. A new one is a module of that form, to which
+`check` holds it, and a line in `trainables.registry.MODELS`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import itertools
 import math
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -123,7 +123,9 @@ def build(config: TrialConfig, generator: torch.Generator, pixels: int = PIXELS)
     """The model of a `task: train` config, on the CPU, its weights drawn from `generator` at its own latent_dim."""
     if config.model is None:
         raise ValueError(f"`task` must be 'train' to build a network, but got {config.task!r}.")
-    model: nn.Module = pkgutil.resolve_name(MODELS[config.model].path)(config, pixels)
+    with torch.random.fork_rng(devices=[]):  # parameters that a user's own model draws come from the seed too
+        torch.default_generator.manual_seed(generator.initial_seed())
+        model: nn.Module = pkgutil.resolve_name(MODELS[config.model].path)(config, pixels)
     for layer in model.modules():
         if isinstance(layer, nn.Linear):
             _initialise(layer, config.init or "he", generator)
@@ -136,8 +138,42 @@ def restore(config: TrialConfig, weights: Mapping[str, np.ndarray]) -> nn.Module
     if config.task == "pca":
         return PrincipalComponents(state["mean"], state["components"])
     model = build(config, torch.Generator())
-    model.load_state_dict(state)
+    names = {name for name, _ in model.named_parameters()}
+    if names != state.keys():
+        raise ValueError(f"`weights` must be the model's parameters, {sorted(names)}, but got {sorted(state)}.")
+    model.load_state_dict(state, strict=False)  # buffers are as the model makes them
     return model
+
+
+@torch.no_grad()
+def check(config: TrialConfig, pixels: int = PIXELS) -> None:
+    """Checks that the model of a `task: train` config, such as a user's own, has the form of those here.
+
+    Raises:
+        ValueError: Its Output lacks a part that the config asks for, its decoder does not decode as it does itself, or
+            what it makes of an image does not come from that image and the noise alone.
+        Exception: Whatever making or calling it raises.
+    """
+    source = torch.Generator().manual_seed(0)
+    model, x = build(config, source, pixels), torch.rand(4, pixels, generator=source)
+    noise = torch.randn(4, config.width, generator=source) if config.variational else None
+    code = (4, config.width)
+    wanted: dict[str, Any] = {"decoded": (4, pixels), "mu": code, "log_sigma": code if config.variational else None}
+    if config.likelihood == "gaussian":
+        wanted["log_scale"] = ()
+    for out in (model(x, noise), model(x)):
+        found = {name: None if (part := getattr(out, name)) is None else tuple(part.shape) for name in wanted}
+        if found != wanted:
+            raise ValueError(f"`Output` must have the shapes {wanted}, but got {found}.")
+    out = model(x)
+    alone = torch.cat([model(image).decoded for image in x.split(1)])
+    pairs = {
+        "`decoder(mu)` must be what the model decodes without noise": model.decoder(out.mu),  # type: ignore[operator]
+        "`forward` must give an image the same alone as among others": alone,
+    }
+    for rule, decoded in pairs.items():
+        if not torch.allclose(decoded, out.decoded, atol=1e-4, equal_nan=True):
+            raise ValueError(f"{rule}, but they differ by up to {(decoded - out.decoded).abs().max():.2g}.")
 
 
 def fit_pca(images: Tensor, latent_dim: int, *, chunk: int = 5000) -> tuple[PrincipalComponents, Tensor]:

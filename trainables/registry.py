@@ -1,7 +1,8 @@
 """What names mean: activations, models and datasets by import path (`"package.module:name"`).
 
 Paths and not objects, so that reading a spec or drawing a figure loads no torch; `pkgutil.resolve_name` turns one into
-the thing where it is needed. Adding an activation, a model or a dataset is one line here. Standard library only.
+the thing where it is needed. An activation, a model or a dataset is one line here, or in a user's own plugin: a module
+that adds it when it is imported. Standard library only.
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ from __future__ import annotations
 import difflib
 import importlib
 import os
+import pkgutil
 import sys
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 ACTIVATIONS: dict[str, str] = {
     "linear": "trainables.models:identity",
@@ -77,25 +79,88 @@ CURVES: dict[str, str] = {"recognition_curve": "trainables.measurements.generati
 """Functions `Subject -> Measured` that are called at each evaluation while a network trains."""
 
 
+_ABSENT = "trainables.registry:absent"
+_REGISTRIES: dict[str, dict[str, Any]] = {
+    "ACTIVATIONS": ACTIVATIONS,
+    "MODELS": MODELS,
+    "DATASETS": DATASETS,
+    "MEASUREMENTS": MEASUREMENTS,
+    "CURVES": CURVES,
+}
+_OURS = {kind: frozenset(registry) for kind, registry in _REGISTRIES.items()}
+
+
+class PluginError(ValueError):
+    """A plugin that cannot be used; its text is one readable line."""
+
+
+def declare(kind: str, registry: dict[str, Any]) -> None:
+    """Makes another registry one that plugins may add to; what it holds already is ours."""
+    _REGISTRIES[kind], _OURS[kind] = registry, frozenset(registry)
+
+
 def load_plugins(modules: Iterable[str], path: Iterable[str] = ()) -> None:
-    """Imports modules that add to the registries.
+    """Imports modules that add to the registries; one that fails adds nothing.
 
     Args:
         modules: Their names.
         path: Folders to look into after the Python path and the current folder: another process's `sys.path`.
 
     Raises:
-        ValueError: One cannot be imported.
+        PluginError: One cannot be imported, takes a name that is not free, or adds what is no import path.
     """
     for name in modules:
         sys.path += [folder for folder in (os.getcwd(), *path) if folder not in sys.path]
+        before = {kind: dict(registry) for kind, registry in _REGISTRIES.items()}
         try:
             importlib.import_module(name)
-        except Exception as error:
+            _check_added(before)
+        except (Exception, SystemExit) as error:
+            for kind, registry in _REGISTRIES.items():
+                registry.clear()
+                registry.update(before[kind])
+            sys.modules.pop(name, None)
+            if isinstance(error, PluginError):
+                raise PluginError(f"plugin {name!r}: {error}") from error
             reason = f"{type(error).__name__}: {error}"
-            raise ValueError(
+            raise PluginError(
                 f"`plugins` must name modules that can be imported, but {name!r} cannot: {reason}"
             ) from error
+
+
+def added() -> dict[str, dict[str, Any]]:
+    """What plugins have added, by registry and name, as plain data for a run's provenance."""
+    found = {
+        kind: {
+            name: entry._asdict() if isinstance(entry, ModelEntry) else entry
+            for name, entry in registry.items()
+            if name not in _OURS[kind] and _path(entry) != _ABSENT
+        }
+        for kind, registry in _REGISTRIES.items()
+    }
+    return {kind: names for kind, names in found.items() if names}
+
+
+def register(record: Mapping[str, Mapping[str, Any]]) -> None:
+    """Makes the names known that `added` has recorded, so that tables can be read without the plugin.
+
+    None of its code runs: what a name stands for is not to be had until the plugin is loaded.
+
+    Raises:
+        PluginError: It is no such record.
+    """
+    try:
+        for kind, names in record.items():
+            for name, entry in names.items():
+                absent = ModelEntry(_ABSENT, bool(entry["variational"])) if kind == "MODELS" else _ABSENT
+                _REGISTRIES[kind].setdefault(name, absent)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise PluginError(f"what plugins added must be recorded by registry and name, but got {record!r}.") from error
+
+
+def absent(*_: object) -> None:
+    """Stands for what a plugin that has not been loaded gives; raises PluginError."""
+    raise PluginError("a plugin's name can be used only after its module has been imported: see the spec's `plugins`.")
 
 
 def unknown(name: object, known: Iterable[str], *, what: str) -> str:
@@ -104,3 +169,20 @@ def unknown(name: object, known: Iterable[str], *, what: str) -> str:
     near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     return f"`{what}` must be one of {', '.join(known)}, but got {name!r}.{hint}"
+
+
+def _check_added(before: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raises PluginError if a name was taken since `before`, or a new one does not stand for an import path."""
+    for kind, registry in _REGISTRIES.items():
+        for name, former in before[kind].items():
+            if registry.get(name) != former and _path(former) != _ABSENT:
+                raise PluginError(f"{kind}[{name!r}] must stay {_path(former)!r}, but it was set: use another name.")
+        for name in [name for name in registry if registry[name] != before[kind].get(name)]:
+            entry, form = registry[name], ModelEntry if kind == "MODELS" else str
+            if not isinstance(entry, form):
+                raise PluginError(f"{kind}[{name!r}] must be a {form.__name__} of its import path, but got {entry!r}.")
+            pkgutil.resolve_name(_path(entry))
+
+
+def _path(entry: Any) -> str:
+    return str(entry.path if isinstance(entry, ModelEntry) else entry)

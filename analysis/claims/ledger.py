@@ -1,6 +1,7 @@
 """The claim ledger: what the paper says and, written down before the study runs, how each claim is decided.
 
-`ledger.yaml` is read into frozen models that refuse an unknown key, metric, field, arm or kind of test. The kinds:
+`ledger.yaml`, or a file of one's own, is read into frozen models that refuse an unknown key, metric, field, arm or kind
+of test. The kinds:
 
     difference    one arm's value exceeds (or is below) another's by more than a margin
     log10_ratio   the same of the logarithm of the ratio
@@ -375,14 +376,14 @@ def load() -> Ledger:
     return parse(files("analysis.claims").joinpath("ledger.yaml").read_text(encoding="utf-8"))
 
 
-def parse(text: str) -> Ledger:
-    """Reads a ledger's YAML; raises LedgerError."""
+def parse(text: str, source: str = "the ledger") -> Ledger:
+    """Reads a ledger's YAML; raises LedgerError naming `source`."""
     try:
         return Ledger.model_validate(yaml.safe_load(text))
     except ValidationError as error:
-        raise LedgerError(f"the ledger: {readable(error)}") from None
-    except yaml.YAMLError as error:
-        raise LedgerError(f"the ledger is no valid YAML: {' '.join(str(error).split())}") from None
+        raise LedgerError(f"{source}: {readable(error)}") from None
+    except (yaml.YAMLError, RecursionError) as error:
+        raise LedgerError(f"{source} is no valid YAML: {' '.join(str(error).split())}") from None
 
 
 def _exactly_one(what: str, given: Mapping[str, Any]) -> None:

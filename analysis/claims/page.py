@@ -16,6 +16,7 @@ from analysis.claims.text import cell_text, effect, needs, standing
 
 SPLIT_FIELDS = ("output", "init")
 """The fields of the reading that a headline turns on."""
+TEST_COLUMNS = ("test", "claimed", "effect", "p (Holm)", "verdict", "beside", "stands on")
 MOST_ROWS = 16
 """Tests of a part that the page lists one by one; those of more are counted, and `to_frame` has them all."""
 _OTHER = ("other output", "other network")
@@ -35,7 +36,7 @@ def to_frame(verdicts: Sequence[Verdict]) -> pd.DataFrame:
 
 
 def to_markdown(verdicts: Sequence[Verdict], ledger: Ledger | None = None, *, command: str = "") -> str:
-    """The page: a line for each claim, then each claim's rule and tests, then the paper's errata.
+    """The page: a line for each claim, then each claim's rule and tests, then the paper's errata if there are any.
 
     Args:
         verdicts: From `analysis.claims.evaluate.evaluate`.
@@ -47,13 +48,23 @@ def to_markdown(verdicts: Sequence[Verdict], ledger: Ledger | None = None, *, co
     summary = ", ".join(f"{counts[name]} {name}" for name in VERDICTS if counts[name])
     lines = ["# Claims", "", f"Version {ledger.version} of the ledger, {len(verdicts)} claims: {summary}.", ""]
     lines += [f"`{command}`", ""] if command else []
-    lines += ["| | the paper says | section | verdict | why |", "|---|---|---|---|---|"]
+    lines += ["| | claim | section | verdict | why |", "|---|---|---|---|---|"]
     lines += [_line(v.claim.id, v.claim.statement, v.claim.section, f"**{v.verdict}**", v.reason) for v in verdicts]
     for verdict in verdicts:
         lines += ["", *_section(verdict)]
-    lines += ["", "## Errata of the paper", "", "| section | the paper | correct |", "|---|---|---|"]
+    if ledger.errata:
+        lines += ["", "## Errata of the paper", "", "| section | the paper | correct |", "|---|---|---|"]
     lines += [_line(erratum.section, erratum.paper, erratum.correct) for erratum in ledger.errata]
     return "\n".join(lines) + "\n"
+
+
+def test_rows(verdict: Verdict) -> list[tuple[str, ...]]:
+    """The tests behind a verdict as text, TEST_COLUMNS.
+
+    Of a part with more than MOST_ROWS tests, how many came out how; what was not measured is counted by its reason.
+    """
+    parts = groupby(verdict.outcomes, key=lambda outcome: outcome.part)
+    return [row for name, found in parts for row in _tests(name, list(found))]
 
 
 def split_table(verdict: Verdict, part: str | None = None) -> pd.DataFrame:
@@ -93,35 +104,32 @@ def _section(verdict: Verdict) -> list[str]:
         counts = Counter(readings.values())
         lines += [f"By reading: {', '.join(f'{counts[name]} {name}' for name in VERDICTS if counts[name])}.", ""]
         lines += [*_grid(split_table(verdict)), ""]
-    lines += ["| test | claimed | effect | p (Holm) | verdict | beside | stands on |", "|---|---|---|---|---|---|---|"]
-    for name, found in groupby(verdict.outcomes, key=lambda outcome: outcome.part):
-        lines += _tests(name, list(found))
-    return lines
+    lines += [_line(*TEST_COLUMNS), "|" + "---|" * len(TEST_COLUMNS)]
+    return lines + [_line(*row) for row in test_rows(verdict)]
 
 
-def _tests(name: str, found: list[Outcome]) -> list[str]:
-    """The rows of a part: each test, or how many came out how; what was not measured is counted by its reason."""
+def _tests(name: str, found: list[Outcome]) -> list[tuple[str, ...]]:
     missing = Counter(outcome.note for outcome in found if outcome.verdict == NOT_MEASURED)
     measured = [outcome for outcome in found if outcome.verdict != NOT_MEASURED]
     if len(measured) <= MOST_ROWS:
-        lines = [_test(name, outcome) for outcome in measured]
+        rows = [_test(name, outcome) for outcome in measured]
     else:
         counts = Counter(outcome.verdict for outcome in measured)
         text = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict])
-        lines = [_line(name, measured[0].rule, "", "", text, "", f"{len(measured)} tests")]
-    lines += [
-        _line(name, "", "", "", NOT_MEASURED, "", f"{count} tests: {note}" if count > 1 else note)
+        rows = [(name, measured[0].rule, "", "", text, "", f"{len(measured)} tests")]
+    rows += [
+        (name, "", "", "", NOT_MEASURED, "", f"{count} tests: {note}" if count > 1 else note)
         for note, count in missing.items()
     ]
-    return lines if found[0].main else [line.replace("| ", "| beside: ", 1) for line in lines]
+    return rows if found[0].main else [(f"beside: {first}", *rest) for first, *rest in rows]
 
 
-def _test(name: str, outcome: Outcome) -> str:
+def _test(name: str, outcome: Outcome) -> tuple[str, ...]:
     p = "" if outcome.p_adjusted is None else f"{outcome.p_adjusted:.2g} ({outcome.family_size})"
     beside = "; ".join(f"{aside.margin}: {aside.verdict}" for aside in outcome.asides)
     notes = [standing(outcome), needs(outcome), outcome.note]
     what = f"{name}: {outcome.contrast}{_brackets(outcome)}"
-    return _line(what, outcome.rule, effect(outcome), p, outcome.verdict, beside, "; ".join(filter(None, notes)))
+    return what, outcome.rule, effect(outcome), p, outcome.verdict, beside, "; ".join(filter(None, notes))
 
 
 def _brackets(outcome: Outcome) -> str:

@@ -19,6 +19,7 @@ from analysis.dimension.intrinsic import ALL_DIGITS, NO_SCALE, intrinsic, label
 from analysis.dimension.saturation import moved
 from analysis.dimension.sweeps import FRACTIONS, pca
 from analysis.intervals import t_interval
+from study.table import once
 
 if TYPE_CHECKING:
     from study.table import Tables
@@ -52,6 +53,7 @@ def verdict(low: float, high: float) -> str:
     return "refuted" if high <= BAND[0] or low >= BAND[1] else "inconclusive"
 
 
+@once
 def estimates(tables_list: Sequence[Tables], dataset: str = "mnist") -> pd.DataFrame:
     """All estimates of the latent dimension of a dataset, SCIENCE 5 (a) to (g), a row each; COLUMNS.
 
@@ -97,6 +99,7 @@ def history(tables_list: Sequence[Tables], dataset: str = "mnist") -> pd.DataFra
     return pd.DataFrame(rows, columns=["key", "name", "fraction", "value"])
 
 
+@once
 def controls(tables_list: Sequence[Tables]) -> pd.DataFrame:
     """What each estimator returns on the datasets whose dimension is known; CONTROL_COLUMNS.
 

@@ -10,6 +10,7 @@ import pandas as pd
 
 from analysis.dimension.saturation import bias_corrected
 from analysis.intervals import t_interval
+from study.table import once
 
 if TYPE_CHECKING:
     from study.table import Tables
@@ -25,6 +26,7 @@ COLUMNS = (
 ).split()
 
 
+@once
 def intrinsic(tables_list: Sequence[Tables]) -> pd.DataFrame:
     """Every estimator at every scale, a row for each dataset, digit and sample size; COLUMNS.
 

@@ -87,7 +87,8 @@ def sweep(tables_list: Sequence[Tables], dataset: str, network: str, *, largest:
     Raises:
         NotApplicableError: No study has such a network, or none of it has finished; its text says which.
     """
-    studies = [(tables, _planned(tables, dataset, network)) for tables in tables_list]
+    having = [tables for tables in tables_list if _trains(tables, dataset)]
+    studies = [(tables, _planned(tables, dataset, network)) for tables in having]
     tables, planned = max(studies, key=lambda study: _breadth(study[1]), default=(None, pd.DataFrame()))
     if tables is None or not len(planned):
         raise NotApplicableError("needs study latent")
@@ -129,6 +130,11 @@ def pca(tables_list: Sequence[Tables], dataset: str) -> tuple[pd.Series, np.ndar
             found = tables.rows("profiles", ["index", "value"], where).sort_values("index")["value"].to_numpy()
             spectrum = found if len(found) else None
     return pd.Series(nll, dtype="float64").sort_index(), spectrum
+
+
+def _trains(tables: Tables, dataset: str) -> bool:
+    ends = tables.ends
+    return bool(((ends["config/dataset"] == dataset) & (ends["config/task"] == "train")).any())
 
 
 def _planned(tables: Tables, dataset: str, network: str) -> pd.DataFrame:

@@ -78,7 +78,7 @@ def best_text(data: pd.DataFrame) -> pd.DataFrame:
         shown[fresh] = [_interval(row, name) for row in data.to_dict("records")]
     for column in data.columns:
         if column.startswith("field/"):
-            shown[column.removeprefix("field/")] = [_short(value) for value in data[column]]
+            shown[column.removeprefix("field/")] = [short(value) for value in data[column]]
     return shown
 
 
@@ -121,12 +121,13 @@ def _enough(data: pd.DataFrame, order: Sequence[str]) -> pd.DataFrame:
 
 
 def _markdown(frame: pd.DataFrame) -> str:
-    shown = best_text(frame) if any(column.endswith("/test") for column in frame.columns) else frame.map(_short)
+    shown = best_text(frame) if any(column.endswith("/test") for column in frame.columns) else frame.map(short)
     head = "| " + " | ".join(shown.columns) + " |\n|" + "---|" * len(shown.columns)
     return head + "".join("\n| " + " | ".join(map(str, row)) + " |" for row in shown.to_numpy(object))
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
+    """A value in a few digits; a dash where there is none."""
     if value is None or (isinstance(value, float) and pd.isna(value)):
         return "-"
     return (

@@ -1,23 +1,25 @@
-"""The report: one HTML file that opens offline, with figures, final numbers, settings and provenance of runs.
+"""A run's part of the report: what came out, figures, viewer, search, settings, failed runs, cost, provenance, as text.
 
-It is the same, byte for byte, whenever it is made from the same tables. It states numbers and no verdicts.
+It states numbers and no verdicts.
 """
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import jinja2
 import pandas as pd
-from markupsafe import Markup, escape
 
-from analysis.figures import Drawn, Skipped, draw
+from analysis.figures import FIGURES, Drawn, Skipped, draw
+from analysis.report.figure import Shown, csv_link, show
+from analysis.report.viewer import viewer
+from analysis.search import best, history
+from analysis.search import figures as search_figures
 from analysis.style import look
 from analysis.summary import STATUSES, cells, config_text, none_if_null, summarise
 from study.table import device_hours
+from study.trials import ranked
 from trainables.schema import METRICS, TrialConfig
 
 if TYPE_CHECKING:
@@ -25,6 +27,10 @@ if TYPE_CHECKING:
 
 MAX_GROUPS = 6
 """Groups of (dataset, N) that are told in sentences; the table has them all."""
+PAPERS = tuple(name for name in FIGURES if name.startswith("f"))
+"""The paper's own figures, which the report shows once."""
+CURVES = ("f6_loss_all", "f7_loss_non_linear")
+"""Those of them that tell something of every run."""
 
 _TROUBLE = {
     "failed": "Replicates that failed",
@@ -33,25 +39,69 @@ _TROUBLE = {
 }
 
 
-def render(runs: Sequence[tuple[str, Tables]], price: float | None = None) -> str:
-    """The report's HTML.
+def section(run: str, tables: Tables, others: Sequence[Tables], prefix: str, price: float | None) -> dict[str, Any]:
+    """What the template shows of one run.
 
     Args:
-        runs: Each run's folder, as the reader would name it to `analysis report`, and its tables.
-        price: Of an hour of one device, in the reader's currency; None to tell hours alone.
+        run: Its folder, as the reader would name it.
+        tables: Its tables.
+        others: Those of other runs, which may have trained again what this one's search has found.
+        prefix: Of the ids of this section.
+        price: Of an hour of one device; None to tell hours alone.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("analysis"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    sections = [_section(run, tables, f"r{number}-", price) for number, (run, tables) in enumerate(runs, start=1)]
-    rate = "" if price is None else f"{price:.15g}"
-    words = ["analysis", "report", *(run for run, _ in runs), *(["--price", rate] if rate else [])]
-    template = environment.get_template("report.html.j2")
-    return template.render(sections=sections, price=rate, command=shlex.join(words)) + "\n"
+    trains = bool(tables.rows("results", ["test_nll"])["test_nll"].notna().any())
+    summary = summarise(tables) if trains else None
+    names = [name for name in FIGURES if name not in PAPERS or name in CURVES]
+    drawn = draw(tables, names) if trains else []
+    command = f"{shlex.join(['analysis', 'figures', run])} --only "
+    return {
+        "prefix": prefix,
+        "title": tables.spec.title or tables.spec.name,
+        "name": tables.spec.name,
+        "question": tables.spec.question,
+        "run": run,
+        "sentences": [] if summary is None else sentences(summary),
+        "figures": [show(figure, prefix, command + figure.name) for figure in drawn if isinstance(figure, Drawn)],
+        "skipped": [figure for figure in drawn if isinstance(figure, Skipped)],
+        "viewer": viewer(tables) if trains else None,
+        "search": _search(run, tables, others, prefix),
+        "final": [] if summary is None else _final(summary),
+        "units": {name: METRICS[name] for name in ("test_nll", "test_nll_mean", "test_kl", "test_sse", "train_nll")},
+        "settings": _settings(tables),
+        "trouble": _trouble(tables),
+        "cost": _cost(tables, price),
+        "provenance": _provenance(tables),
+        "launch": tables.provenance.get("command"),
+    }
+
+
+def paper_figures(run: str, tables: Tables, prefix: str) -> tuple[list[Shown], list[Skipped]]:
+    """The paper's figures, redrawn from a run's tables, and those that it cannot give."""
+    drawn = draw(tables, PAPERS)
+    command = f"{shlex.join(['analysis', 'figures', run])} --only "
+    shown = [show(d, prefix, command + d.name, FIGURES[d.name].paper) for d in drawn if isinstance(d, Drawn)]
+    return shown, [figure for figure in drawn if isinstance(figure, Skipped)]
+
+
+def _search(run: str, tables: Tables, others: Sequence[Tables], prefix: str) -> dict[str, Any] | None:
+    """The best configurations of a run's search, what early stopping did, its figures; None without a search."""
+    if tables.spec.search is None or not len(ranked(tables)):
+        return None
+    command = shlex.join(["analysis", "search", run])
+    found, drawn = best.best_data(tables, others), search_figures.draw(tables)
+    return {
+        "best": _grid(search_figures.best_text(found)),
+        "csv": csv_link(found.to_csv(index=False, lineterminator="\n")),
+        "file": f"{tables.spec.name}_best.csv",
+        "rungs": _grid(history.rungs_data(tables).map(search_figures.short)),
+        "command": command,
+        "figures": [show(figure, prefix, f"{command} -o search") for figure in drawn if isinstance(figure, Drawn)],
+        "skipped": [figure for figure in drawn if isinstance(figure, Skipped)],
+    }
+
+
+def _grid(frame: pd.DataFrame) -> dict[str, Any]:
+    return {"columns": list(frame.columns), "rows": [[str(value) for value in row] for row in frame.to_numpy(object)]}
 
 
 def sentences(summary: pd.DataFrame) -> list[str]:
@@ -99,45 +149,6 @@ def _nll(row: Mapping[Any, Any]) -> str:
     return f"{row['test_nll']:,.1f}{interval}"
 
 
-def _section(run: str, tables: Tables, prefix: str, price: float | None) -> dict[str, Any]:
-    """What the template shows of one run."""
-    drawn = draw(tables)
-    summary = summarise(tables)
-    return {
-        "prefix": prefix,
-        "title": tables.spec.title or tables.spec.name,
-        "name": tables.spec.name,
-        "question": tables.spec.question,
-        "run": run,
-        "sentences": sentences(summary),
-        "figures": [_figure(figure, prefix) for figure in drawn if isinstance(figure, Drawn)],
-        "skipped": [figure for figure in drawn if isinstance(figure, Skipped)],
-        "final": _final(summary),
-        "units": {name: METRICS[name] for name in ("test_nll", "test_nll_mean", "test_kl", "test_sse", "train_nll")},
-        "settings": _settings(tables),
-        "trouble": _trouble(tables),
-        "cost": _cost(tables, price),
-        "provenance": _provenance(tables),
-        "launch": tables.provenance.get("command"),
-    }
-
-
-def _figure(drawn: Drawn, prefix: str) -> dict[str, Any]:
-    """Its texts, and its SVG without what only a file needs, scaling with the page."""
-    name = f"{prefix}{drawn.name}"
-    svg = drawn.svg(prefix)
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"\s*<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    label = str(escape(drawn.title))
-    width = re.search(r'<svg[^>]*? width="([\d.]+)pt"', svg)
-    svg = re.sub(r'(<svg[^>]*?) width="[\d.]+pt"', r"\1", svg, count=1)
-    svg = re.sub(r'(<svg[^>]*?) height="[\d.]+pt"', r"\1", svg, count=1)
-    attributes = f'role="img" aria-label="{label}" aria-describedby="{name}-caption"'
-    style = f'style="max-width: {float(width[1]) * 4 / 3:.0f}px"' if width else ""
-    svg = svg.replace("<svg", f"<svg {attributes} {style}", 1)
-    return {"id": name, "title": drawn.title, "caption": drawn.caption, "svg": Markup(svg)}
-
-
 def _final(summary: pd.DataFrame) -> list[dict[str, Any]]:
     """The final table's rows as text; a dash where there is no such number."""
     rows = []
@@ -172,6 +183,8 @@ def _final(summary: pd.DataFrame) -> list[dict[str, Any]]:
 def _settings(tables: Tables) -> dict[str, Any]:
     """Config fields with one value wherever they apply, and those that differ between cells."""
     every = cells(tables)
+    if not len(every):  # of estimates on the images alone
+        return {"common": [], "varying": [], "rows": []}
     texts = {
         field: [config_text(value) for value in every[field]] for field in TrialConfig.model_fields if field in every
     }

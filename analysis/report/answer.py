@@ -1,0 +1,119 @@
+"""The report's first part: the answer to the 10-100 question, the paper's claims with their verdicts, the card."""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from matplotlib.figure import Figure
+
+from analysis.architecture import NotApplicableError
+from analysis.claims import page, specification
+from analysis.claims.decide import NOT_MEASURED
+from analysis.claims.evaluate import VERDICTS, Verdict, evaluate
+from analysis.claims.ledger import load
+from analysis.dimension import card, estimates, panels
+from analysis.figures import drawn
+from analysis.report.figure import Shown, csv_link, show
+from analysis.style import theme
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from study.table import Tables
+
+DATASET = "mnist"
+"""The paper's, of which it asks how many latent dimensions are right."""
+
+
+def claims(runs: Sequence[str], tables: Sequence[Tables]) -> dict[str, Any]:
+    """Every claim with its verdict and the tests behind it, how many came out how, and the errata."""
+    ledger = load()
+    verdicts = evaluate(tables, ledger)
+    counts = Counter(verdict.verdict for verdict in verdicts)
+    command = shlex.join(["analysis", "claims", *runs])
+    return {
+        "version": ledger.version,
+        "count": len(verdicts),
+        "counts": [(name, counts[name]) for name in VERDICTS if counts[name]],
+        "measured": any(verdict.verdict != NOT_MEASURED for verdict in verdicts),
+        "claims": [_claim(verdict, f"{command} -o claims") for verdict in verdicts],
+        "columns": page.TEST_COLUMNS,
+        "errata": ledger.errata,
+        "command": command,
+        "csv": csv_link(page.to_frame(verdicts).to_csv(index=False, lineterminator="\n")),
+    }
+
+
+def dimension(runs: Sequence[str], tables: Sequence[Tables]) -> dict[str, Any] | None:
+    """The headline, the card and the estimates as rows; None if these runs give no estimate."""
+    found = estimates.estimates(tables, DATASET)
+    if found["value"].isna().all():
+        return None
+    command = shlex.join(["analysis", "dimension", *runs])
+    frame = card.card_data(tables, DATASET)
+    whole = drawn(
+        "dimension_card",
+        "How many latent dimensions does MNIST need? All estimates on one card",
+        card.card_caption(frame),
+        frame,
+        card.plot_card(frame),
+    )
+    return {
+        "headline": estimates.headline(found),
+        "answers": [
+            {"key": row["key"], "name": row["name"], "number": estimates.number(row), "verdict": row["verdict"]}
+            | {"reason": row["reason"]}
+            for row in found[found["headline"]].to_dict("records")
+        ],
+        "axis": _axis(found, command),
+        "card": show(whole, "", f"{command} -o docs"),
+        "rows": [
+            {key: str(row[key] or "") for key in ("key", "name", "verdict", "reason", "seeds", "steps")}
+            | {"number": estimates.number(row)}
+            for row in found.to_dict("records")
+        ],
+        "csv": csv_link(found.to_csv(index=False, lineterminator="\n")),
+        "controls": csv_link(estimates.controls(tables).to_csv(index=False, lineterminator="\n")),
+        "command": command,
+    }
+
+
+def _claim(verdict: Verdict, command: str) -> dict[str, Any]:
+    claim = verdict.claim
+    figure: Shown | None = None
+    try:
+        frame = specification.specification_data(verdict)
+    except NotApplicableError:
+        pass
+    else:
+        caption = specification.specification_caption(frame)
+        name = f"readings_{claim.id.lower()}"
+        plotted = drawn(name, claim.statement, caption, frame, specification.plot_specification(frame))
+        figure = show(plotted, "", command)
+    return {
+        "id": claim.id,
+        "anchor": f"claim-{claim.id.lower()}",
+        "section": claim.section,
+        "statement": claim.statement,
+        "test": claim.test,
+        "rule": claim.rule,
+        "family": claim.family,
+        "verdict": verdict.verdict,
+        "reason": verdict.reason,
+        "tests": page.test_rows(verdict),
+        "figure": figure,
+    }
+
+
+@theme()
+def _axis(found: pd.DataFrame, command: str) -> Shown:
+    """The two headline estimates on their axis."""
+    rows = found[found["headline"]]
+    figure = Figure(figsize=(8.4, 1.25))
+    panels.plot_headline(rows, figure.add_axes((0.42, 0.4, 0.41, 0.58)))
+    text = "The two estimates that were chosen beforehand, with 95 % t intervals over seeds where there are several; "
+    text += "shaded: the paper's 10 < N < 100."
+    return show(drawn("headline", "Headline estimates of the latent dimension", text, rows, figure), "", command)

@@ -1,0 +1,112 @@
+"""The report's page, made from runs' tables: the answer first, then the evidence, then each run.
+
+It is the same, byte for byte, whenever it is made from the same tables.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from importlib import resources
+from itertools import repeat
+from multiprocessing import get_context
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+from markupsafe import Markup
+
+from analysis.report import answer
+from analysis.report.run import paper_figures, section
+from analysis.report.surprises import surprises
+from study.table import load_tables
+
+if TYPE_CHECKING:
+    from study.table import Tables
+
+SCRIPTS = ("vendor/sortable.min.js", "vendor/sortable.a11y.min.js", "report.js")
+_NUMBER = re.compile(r"\[?(-?[\d,]*\.?\d+(?:e[-+]?\d+)?)", re.IGNORECASE)
+
+
+def render(runs: Sequence[tuple[str, Tables]], price: float | None = None, workers: int = 1) -> str:
+    """The report's HTML.
+
+    Args:
+        runs: Each run's folder, as the reader would name it to `analysis report`, and its tables.
+        price: Of an hour of one device, in the reader's currency; None to tell hours alone.
+        workers: Processes that share the work. With more than one, each reads the tables from the runs' folders.
+    """
+    names = [run for run, _ in runs]
+    rate = "" if price is None else f"{price:.15g}"
+    longest_first = sorted(range(len(runs)), key=lambda number: runs[number][1].spec.search is None)
+    parts: list[int | str] = [*TOGETHER, *longest_first]
+    if workers > 1:
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            done = dict(zip(parts, pool.map(_read_part, repeat(names), parts, repeat(price)), strict=True))
+    else:
+        done = {part: _part(runs, part, price) for part in parts}
+    context: dict[str, Any] = {
+        **{key: value for name in TOGETHER for key, value in done[name].items()},
+        "sections": [done[number] for number in range(len(runs))],
+        "price": rate,
+        "command": shlex.join(["analysis", "report", *names, *(["--price", rate] if rate else [])]),
+        "style": _asset("report.css"),
+        "scripts": [_asset(name) for name in SCRIPTS],
+    }
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("analysis"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["sort_key"] = sort_key
+    return environment.get_template("report.html.j2").render(context) + "\n"
+
+
+def sort_key(text: str) -> str:
+    """What a cell of numbers sorts by: the first number in its text; nothing where it has none, which sorts last."""
+    found = _NUMBER.match(text.strip())
+    return found[1].replace(",", "") if found else ""
+
+
+def _part(runs: Sequence[tuple[str, Tables]], part: int | str, price: float | None) -> dict[str, Any]:
+    """What the template shows of the run of this number, or, by a key of TOGETHER, of all of them."""
+    if isinstance(part, str):
+        return TOGETHER[part](runs)
+    run, mine = runs[part]
+    return section(run, mine, [other for _, other in runs if other is not mine], f"r{part + 1}-", price)
+
+
+def _read_part(names: Sequence[str], part: int | str, price: float | None) -> dict[str, Any]:
+    return _part([(name, load_tables(name)) for name in names], part, price)
+
+
+def _verdicts(runs: Sequence[tuple[str, Tables]]) -> dict[str, Any]:
+    names, tables = [run for run, _ in runs], [found for _, found in runs]
+    return {"claims": answer.claims(names, tables), "dimension": answer.dimension(names, tables)}
+
+
+def _figures(runs: Sequence[tuple[str, Tables]]) -> dict[str, Any]:
+    having = [run for run in runs if _trains(run[1])]
+    main = next((run for run in having if run[1].spec.name == "paper"), having[0] if having else None)
+    papers, missing = ([], []) if main is None else paper_figures(*main, "paper-")
+    told = {"papers": papers, "papers_missing": missing, "papers_run": None if main is None else main[0]}
+    return {"surprises": surprises(having), **told}
+
+
+def _asset(name: str) -> Markup:
+    """A file of ours that goes into the page as it is."""
+    return Markup(resources.files("analysis").joinpath("templates", name).read_text())
+
+
+def _trains(tables: Tables) -> bool:
+    return bool(tables.rows("results", ["test_nll"])["test_nll"].notna().any())
+
+
+TOGETHER: dict[str, Callable[[Sequence[tuple[str, Tables]]], dict[str, Any]]] = {
+    "verdicts": _verdicts,
+    "figures": _figures,
+}
+"""The parts of the page that are made of all runs together."""

@@ -1,0 +1,120 @@
+"""What nobody expected, told from the tables: each surprise is a function of runs that gives sentences, or none."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import permutations
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from analysis.summary import cells, counted, summarise
+from study.trials import ranked, search_of, trials
+
+if TYPE_CHECKING:
+    from study.table import Tables
+
+LARGE = 100
+"""Latents of a VAE from which on many of them stay idle."""
+EARLY_STEPS = 3000
+
+
+@dataclass(frozen=True)
+class Surprise:
+    """A sentence or two, and the command that shows the numbers in them."""
+
+    text: str
+    command: str
+
+
+Runs = Sequence[tuple[str, "Tables"]]
+
+
+def surprises(runs: Runs) -> list[Surprise]:
+    """All surprises that these runs hold, in the order of SURPRISES.
+
+    Args:
+        runs: Each run's folder and its tables.
+    """
+    return [found for surprise in SURPRISES for found in surprise(runs)]
+
+
+def output_head(runs: Runs) -> Iterator[Surprise]:
+    """The linear net against ELU, by output head: which one the paper used, it does not say."""
+    for run, tables in runs:
+        if tables.spec.search is not None:
+            continue
+        summary = summarise(tables)
+        summary = summary[summary["ratio"].notna()]
+        for (dataset, latent_dim), rows in summary.groupby(["dataset", "latent_dim"]):
+            each = rows.drop_duplicates("network").set_index("network")
+            if not {"linear", "linear clipped", "elu"} <= set(each.index):
+                continue
+            clipped, plain, elu = each.loc["linear clipped"], each.loc["linear"], each.loc["elu"]
+            collapsed = f" ({clipped['collapsed']} of {clipped['finished']} collapsed)" if clipped["collapsed"] else ""
+            yield Surprise(
+                f"How much worse the linear net is turns on an output head that the paper does not state. On {dataset} "
+                f"at N = {latent_dim} it ends at {clipped['ratio']:,.1f} times ELU's test NLL with a clipped identity "
+                f"output ({clipped['test_nll']:,.0f} against {elu['test_nll']:,.1f} nats per image){collapsed}, and at "
+                f"{plain['ratio']:,.2f} times with a sigmoid output ({plain['test_nll']:,.1f}); the mean image costs "
+                f"{elu['mean_image']:,.1f}.",
+                shlex.join(["study", "status", run]),
+            )
+
+
+def slow_pruning(runs: Runs) -> Iterator[Surprise]:
+    """Active units of the largest VAE, early and late: a short run does not measure them."""
+    for run, tables in runs:
+        chosen = cells(tables)
+        chosen = chosen[(chosen["network"] == "vae") & (chosen["latent_dim"] >= LARGE)]
+        if not len(chosen) or tables.spec.search is not None:
+            continue
+        cell = chosen.sort_values("latent_dim").iloc[-1]
+        replicates = list(counted(tables, [cell["cell"]])["replicate"].unique())
+        wanted = ["step", "test_active_units"]
+        rows = tables.rows("results", wanted, {"replicate": replicates}).dropna()
+        means = rows[rows["step"] > 0].groupby("step")["test_active_units"].mean()
+        early = means[means.index <= EARLY_STEPS]
+        if len(early) and early.iloc[-1] > 2 * means.iloc[-1]:
+            yield Surprise(
+                f"A VAE takes long to let go of latents. Of {cell['latent_dim']}, {early.iloc[-1]:,.0f} are active "
+                f"after {early.index[-1]:,.0f} steps and {means.iloc[-1]:,.1f} after {means.index[-1]:,.0f} (mean of "
+                f"{len(replicates)} seed{'s' * (len(replicates) != 1)}): a short run would have given another answer.",
+                shlex.join(["analysis", "dimension", run]),
+            )
+
+
+def guided_search(runs: Runs) -> Iterator[Surprise]:
+    """A search without a guide that found better than one with, in the same space."""
+    searches = [(run, tables) for run, tables in runs if tables.spec.search is not None]
+    for (run, one), (other_run, other) in permutations(searches, 2):
+        guided, free = one.spec.search, other.spec.search
+        if guided is None or free is None or guided.sampler == "random" or free.sampler != "random":
+            continue
+        same = guided.objectives == free.objectives and guided.space == free.space and len(free.objectives) == 1
+        if not same or not len(ranked(one)) or not len(ranked(other)):
+            continue
+        objective = free.objectives[0]
+        values = [float(ranked(tables)[objective].iloc[0]) for tables in (one, other)]
+        if values[1] < values[0]:
+            yield Surprise(
+                f"Random search beat {_guide(one)}: best {objective} "
+                f"{values[1]:,.1f} in {_steps(other):,} training steps, against {values[0]:,.1f} in {_steps(one):,}. "
+                "One run of each: luck is not ruled out.",
+                shlex.join(["analysis", "search", run, other_run]),
+            )
+
+
+SURPRISES = (output_head, slow_pruning, guided_search)
+
+
+def _guide(tables: Tables) -> str:
+    search = search_of(tables)
+    return " + ".join(part.upper() for part in (search.sampler, search.scheduler) if part != "none")
+
+
+def _steps(tables: Tables) -> int:
+    found: pd.Series[int] = trials(tables)["step"] * tables.spec.seeds
+    return int(found.sum())
