@@ -62,6 +62,7 @@ def render(runs: Sequence[tuple[str, Tables]], price: float | None = None, worke
         lstrip_blocks=True,
     )
     environment.filters["sort_key"] = sort_key
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": False}  # the viewer's choices stand in our order
     return environment.get_template("report.html.j2").render(context) + "\n"
 
 
