@@ -222,8 +222,11 @@ def report(
 
     Example: analysis report results/* -o report
 
-    The 10-100 question and the paper's claims with their verdicts; the paper's figures; the dimension card; then of
-    each run its numbers, a viewer of its images, figures, search, settings, failed replicates, cost and provenance.
+    First: is 10 < N < 100, and a verdict on each claim of the paper, linked to its tests.
+
+    Then: the paper's figures, the dimension card, what surprised us.
+
+    Then of each run: its numbers, a viewer of its images, figures, search, settings, failures, cost, provenance.
     """
     from analysis.report.page import render
 

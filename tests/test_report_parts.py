@@ -102,3 +102,16 @@ def test_render_is_the_same_however_many_processes_share_the_work(monkeypatch: p
     monkeypatch.chdir(RESULTS.parent)
     runs = loaded("precision", "vae-random-best")
     assert render(runs, workers=2) == render(runs)
+
+
+def test_viewer_shows_the_seed_that_left_most_kinds_of_images() -> None:
+    ((_, tables),) = loaded("latent")
+    found = viewer(tables)
+    assert found is not None
+    images = tables.rows("images", ["replicate", "kind"]).drop_duplicates()
+    kinds = images[images["kind"].isin(KINDS)].groupby("replicate")["kind"].nunique()
+    for network in found["arms"]["vae"]:
+        mine = tables.ends[(tables.ends["cell"] == network["cell"]) & (tables.ends["status"] == "finished")]
+        most = mine[mine["replicate"].map(kinds) == mine["replicate"].map(kinds).max()]
+        assert network["seed"] == most["seed"].min()
+        assert len(network["strips"]) == mine["replicate"].map(kinds).max()

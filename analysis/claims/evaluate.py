@@ -136,6 +136,8 @@ def _with_study(outcome: Outcome, studies: tuple[str, ...]) -> Outcome:
     if outcome.note.startswith("needs"):
         return outcome
     needs = f"needs study {', '.join(studies)}"
+    if outcome.note.endswith("not recorded"):  # there are networks, but what is asked of them was not measured
+        needs += " with its measurements"
     return replace(outcome, note=f"{needs}: {outcome.note}" if outcome.note else needs)
 
 

@@ -35,13 +35,15 @@ def viewer(tables: Tables) -> dict[str, Any] | None:
     """The viewer's data, ready for JSON; None if no network has left a reconstruction.
 
     `kinds`: label and caption by kind; `arms`: by arm, a list of networks by rising N, each with `cell`, `dim`, `seed`,
-    `nll` by step, and `strips`, by kind and step a data URI of a PNG. A network is shown by its smallest seed that
-    counts; an arm is what has the same name but for its latent dimension.
+    `nll` by step, and `strips`, by kind and step a data URI of a PNG. A network is shown by the seed that left most
+    kinds of images, the smallest of those that count; an arm is what has the same name but for its latent dimension.
     """
     every = tables.rows("images", where={"kind": ["input", *KINDS]})
     shown = counted(tables, cells(tables)["cell"])
     shown = shown[shown["replicate"].isin(every.loc[every["kind"] == "reconstruction", "replicate"].unique())]
-    shown = shown.sort_values("seed", kind="stable").drop_duplicates("cell")
+    kinds = every[every["kind"] != "input"].groupby("replicate")["kind"].nunique()
+    shown = shown.assign(kinds=-shown["replicate"].map(kinds)).sort_values(["kinds", "seed"], kind="stable")
+    shown = shown.drop_duplicates("cell")
     first = {row["cell"]: row for row in shown.to_dict("records")}
     images = dict(iter(every.groupby("replicate")))
     losses = tables.rows("results", ["replicate", "step", "test_nll"], {"replicate": list(shown["replicate"])})
