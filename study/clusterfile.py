@@ -31,6 +31,7 @@ def problems(path: Path) -> list[str]:
     found = list(_placeholders(text))
     if not found:  # what follows would complain of them too
         found += _schema(config)
+    found += _key(config)
     found += _token(config, text)
     found += _closed(config, text)
     found += _mounts(config)
@@ -70,6 +71,12 @@ def _schema(config: dict[str, Any]) -> Iterator[str]:
         yield f"Ray's schema: {where}: {error.message}"
     except (AssertionError, ValueError, KeyError, TypeError) as error:  # Ray's own checks are of these kinds
         yield f"Ray cannot read it: {type(error).__name__}: {error}"
+
+
+def _key(config: dict[str, Any]) -> Iterator[str]:
+    key = config.get("auth", {}).get("ssh_private_key")
+    if key is not None and not Path(key).expanduser().is_file():
+        yield f"`auth.ssh_private_key` must be your SSH key, but {key} is not here: ssh-keygen makes one."
 
 
 def _token(config: dict[str, Any], text: str) -> Iterator[str]:

@@ -28,11 +28,13 @@ def edited(name: str) -> str:
 
 @pytest.fixture(autouse=True)
 def laptop(tmp_path, monkeypatch):
-    """A user's machine: the project's folder, a token, AWS credentials."""
+    """A user's machine: the project's folder, an SSH key, a token, AWS credentials."""
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    (tmp_path / ".ssh").mkdir()
+    (tmp_path / ".ssh" / "id_ed25519").touch()
     (tmp_path / ".ray").mkdir()
     (tmp_path / ".ray" / "auth_token").write_text("0" * 64)
 
@@ -96,6 +98,7 @@ def open_the_dashboard(config):
         (lambda c: c["file_mounts"].pop("~/.ray/auth_token"), "`file_mounts` has no ~/.ray/auth_token"),
         (lambda c: c["file_mounts"].update({"~/.ray/auth_token": "/nowhere"}), "there is no token in /nowhere"),
         (lambda c: c["file_mounts"].update({"~/more": "absent"}), "sends absent to ~/more, but it is not here"),
+        (lambda c: c["auth"].update(ssh_private_key="~/.ssh/absent"), "SSH key, but ~/.ssh/absent is not here"),
         (open_a_port, "`IpPermissions` opens 8265 to 8265"),
         (lambda c: c["provider"]["security_group"].update(IpPermissions=[{"IpProtocol": "-1"}]), "opens all to all"),
         (open_the_dashboard, "the dashboard must listen to 127.0.0.1 .* but got 0.0.0.0"),
