@@ -40,7 +40,7 @@ test: venv ## Run the tests (minutes; STUDY_DATA_DIR says where the real MNIST i
 test-recovery: venv ## Run the tests that kill, fill and remove what a study runs on (ten minutes)
 	$(BIN)/python -m pytest -m recovery $(PYTEST_FLAGS) --dist load
 
-test-cluster: $(CLUSTER_STAMP) ## Run the tests on three hosts that are started on this machine (root, sshd, rsync; ten minutes)
+test-cluster: $(CLUSTER_STAMP) ## Run the tests on three hosts that are started on this machine (root, sshd, rsync; twelve minutes)
 	$(BIN)/python -m pytest -m cluster
 
 $(CLUSTER_STAMP): $(STAMP) requirements-cluster.lock

@@ -49,6 +49,7 @@ DIGITS: tuple[str, ...] = tuple(sns.color_palette("colorblind", 10).as_hex())
 
 _RC: dict[Any, Any] = {
     "svg.fonttype": "none",
+    "text.parse_math": False,  # a dollar in a name is a dollar
     "font.family": "sans-serif",
     "font.size": 9.0,
     "axes.titlesize": 10.0,

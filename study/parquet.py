@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property, reduce, wraps
+from inspect import signature
 from typing import Any, ParamSpec, cast
 from weakref import WeakKeyDictionary, ref
 
@@ -42,11 +43,13 @@ def once(function: Callable[P, pd.DataFrame]) -> Callable[P, pd.DataFrame]:
 
     @wraps(function)
     def given(*args: P.args, **kwargs: P.kwargs) -> pd.DataFrame:
-        every = [args[0]] if isinstance(args[0], Tables) else list(cast(Iterable[Tables], args[0]))
+        bound = signature(function).bind(*args, **kwargs).arguments
+        first, *rest = bound.values()
+        every = [first] if isinstance(first, Tables) else list(cast(Iterable[Tables], first))
         if not every:
             return function(*args, **kwargs)
         known = kept.setdefault(every[0], {})
-        key = (*map(ref, every), *args[1:], *sorted(kwargs.items()))  # a reference to what is gone equals no other
+        key = (*map(ref, every), *rest)  # a reference to what is gone equals no other
         if key not in known:
             known[key] = function(*args, **kwargs)
         return known[key].copy()

@@ -109,6 +109,11 @@ def test_first_screen_answers_the_question_and_links_each_claim_to_its_tests(wat
     assert not tests.is_visible()
     link.click()
     assert tests.is_visible() and "TwoNN" in tests.inner_text()
+    page.locator("#claim-c14 summary").click()
+    assert not tests.is_visible()
+    link.click()
+    page.wait_for_timeout(100)
+    assert tests.is_visible(), "a link works a second time"
 
 
 def test_tables_sort_by_number_and_by_keyboard(watched: Watched) -> None:
@@ -136,6 +141,15 @@ def test_claims_sort_as_numbers(watched: Watched) -> None:
         head.click()
         page.wait_for_timeout(100)
         assert column(page, "claims-table", 1) == [f"C{number}" for number in wanted]
+
+
+def test_tests_of_a_claim_sort_by_the_number_of_their_effect(watched: Watched) -> None:
+    page = watched.unfold()
+    page.locator("#claim-c16 thead th").nth(2).click()
+    page.wait_for_timeout(100)
+    texts = page.locator("#claim-c16 tbody tr > :nth-child(3)").all_inner_texts()
+    effects = [float(text.split()[0].replace(",", "")) for text in texts if text]
+    assert effects == sorted(effects) and len(effects) > 10 and effects != sorted(effects, key=str)
 
 
 def test_filter_keeps_the_rows_with_every_word_and_counts_them(watched: Watched) -> None:
@@ -176,6 +190,18 @@ def test_viewer_steps_through_latent_dimension_and_training_by_keyboard(watched:
     assert "drawn from the prior" in viewer.locator("figcaption").inner_text()
     viewer.locator("select").first.select_option("elu")
     assert viewer.locator("select").last.input_value() == "reconstruction", "an auto-encoder has no prior"
+    assert "No sample of it was recorded" in viewer.locator("figcaption").inner_text()
+    viewer.locator("select").first.select_option("vae")
+    assert viewer.locator("select").last.input_value() == "sample", "the wish is remembered"
+    dim.focus()
+    page.keyboard.press("ArrowRight")
+    viewer.locator("select").last.select_option("traversal")
+    assert viewer.locator("output.step").inner_text() == "50,000 steps", "it is taken at the end alone"
+    viewer.locator("select").last.select_option("reconstruction")
+    assert (
+        viewer.locator("output.step").inner_text() == "30,000 steps"
+        and dim.get_attribute("aria-valuetext") == "N = 100"
+    )
     assert viewer.locator("img").evaluate("image => image.complete && image.naturalWidth") == 307
 
 

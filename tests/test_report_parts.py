@@ -49,7 +49,7 @@ def test_output_head_states_both_ratios_of_the_linear_network() -> None:
     (found,) = output_head(runs)
     assert f"{each['linear clipped']:,.1f} times" in found.text
     assert f"{each['linear']:,.2f} times" in found.text
-    assert "1 of 1 collapsed" in found.text and found.command == "study status results/paper"
+    assert "1 of 1 collapsed" in found.text and found.command == "analysis report results/paper"
     assert list(output_head(loaded("precision"))) == [], "without a clipped linear network there is nothing to say"
 
 
@@ -59,7 +59,7 @@ def test_slow_pruning_compares_early_active_units_with_the_last() -> None:
     means = rows.groupby("step")["test_active_units"].mean()
     (found,) = slow_pruning(runs)
     assert f"Of 200, {means[3000]:,.0f} are active after 3,000 steps" in found.text
-    assert found.command == f"analysis dimension {run}"
+    assert found.command == f"study table {run} --csv latent.csv"
     assert list(slow_pruning(loaded("plane"))) == []
 
 

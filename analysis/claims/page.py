@@ -58,7 +58,7 @@ def to_markdown(verdicts: Sequence[Verdict], ledger: Ledger | None = None, *, co
     return "\n".join(lines) + "\n"
 
 
-def test_rows(verdict: Verdict) -> list[tuple[str, ...]]:
+def evidence(verdict: Verdict) -> list[tuple[str, ...]]:
     """The tests behind a verdict as text, TEST_COLUMNS.
 
     Of a part with more than MOST_ROWS tests, how many came out how; what was not measured is counted by its reason.
@@ -105,7 +105,7 @@ def _section(verdict: Verdict) -> list[str]:
         lines += [f"By reading: {', '.join(f'{counts[name]} {name}' for name in VERDICTS if counts[name])}.", ""]
         lines += [*_grid(split_table(verdict)), ""]
     lines += [_line(*TEST_COLUMNS), "|" + "---|" * len(TEST_COLUMNS)]
-    return lines + [_line(*row) for row in test_rows(verdict)]
+    return lines + [_line(*row) for row in evidence(verdict)]
 
 
 def _tests(name: str, found: list[Outcome]) -> list[tuple[str, ...]]:

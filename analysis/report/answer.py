@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from analysis.architecture import NotApplicableError
 from analysis.claims import page, specification
 from analysis.claims.decide import NOT_MEASURED
-from analysis.claims.evaluate import VERDICTS, Verdict, evaluate
+from analysis.claims.evaluate import VERDICTS, Verdict, combine, evaluate
 from analysis.claims.ledger import load
 from analysis.dimension import card, estimates, panels
 from analysis.figures import drawn
@@ -42,7 +42,7 @@ def claims(runs: Sequence[str], tables: Sequence[Tables]) -> dict[str, Any]:
         "claims": [_claim(verdict, f"{command} -o claims") for verdict in verdicts],
         "columns": page.TEST_COLUMNS,
         "errata": ledger.errata,
-        "command": command,
+        "command": f"{command} -o claims",
         "csv": csv_link(page.to_frame(verdicts).to_csv(index=False, lineterminator="\n")),
     }
 
@@ -62,13 +62,13 @@ def dimension(runs: Sequence[str], tables: Sequence[Tables]) -> dict[str, Any] |
         card.plot_card(frame),
     )
     return {
-        "headline": estimates.headline(found),
+        "verdict": combine(found.loc[found["headline"], "verdict"], "split"),
         "answers": [
             {"key": row["key"], "name": row["name"], "number": estimates.number(row), "verdict": row["verdict"]}
             | {"reason": row["reason"]}
             for row in found[found["headline"]].to_dict("records")
         ],
-        "axis": _axis(found, command),
+        "axis": _axis(found, f"{command} -o docs"),
         "card": show(whole, "", f"{command} -o docs"),
         "rows": [
             {key: str(row[key] or "") for key in ("key", "name", "verdict", "reason", "seeds", "steps")}
@@ -77,7 +77,7 @@ def dimension(runs: Sequence[str], tables: Sequence[Tables]) -> dict[str, Any] |
         ],
         "csv": csv_link(found.to_csv(index=False, lineterminator="\n")),
         "controls": csv_link(estimates.controls(tables).to_csv(index=False, lineterminator="\n")),
-        "command": command,
+        "command": f"{command} -o docs",
     }
 
 
@@ -103,7 +103,7 @@ def _claim(verdict: Verdict, command: str) -> dict[str, Any]:
         "family": claim.family,
         "verdict": verdict.verdict,
         "reason": verdict.reason,
-        "tests": page.test_rows(verdict),
+        "tests": page.evidence(verdict),
         "figure": figure,
     }
 

@@ -77,7 +77,8 @@ def _part(runs: Sequence[tuple[str, Tables]], part: int | str, price: float | No
     if isinstance(part, str):
         return TOGETHER[part](runs)
     run, mine = runs[part]
-    return section(run, mine, [other for _, other in runs if other is not mine], f"r{part + 1}-", price)
+    others = [other for other in runs if other[1] is not mine]
+    return section(run, mine, others, f"r{part + 1}-", price, shown=runs[part] is _main(runs))
 
 
 def _read_part(names: Sequence[str], part: int | str, price: float | None) -> dict[str, Any]:
@@ -90,11 +91,16 @@ def _verdicts(runs: Sequence[tuple[str, Tables]]) -> dict[str, Any]:
 
 
 def _figures(runs: Sequence[tuple[str, Tables]]) -> dict[str, Any]:
-    having = [run for run in runs if _trains(run[1])]
-    main = next((run for run in having if run[1].spec.name == "paper"), having[0] if having else None)
+    main = _main(runs)
     papers, missing = ([], []) if main is None else paper_figures(*main, "paper-")
     told = {"papers": papers, "papers_missing": missing, "papers_run": None if main is None else main[0]}
-    return {"surprises": surprises(having), **told}
+    return {"surprises": surprises([run for run in runs if _trains(run[1])]), **told}
+
+
+def _main(runs: Sequence[tuple[str, Tables]]) -> tuple[str, Tables] | None:
+    """The run whose figures stand for the paper's: that of the study `paper`, else the first that trains."""
+    having = [run for run in runs if _trains(run[1])]
+    return next((run for run in having if run[1].spec.name == "paper"), having[0] if having else None)
 
 
 def _asset(name: str) -> Markup:

@@ -25,6 +25,8 @@ from trainables.schema import METRICS, TrialConfig
 if TYPE_CHECKING:
     from study.table import Tables
 
+Runs = Sequence[tuple[str, "Tables"]]
+"""Each run's folder, as the reader would name it, and its tables."""
 MAX_GROUPS = 6
 """Groups of (dataset, N) that are told in sentences; the table has them all."""
 PAPERS = tuple(name for name in FIGURES if name.startswith("f"))
@@ -39,19 +41,20 @@ _TROUBLE = {
 }
 
 
-def section(run: str, tables: Tables, others: Sequence[Tables], prefix: str, price: float | None) -> dict[str, Any]:
+def section(run: str, tables: Tables, others: Runs, prefix: str, price: float | None, *, shown: bool) -> dict[str, Any]:
     """What the template shows of one run.
 
     Args:
         run: Its folder, as the reader would name it.
         tables: Its tables.
-        others: Those of other runs, which may have trained again what this one's search has found.
+        others: Other runs, which may have trained again what this one's search has found.
         prefix: Of the ids of this section.
         price: Of an hour of one device; None to tell hours alone.
+        shown: Whether the page shows the paper's figures of this run already.
     """
     trains = bool(tables.rows("results", ["test_nll"])["test_nll"].notna().any())
     summary = summarise(tables) if trains else None
-    names = [name for name in FIGURES if name not in PAPERS or name in CURVES]
+    names = [name for name in FIGURES if name not in PAPERS or (name in CURVES and not shown)]
     drawn = draw(tables, names) if trains else []
     command = f"{shlex.join(['analysis', 'figures', run])} --only "
     return {
@@ -83,19 +86,20 @@ def paper_figures(run: str, tables: Tables, prefix: str) -> tuple[list[Shown], l
     return shown, [figure for figure in drawn if isinstance(figure, Skipped)]
 
 
-def _search(run: str, tables: Tables, others: Sequence[Tables], prefix: str) -> dict[str, Any] | None:
+def _search(run: str, tables: Tables, others: Runs, prefix: str) -> dict[str, Any] | None:
     """The best configurations of a run's search, what early stopping did, its figures; None without a search."""
     if tables.spec.search is None or not len(ranked(tables)):
         return None
-    command = shlex.join(["analysis", "search", run])
-    found, drawn = best.best_data(tables, others), search_figures.draw(tables)
+    again = {name: other for name, other in others if len(best.fresh_of(tables, other))}
+    command = shlex.join(["analysis", "search", run, *again, "-o", "search"])
+    found, drawn = best.best_data(tables, list(again.values())), search_figures.draw(tables)
     return {
         "best": _grid(search_figures.best_text(found)),
         "csv": csv_link(found.to_csv(index=False, lineterminator="\n")),
         "file": f"{tables.spec.name}_best.csv",
         "rungs": _grid(history.rungs_data(tables).map(search_figures.short)),
         "command": command,
-        "figures": [show(figure, prefix, f"{command} -o search") for figure in drawn if isinstance(figure, Drawn)],
+        "figures": [show(figure, prefix, command) for figure in drawn if isinstance(figure, Drawn)],
         "skipped": [figure for figure in drawn if isinstance(figure, Skipped)],
     }
 
@@ -167,6 +171,7 @@ def _final(summary: pd.DataFrame) -> list[dict[str, Any]]:
                 "latent_dim": row["latent_dim"],
                 "used": f"{row['finished']} of {row['replicates']}",
                 "trouble": " / ".join(str(row[key]) for key in _TROUBLE),
+                "troubled": sum(row[key] for key in _TROUBLE),
                 "unfinished": ", ".join(f"{count} {status}" for status, count in unfinished.items()),
                 "interval": interval,
                 **{

@@ -68,7 +68,7 @@ def viewer(tables: Tables) -> dict[str, Any] | None:
 
 
 def _arm(cell: str) -> str:
-    return re.sub(r",? ?\blatent_dim=\d+", "", cell).strip() or cell
+    return re.sub(r" ?\blatent_dim=\d+", "", cell).strip() or cell
 
 
 def _strips(images: pd.DataFrame, kind: str) -> Iterator[tuple[int, str]]:

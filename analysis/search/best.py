@@ -36,7 +36,7 @@ def best_data(tables: Tables, others: Sequence[Tables] = (), top: int = 5) -> pd
     trained = set(ends.loc[ends["config/task"] == "train", "cell"]) - trials.searched(tables)
     arms = ends[ends["cell"].isin(trained)].groupby("cell", sort=False)[search.objectives].mean().reset_index()
     shown = pd.concat([best.assign(kind="trial"), arms.assign(kind="arm")], ignore_index=True)
-    fresh = pd.concat([_fresh(tables, other) for other in (tables, *others)], ignore_index=True)
+    fresh = pd.concat([fresh_of(tables, other) for other in (tables, *others)], ignore_index=True)
     configs = _configs(tables)
     rows = []
     for row in shown.to_dict("records"):
@@ -59,7 +59,7 @@ def _config_texts(ends: pd.DataFrame) -> list[str]:
     return [repr([None if pd.isna(value) else value for value in row]) for row in ends[columns].to_numpy(object)]
 
 
-def _fresh(search: Tables, other: Tables) -> pd.DataFrame:
+def fresh_of(search: Tables, other: Tables) -> pd.DataFrame:
     """Finished replicates of a study whose seeds the search did not use, with their configs as text."""
     ends = other.ends[(other.ends["status"] == "finished") & (other.ends["seed"] >= search.spec.seeds)]
     ends = ends[ends["data_digest"].isin(set(search.ends["data_digest"]))]

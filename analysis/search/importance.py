@@ -24,7 +24,7 @@ LEAST_TRIALS = 20
 RESAMPLES = 25
 """Enough for a standard error (Efron and Tibshirani, 1993, section 6.4), not for percentiles."""
 TREES, FEWER_TREES = 64, 8
-"""Of the forest, and of each resample's, whose scatter is that of the trials."""
+"""Of the forest, and of each resample's: that there are fewer makes the standard errors a little too large."""
 
 
 def importances(drawn: Sequence[Drawn], values: Values, *, seed: int = 0, trees: int = TREES) -> dict[str, float]:

@@ -17,44 +17,46 @@ for (const box of document.querySelectorAll(".filter")) {
   });
 }
 
-// Steps through a run's images. What a choice does not have, its nearest does: the caption says what is shown.
+// Steps through a run's images. What was asked for is remembered: where a network does not have it, the nearest is shown.
 for (const viewer of document.querySelectorAll(".viewer")) {
   const { kinds, arms } = JSON.parse(viewer.querySelector("script").textContent);
   const [arm, kind] = viewer.querySelectorAll("select");
   const [dim, step] = viewer.querySelectorAll("input");
   const [image, caption] = [viewer.querySelector("img"), viewer.querySelector("figcaption")];
-  const fill = (select, names) => {
-    const chosen = select.value;
+  const wanted = { kind: "", dim: Number.MAX_VALUE, step: Number.MAX_VALUE };
+  let steps = [];
+  const fill = (select, names, chosen) =>
     select.replaceChildren(...names.map((name) => new Option(name, name, false, name === chosen)));
+  const slide = (input, values, target, text) => {
+    const away = values.map((value) => Math.abs(value - target));
+    input.max = values.length - 1;
+    input.value = away.lastIndexOf(Math.min(...away));
+    input.disabled = values.length < 2;
+    input.setAttribute("aria-valuetext", text(values[input.value]));
+    viewer.querySelector(`output[for="${input.id}"]`).value = text(values[input.value]);
+    return values[input.value];
   };
-  const draw = () => {
+  const draw = (changed) => {
     const networks = arms[arm.value];
-    dim.max = networks.length - 1;
-    const network = networks[Math.min(dim.value, networks.length - 1)];
-    fill(kind, Object.keys(kinds).filter((name) => name in network.strips));
+    if (changed === kind) wanted.kind = kind.value;
+    if (changed === dim) wanted.dim = networks[dim.value].dim;
+    if (changed === step) wanted.step = steps[step.value];
+    slide(dim, networks.map((one) => one.dim), wanted.dim, (value) => `N = ${value}`);
+    const network = networks[dim.value];
+    const has = Object.keys(kinds).filter((name) => name in network.strips);
+    fill(kind, has, wanted.kind);
     const strips = network.strips[kind.value];
-    const steps = Object.keys(strips).map(Number).sort((a, b) => a - b);
-    const last = Number(step.max) === Number(step.value);
-    step.max = steps.length - 1;
-    step.value = last ? steps.length - 1 : Math.min(step.value, steps.length - 1);
-    dim.disabled = networks.length < 2;
-    step.disabled = steps.length < 2;
-    const at = steps[step.value];
-    const when = at ? `${at.toLocaleString("en")} steps` : "closed form";
-    dim.setAttribute("aria-valuetext", `N = ${network.dim}`);
-    step.setAttribute("aria-valuetext", when);
-    viewer.querySelector(".dim").value = `N = ${network.dim}`;
-    viewer.querySelector(".step").value = when;
-    const loss = network.nll[at] === undefined ? "" : `; test NLL ${network.nll[at]} nats per image`;
+    const when = (value) => (value ? `${value.toLocaleString("en")} steps` : "closed form");
+    steps = Object.keys(strips).map(Number).sort((a, b) => a - b);
+    const at = slide(step, steps, wanted.step, when);
+    const loss = network.nll[at] === undefined ? "" : `; test NLL ${network.nll[at].toFixed(1)} nats per image`;
+    const lacks = wanted.kind && !has.includes(wanted.kind) ? ` No ${wanted.kind} of it was recorded.` : "";
     image.src = strips[at];
-    image.alt = `${kind.value}: ${network.cell}, ${when}`;
-    image.width = image.naturalWidth || 310;
-    caption.textContent = `${network.cell}, seed ${network.seed}, ${when}${loss}. ${kinds[kind.value]}`;
+    image.alt = `${kind.value}: ${network.cell}, ${when(at)}`;
+    caption.textContent = `${network.cell}, seed ${network.seed}, ${when(at)}${loss}.${lacks} ${kinds[kind.value]}`;
   };
   fill(arm, Object.keys(arms));
-  dim.max = arms[arm.value].length - 1;
-  dim.value = dim.max;
-  for (const control of [arm, kind, dim, step]) control.addEventListener("input", draw);
+  for (const control of [arm, kind, dim, step]) control.addEventListener("input", () => draw(control));
   viewer.hidden = false;
   draw();
 }
@@ -67,5 +69,6 @@ const unfold = () => {
   target.scrollIntoView();
 };
 addEventListener("hashchange", unfold);
+addEventListener("click", (event) => event.target.closest('a[href^="#"]') && setTimeout(unfold)); // also a second time
 addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((one) => (one.open = true)));
 unfold();
