@@ -6,7 +6,6 @@ import math
 import os
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -18,7 +17,6 @@ from study.table import TableError, load_tables
 from trainables.registry import unknown
 
 if TYPE_CHECKING:
-    from analysis.claims.evaluate import Verdict
     from analysis.claims.ledger import Ledger
     from analysis.figures import Drawn
     from study.table import Tables
@@ -97,6 +95,7 @@ def claims(
     """
     from analysis.claims import page
     from analysis.claims.evaluate import evaluate
+    from analysis.claims.specification import drawn_specification
 
     loaded = [tables for _, tables in _load(runs, trained=False)]  # before the ledger, which may name what plugins add
     given = _ledger(ledger)
@@ -110,7 +109,7 @@ def claims(
     command = _command("claims", runs if ledger is None else [*runs, "--ledger", str(ledger)])
     _write(out / "claims.md", page.to_markdown(verdicts, given, command=command).encode())
     _write(out / "claims.csv", page.to_frame(verdicts).to_csv(index=False, lineterminator="\n").encode())
-    for figure in _readings(verdicts):
+    for figure in filter(None, map(drawn_specification, verdicts)):
         _write_figure(out, figure)
 
 
@@ -229,9 +228,10 @@ def report(
     Then of each run: its numbers, a viewer of its images, figures, search, settings, failures, cost, provenance.
     """
     from analysis.report.page import render
+    from analysis.summary import evaluated
 
     loaded = _load(runs, trained=False)
-    if not any(_evaluated(tables) or (tables.ends["status"] == "finished").any() for _, tables in loaded):
+    if not any(evaluated(tables) or (tables.ends["status"] == "finished").any() for _, tables in loaded):
         _refuse_empty(runs[0])
     workers = min(os.cpu_count() or 1, len(loaded))
     folder = out or (Path(runs[0]) if len(runs) == 1 and _is_local(runs[0]) else Path())
@@ -254,6 +254,8 @@ def _load(runs: list[str], *, trained: bool = True) -> list[tuple[str, Tables]]:
 
     Of several runs, those that train nothing are left out where `trained` ones are wanted, and said to be.
     """
+    from analysis.summary import evaluated
+
     loaded = []
     for run in runs:
         try:
@@ -263,7 +265,7 @@ def _load(runs: list[str], *, trained: bool = True) -> list[tuple[str, Tables]]:
         if trained and set(tables.ends["config/task"]) == {"intrinsic_dimension"}:
             _say(f"left out {run}: it trains nothing. See: {_command('dimension', [run])}")
             continue
-        if trained and not _evaluated(tables):
+        if trained and not evaluated(tables):
             _refuse_empty(run)
         loaded.append((run, tables))
     if not loaded:
@@ -281,26 +283,6 @@ def _ledger(path: Path | None) -> Ledger:
         _refuse(str(error))
     except (OSError, UnicodeDecodeError) as error:
         _refuse(f"{path} cannot be read: {error}")
-
-
-def _readings(verdicts: Sequence[Verdict]) -> Iterator[Drawn]:
-    """The specification curve of each claim that turns on what the paper does not report."""
-    from analysis.architecture import NotApplicableError
-    from analysis.claims import specification
-    from analysis.figures import drawn
-
-    for verdict in verdicts:
-        try:
-            frame = specification.specification_data(verdict)
-        except NotApplicableError:
-            continue
-        title, caption = verdict.claim.statement, specification.specification_caption(frame)
-        figure = specification.plot_specification(frame)
-        yield drawn(f"readings_{verdict.claim.id.lower()}", title, caption, frame, figure)
-
-
-def _evaluated(tables: Tables) -> bool:
-    return bool(tables.rows("results", ["test_nll"])["test_nll"].notna().any())
 
 
 def _refuse_empty(run: str) -> NoReturn:

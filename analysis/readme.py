@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -18,7 +17,7 @@ import pandas as pd
 import typer
 
 from analysis.claims.decide import INCONCLUSIVE
-from analysis.claims.evaluate import VERDICTS, combine, evaluate
+from analysis.claims.evaluate import combine, counts_of, evaluate
 from analysis.dimension import card, estimates
 from analysis.figures import Drawn, draw, drawn
 from analysis.search.best import best_data
@@ -65,14 +64,14 @@ def headline(tables_list: Sequence[Tables]) -> str:
         value = IN_WORDS[str(row["key"])].format(f"**{estimates.number(row)}**")
         lines.append(f"- ({row['key']}) {value}: *{row['verdict']}* ({row['reason']}).")
     others = found[~found["headline"] & found["key"].map(estimates.row_name).notna()]
-    return "\n".join([*lines, "", f"The {len(others)} other estimates on the card: {_counts(others['verdict'])}."])
+    return "\n".join([*lines, "", f"The {len(others)} other estimates on the card: {counts_of(others['verdict'])}."])
 
 
 def claims(tables_list: Sequence[Tables]) -> str:
     """The verdict on each claim of the paper, and why; a test behind it has a verdict where it is another."""
     verdicts = evaluate(tables_list)
     undecided = [o for verdict in verdicts for o in verdict.outcomes if o.main and o.verdict == INCONCLUSIVE]
-    text = f"{len(verdicts)} claims: {_counts(verdict.verdict for verdict in verdicts)}."
+    text = f"{len(verdicts)} claims: {counts_of(verdict.verdict for verdict in verdicts)}."
     if undecided:
         single = sum(len(outcome.seeds) == 1 for outcome in undecided)
         text += (
@@ -220,12 +219,6 @@ def main(
     except (ReadmeError, TableError, OSError) as error:
         typer.echo(f"Error: {error}", err=True)
         raise typer.Exit(INPUT_IS_WRONG) from None
-
-
-def _counts(verdicts: Iterable[str]) -> str:
-    """How many of each verdict: "2 confirmed, 1 refuted"."""
-    counts = Counter(verdicts)
-    return ", ".join(f"{counts[name]} {name}" for name in VERDICTS if counts[name])
 
 
 def _mean(value: float | None, low: float | None, high: float | None) -> str:

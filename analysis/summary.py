@@ -40,6 +40,11 @@ def network(config: dict[str, Any]) -> str:
     return str(config["activation"]) if head == "sigmoid" else f"{config['activation']} {head}"
 
 
+def evaluated(tables: Tables) -> bool:
+    """Whether a network of this run has been evaluated, finished or not."""
+    return bool(tables.rows("results", ["test_nll"])["test_nll"].notna().any())
+
+
 def cells(tables: Tables) -> pd.DataFrame:
     """One row per cell: `cell, network, dataset, latent_dim` and every config field, in a fixed order of networks.
 

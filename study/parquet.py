@@ -41,10 +41,11 @@ def once(function: Callable[P, pd.DataFrame]) -> Callable[P, pd.DataFrame]:
     """
     kept: WeakKeyDictionary[Tables, dict[Any, pd.DataFrame]] = WeakKeyDictionary()
 
+    form = signature(function)
+
     @wraps(function)
     def given(*args: P.args, **kwargs: P.kwargs) -> pd.DataFrame:
-        bound = signature(function).bind(*args, **kwargs).arguments
-        first, *rest = bound.values()
+        first, *rest = form.bind(*args, **kwargs).arguments.values()
         every = [first] if isinstance(first, Tables) else list(cast(Iterable[Tables], first))
         if not every:
             return function(*args, **kwargs)

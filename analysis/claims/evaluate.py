@@ -151,7 +151,7 @@ def _reason(deciding: list[Outcome], verdict: str) -> str:
         return describe(deciding[0])
     if total <= MOST_LISTED:
         return "; ".join(map(brief, deciding))
-    return f"{total} tests: {_counts(counts)}{_of_readings(deciding)}"
+    return f"{total} tests: {counts_of(counts.elements())}{_of_readings(deciding)}"
 
 
 def _of_readings(deciding: list[Outcome]) -> str:
@@ -160,8 +160,10 @@ def _of_readings(deciding: list[Outcome]) -> str:
         return ""
     heads = dict.fromkeys(outcome.reading.get("output") for outcome in deciding)
     of = {head: Counter(o.verdict for o in deciding if o.reading.get("output") == head) for head in heads}
-    return "".join(f"; with the {head} output {_counts(counts)}" for head, counts in of.items() if head)
+    return "".join(f"; with the {head} output {counts_of(counts.elements())}" for head, counts in of.items() if head)
 
 
-def _counts(counts: Counter[str]) -> str:
+def counts_of(verdicts: Iterable[str]) -> str:
+    """How many of each verdict: "2 confirmed, 1 refuted"."""
+    counts = Counter(verdicts)
     return ", ".join(f"{counts[name]} {name}" for name in VERDICTS if counts[name])

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.claims.decide import NOT_MEASURED, Outcome
-from analysis.claims.evaluate import VERDICTS, Verdict, by_reading
+from analysis.claims.evaluate import VERDICTS, Verdict, by_reading, counts_of
 from analysis.claims.ledger import READING_FIELDS, Ledger, load
 from analysis.claims.text import cell_text, effect, needs, standing
 
@@ -44,8 +44,7 @@ def to_markdown(verdicts: Sequence[Verdict], ledger: Ledger | None = None, *, co
         command: What a reader types to have this page.
     """
     ledger = ledger or load()
-    counts = Counter(verdict.verdict for verdict in verdicts)
-    summary = ", ".join(f"{counts[name]} {name}" for name in VERDICTS if counts[name])
+    summary = counts_of(verdict.verdict for verdict in verdicts)
     lines = ["# Claims", "", f"Version {ledger.version} of the ledger, {len(verdicts)} claims: {summary}.", ""]
     lines += [f"`{command}`", ""] if command else []
     lines += ["| | claim | section | verdict | why |", "|---|---|---|---|---|"]
@@ -101,8 +100,7 @@ def _section(verdict: Verdict) -> list[str]:
     lines += [f"Tested: {claim.test} Rule: {claim.rule}; family: {claim.family}.", ""]
     readings = by_reading(verdict)
     if len(readings) > 1:
-        counts = Counter(readings.values())
-        lines += [f"By reading: {', '.join(f'{counts[name]} {name}' for name in VERDICTS if counts[name])}.", ""]
+        lines += [f"By reading: {counts_of(readings.values())}.", ""]
         lines += [*_grid(split_table(verdict)), ""]
     lines += [_line(*TEST_COLUMNS), "|" + "---|" * len(TEST_COLUMNS)]
     return lines + [_line(*row) for row in evidence(verdict)]
@@ -114,8 +112,7 @@ def _tests(name: str, found: list[Outcome]) -> list[tuple[str, ...]]:
     if len(measured) <= MOST_ROWS:
         rows = [_test(name, outcome) for outcome in measured]
     else:
-        counts = Counter(outcome.verdict for outcome in measured)
-        text = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict])
+        text = counts_of(outcome.verdict for outcome in measured)
         rows = [(name, measured[0].rule, "", "", text, "", f"{len(measured)} tests")]
     rows += [
         (name, "", "", "", NOT_MEASURED, "", f"{count} tests: {note}" if count > 1 else note)

@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 from analysis.architecture import NotApplicableError
 from analysis.claims.decide import CONFIRMED, INCONCLUSIVE, NOT_MEASURED, REFUTED, Outcome
 from analysis.claims.evaluate import Verdict
+from analysis.figures import Drawn, drawn
 from analysis.style import GREY, INK, theme
 
 CHOICE = "choice/"
@@ -71,6 +72,16 @@ def specification_caption(frame: pd.DataFrame) -> str:
         "adjusted within a reading. Below: a black dot marks the choice that a specification makes; choices that never "
         "differ are left out."
     )
+
+
+def drawn_specification(verdict: Verdict) -> Drawn | None:
+    """The specification curve of a claim that turns on what the paper does not report; None of any other."""
+    try:
+        frame = specification_data(verdict)
+    except NotApplicableError:
+        return None
+    name, title = f"readings_{verdict.claim.id.lower()}", verdict.claim.statement
+    return drawn(name, title, specification_caption(frame), frame, plot_specification(frame))
 
 
 @theme()

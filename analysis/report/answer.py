@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import shlex
-from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
 
-from analysis.architecture import NotApplicableError
 from analysis.claims import page, specification
 from analysis.claims.decide import NOT_MEASURED
-from analysis.claims.evaluate import VERDICTS, Verdict, combine, evaluate
+from analysis.claims.evaluate import Verdict, combine, counts_of, evaluate
 from analysis.claims.ledger import load
 from analysis.dimension import card, estimates, panels
 from analysis.figures import drawn
@@ -32,12 +30,11 @@ def claims(runs: Sequence[str], tables: Sequence[Tables]) -> dict[str, Any]:
     """Every claim with its verdict and the tests behind it, how many came out how, and the errata."""
     ledger = load()
     verdicts = evaluate(tables, ledger)
-    counts = Counter(verdict.verdict for verdict in verdicts)
     command = shlex.join(["analysis", "claims", *runs])
     return {
         "version": ledger.version,
         "count": len(verdicts),
-        "counts": [(name, counts[name]) for name in VERDICTS if counts[name]],
+        "counts": counts_of(verdict.verdict for verdict in verdicts),
         "measured": any(verdict.verdict != NOT_MEASURED for verdict in verdicts),
         "claims": [_claim(verdict, f"{command} -o claims") for verdict in verdicts],
         "columns": page.TEST_COLUMNS,
@@ -83,16 +80,7 @@ def dimension(runs: Sequence[str], tables: Sequence[Tables]) -> dict[str, Any] |
 
 def _claim(verdict: Verdict, command: str) -> dict[str, Any]:
     claim = verdict.claim
-    figure: Shown | None = None
-    try:
-        frame = specification.specification_data(verdict)
-    except NotApplicableError:
-        pass
-    else:
-        caption = specification.specification_caption(frame)
-        name = f"readings_{claim.id.lower()}"
-        plotted = drawn(name, claim.statement, caption, frame, specification.plot_specification(frame))
-        figure = show(plotted, "", command)
+    curve = specification.drawn_specification(verdict)
     return {
         "id": claim.id,
         "anchor": f"claim-{claim.id.lower()}",
@@ -104,7 +92,7 @@ def _claim(verdict: Verdict, command: str) -> dict[str, Any]:
         "verdict": verdict.verdict,
         "reason": verdict.reason,
         "tests": page.evidence(verdict),
-        "figure": figure,
+        "figure": None if curve is None else show(curve, "", command),
     }
 
 

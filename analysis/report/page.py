@@ -20,6 +20,7 @@ from markupsafe import Markup
 from analysis.report import answer
 from analysis.report.run import paper_figures, section
 from analysis.report.surprises import surprises
+from analysis.summary import evaluated
 from study.table import load_tables
 
 if TYPE_CHECKING:
@@ -94,22 +95,18 @@ def _figures(runs: Sequence[tuple[str, Tables]]) -> dict[str, Any]:
     main = _main(runs)
     papers, missing = ([], []) if main is None else paper_figures(*main, "paper-")
     told = {"papers": papers, "papers_missing": missing, "papers_run": None if main is None else main[0]}
-    return {"surprises": surprises([run for run in runs if _trains(run[1])]), **told}
+    return {"surprises": surprises([run for run in runs if evaluated(run[1])]), **told}
 
 
 def _main(runs: Sequence[tuple[str, Tables]]) -> tuple[str, Tables] | None:
     """The run whose figures stand for the paper's: that of the study `paper`, else the first that trains."""
-    having = [run for run in runs if _trains(run[1])]
+    having = [run for run in runs if evaluated(run[1])]
     return next((run for run in having if run[1].spec.name == "paper"), having[0] if having else None)
 
 
 def _asset(name: str) -> Markup:
     """A file of ours that goes into the page as it is."""
     return Markup(resources.files("analysis").joinpath("templates", name).read_text())
-
-
-def _trains(tables: Tables) -> bool:
-    return bool(tables.rows("results", ["test_nll"])["test_nll"].notna().any())
 
 
 TOGETHER: dict[str, Callable[[Sequence[tuple[str, Tables]]], dict[str, Any]]] = {

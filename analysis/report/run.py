@@ -17,7 +17,7 @@ from analysis.report.viewer import viewer
 from analysis.search import best, history
 from analysis.search import figures as search_figures
 from analysis.style import look
-from analysis.summary import STATUSES, cells, config_text, none_if_null, summarise
+from analysis.summary import STATUSES, cells, config_text, evaluated, none_if_null, summarise
 from study.table import device_hours
 from study.trials import ranked
 from trainables.schema import METRICS, TrialConfig
@@ -52,7 +52,7 @@ def section(run: str, tables: Tables, others: Runs, prefix: str, price: float | 
         price: Of an hour of one device; None to tell hours alone.
         shown: Whether the page shows the paper's figures of this run already.
     """
-    trains = bool(tables.rows("results", ["test_nll"])["test_nll"].notna().any())
+    trains = evaluated(tables)
     summary = summarise(tables) if trains else None
     names = [name for name in FIGURES if name not in PAPERS or (name in CURVES and not shown)]
     drawn = draw(tables, names) if trains else []
