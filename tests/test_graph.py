@@ -37,7 +37,10 @@ def eager_step(pack):
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("fields", [{}, {"model": "vae", "kl_warmup_steps": 40}, {"weight_dropout": 0.2}])
+@pytest.mark.parametrize(
+    "fields",
+    [{}, {"model": "vae", "kl_warmup_steps": 40}, {"weight_dropout": 0.2}, {"input": "binarised", "input_noise": 0.5}],
+)
 def test_pack_captured_on_a_gpu_trains_as_an_eager_one(images, fields):
     captured, eager = packs(images, 2, **fields)
     for _ in range(70):  # over two epochs of 30 batches and two chunks of noise
@@ -63,8 +66,9 @@ def test_pack_loaded_on_a_gpu_after_its_capture_goes_on_as_the_one_that_was_save
 
 
 @pytest.mark.gpu
-def test_pack_on_a_gpu_trains_as_on_a_cpu(images):
-    (on_gpu,), (on_cpu,) = packs(images, 1), packs(images.cpu(), 1)
+@pytest.mark.parametrize("fields", [{}, {"likelihood": "continuous_bernoulli"}, {"learning_rate_schedule": "cosine"}])
+def test_pack_on_a_gpu_trains_as_on_a_cpu(images, fields):
+    (on_gpu,), (on_cpu,) = packs(images, 1, **fields), packs(images.cpu(), 1, **fields)
     for _ in range(50):
         on_gpu.step()
         on_cpu.step()

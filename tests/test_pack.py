@@ -66,6 +66,14 @@ def test_pack_members_with_other_fields_equal_the_same_members_alone(images, mod
     assert_together_as_alone(images, configs(model, **fields), steps=30)
 
 
+@pytest.mark.parametrize("clips", [(0.0, 1e-3, 5.0), (1e-3, 1e-3, 1e-3), (0.0, 0.0, 0.0)])
+@pytest.mark.parametrize("model", MODELS)
+def test_pack_members_with_their_own_init_and_clip_equal_the_same_members_alone(images, model, clips):
+    choices = zip(configs(model), ("he", "default", "xavier"), clips, strict=True)
+    members = [config.model_copy(update={"init": init, "grad_clip": clip}) for config, init, clip in choices]
+    assert_together_as_alone(images, members, steps=30)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
 def test_pack_of_the_papers_network_ends_like_its_members_alone(mnist, model):
@@ -156,7 +164,7 @@ def test_pack_loaded_from_its_state_goes_on_bit_for_bit(images, size, fields):
 
 
 def test_pack_of_configs_that_differ_elsewhere_is_refused(images):
-    with pytest.raises(ValueError, match="may differ in latent_dim, beta only"):
+    with pytest.raises(ValueError, match="may differ in latent_dim, beta, init, grad_clip only"):
         Pack([TrialConfig(**SHARED), TrialConfig(**SHARED, activation="relu")], [0, 1], images)
     spherical = [TrialConfig(model="vae", posterior="spherical", latent_dim=n, **SHARED) for n in (2, 3)]
     with pytest.raises(ValueError, match="may differ"):

@@ -137,9 +137,8 @@ def shown_images(config: TrialConfig, seed: int, split: str, images: Tensor) -> 
 
 def dropout_masks(member: nn.Module, seed: int, step: int, share: float) -> dict[str, Tensor]:
     """For a step, each weight's mask: 0 with probability `share`, else 1 / (1 - share); biases have none."""
-    source = generator(seed, "dropout", step)
-    return {
-        name: torch.bernoulli(torch.full(p.shape, 1 - share), generator=source).div_(1 - share)
-        for name, p in member.named_parameters()
-        if name.endswith("weight")
-    }
+    weights = {name: p for name, p in member.named_parameters() if name.endswith("weight")}
+    sizes, device = [p.numel() for p in weights.values()], next(iter(weights.values())).device
+    keep = torch.full((sum(sizes),), 1 - share, device=device)
+    drawn = torch.bernoulli(keep, generator=generator(seed, "dropout", step, device)).div_(1 - share)
+    return {name: part.view(p.shape) for (name, p), part in zip(weights.items(), drawn.split(sizes), strict=True)}

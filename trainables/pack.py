@@ -62,6 +62,7 @@ class Pack:
         others = [p for name, p in self.parameters.items() if not name.endswith("weight")]
         groups = [(weights, self.config.l2 or 0.0), (others, 0.0)]
         self.optimizer = Adam(groups)
+        self._clips = self._clip_bounds()
         self._masks: dict[str, Tensor] = {}
         self._losses = self._map(self._member_losses)
         self._replayed_update = Replayed(self._update, self.device)
@@ -77,10 +78,9 @@ class Pack:
         with _products_in(self.config.precision):
             loss, _ = self._losses(self._weights(), self._batch())
             loss.sum().backward()
-        if self.config.grad_clip:
-            for parameter in self.parameters.values():
-                if parameter.grad is not None:
-                    parameter.grad.clamp_(-self.config.grad_clip, self.config.grad_clip)
+        for name, bound in self._clips.items():
+            if (gradient := self.parameters[name].grad) is not None:
+                gradient.clamp_(-bound, bound)
         self.optimizer.step(self._learning_rate())
         self.optimizer.zero_grad()
         self.inputs.step += 1
@@ -132,6 +132,16 @@ class Pack:
         self.inputs.step.fill_(step)
         self.steps_done = step
 
+    def _clip_bounds(self) -> dict[str, Any]:
+        """By parameter, what its gradient is clipped to: a number, or one for each member; empty if off."""
+        clips = [config.grad_clip or math.inf for config in self.configs]
+        if min(clips) == math.inf:
+            return {}
+        if min(clips) == max(clips):
+            return dict.fromkeys(self.parameters, clips[0])
+        bounds = torch.tensor(clips, device=self.device)
+        return {name: bounds.view(-1, *[1] * (p.dim() - 1)) for name, p in self.parameters.items()}
+
     def _learning_rate(self) -> float | Tensor:
         """Of the step to come; one that falls over the run comes from the counter on the device."""
         rate = self.config.learning_rate or 0.0
@@ -164,7 +174,7 @@ class Pack:
             pairs = zip(self.members, self.seeds, strict=True)
             drawn = self._stack([dropout_masks(member, seed, step, share) for member, seed in pairs])
             for name, mask in drawn.items():
-                self._masks.setdefault(name, mask.to(self.device)).copy_(mask)
+                self._masks.setdefault(name, mask).copy_(mask)
 
     def _batch(self) -> Batch:
         """`inputs.batch`, without the members' axis for a pack of one."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from trainables.schema import TrialConfig
 
-FREE_FIELDS = ("latent_dim", "beta")
+FREE_FIELDS = ("latent_dim", "beta", "init", "grad_clip")
 """Fields of TrialConfig in which the members of a pack may differ (beside the seed)."""
 
 
@@ -17,5 +17,5 @@ def shared_fields(config: TrialConfig) -> Hashable:
 
     The one sigma of a spherical posterior has no latents that padding could add, so there N is no free field.
     """
-    free = ("beta",) if config.posterior == "spherical" else FREE_FIELDS
+    free = [name for name in FREE_FIELDS if name != "latent_dim" or config.posterior != "spherical"]
     return tuple((field, value) for field, value in vars(config).items() if field not in free)

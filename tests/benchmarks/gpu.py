@@ -256,6 +256,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
     parser.add_argument("--quick", action="store_true", help="few members and steps: to see that it works")
+    parser.add_argument("--no-studies", action="store_true", help="the step alone, not the two whole studies")
     arguments = parser.parse_args()
     if arguments.device == "cuda" and not torch.cuda.is_available():
         print("No CUDA device here: results/gpu.json stays as it was. The command is ready for a machine with one.")
@@ -269,11 +270,12 @@ def main() -> None:
         return
     size = Size(64, 300, 10_000, 16, 10.0)
     lines = [*step_lines(images, size), *precision_lines(images, size)]
-    lines += [study_line("the whole `paper` study, 5 seeds, 50,000 steps", "paper", 60)]
-    with tempfile.TemporaryDirectory() as folder:
-        spec = Path(folder) / "latent.yaml"
-        spec.write_text(LATENT)
-        lines += [study_line("14 values of N, three models, 5 seeds, 50,000 steps", str(spec), 300)]
+    if not arguments.no_studies:
+        lines += [study_line("the whole `paper` study, 5 seeds, 50,000 steps", "paper", 60)]
+        with tempfile.TemporaryDirectory() as folder:
+            spec = Path(folder) / "latent.yaml"
+            spec.write_text(LATENT)
+            lines += [study_line("14 values of N, three models, 5 seeds, 50,000 steps", str(spec), 300)]
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
     finish("gpu", lines, {"device": name, "growth": growth(images["train"], size)})
 

@@ -16,7 +16,7 @@ PROBE_LABELS = (100, 1000, 10_000, 55_000)
 """Labelled training images; the last is all of them."""
 NEIGHBOURS = 10
 TREE_LATENTS = 8
-"""Up to so many a tree finds neighbours faster than products of matrices do."""
+"""Up to so many a tree finds neighbours faster than products of matrices do, on a CPU."""
 QUERIES, TILE = 500, 2500
 """Test codes and training codes whose distances are held at once."""
 MAX_ITERATIONS = 500
@@ -62,9 +62,10 @@ def linear_answers(train: Tensor, labels: Tensor, test: Tensor, sizes: Sequence[
     Returns:
         The test codes' classes, `(m,)`, for each of the sizes.
     """
-    classes = int(labels.max()) + 1
+    device, classes = test.device, int(labels.max()) + 1
+    train, labels, test = train.cpu(), labels.cpu(), test.cpu()  # a GPU would wait for each of L-BFGS' many small steps
     fits = [fit_logistic(train[:size], labels[:size], classes) for size in sizes]
-    return [torch.addmm(bias, test, weight).argmax(1) for weight, bias in fits]
+    return [torch.addmm(bias, test, weight).argmax(1).to(device) for weight, bias in fits]
 
 
 def fit_logistic(codes: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
@@ -118,7 +119,7 @@ def neighbour_answers(train: Tensor, labels: Tensor, test: Tensor, sizes: Sequen
 
 def nearest(train: Tensor, test: Tensor, count: int) -> Tensor:
     """The `count` nearest rows of train, float64 `(n, N)`, to each row of test, `(m, N)`: int64 `(m, count)`."""
-    if train.shape[1] <= TREE_LATENTS:
+    if train.shape[1] <= TREE_LATENTS and not train.is_cuda:
         _, found = KDTree(train.cpu().numpy()).query(test.cpu().numpy(), range(1, count + 1))
         return torch.as_tensor(found, dtype=torch.int64, device=train.device)
     return torch.cat([_nearest_by_tiles(train, part, count) for part in test.split(QUERIES)])
