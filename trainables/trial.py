@@ -240,7 +240,7 @@ class _Trial:
     def _evaluate(self, pack: Pack, members: list[Member]) -> dict[str, Status]:
         """Evaluates every running member at the pack's step; ends those that are done or diverged."""
         config, step = pack.config, pack.steps_done
-        losses, nlls = pack.batch_losses()
+        losses, nlls = (values.tolist() for values in pack.batch_losses())
         ended: dict[str, Status] = {}
         for index, member in enumerate(members):
             if member.status != "running":
@@ -249,7 +249,7 @@ class _Trial:
             model = pack.module(index)
             row = self._measure(member, model, step, record_images=step in config.image_steps)
             row |= {"step": step, "epoch": step * pack.batch_size / len(self.images["train"])}
-            row |= {"loss": losses[index].item(), "train_nll": nlls[index].item()}
+            row |= {"loss": losses[index], "train_nll": nlls[index]}
             self._follow(member, model, step)
             charge([member], evaluate_s=time.perf_counter() - started)
             member.append(row)

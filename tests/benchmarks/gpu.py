@@ -100,6 +100,11 @@ def pack_of(members: int, images: Tensor, **fields: Any) -> Pack:
     return pack
 
 
+def say(what: str) -> None:
+    """Tells at once what was measured, or is being measured: a lent GPU may be taken back before the end."""
+    print(f"{time.strftime('%H:%M:%S')} {what}", file=sys.stderr, flush=True)
+
+
 def step_seconds(pack: Pack, steps: int, *, eager: bool = False) -> float:
     """Seconds of a step: captured where there is a GPU, or eager."""
 
@@ -113,11 +118,15 @@ def step_seconds(pack: Pack, steps: int, *, eager: bool = False) -> float:
                 pack.step()
         pack.synchronize()
 
-    return min(seconds(run) for _ in range(3)) / steps
+    found = min(seconds(run) for _ in range(3)) / steps
+    name = f"{len(pack.seeds)} members, N = {pack.config.width}, {pack.config.precision}"
+    say(f"{'eager' if eager else 'captured'} step of {name}: {1e6 * found:,.0f} µs")
+    return found
 
 
 def peers_per_second(images: Tensor, size: Size) -> float:
     """Steps a second, all together, of concurrent processes that each train eagerly from a DataLoader."""
+    say(f"{size.processes} eager processes")
     context = multiprocessing.get_context("spawn")
     barrier, counts = context.Barrier(size.processes), context.Queue()
     arguments = (images.cpu().numpy(), str(images.device), size.peer_s, barrier, counts)
@@ -179,6 +188,7 @@ def test_nll(images: dict[str, Tensor], precision: str, size: Size) -> float:
     pack = pack_of(min(size.members, 5), images["train"], precision=precision)
     while pack.steps_done < size.trained:
         pack.step()
+    say(f"{pack.steps_done:,} steps of {len(pack.seeds)} members in {precision}")
     test = images["test"]
     noise = torch.empty(len(test), 0, device=test.device)
     found = [metrics.evaluate(pack.module(i), test, pack.config, noise).values["nll"] for i in range(len(pack.seeds))]
