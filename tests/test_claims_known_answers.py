@@ -36,6 +36,16 @@ def test_difference_p_value_and_interval_are_those_of_the_paired_t_test() -> Non
     assert (same.low, same.high) == pytest.approx(tuple(expected.confidence_interval(0.90)))
 
 
+def test_networks_in_tf32_count_where_there_is_none_in_fp32_and_those_in_bf16_never() -> None:
+    trials = [trial(ELU, 0, metrics={"test_nll": 100.0})]
+    trials += [trial(ELU | {"precision": "tf32"}, seed, metrics={"test_nll": 200.0 + seed}) for seed in (0, 1)]
+    trials += [trial(ELU | {"precision": "bf16"}, seed, metrics={"test_nll": 900.0}) for seed in range(4)]
+    for order in (trials, trials[::-1]):
+        (outcome,) = verdict_of(order, THRESHOLD).outcomes
+        assert outcome.seeds == (0, 1)
+        assert outcome.estimate == (100.0 + 201.0) / 2
+
+
 def test_bootstrap_stands_beside_from_20_seeds_on() -> None:
     values = np.random.default_rng(1).normal(3, 1, 20)
     trials = [trial(ELU, seed, metrics={"test_nll": value}) for seed, value in enumerate(values)]

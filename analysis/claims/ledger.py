@@ -36,6 +36,8 @@ BUDGET_FIELDS = ("steps", "sample_size")
 """Not matched between arms, unless named: the largest that both have is used, and stated."""
 UNMATCHED_FIELDS = (*BUDGET_FIELDS, "evaluations")
 """`evaluations` changes how often a trial is looked at, and not what it becomes."""
+FLOAT32 = ("fp32", "tf32")
+"""Arms of either precision count as the same: they end some hundredths of a nat apart (README)."""
 
 Direction = Literal["greater", "less"]
 Fields: TypeAlias = dict[str, Any]

@@ -14,6 +14,7 @@ import pandas as pd
 
 from analysis.claims.ledger import (
     BUDGET_FIELDS,
+    FLOAT32,
     READING_FIELDS,
     UNMATCHED_FIELDS,
     Difference,
@@ -45,12 +46,16 @@ class Arm(NamedTuple):
         """Whether it has one replicate, whatever the seed, which then is every seed's partner."""
         return self.config.task == "pca"
 
+    def allows(self, name: str, value: Any) -> bool:
+        """Whether a replicate of the arm may have this value in a field that is matched."""
+        expected = getattr(self.config, name)
+        return bool(value in FLOAT32 if expected in FLOAT32 else value == expected)
+
     def rows(self, ends: pd.DataFrame) -> pd.DataFrame:
         """The replicates that it selects, without their metrics."""
         mask = np.ones(len(ends), dtype=bool)
         for name in TrialConfig.model_fields.keys() - self.unmatched - set(self.free):
-            expected = getattr(self.config, name)
-            mask &= np.fromiter((value == expected for value in ends[name]), dtype=bool, count=len(ends))
+            mask &= np.fromiter((self.allows(name, value) for value in ends[name]), dtype=bool, count=len(ends))
         return ends.loc[mask, [*_KEPT, *TrialConfig.model_fields]]
 
 
@@ -203,8 +208,12 @@ def trouble_of(rows: Sequence[pd.DataFrame], used: Sequence[int], arms: Sequence
 
 
 def one_per_seed(rows: pd.DataFrame) -> pd.DataFrame:
-    """One replicate per seed, one with a value first: cells that differ in UNMATCHED_FIELDS are one training."""
-    return rows.iloc[np.argsort(rows["value"].isna().to_numpy(), kind="stable")].drop_duplicates("seed")
+    """One replicate per seed: cells that differ in UNMATCHED_FIELDS, or in which of FLOAT32, are one training.
+
+    One with a value comes first, and then fp32.
+    """
+    order = np.lexsort([rows["precision"].eq("tf32"), rows["value"].isna()])
+    return rows.iloc[order].drop_duplicates("seed")
 
 
 def seedwise(rows: pd.DataFrame) -> pd.Series:
