@@ -72,8 +72,7 @@ def claims(tables_list: Sequence[Tables]) -> str:
     verdicts = evaluate(tables_list)
     undecided = [o for verdict in verdicts for o in verdict.outcomes if o.main and o.verdict == INCONCLUSIVE]
     text = f"{len(verdicts)} claims: {counts_of(verdict.verdict for verdict in verdicts)}."
-    if undecided:
-        single = sum(len(outcome.seeds) == 1 for outcome in undecided)
+    if single := sum(len(outcome.seeds) == 1 for outcome in undecided):
         text += (
             f" Of the {len(undecided)} inconclusive tests behind them {single} have one seed, which gives no interval."
         )
@@ -110,7 +109,10 @@ def sweep(tables_list: Sequence[Tables]) -> str:
         values = [mean_and_interval(group.loc[group["network"] == name, key]) for name, key, _ in shown]
         rows.append((latent_dim, *(_mean(*value) for value in values)))
     trained = last[last["config/task"] == "train"].groupby("cell").size()
-    text = f"Means over {trained.min()} to {trained.max()} seeds, with their 95 % t intervals from 2 seeds on:"
+    few, many = trained.min(), trained.max()
+    text = (
+        f"Means over {few if few == many else f'{few} to {many}'} seeds, with their 95 % t intervals from 2 seeds on:"
+    )
     return f"{text}\n\n{_table(('N', *(title for _, _, title in shown)), rows)}"
 
 

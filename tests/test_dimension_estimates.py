@@ -245,6 +245,25 @@ def test_estimates_active_units_are_the_mean_over_seeds_of_the_largest_n(found: 
     assert found["c 0.1"]["verdict"] == "not measured"
 
 
+def test_estimates_count_that_is_the_same_in_every_seed_says_so() -> None:
+    row = by_key(sweep_tables(active=lambda latent_dim, seed, fraction: min(latent_dim, 24)))["c"]
+    assert (row["low"], row["high"], row["verdict"]) == (24, 24, "confirmed")
+    assert "the same in each of 3 seeds" in row["reason"]
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "expected"),
+    [
+        (52.96, 0.6549, 2891.4, "53 [0.655, 2,891]"),
+        (22.0, 22.0, 22.0, "22"),
+        (105.21, np.nan, np.nan, "105"),
+        (np.nan, np.nan, np.nan, "–"),
+    ],
+)
+def test_number_has_three_figures_or_all_before_the_point(value: float, low: float, high: float, expected: str) -> None:
+    assert dimension.number({"value": value, "low": low, "high": high}) == expected
+
+
 def test_estimates_active_units_at_the_other_threshold_are_counted_in_the_code_variance() -> None:
     variances = [0.9] * 18 + [0.05] * 6 + [0.0] * 176
     tables = sweep_tables(

@@ -148,8 +148,13 @@ def number(row: Mapping[Any, Any]) -> str:
     if not np.isfinite(row["value"]):
         return "–"
     if not np.isfinite(row["low"]) or row["low"] == row["high"]:
-        return f"{row['value']:.3g}"
-    return f"{row['value']:.3g} [{row['low']:.3g}, {row['high']:.3g}]"
+        return _figures(row["value"])
+    return f"{_figures(row['value'])} [{_figures(row['low'])}, {_figures(row['high'])}]"
+
+
+def _figures(value: float) -> str:
+    """Three figures, or all before the point."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def row_name(key: str) -> str | None:
@@ -184,7 +189,8 @@ def _row(key: str, entry: Entry, data: Data) -> dict[str, Any]:
         return _not_measured(key, entry.name, str(reason), headline=entry.headline)
     low, high, problem = _interval(measured)
     blocks = [*_not_converged(measured), *measured.blocks, *problem]
-    row = _judged(key, entry.name, measured.value, (low, high), blocks=blocks, notes=measured.notes)
+    alike = (f"the same in each of {len(measured.per_seed)} seeds",) if low == high else ()
+    row = _judged(key, entry.name, measured.value, (low, high), blocks=blocks, notes=(*alike, *measured.notes))
     return row | {"seeds": len(measured.per_seed), "steps": measured.steps, "headline": entry.headline}
 
 
