@@ -168,7 +168,13 @@ def test_viewer_steps_through_latent_dimension_and_training_by_keyboard(watched:
     page = watched.unfold()
     viewer = page.locator("#r1-run .viewer")
     dim, step = viewer.locator("input").first, viewer.locator("input").last
-    assert viewer.locator("select").first.locator("option").all_inner_texts() == ["elu", "vae", "pca", "pixels"]
+    assert viewer.locator("select").first.locator("option").all_inner_texts() == [
+        "linear",
+        "elu",
+        "vae",
+        "pca",
+        "pixels",
+    ]
     viewer.locator("select").first.select_option("vae")
     assert viewer.locator("output.dim").inner_text() == "N = 200"
     pictures = {viewer.locator("img").get_attribute("src")}
@@ -193,6 +199,7 @@ def test_viewer_steps_through_latent_dimension_and_training_by_keyboard(watched:
     assert "No sample of it was recorded" in viewer.locator("figcaption").inner_text()
     viewer.locator("select").first.select_option("vae")
     assert viewer.locator("select").last.input_value() == "sample", "the wish is remembered"
+    viewer.locator("select").first.select_option("elu")
     dim.focus()
     page.keyboard.press("ArrowRight")
     viewer.locator("select").last.select_option("traversal")

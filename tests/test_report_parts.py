@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from analysis.report.page import render, sort_key
-from analysis.report.surprises import guided_search, output_head, slow_pruning, surprises
+from analysis.report.surprises import guided_search, linear_catches_up, output_head, slow_pruning, surprises
 from analysis.report.viewer import KINDS, viewer
 from analysis.summary import summarise
 from study.table import Tables, load_tables
@@ -49,8 +49,18 @@ def test_output_head_states_both_ratios_of_the_linear_network() -> None:
     (found,) = output_head(runs)
     assert f"{each['linear clipped']:,.1f} times" in found.text
     assert f"{each['linear']:,.2f} times" in found.text
-    assert "1 of 1 collapsed" in found.text and found.command == "analysis report results/paper"
+    assert "5 seeds, 4 of 5 collapsed)" in found.text and found.command == "analysis report results/paper"
     assert list(output_head(loaded("precision"))) == [], "without a clipped linear network there is nothing to say"
+
+
+def test_linear_catches_up_tells_the_largest_and_the_last_distance_to_elu() -> None:
+    (run, tables), *_ = runs = loaded("latent")
+    means = summarise(tables).pivot_table(index="latent_dim", columns="network", values="test_nll")
+    gaps = (means["linear"] - means["elu"]).dropna()
+    (found,) = linear_catches_up(runs)
+    assert f"{gaps.max():.1f} nats above ELU's at N = {gaps.idxmax()}, and {gaps[200]:.1f} at N = 200" in found.text
+    assert gaps.max() > 40 and gaps[200] < 2 and found.command == f"analysis report {run}"
+    assert list(linear_catches_up(loaded("paper"))) == [], "at one N there is nothing to catch up"
 
 
 def test_slow_pruning_compares_early_active_units_with_the_last() -> None:

@@ -21,6 +21,8 @@ LARGE = 100
 EARLY_STEPS = 3000
 APART = 2.0
 """How many times worse one output head must be than the other."""
+GONE = 10.0
+"""How many times smaller the distance at the largest N must be than the largest distance."""
 
 
 @dataclass(frozen=True)
@@ -58,15 +60,35 @@ def output_head(runs: Runs) -> Iterator[Surprise]:
             if max(clipped["ratio"], plain["ratio"]) < APART * min(clipped["ratio"], plain["ratio"]):
                 continue
             seeds = "1 seed" if clipped["finished"] == 1 else f"{clipped['finished']} seeds"
-            collapsed = f" ({clipped['collapsed']} of {clipped['finished']} collapsed)" if clipped["collapsed"] else ""
+            collapsed = f", {clipped['collapsed']} of {clipped['finished']} collapsed" if clipped["collapsed"] else ""
             yield Surprise(
                 f"How much worse the linear net is turns on an output head that the paper leaves open. On {dataset} at "
                 f"N = {latent_dim} it ends at {clipped['ratio']:,.1f} times ELU's test NLL with a clipped identity "
-                f"output ({clipped['test_nll']:,.0f} against {elu['test_nll']:,.1f} nats, {seeds}){collapsed}, "
+                f"output ({clipped['test_nll']:,.0f} against {elu['test_nll']:,.1f} nats, {seeds}{collapsed}), "
                 f"and at {plain['ratio']:,.2f} times with a sigmoid output ({plain['test_nll']:,.1f})."
                 + (f" The mean image costs {elu['mean_image']:,.1f}." if pd.notna(elu["mean_image"]) else ""),
                 shlex.join(["analysis", "report", run]),
             )
+
+
+def linear_catches_up(runs: Runs) -> Iterator[Surprise]:
+    """The linear net's distance to ELU, where most of it is gone at the largest N."""
+    for run, tables in runs:
+        summary = summarise(tables)
+        means = summary[summary["network"].isin(["linear", "elu"])].pivot_table(
+            index=["dataset", "latent_dim"], columns="network", values="test_nll"
+        )
+        if tables.spec.search is not None or not {"linear", "elu"} <= set(means):
+            continue
+        for dataset, gaps in (means["linear"] - means["elu"]).dropna().groupby("dataset"):
+            gap = gaps.droplevel("dataset").sort_index()
+            if gap.max() > GONE * gap.iloc[-1]:
+                yield Surprise(
+                    f"With latents enough, little is lost without non-linearity. On {dataset} the linear net's test "
+                    f"NLL lies {gap.max():.1f} nats above ELU's at N = {gap.idxmax()}, and {gap.iloc[-1]:.1f} at "
+                    f"N = {gap.index[-1]}.",
+                    shlex.join(["analysis", "report", run]),
+                )
 
 
 def slow_pruning(runs: Runs) -> Iterator[Surprise]:
@@ -112,7 +134,7 @@ def guided_search(runs: Runs) -> Iterator[Surprise]:
             )
 
 
-SURPRISES = (output_head, slow_pruning, guided_search)
+SURPRISES = (output_head, linear_catches_up, slow_pruning, guided_search)
 
 
 def _guide(tables: Tables) -> str:
