@@ -14,7 +14,6 @@ from typing import Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 from scipy import stats
-from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 
 LEAST_BOOTSTRAP_SEEDS = 20
@@ -97,7 +96,10 @@ def equivalence(differences: Values, *, margin: float, alpha: float = 0.05) -> E
 
 
 def holm(p_values: Values) -> np.ndarray:
-    """Holm's adjusted p values of one family of tests, in the order given.
+    """Holm's adjusted p values of one family of tests, in the order given (Holm 1979).
+
+    As statsmodels gives them, whose function collects the garbage of the whole process at each call: a fifth of all
+    claims' time.
 
     Args:
         p_values: Shape `(num_tests,)`, in [0, 1]; may be empty.
@@ -108,7 +110,9 @@ def holm(p_values: Values) -> np.ndarray:
     array = np.asarray(p_values, dtype=np.float64)
     if array.ndim != 1 or not ((array >= 0) & (array <= 1)).all():
         raise ValueError(f"`p_values` must be a vector of numbers in [0, 1], but got {array.tolist()}.")
-    adjusted: np.ndarray = multipletests(array, method="holm")[1]
+    order = np.argsort(array, kind="stable")
+    adjusted = np.empty_like(array)
+    adjusted[order] = np.maximum.accumulate(np.arange(len(array), 0, -1) * array[order]).clip(max=1)
     return adjusted
 
 

@@ -11,6 +11,7 @@ from test_claims import DIFFERENCE, content_of, ledger_of
 
 from analysis.claims.ledger import READING_FIELDS, UNMATCHED_FIELDS, Control, LedgerError, load, parse
 from analysis.claims.samples import bind
+from analysis.claims.values import agrees
 from study import space, spec
 from trainables.registry import DATASETS
 from trainables.schema import TrialConfig
@@ -48,7 +49,7 @@ def test_ledger_arms_are_cells_of_the_studies_that_feed_the_claim(claim: Any) ->
         for name in part.arm_names:
             arm = bind(ledger, name, part, (*free, "latent_dim") if part.kind == "reach" else free)
             matched = TrialConfig.model_fields.keys() - arm.unmatched - set(arm.free)
-            assert any(all(arm.allows(f, getattr(c, f)) for f in matched) for c in planned), (
+            assert any(all(agrees(getattr(arm.config, f), getattr(c, f)) for f in matched) for c in planned), (
                 f"{claim.id} {part.name}: no cell of {claim.studies_of(part)} is {name}"
             )
 

@@ -231,9 +231,7 @@ def _adjust(tests: Mapping[int, _Test], keys: Mapping[int, tuple[Any, ...]]) -> 
     for members in families.values():
         p_values = np.array([tests[index].p for index in members])
         ranks = np.argsort(np.argsort(p_values, kind="stable"))
-        # One test stays as it is; statsmodels collects the garbage of the whole process at each call.
-        together = holm(p_values) if len(members) > 1 else p_values
-        for index, p, rank in zip(members, together, ranks, strict=True):
+        for index, p, rank in zip(members, holm(p_values), ranks, strict=True):
             found[index] = _Adjusted(float(p), len(members), ALPHA / (len(members) - int(rank)))
     return found
 

@@ -37,7 +37,7 @@ def samples_of_curves(pool: Pool, ledger: Ledger, part: Curves) -> list[Sample]:
     """
     arms = tuple(bind(ledger, name, part, ()) for name in part.arms)
     value = Value(metric=part.metric)
-    every = [valued(pool, arm.rows(pool.ends), value) for arm in arms]
+    every = [valued(pool, arm.rows(pool), value) for arm in arms]
     rows, budget, missing = at_budget(every, arms)
     base = Sample(", ".join(part.arms), f"{part.statistic.replace('_', ' ')} of {part.metric}", budget=budget)
     if missing or budget is None:
@@ -66,8 +66,8 @@ def samples_of_reach(pool: Pool, ledger: Ledger, part: Reach) -> list[Sample]:
     """For each seed the N at which one arm comes down to the other's value; each N at its longest run."""
     arm, goal = bind(ledger, part.curve, part, ("latent_dim",)), bind(ledger, part.goal, part, ())
     base = Sample(f"N at which {part.curve} comes down to {part.goal} at N = {part.goal_at}", part.value.label)
-    every = valued(pool, arm.rows(pool.ends), part.value)
-    at_goal, _, missing = at_budget([valued(pool, goal.rows(pool.ends), part.value)], [goal])
+    every = valued(pool, arm.rows(pool), part.value)
+    at_goal, _, missing = at_budget([valued(pool, goal.rows(pool), part.value)], [goal])
     by_dim: dict[int, pd.DataFrame] = {}
     for dim, frame in every.groupby("latent_dim"):
         (rows,), _, absent = at_budget([frame], [arm])
@@ -102,7 +102,7 @@ def samples_of_reach(pool: Pool, ledger: Ledger, part: Reach) -> list[Sample]:
 
 def _rate(pool: Pool, part: Rate, arms: tuple[Arm, ...]) -> Sample:
     base = Sample(f"{arms[0].name} minus {arms[1].name}", "share diverged or collapsed")
-    first, second = (_in_trouble(arm.rows(pool.ends)) for arm in arms)
+    first, second = (_in_trouble(arm.rows(pool)) for arm in arms)
     free = [field for field in part.over if field in arms[0].free and field in arms[1].free]
     pairs, used, budgets = [], [], []
     for _, mine in first.groupby(free):

@@ -14,7 +14,6 @@ import pandas as pd
 
 from analysis.claims.ledger import (
     BUDGET_FIELDS,
-    FLOAT32,
     READING_FIELDS,
     UNMATCHED_FIELDS,
     Difference,
@@ -46,17 +45,11 @@ class Arm(NamedTuple):
         """Whether it has one replicate, whatever the seed, which then is every seed's partner."""
         return self.config.task == "pca"
 
-    def allows(self, name: str, value: Any) -> bool:
-        """Whether a replicate of the arm may have this value in a field that is matched."""
-        expected = getattr(self.config, name)
-        return bool(value in FLOAT32 if expected in FLOAT32 else value == expected)
-
-    def rows(self, ends: pd.DataFrame) -> pd.DataFrame:
+    def rows(self, pool: Pool) -> pd.DataFrame:
         """The replicates that it selects, without their metrics."""
-        mask = np.ones(len(ends), dtype=bool)
-        for name in TrialConfig.model_fields.keys() - self.unmatched - set(self.free):
-            mask &= np.fromiter((self.allows(name, value) for value in ends[name]), dtype=bool, count=len(ends))
-        return ends.loc[mask, [*_KEPT, *TrialConfig.model_fields]]
+        matched = TrialConfig.model_fields.keys() - self.unmatched - set(self.free)
+        masks = [pool.having(name, getattr(self.config, name)) for name in sorted(matched)]
+        return pool.ends.loc[np.logical_and.reduce(masks), [*_KEPT, *TrialConfig.model_fields]]
 
 
 @dataclass(frozen=True)
@@ -152,7 +145,7 @@ class Cell(NamedTuple):
 
 def matched(pool: Pool, part: OfValues, value: Value, arms: tuple[Arm, ...]) -> Iterator[Cell]:
     """Cells of the first arm with those of the others that agree in every field that is free in both."""
-    every = [valued(pool, arm.rows(pool.ends), value) for arm in arms]
+    every = [valued(pool, arm.rows(pool), value) for arm in arms]
     first, free = every[0], list(arms[0].free)
     keys = list(first.groupby(free, sort=True).indices) if free and len(first) else [()]
     for key in keys:
@@ -179,7 +172,7 @@ def at_budget(
         bound = [index for index, arm in enumerate(arms) if _applies(arm.config, name)]
         if not bound:
             continue
-        sizes = [set(chosen[index].dropna(subset="value")[name]) for index in bound]
+        sizes = [set(chosen[index].loc[chosen[index]["value"].notna(), name]) for index in bound]
         common = set.intersection(*sizes)
         if not common:
             return tuple(chosen), None, _missing(chosen, arms, name)
@@ -218,7 +211,7 @@ def one_per_seed(rows: pd.DataFrame) -> pd.DataFrame:
 
 def seedwise(rows: pd.DataFrame) -> pd.Series:
     """The value by seed, in order of the seeds, of the finished replicates that have one."""
-    found = one_per_seed(rows).dropna(subset="value")
+    found = one_per_seed(rows[rows["value"].notna()])
     return pd.Series(found["value"].to_numpy(dtype=float), index=found["seed"].astype(int)).sort_index()
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from analysis.claims.ledger import Value
+from analysis.claims.ledger import FLOAT32, Value
 from analysis.summary import none_if_null
 from study.trials import searched
 from trainables.schema import METRICS, TrialConfig
@@ -35,6 +35,7 @@ class Pool:
         self._profiles: dict[str, pd.DataFrame] = {}
         self._curves: dict[str, pd.DataFrame] = {}
         self._values: dict[str, pd.Series] = {}
+        self._masks: dict[tuple[str, Any], np.ndarray] = {}
 
     @cached_property
     def ends(self) -> pd.DataFrame:  # noqa: D102 (see the class)
@@ -47,6 +48,14 @@ class Pool:
         rank = every["status"].map({status: index for index, status in enumerate(_BEST_FIRST)})
         best = every.iloc[np.argsort(rank.to_numpy(), kind="stable")].drop_duplicates("replicate")
         return best.sort_index(ignore_index=True)
+
+    def having(self, name: str, expected: Any) -> np.ndarray:
+        """Which rows of `ends` agree with this value of a config field, bool `(len(ends),)`."""
+        key = (name, expected)
+        if key not in self._masks:
+            found = (agrees(expected, value) for value in self.ends[name])
+            self._masks[key] = np.fromiter(found, dtype=bool, count=len(self.ends))
+        return self._masks[key]
 
     @cached_property
     def floors(self) -> dict[str, float]:
@@ -110,6 +119,11 @@ class Pool:
             every = every[every["index"] == (value.index or 0)].sort_values(["replicate", "step"])
         read = {str(name): _read_off(curve, value) for name, curve in every.groupby("replicate")}
         return pd.Series(read, dtype=float)
+
+
+def agrees(expected: Any, value: Any) -> bool:
+    """Whether a replicate with this value of a config field is one of an arm that has the expected one."""
+    return bool(value in FLOAT32 if expected in FLOAT32 else value == expected)
 
 
 def _read_off(curve: pd.DataFrame, value: Value) -> float:

@@ -125,7 +125,7 @@ def _singular_values(subject: Subject, codes: Tensor) -> Tensor:
         jacobians = _jacobians(partial(mean_image, subject), part).double()  # (part, 784, N)
         if num_latents > pixels:
             jacobians = jacobians.mT
-        squares = torch.linalg.eigvalsh((jacobians.mT @ jacobians).cpu()).flip(1)  # a GPU takes one after another
+        squares = torch.linalg.eigvalsh(jacobians.mT @ jacobians).flip(1)
         values.append(functional.pad(squares.clamp(min=0).sqrt(), (0, max(0, num_latents - pixels))))
     return torch.cat(values)
 
