@@ -73,9 +73,8 @@ def claims(tables_list: Sequence[Tables]) -> str:
     undecided = [o for verdict in verdicts for o in verdict.outcomes if o.main and o.verdict == INCONCLUSIVE]
     text = f"{len(verdicts)} claims: {counts_of(verdict.verdict for verdict in verdicts)}."
     if single := sum(len(outcome.seeds) == 1 for outcome in undecided):
-        text += (
-            f" Of the {len(undecided)} inconclusive tests behind them {single} have one seed, which gives no interval."
-        )
+        verb = "has" if single == 1 else "have"
+        text += f" Of the {len(undecided)} inconclusive tests behind them {single} {verb} one seed: no interval."
     text += " What *needs study X* is measured by `study launch X`."
     rows = [
         (v.claim.id, v.claim.statement, f"**{v.verdict}**", v.reason.replace(f": {v.verdict},", ":")) for v in verdicts
