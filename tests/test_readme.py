@@ -90,13 +90,13 @@ def test_number_changed_in_the_tables_is_named(copy: Path) -> None:
     changed = Tables({**paper.files, "results": pq.ParquetFile(content)}, paper.spec, paper.provenance)
     made = readme.filled(text, lambda runs: {runs: changed})
     assert readme.differing(text, made) == [LOSSES]
-    assert "| linear | 147.6 |" in made
+    assert "| linear | 147.6 [147.5, 147.6] |" in made
 
 
 def test_check_of_a_changed_number_exits_with_1_and_writes_nothing(copy: Path) -> None:
     path = copy / "README.md"
     assert run(path, "--check") == (0, "")
-    changed = path.read_text().replace("| 146.6 |", "| 146.7 |")
+    changed = path.read_text().replace("| linear | 146.6 [", "| linear | 146.7 [")
     path.write_text(changed)
     code, output = run(path, "--check")
     assert code == 1 and LOSSES in output
@@ -107,7 +107,7 @@ def test_check_of_a_changed_number_exits_with_1_and_writes_nothing(copy: Path) -
 def test_readme_is_written_and_its_figures_are_drawn(copy: Path) -> None:
     path = copy / "README.md"
     whole = path.read_text()
-    path.write_text(whole.replace("| 146.6 |", "| 146.7 |"))
+    path.write_text(whole.replace("| linear | 146.6 [", "| linear | 146.7 ["))
     (copy / "docs").mkdir()
     code, output = run(path)
     assert code == 0 and LOSSES in output
