@@ -1,4 +1,4 @@
-"""Trains a pack of M members at once: one architecture, each with its own seed, latent_dim and beta.
+"""Trains a pack of M members at once: one architecture, each with its own seed and FREE_FIELDS.
 
 A pack of one is the plain case: its parameters are the module's own and nothing is stacked. A larger pack stacks the
 members' parameters along a leading axis and maps the same step over it (`torch.vmap`). A member with fewer latents than

@@ -47,9 +47,7 @@ def surprises(runs: Runs) -> list[Surprise]:
 
 def output_head(runs: Runs) -> Iterator[Surprise]:
     """The linear net against ELU, by output head: which one the paper used, it does not say."""
-    for run, tables in runs:
-        if tables.spec.search is not None:
-            continue
+    for run, tables in _without_search(runs):
         summary = summarise(tables)
         summary = summary[summary["ratio"].notna()]
         for (dataset, latent_dim), rows in summary.groupby(["dataset", "latent_dim"]):
@@ -73,12 +71,12 @@ def output_head(runs: Runs) -> Iterator[Surprise]:
 
 def linear_catches_up(runs: Runs) -> Iterator[Surprise]:
     """The linear net's distance to ELU, where most of it is gone at the largest N."""
-    for run, tables in runs:
+    for run, tables in _without_search(runs):
         summary = summarise(tables)
         means = summary[summary["network"].isin(["linear", "elu"])].pivot_table(
             index=["dataset", "latent_dim"], columns="network", values="test_nll"
         )
-        if tables.spec.search is not None or not {"linear", "elu"} <= set(means):
+        if not {"linear", "elu"} <= set(means):
             continue
         for dataset, gaps in (means["linear"] - means["elu"]).dropna().groupby("dataset"):
             gap = gaps.droplevel("dataset").sort_index()
@@ -93,10 +91,10 @@ def linear_catches_up(runs: Runs) -> Iterator[Surprise]:
 
 def slow_pruning(runs: Runs) -> Iterator[Surprise]:
     """Active units of the largest VAE, early and late: a short run does not measure them."""
-    for run, tables in runs:
+    for run, tables in _without_search(runs):
         chosen = cells(tables)
         chosen = chosen[(chosen["network"] == "vae") & (chosen["latent_dim"] >= LARGE)]
-        if not len(chosen) or tables.spec.search is not None:
+        if not len(chosen):
             continue
         cell = chosen.sort_values("latent_dim").iloc[-1]
         replicates = list(counted(tables, [cell["cell"]])["replicate"].unique())
@@ -135,6 +133,10 @@ def guided_search(runs: Runs) -> Iterator[Surprise]:
 
 
 SURPRISES = (output_head, linear_catches_up, slow_pruning, guided_search)
+
+
+def _without_search(runs: Runs) -> Iterator[tuple[str, Tables]]:
+    return ((run, tables) for run, tables in runs if tables.spec.search is None)
 
 
 def _guide(tables: Tables) -> str:
