@@ -135,10 +135,53 @@ def shown_images(config: TrialConfig, seed: int, split: str, images: Tensor) -> 
     return torch.cat(drawn).to(torch.uint8) * 255
 
 
-def dropout_masks(member: nn.Module, seed: int, step: int, share: float) -> dict[str, Tensor]:
-    """For a step, each weight's mask: 0 with probability `share`, else 1 / (1 - share); biases have none."""
-    weights = {name: p for name, p in member.named_parameters() if name.endswith("weight")}
-    sizes, device = [p.numel() for p in weights.values()], next(iter(weights.values())).device
-    keep = torch.full((sum(sizes),), 1 - share, device=device)
-    drawn = torch.bernoulli(keep, generator=generator(seed, "dropout", step, device)).div_(1 - share)
-    return {name: part.view(p.shape) for (name, p), part in zip(weights.items(), drawn.split(sizes), strict=True)}
+class DropoutMasks:
+    """The masks of M members' weights: 0 with probability `share`, else 1 / (1 - share). Biases have none.
+
+    `of`: by weight, `(M, *shape)`, of one member `shape`; zero beyond a member's own shape. They stay where they are.
+
+    Args:
+        members: The M networks, on the device to train on.
+        seeds: One seed a member.
+        widest: The member with the largest shapes.
+        share: Of the weights that are dropped at each step.
+    """
+
+    def __init__(self, members: Sequence[nn.Module], seeds: Sequence[int], widest: nn.Module, share: float):
+        self._seeds, self._share = seeds, share
+        shapes = _weight_shapes(widest)
+        sizes = [shape.numel() for shape in shapes.values()]
+        device = next(widest.parameters()).device
+        self._rows = torch.zeros(len(members), sum(sizes), device=device)
+        self._keep = torch.full((sum(sizes),), 1 - share, device=device)
+        self._places = [_places(_weight_shapes(member), shapes).to(device) for member in members]
+        parts = zip(shapes.items(), self._rows.split(sizes, dim=1), strict=True)
+        self.of = {
+            name: part.view(-1, *shape) if len(members) > 1 else part.view(shape) for (name, shape), part in parts
+        }
+
+    def draw(self, step: int) -> None:
+        """Draws those of step number `step`."""
+        for row, places, seed in zip(self._rows, self._places, self._seeds, strict=True):
+            source = generator(seed, "dropout", step, row.device)
+            if len(places) == len(row):
+                torch.bernoulli(self._keep, generator=source, out=row)
+            else:
+                row[places] = torch.bernoulli(self._keep[: len(places)], generator=source)
+        self._rows.div_(1 - self._share)
+
+
+def _weight_shapes(module: nn.Module) -> dict[str, torch.Size]:
+    return {name: p.shape for name, p in module.named_parameters() if name.endswith("weight")}
+
+
+def _places(shapes: dict[str, torch.Size], widest: dict[str, torch.Size]) -> Tensor:
+    """Where the entries of weights that are laid one after another lie among those of the widest member."""
+    numbers = torch.arange(sum(shape.numel() for shape in widest.values()))
+    parts = numbers.split([shape.numel() for shape in widest.values()])
+    return torch.cat(
+        [
+            part.view(widest[name])[tuple(slice(size) for size in shapes[name])].flatten()
+            for name, part in zip(widest, parts, strict=True)
+        ]
+    )

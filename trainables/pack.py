@@ -22,7 +22,7 @@ from torch.overrides import TorchFunctionMode
 
 from trainables.adam import MOMENTS, Adam
 from trainables.graph import Replayed
-from trainables.inputs import Batch, Inputs, dropout_masks, generator
+from trainables.inputs import Batch, DropoutMasks, Inputs, generator
 from trainables.losses import eq_1, is_eq_1, objective
 from trainables.models import Output, build
 from trainables.packing import FREE_FIELDS, shared_fields
@@ -63,7 +63,8 @@ class Pack:
         groups = [(weights, self.config.l2 or 0.0), (others, 0.0)]
         self.optimizer = Adam(groups)
         self._clips = self._clip_bounds()
-        self._masks: dict[str, Tensor] = {}
+        share = self.config.weight_dropout
+        self._masks = DropoutMasks(self.members, self.seeds, self._template, share) if share else None
         self._losses = self._map(self._member_losses)
         self._replayed_update = Replayed(self._update, self.device)
 
@@ -169,12 +170,8 @@ class Pack:
     def _prepare(self) -> None:
         """Draws what the step to come takes; under weight dropout its masks too."""
         self.inputs.prepare(self.steps_done)
-        if self.config.weight_dropout:
-            share, step = self.config.weight_dropout, self.steps_done
-            pairs = zip(self.members, self.seeds, strict=True)
-            drawn = self._stack([dropout_masks(member, seed, step, share) for member, seed in pairs])
-            for name, mask in drawn.items():
-                self._masks.setdefault(name, mask).copy_(mask)
+        if self._masks is not None:
+            self._masks.draw(self.steps_done)
 
     def _batch(self) -> Batch:
         """`inputs.batch`, without the members' axis for a pack of one."""
@@ -185,7 +182,9 @@ class Pack:
 
     def _weights(self) -> dict[str, Tensor]:
         """The parameters; under weight dropout, times their masks."""
-        return {name: p * self._masks[name] if name in self._masks else p for name, p in self.parameters.items()}
+        if self._masks is None:
+            return self.parameters
+        return {name: p * self._masks.of[name] if name in self._masks.of else p for name, p in self.parameters.items()}
 
     def _stack(self, members: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
         """One tensor per name: a pack of one's own, or the members' padded with zeros and stacked."""
