@@ -9,6 +9,7 @@ import typer
 from rich.table import Table
 
 from study import showing, space, spec, table
+from study.merging import Images, merge
 from study.showing import ERR, OUT
 from trainables.registry import load_plugins
 from trainables.schema import METRICS, Replicate
@@ -72,12 +73,17 @@ def make_table(
     run: Run,
     csv: Annotated[Path | None, typer.Option(help="Write the results table as CSV too.")] = None,
     to: Annotated[str | None, typer.Option(help="Copy the tables to this folder, merged by replicate.")] = None,
+    images: Annotated[
+        Images, typer.Option(help="There, keep all images, those of one seed a cell, or of it the last step's.")
+    ] = Images.ALL,
 ) -> None:
     """Rebuild a run's tables from its run folder, at any time; print where they are."""
+    if to is None and images != Images.ALL:
+        raise typer.BadParameter("thins what is copied: give --to too.", param_hint="--images")
     folder = Folder(run)
     tables = table.build(folder) if "replicates" in folder.names() else table.load_tables(run)
     if to is not None:
-        tables, run = table.merge(tables, Folder(to)), to
+        tables, run = merge(tables, Folder(to), images), to
     if csv is not None:
         tables.results.to_csv(csv, index=False)
     replicates = tables.results["replicate"].nunique()

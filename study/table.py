@@ -8,7 +8,7 @@ group holds a hundred replicates: what is in memory at a time. Neither torch nor
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -18,10 +18,10 @@ import pyarrow.compute as pc
 
 from study import space
 from study.asked import JOURNAL, JournalError, read_asked
-from study.columns import SCHEMAS, complete, rows_of
+from study.columns import SCHEMAS, rows_of
 from study.parquet import TableError as TableError
 from study.parquet import Tables as Tables
-from study.parquet import check, matches, open_table, open_tables, write
+from study.parquet import check, open_table, open_tables, write
 from study.parquet import once as once
 from study.searchspace import SearchSpec
 from study.spec import StudySpec, dump, parse
@@ -33,7 +33,6 @@ from trainables.storage import Folder
 
 BLOCK = 100
 """Replicates in a row group, unless tables were merged."""
-_SLICE = 10_000
 ADDED = "plugins_added"
 """In the provenance of a study with plugins: what they have added to the registries, by registry and name."""
 RUN_FILES = frozenset({"spec.yaml", "provenance.json", "replicates", JOURNAL, *(f"{name}.parquet" for name in SCHEMAS)})
@@ -222,27 +221,6 @@ def load_tables(url: str) -> Tables:
     return tables
 
 
-def merge(source: Tables, target: Folder) -> Tables:
-    """Copies tables to another folder, or merges them into those that are there.
-
-    A replicate of `source` replaces its namesake, unless that one has ended and this one has not.
-
-    Raises:
-        TableError: The folder holds the results of another study.
-    """
-    spec, better, origin = source.spec, set(source.ends["replicate"]), source.provenance
-    parts = [(source, better)]
-    if target.exists("spec.yaml"):
-        old = load_tables(target.url)
-        spec, origin = _union(old.spec, source.spec), with_added(origin, old.provenance)
-        better -= _ended(old) - _ended(source)
-        parts = [(old, set(old.ends["replicate"]) - better), (source, better)]
-    target.create()
-    write(target, _merged(parts))
-    write_run(target, spec, origin)
-    return open_tables(target, spec, origin)
-
-
 def differences(old: StudySpec, new: StudySpec) -> list[str]:
     """What keeps two specs from sharing a run folder: one line per key; seeds and further cells may differ."""
     found = [f"name: {old.name!r} there, {new.name!r} here"] if old.name != new.name else []
@@ -315,42 +293,6 @@ def _parse_provenance(content: bytes) -> dict[str, Any]:
         raise ValueError("it names no data_digests")
     register(found.get(ADDED) or {})
     return dict(found)
-
-
-def _union(old: StudySpec, new: StudySpec) -> StudySpec:
-    conflicts = differences(old, new)
-    if conflicts:
-        raise TableError(f"the tables belong to another spec: {'; '.join(conflicts)}.")
-    return grown(old, new)
-
-
-def _ended(tables: Tables) -> set[str]:
-    """Replicates that nothing changes any more."""
-    return set(tables.ends.loc[tables.ends["status"].isin(["finished", "stopped", "diverged"]), "replicate"])
-
-
-def _merged(parts: Sequence[tuple[Tables, set[str]]]) -> Iterator[dict[str, pa.Table]]:
-    """The tables of these replicates of each part, one after another; results of several parts by seed and cell."""
-    results = pa.concat_tables([SCHEMAS["results"].empty_table(), *_kept(parts, "results")])
-    if len(parts) > 1:
-        results = results.sort_by([(column, "ascending") for column in ("seed", "cell", "step")])
-    for start in range(0, len(results), _SLICE):
-        yield {"results": results.slice(start, _SLICE)}
-    for name in ("profiles", "images"):
-        for rows in _kept(parts, name):
-            yield {name: rows}
-
-
-def _kept(parts: Sequence[tuple[Tables, set[str]]], name: str) -> Iterator[pa.Table]:
-    """The rows of these replicates of each part in a table, row group by row group, in the schema's columns."""
-    for tables, replicates in parts:
-        values = {"replicate": pa.array(sorted(replicates), pa.string())}
-        for group in range(tables.files[name].num_row_groups):
-            rows = tables.files[name].read_row_group(group)
-            rows = rows.filter(matches(rows, values))
-            if len(rows):
-                rows = complete(rows) if name == "results" else rows
-                yield rows.select(SCHEMAS[name].names).cast(SCHEMAS[name])
 
 
 def _split(rows: pa.Table) -> dict[str, pa.Table]:

@@ -17,7 +17,8 @@ from typer.testing import CliRunner
 from analysis import cli as analysis_cli
 from analysis.report.page import render
 from study import cli, showing, space, spec, table
-from study.table import Tables, device_hours, merge
+from study.merging import merge
+from study.table import Tables, device_hours
 from trainables import checkpoint
 from trainables.checkpoint import Outcome, Record
 from trainables.registry import DATASETS

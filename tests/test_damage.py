@@ -15,6 +15,7 @@ from rich.console import Console
 from study import columns, launch, parquet, spec, table
 from study.columns import SCHEMAS
 from study.launch import Options
+from study.merging import merge
 from study.progress import Display
 from study.table import TableError
 from trainables import checkpoint, trial
@@ -219,7 +220,7 @@ def test_table_that_is_older_than_a_field_is_read_and_merged_with_its_default(st
         table.load_tables(str(tmp_path / "run"))
     for module in (columns, parquet):
         monkeypatch.setattr(module, "LATER_FIELDS", ("weight_dropout",))
-    merged = table.merge(table.load_tables(str(tmp_path / "run")), Folder(str(tmp_path / "merged"))).ends
+    merged = merge(table.load_tables(str(tmp_path / "run")), Folder(str(tmp_path / "merged"))).ends
     assert set(merged.loc[merged["config/task"] == "train", "config/weight_dropout"]) == {0.0}
 
 

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from analysis import cli, figures
 from analysis.figures import Drawn, Skipped
 from study import table
+from study.merging import merge
 from trainables import datasets, registry
 from trainables.registry import ACTIVATIONS, CURVES, DATASETS, MEASUREMENTS, MODELS, load_plugins
 from trainables.storage import Folder
@@ -213,7 +214,7 @@ def test_tables_that_were_sent_without_the_plugin_read_the_same(mine, printed, t
 
 def test_tables_merged_without_the_plugin_keep_what_it_has_added(mine, printed, tmp_path):
     for _ in ("copied", "merged"):
-        table.merge(table.load_tables(str(mine / "runs/mine")), Folder(str(tmp_path)))
+        merge(table.load_tables(str(mine / "runs/mine")), Folder(str(tmp_path)))
     merged = table.load_tables(str(tmp_path))
     assert merged.provenance[table.ADDED] == ADDED and len(merged.ends) == 12
     runnable = {name for names in registry.added().values() for name in names}

@@ -17,6 +17,7 @@ from rich.console import Console
 from study import launch, provenance, space, spec, table
 from study.launch import Options
 from study.lock import RunError
+from study.merging import Images, merge
 from study.progress import Display
 from study.spec import SpecError
 from study.table import TableError
@@ -101,7 +102,7 @@ def test_launch_of_a_part_leaves_the_rest_and_parts_merge_into_the_whole(study, 
     assert counts == {"finished": 3}
     run(study, tmp_path / "rest", dataclasses.replace(INLINE, cells="vae"))
     for part in ("vae", "rest"):
-        table.merge(table.load_tables(str(tmp_path / part)), Folder(str(tmp_path / "merged")))
+        merge(table.load_tables(str(tmp_path / part)), Folder(str(tmp_path / "merged")))
     whole, merged = (results(tmp_path / name).drop(columns=CLOCKS) for name in ("whole", "merged"))
     order = ["seed", "cell", "step"]
     whole, merged = (frame.sort_values(order, ignore_index=True) for frame in (whole, merged))
@@ -317,20 +318,35 @@ def test_merge_by_seed_gives_the_table_of_one_run(study, tmp_path):
     run(study, tmp_path / "whole")
     run(study.model_copy(update={"seeds": 1}), tmp_path / "part")
     target = Folder(str(tmp_path / "results"))
-    table.merge(table.load_tables(str(tmp_path / "part")), target)
-    merged = table.merge(table.load_tables(str(tmp_path / "whole")), target)
-    again = table.merge(table.load_tables(str(tmp_path / "whole")), target)
+    merge(table.load_tables(str(tmp_path / "part")), target)
+    merged = merge(table.load_tables(str(tmp_path / "whole")), target)
+    again = merge(table.load_tables(str(tmp_path / "whole")), target)
     pd.testing.assert_frame_equal(merged.results, again.results)
     assert merged.spec.seeds == 2 and len(merged.results) == len(results(tmp_path / "whole"))
     assert merged.images.groupby("replicate").size().equals(again.images.groupby("replicate").size())
 
 
+def test_merge_keeps_the_images_that_are_wanted(study, tmp_path):
+    run(study, tmp_path / "run")
+    tables = table.load_tables(str(tmp_path / "run"))
+    every = tables.images.merge(tables.ends[["replicate", "cell", "seed"]], on="replicate")
+    first = every[every["seed"] == 0]
+    last = first[(first["kind"] == "input") | (first["step"] == first.groupby("replicate")["step"].transform("max"))]
+    assert 0 < len(last) < len(first) < len(every)
+    for images, expected in [(Images.ALL, every), (Images.ONE, first), (Images.LAST, last)]:
+        merged = merge(tables, Folder(str(tmp_path / images)), images)
+        pd.testing.assert_frame_equal(merged.images, expected[merged.images.columns].reset_index(drop=True))
+        assert len(merged.profiles) == len(tables.profiles) and len(merged.results) == len(tables.results)
+    again = merge(tables, Folder(str(tmp_path / "one")), Images.LAST)
+    assert len(again.images) == len(last), "what was there is thinned too"
+
+
 def test_merge_of_another_study_is_refused(study, tmp_path):
     run(study, tmp_path / "run")
     run(study.model_copy(update={"base": study.base | {"l2": 0.5}}), tmp_path / "other")
-    table.merge(table.load_tables(str(tmp_path / "run")), Folder(str(tmp_path / "results")))
+    merge(table.load_tables(str(tmp_path / "run")), Folder(str(tmp_path / "results")))
     with pytest.raises(TableError, match=r"belong to another spec.*l2"):
-        table.merge(table.load_tables(str(tmp_path / "other")), Folder(str(tmp_path / "results")))
+        merge(table.load_tables(str(tmp_path / "other")), Folder(str(tmp_path / "results")))
 
 
 @pytest.mark.parametrize(

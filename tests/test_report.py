@@ -19,7 +19,8 @@ from analysis.cli import app
 from analysis.report.page import render
 from analysis.report.run import sentences
 from analysis.summary import summarise
-from study.table import Tables, merge
+from study.merging import merge
+from study.table import Tables
 from trainables.schema import TrialConfig
 from trainables.storage import Folder
 

@@ -16,6 +16,7 @@ from study.asked import JOURNAL, JournalError, read_asked
 from study.journal import Journal
 from study.launch import Options
 from study.lock import RunError
+from study.merging import merge
 from study.search import ERROR, STOPPED, Search, pruner
 from study.searchspace import Range, SearchSpec
 from study.spec import SpecError
@@ -391,14 +392,14 @@ def test_tables_merge_as_the_search_goes_on_and_hold_what_was_asked(tmp_path):
     target = Folder(str(tmp_path / "results"))
     for count in (2, 5):
         run(hunt(trials=count), tmp_path / "run")
-        merged = table.merge(table.load_tables(str(tmp_path / "run")), target)
+        merged = merge(table.load_tables(str(tmp_path / "run")), target)
     assert len(trials.trials(merged)) == 5 and merged.spec.search.asked == read_asked(Folder(str(tmp_path / "run")))
     pd.testing.assert_frame_equal(
         trials.trials(table.load_tables(target.url)), trials.trials(table.load_tables(str(tmp_path / "run")))
     )
     run(hunt(trials=2, sampler="random"), tmp_path / "other")
     with pytest.raises(TableError, match="belong to another spec"):
-        table.merge(table.load_tables(str(tmp_path / "other")), target)
+        merge(table.load_tables(str(tmp_path / "other")), target)
 
 
 def test_trials_asked_for_since_the_tables_were_built_are_running(tmp_path):
@@ -415,10 +416,10 @@ def test_merge_of_an_older_copy_keeps_what_was_stopped(tmp_path):
     run(hunt(trials=8, more=ASHA, fields=REAL, model="vae"), tmp_path / "run")
     tables = table.load_tables(str(tmp_path / "run"))
     target = Folder(str(tmp_path / "results"))
-    table.merge(tables, target)
+    merge(tables, target)
     for path in (tmp_path / "run" / "replicates").glob("*/*.done.json"):
         path.unlink()
-    table.merge(table.build(Folder(str(tmp_path / "run"))), target)
+    merge(table.build(Folder(str(tmp_path / "run"))), target)
     assert set(table.load_tables(target.url).ends["status"]) == set(tables.ends["status"]) == {"finished", "stopped"}
 
 

@@ -1,0 +1,102 @@
+"""Tables of one study put together: parts that were run by seed, by cell or on several machines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from enum import StrEnum
+
+import pandas as pd
+import pyarrow as pa
+
+from study.columns import SCHEMAS, complete
+from study.parquet import TableError, Tables, matches, open_tables, write
+from study.spec import StudySpec
+from study.table import differences, grown, load_tables, with_added, write_run
+from trainables.storage import Folder
+
+_SLICE = 10_000
+
+
+class Images(StrEnum):
+    """Which images tables keep: all; of each cell those of the seed with most; or of these the last step's."""
+
+    ALL = "all"
+    ONE = "one"
+    LAST = "last"
+
+
+def merge(source: Tables, target: Folder, images: Images = Images.ALL) -> Tables:
+    """Copies tables to another folder, or merges them into those that are there.
+
+    A replicate of `source` replaces its namesake, unless that one has ended and this one has not. Of the images of both
+    only `images` are kept.
+
+    Raises:
+        TableError: The folder holds the results of another study.
+    """
+    spec, better, origin = source.spec, set(source.ends["replicate"]), source.provenance
+    parts = [(source, better)]
+    if target.exists("spec.yaml"):
+        old = load_tables(target.url)
+        spec, origin = _union(old.spec, source.spec), with_added(origin, old.provenance)
+        better -= _ended(old) - _ended(source)
+        parts = [(old, set(old.ends["replicate"]) - better), (source, better)]
+    target.create()
+    write(target, _merged(parts, images))
+    write_run(target, spec, origin)
+    return open_tables(target, spec, origin)
+
+
+def _union(old: StudySpec, new: StudySpec) -> StudySpec:
+    conflicts = differences(old, new)
+    if conflicts:
+        raise TableError(f"the tables belong to another spec: {'; '.join(conflicts)}.")
+    return grown(old, new)
+
+
+def _ended(tables: Tables) -> set[str]:
+    """Replicates that nothing changes any more."""
+    return set(tables.ends.loc[tables.ends["status"].isin(["finished", "stopped", "diverged"]), "replicate"])
+
+
+def _merged(parts: Sequence[tuple[Tables, set[str]]], images: Images) -> Iterator[dict[str, pa.Table]]:
+    """The tables of these replicates of each part, one after another; results of several parts by seed and cell."""
+    results = pa.concat_tables([SCHEMAS["results"].empty_table(), *_kept(parts, "results")])
+    if len(parts) > 1:
+        results = results.sort_by([(column, "ascending") for column in ("seed", "cell", "step")])
+    for start in range(0, len(results), _SLICE):
+        yield {"results": results.slice(start, _SLICE)}
+    for rows in _kept(parts, "profiles"):
+        yield {"profiles": rows}
+    last = {} if images == Images.ALL else _last_drawn(parts)
+    for rows in _kept(parts, "images"):
+        if images != Images.ALL:
+            steps = rows["replicate"].to_pandas().map(last)
+            kept = steps.notna()
+            if images == Images.LAST:
+                kept &= (rows["step"].to_pandas() == steps) | (rows["kind"].to_pandas() == "input")
+            rows = rows.filter(pa.array(kept))
+        yield {"images": rows}
+
+
+def _last_drawn(parts: Sequence[tuple[Tables, set[str]]]) -> dict[str, int]:
+    """Of each cell the replicate with most images, of those with as many the first, and the last step that it drew."""
+    drawn = []
+    for tables, replicates in parts:
+        rows = tables.rows("images", ["replicate", "step"], {"replicate": sorted(replicates)})
+        counts = rows.groupby("replicate")["step"].agg(["size", "max"])
+        drawn.append(counts.join(tables.ends.set_index("replicate")[["cell", "seed"]]))
+    ranked = pd.concat(drawn).sort_values(["size", "seed"], ascending=[False, True]).drop_duplicates("cell")
+    return dict(ranked["max"])
+
+
+def _kept(parts: Sequence[tuple[Tables, set[str]]], name: str) -> Iterator[pa.Table]:
+    """The rows of these replicates of each part in a table, row group by row group, in the schema's columns."""
+    for tables, replicates in parts:
+        values = {"replicate": pa.array(sorted(replicates), pa.string())}
+        for group in range(tables.files[name].num_row_groups):
+            rows = tables.files[name].read_row_group(group)
+            rows = rows.filter(matches(rows, values))
+            if len(rows):
+                rows = complete(rows) if name == "results" else rows
+                yield rows.select(SCHEMAS[name].names).cast(SCHEMAS[name])
