@@ -368,6 +368,22 @@ def test_estimates_recognition_is_where_one_percent_is_lost() -> None:
     assert np.isnan(frame["f linear"]["value"]) and "not within 1 % up to N = 200" in frame["f linear"]["reason"]
 
 
+def test_estimates_recognition_leaves_out_seeds_that_were_not_measured_at_every_n() -> None:
+    def accuracy(replicate: Replicate, network: str) -> dict[str, list[float]]:
+        if replicate.seed == 2 and replicate.config.latent_dim == 50:
+            return {}
+        lost = 0.02 * max(np.log(64 / (replicate.config.latent_dim or 1)), 0.0) + 0.001 * replicate.seed
+        return {"recognition": [0.99 - lost], "recognition_originals": [0.99]}
+
+    row = by_key(sweep_tables(profiles=accuracy, networks=("elu",)))["f"]
+    assert row["value"] == pytest.approx(64 * np.exp(-(0.01 - 0.0005) / 0.02))  # the mean of seeds 0 and 1
+    assert row["seeds"] == 2 and "seed 2 left out" in row["reason"]
+    nowhere = by_key(
+        sweep_tables(profiles=lambda r, network: {} if r.config.latent_dim == 50 else accuracy(r, network))
+    )
+    assert nowhere["f"]["reason"] == "needs the measurement recognition"
+
+
 def test_estimates_knee_after_equal_steps_does_not_see_the_longer_training() -> None:
     def trained(network: str, n: int, seed: int, fraction: float) -> float:
         steps = fraction * (1000 if n < 20 else 5000)

@@ -36,6 +36,13 @@ def test_accuracy_on_the_whole_test_set_is_as_documented(mnist: Dataset) -> None
     torch.testing.assert_close(found, torch.tensor([0.9960, 0.9948, 0.9956]), atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize("factors", [2, 8, 32])
+def test_accuracy_on_strokes_shows_that_they_are_digits(factors: int) -> None:
+    drawn = strokes.draw(1_000, factors=factors, seed=1)
+    images, labels = torch.tensor(drawn.images).reshape(-1, 784) / 255, torch.tensor(drawn.labels).long()
+    assert (accuracy(images, labels) > 0.9).all(), "the controls were to be read at 70 % or better"
+
+
 def test_accuracy_of_wrong_labels_is_near_nought_and_that_of_one_image_is_nought_or_one(mnist: Dataset) -> None:
     images, labels = greys(mnist, 200)
     assert (accuracy(images, (labels + 1) % 10) < 0.02).all()

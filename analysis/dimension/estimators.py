@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -148,10 +148,8 @@ def active(data: Data, *, metric: str, least: int = LEAST_LATENTS) -> Measured:
 
 def recognised(data: Data, *, network: str) -> Measured:
     """(f) The smallest N whose reconstructions are recognised within 1 % of the originals."""
-    found = _sweep(data, network)
+    found = _measured_seeds(_sweep(data, network), "recognition")
     lost = found.values["recognition_originals"][-1] - found.values["recognition"][-1]
-    if not np.isfinite(lost).all():
-        raise NotApplicableError("needs the measurement recognition")
     per_seed = np.array([first_within(found.latent_dims, row, RECOGNITION_MARGIN) for row in lost])
     value = first_within(found.latent_dims, lost.mean(0), RECOGNITION_MARGIN)
     above = () if np.isfinite(value) else (f"none: not within 1 % up to N = {found.latent_dims[-1]}",)
@@ -193,6 +191,20 @@ def _sweep(data: Data, network: str) -> Sweep:
             _NEEDS if planned < LEAST_DIMS else f"unfinished: {len(found.latent_dims)} of {planned} N"
         )
     return found
+
+
+def _measured_seeds(found: Sweep, metric: str) -> Sweep:
+    """The sweep with those seeds alone that have been measured at every N."""
+    complete = np.isfinite(found.values[metric][-1]).all(1)
+    if not complete.any():
+        raise NotApplicableError(f"needs the measurement {metric}")
+    seeds = tuple(np.array(found.seeds)[complete].tolist())
+    return replace(
+        found,
+        seeds=seeds,
+        left_out=tuple(sorted({*found.left_out, *found.seeds} - {*seeds})),
+        values={name: values[:, complete] for name, values in found.values.items()},
+    )
 
 
 def _floor(found: Sweep) -> float:
@@ -249,4 +261,4 @@ def _unfinished(found: Sweep) -> tuple[str, ...]:
 
 def _left_out(found: Sweep) -> tuple[str, ...]:
     names = ", ".join(map(str, found.left_out))
-    return (f"seed {names} left out: not finished at every N",) if names else ()
+    return (f"seed {names} left out: not finished, or not measured, at every N",) if names else ()
