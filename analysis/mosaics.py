@@ -23,6 +23,8 @@ SIDE = 28
 _GAP, _GROUP_GAP, _RIGHT, _TOP, _CHARACTER = 3, 9, 52, 26, 4.4
 _UNITS_PER_INCH = 62.0
 _SAMPLES_A_ROW = 10
+MOST_RECONSTRUCTED, MOST_SAMPLED, MOST_PLANES = 16, 8, 4
+"""Networks that a figure shows; of more, some of each dataset and latent dimension."""
 
 
 def reconstructions_data(
@@ -46,7 +48,7 @@ def reconstructions_data(
     if select is not None:
         at_paper = paper_cells(tables)
         chosen = at_paper[at_paper["network"].isin(list(select))]
-    shown = _shown(tables, chosen["cell"], "reconstruction")
+    shown, count = _shown(tables, chosen, "reconstruction", MOST_RECONSTRUCTED)
     kept = _images(tables, shown, "input", "reconstruction")
     nlls = _nlls(tables, shown)
     rows: list[dict[str, Any]] = []
@@ -65,7 +67,7 @@ def reconstructions_data(
             )
     if not rows:
         raise NotApplicableError(f"no reconstruction of {_names(select)} is in the tables")
-    return pd.DataFrame(rows)
+    return _of_so_many(pd.DataFrame(rows), count)
 
 
 def reconstructions_caption(frame: pd.DataFrame) -> str:
@@ -73,7 +75,7 @@ def reconstructions_caption(frame: pd.DataFrame) -> str:
     return (
         "The same ten test images, the first of each digit, and their reconstructions (a VAE at its posterior mean). "
         f"{_seeds_text(frame)}, one per network. At the right: the "
-        "network's test NLL at that step, over all test images. Ink is drawn dark."
+        f"network's test NLL at that step, over all test images. Ink is drawn dark.{_part_text(frame)}"
     )
 
 
@@ -83,9 +85,8 @@ def samples_data(tables: Tables) -> pd.DataFrame:
     Raises:
         NotApplicableError: No variational network has left samples.
     """
-    chosen = cells(tables)
     rows: list[dict[str, Any]] = []
-    shown = _shown(tables, chosen["cell"], "sample")
+    shown, count = _shown(tables, cells(tables), "sample", MOST_SAMPLED)
     kept = _images(tables, shown, "sample")
     for group, (cell, seed, replicate) in enumerate(shown):
         mine = kept[kept["replicate"] == replicate]
@@ -97,14 +98,14 @@ def samples_data(tables: Tables) -> pd.DataFrame:
             rows += _image_rows(ten, number, group, label if part == 0 else "", cell, seed)
     if not rows:
         raise NotApplicableError("no variational network has left samples of the prior")
-    return pd.DataFrame(rows)
+    return _of_so_many(pd.DataFrame(rows), count)
 
 
 def samples_caption(frame: pd.DataFrame) -> str:
     """What is drawn."""
     return (
         "Images decoded from z drawn from the prior N(0, I): the decoder's mean, not a draw of pixels. "
-        f"{_seeds_text(frame)}."
+        f"{_seeds_text(frame)}.{_part_text(frame)}"
     )
 
 
@@ -156,12 +157,12 @@ def plane_data(tables: Tables) -> pd.DataFrame:
     chosen = chosen[chosen["latent_dim"] == 2]
     if not len(chosen):
         raise NotApplicableError("no cell has latent_dim 2")
-    shown = _shown(tables, chosen["cell"], "grid")
+    shown, count = _shown(tables, chosen, "grid", MOST_PLANES)
     if not shown:
         raise NotApplicableError("no cell with latent_dim 2 has left its codes")
     images = _images(tables, shown, "grid")
     profiles = tables.rows("profiles", where={"replicate": [replicate for _, _, replicate in shown]})
-    return pd.concat([_plane(profiles, images, *one) for one in shown], ignore_index=True)
+    return _of_so_many(pd.concat([_plane(profiles, images, *one) for one in shown], ignore_index=True), count)
 
 
 def plane_caption(frame: pd.DataFrame) -> str:
@@ -170,7 +171,7 @@ def plane_caption(frame: pd.DataFrame) -> str:
     return (
         f"Left: codes (a VAE's posterior means) of {codes:,} test images, coloured by digit, which also stands at the "
         "median of its codes; the frame leaves out those far from the rest. Right: images decoded on a grid over the "
-        "1 % to 99 % range of the codes, at the place of their code. One seed."
+        f"1 % to 99 % range of the codes, at the place of their code. One seed.{_part_text(frame)}"
     )
 
 
@@ -182,8 +183,8 @@ def plot_plane(frame: pd.DataFrame) -> Figure:
     axes = figure.subplots(len(names), 2, squeeze=False)
     for (left, right), name in zip(axes, names, strict=True):
         mine = frame[frame["cell"] == name]
-        plot_codes(mine, left).set_title(f"{name}: codes of test images")
-        plot_decoded(mine, right).set_title(f"{name}: decoded from a grid of codes")
+        plot_codes(mine, left).set_title(f"{name}\ncodes of test images")
+        plot_decoded(mine, right).set_title(f"{name}\ndecoded from a grid of codes")
     return figure
 
 
@@ -220,13 +221,42 @@ def plot_decoded(frame: pd.DataFrame, ax: Axes) -> Axes:
     return ax
 
 
-def _shown(tables: Tables, names: Iterable[str], kind: str) -> list[tuple[str, int, str]]:
-    """`(cell, seed, replicate)` of each cell's smallest seed that counts and has images of this kind."""
+def _shown(tables: Tables, chosen: pd.DataFrame, kind: str, most: int) -> tuple[list[tuple[str, int, str]], int]:
+    """`(cell, seed, replicate)` of each cell's smallest seed that counts and has images of this kind.
+
+    Those of so many cells, and how many there are.
+    """
     have = tables.rows("images", ["replicate"], {"kind": [kind]})["replicate"].unique()
-    rows = counted(tables, names)
+    rows = counted(tables, chosen["cell"])
     rows = rows[rows["replicate"].isin(have)].sort_values("seed", kind="stable").drop_duplicates("cell")
     first = {row["cell"]: (row["cell"], int(row["seed"]), row["replicate"]) for row in rows.to_dict("records")}
-    return [first[name] for name in names if name in first]
+    chosen = chosen[chosen["cell"].isin(first)]
+    return [first[name] for name in _thinned(chosen, most)["cell"]], len(chosen)
+
+
+def _thinned(chosen: pd.DataFrame, most: int) -> pd.DataFrame:
+    """Of more cells than these, those of fewer datasets and latent dimensions, evenly spread, with the outermost."""
+    every = {name: sorted(chosen[name].dropna().unique()) for name in ("dataset", "latent_dim")}
+    kept, counts = chosen, {name: len(values) for name, values in every.items()}
+    while len(kept) > most and max(counts.values()) > 1:
+        counts[max(counts, key=lambda name: counts[name])] -= 1
+        spread = {name: np.linspace(0, len(every[name]) - 1, count).round() for name, count in counts.items()}
+        wanted = {name: [every[name][int(place)] for place in places] for name, places in spread.items()}
+        kept = chosen[chosen["dataset"].isin(wanted["dataset"]) & chosen["latent_dim"].isin(wanted["latent_dim"])]
+    return kept.head(most)
+
+
+def _of_so_many(frame: pd.DataFrame, count: int) -> pd.DataFrame:
+    """The frame, which knows how many networks it could show."""
+    frame.attrs["networks"] = count
+    return frame
+
+
+def _part_text(frame: pd.DataFrame) -> str:
+    """How many of the networks are shown, if not all are."""
+    shown = frame["cell"].replace("", np.nan).nunique()
+    count = frame.attrs.get("networks", shown)
+    return f" {shown} of {count} networks: the others are in the tables." if count > shown else ""
 
 
 def _image_rows(

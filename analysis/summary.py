@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.intervals import t_interval
+from study.table import once
 from study.trials import ranked, searched
 
 if TYPE_CHECKING:
@@ -125,6 +126,7 @@ def mean_and_interval(values: pd.Series) -> tuple[float | None, float | None, fl
     return float(numbers.mean()), *t_interval(numbers)
 
 
+@once
 def summarise(tables: Tables) -> pd.DataFrame:
     """The final table: per cell its replicates by status, the mean of each metric at the last step, and ratios.
 

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property, reduce, wraps
 from inspect import signature
-from typing import Any, ParamSpec, cast
+from typing import Any, ParamSpec, TypeVar, cast
 from weakref import WeakKeyDictionary, ref
 
 import pandas as pd
@@ -32,19 +32,20 @@ class TableError(ValueError):
 
 
 P = ParamSpec("P")
+T = TypeVar("T")
 
 
-def once(function: Callable[P, pd.DataFrame]) -> Callable[P, pd.DataFrame]:
-    """Makes the frame of the same tables once, for as long as they live; each caller has a copy of its own.
+def once(function: Callable[P, T]) -> Callable[P, T]:
+    """Makes what follows from the same tables once, for as long as they live; each caller has a copy of a frame.
 
     The function's first argument is Tables or a sequence of them, its others can be keys of a dict.
     """
-    kept: WeakKeyDictionary[Tables, dict[Any, pd.DataFrame]] = WeakKeyDictionary()
+    kept: WeakKeyDictionary[Tables, dict[Any, T]] = WeakKeyDictionary()
 
     form = signature(function)
 
     @wraps(function)
-    def given(*args: P.args, **kwargs: P.kwargs) -> pd.DataFrame:
+    def given(*args: P.args, **kwargs: P.kwargs) -> T:
         first, *rest = form.bind(*args, **kwargs).arguments.values()
         every = [first] if isinstance(first, Tables) else list(cast(Iterable[Tables], first))
         if not every:
@@ -53,7 +54,8 @@ def once(function: Callable[P, pd.DataFrame]) -> Callable[P, pd.DataFrame]:
         key = (*map(ref, every), *rest)  # a reference to what is gone equals no other
         if key not in known:
             known[key] = function(*args, **kwargs)
-        return known[key].copy()
+        found = known[key]
+        return found.copy() if isinstance(found, pd.DataFrame) else found
 
     return given
 

@@ -12,6 +12,7 @@ import numpy as np
 from analysis.architecture import NotApplicableError
 from analysis.dimension.saturation import first_within, knee, saturation, still_gained
 from analysis.dimension.sweeps import NETWORKS, Sweep, sweep
+from study.table import once
 
 if TYPE_CHECKING:
     from study.table import Tables
@@ -65,6 +66,7 @@ class Entry(NamedTuple):
     headline: bool = False
 
 
+@once
 def read(tables_list: Sequence[Tables], dataset: str) -> Data:
     """Reads what the estimates of a dataset need."""
 

@@ -9,6 +9,7 @@ import re
 import shlex
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from functools import cache
 from importlib import resources
 from itertools import repeat
 from multiprocessing import get_context
@@ -83,7 +84,13 @@ def _part(runs: Sequence[tuple[str, Tables]], part: int | str, price: float | No
 
 
 def _read_part(names: Sequence[str], part: int | str, price: float | None) -> dict[str, Any]:
-    return _part([(name, load_tables(name)) for name in names], part, price)
+    return _part(_loaded(tuple(names)), part, price)
+
+
+@cache
+def _loaded(names: tuple[str, ...]) -> list[tuple[str, Tables]]:
+    """The tables that a worker reads once, whatever parts it makes: what is kept of them serves several."""
+    return [(name, load_tables(name)) for name in names]
 
 
 def _verdicts(runs: Sequence[tuple[str, Tables]]) -> dict[str, Any]:
