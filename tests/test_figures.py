@@ -99,6 +99,19 @@ def test_figures_with_a_cell_missing_are_drawn_from_the_others(missing: str, pap
     assert len(mosaics.reconstructions_data(tables)) == 10 * (1 + len(FINAL))  # input, five networks, PCA
 
 
+def test_mosaics_of_many_networks_show_some_of_each_latent_dimension_and_say_so() -> None:
+    dims = [1, 2, 3, 5, 8, 10, 16, 20, 32, 50]
+    many = make_tables(1, arms=("elu", "vae"), grid={"latent_dim": dims})
+    frame = mosaics.reconstructions_data(many)
+    shown = [cell for cell in frame["cell"].unique() if cell]
+    assert len(shown) == 16 and {f"{arm} latent_dim={n}" for arm in ("elu", "vae") for n in (1, 50)} <= set(shown)
+    assert "16 of 20 networks" in mosaics.reconstructions_caption(frame)
+    assert mosaics.samples_data(many)["cell"].nunique() == mosaics.MOST_SAMPLED
+    few = mosaics.reconstructions_data(make_tables(1, arms=("elu", "vae"), grid={"latent_dim": dims[:3]}))
+    assert len([cell for cell in few["cell"].unique() if cell]) == 6
+    assert "networks:" not in mosaics.reconstructions_caption(few)
+
+
 def test_curves_data_has_seed_means_their_intervals_and_the_reference_levels(paper: Tables) -> None:
     frame = curves.curves_data(paper, linear=True)
     last = frame[(frame["cell"] == "elu") & (frame["step"] == STEPS[-1])].iloc[0]
