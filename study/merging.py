@@ -66,17 +66,22 @@ def _merged(parts: Sequence[tuple[Tables, set[str]]], images: Images) -> Iterato
         results = results.sort_by([(column, "ascending") for column in ("seed", "cell", "step")])
     for start in range(0, len(results), _SLICE):
         yield {"results": results.slice(start, _SLICE)}
-    for rows in _kept(parts, "profiles"):
-        yield {"profiles": rows}
-    last = {} if images == Images.ALL else _last_drawn(parts)
+    for name, tables in {"profiles": _kept(parts, "profiles"), "images": _kept_images(parts, images)}.items():
+        for rows in tables:
+            yield {name: rows}
+
+
+def _kept_images(parts: Sequence[tuple[Tables, set[str]]], images: Images) -> Iterator[pa.Table]:
+    if images == Images.ALL:
+        yield from _kept(parts, "images")
+        return
+    last = _last_drawn(parts)
     for rows in _kept(parts, "images"):
-        if images != Images.ALL:
-            steps = rows["replicate"].to_pandas().map(last)
-            kept = steps.notna()
-            if images == Images.LAST:
-                kept &= (rows["step"].to_pandas() == steps) | (rows["kind"].to_pandas() == "input")
-            rows = rows.filter(pa.array(kept))
-        yield {"images": rows}
+        steps = rows["replicate"].to_pandas().map(last)
+        kept = steps.notna()
+        if images == Images.LAST:
+            kept &= (rows["step"].to_pandas() == steps) | (rows["kind"].to_pandas() == "input")
+        yield rows.filter(pa.array(kept))
 
 
 def _last_drawn(parts: Sequence[tuple[Tables, set[str]]]) -> dict[str, int]:

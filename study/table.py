@@ -1,4 +1,4 @@
-"""The results table: built from the run folder at any time, merged, checked and read.
+"""The results table: built from the run folder at any time, checked and read; `study.merging` puts parts together.
 
 Three parquet files: `results` has a row per replicate and evaluated step, `profiles` what needs more than one number,
 `images` what was drawn; `study.columns` has their columns. Everything after a run reads these and nothing else. A row

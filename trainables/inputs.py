@@ -154,7 +154,8 @@ class DropoutMasks:
         device = next(widest.parameters()).device
         self._rows = torch.zeros(len(members), sum(sizes), device=device)
         self._keep = torch.full((sum(sizes),), 1 - share, device=device)
-        self._places = [_places(_weight_shapes(member), shapes).to(device) for member in members]
+        owns = [_weight_shapes(member) for member in members]
+        self._places = [None if own == shapes else _places(own, shapes).to(device) for own in owns]
         parts = zip(shapes.items(), self._rows.split(sizes, dim=1), strict=True)
         self.of = {
             name: part.view(-1, *shape) if len(members) > 1 else part.view(shape) for (name, shape), part in parts
@@ -164,7 +165,7 @@ class DropoutMasks:
         """Draws those of step number `step`."""
         for row, places, seed in zip(self._rows, self._places, self._seeds, strict=True):
             source = generator(seed, "dropout", step, row.device)
-            if len(places) == len(row):
+            if places is None:
                 torch.bernoulli(self._keep, generator=source, out=row)
             else:
                 row[places] = torch.bernoulli(self._keep[: len(places)], generator=source)
@@ -181,7 +182,12 @@ def _places(shapes: dict[str, torch.Size], widest: dict[str, torch.Size]) -> Ten
     parts = numbers.split([shape.numel() for shape in widest.values()])
     return torch.cat(
         [
-            part.view(widest[name])[tuple(slice(size) for size in shapes[name])].flatten()
-            for name, part in zip(widest, parts, strict=True)
+            corner(part.view(shape), shapes[name]).flatten()
+            for (name, shape), part in zip(widest.items(), parts, strict=True)
         ]
     )
+
+
+def corner(tensor: Tensor, shape: torch.Size) -> Tensor:
+    """Of a tensor that is padded to the widest member's shape, the part that is a member's own."""
+    return tensor[tuple(slice(size) for size in shape)]

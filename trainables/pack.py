@@ -22,7 +22,7 @@ from torch.overrides import TorchFunctionMode
 
 from trainables.adam import MOMENTS, Adam
 from trainables.graph import Replayed
-from trainables.inputs import Batch, DropoutMasks, Inputs, generator
+from trainables.inputs import Batch, DropoutMasks, Inputs, corner, generator
 from trainables.losses import eq_1, is_eq_1, objective
 from trainables.models import Output, build
 from trainables.packing import FREE_FIELDS, shared_fields
@@ -104,7 +104,7 @@ class Pack:
         if len(self.members) > 1:
             with torch.no_grad():
                 for name, parameter in member.named_parameters():
-                    parameter.copy_(_unpad(self.parameters[name][index], parameter.shape))
+                    parameter.copy_(corner(self.parameters[name][index], parameter.shape))
         return member
 
     def state(self, index: int) -> dict[str, Tensor]:
@@ -115,7 +115,7 @@ class Pack:
             for key in MOMENTS:
                 moment = self.optimizer.state[parameter][key]
                 own = moment if len(self.members) == 1 else moment[index]
-                state[f"{key}/{name}"] = _unpad(own, shapes[name])
+                state[f"{key}/{name}"] = corner(own, shapes[name]).contiguous()
         return state
 
     def load(self, states: Sequence[dict[str, Tensor]], step: int) -> None:
@@ -244,7 +244,3 @@ def _float(part: Any) -> Any:
 def _pad(tensor: Tensor, shape: torch.Size) -> Tensor:
     padding = [amount for own, full in zip(tensor.shape, shape, strict=True) for amount in (full - own, 0)]
     return nn.functional.pad(tensor, padding[::-1]) if padding else tensor
-
-
-def _unpad(tensor: Tensor, shape: torch.Size) -> Tensor:
-    return tensor[tuple(slice(0, size) for size in shape)].contiguous()

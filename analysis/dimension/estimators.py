@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import compress
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -200,7 +201,7 @@ def _measured_seeds(found: Sweep, metric: str) -> Sweep:
     complete = np.isfinite(found.values[metric][-1]).all(1)
     if not complete.any():
         raise NotApplicableError(f"needs the measurement {metric}")
-    seeds = tuple(np.array(found.seeds)[complete].tolist())
+    seeds = tuple(compress(found.seeds, complete))
     return replace(
         found,
         seeds=seeds,
