@@ -15,7 +15,7 @@ FREEZE := -m pip freeze --all --exclude pip --exclude wheel --exclude mnist-auto
 CUDA_ONLY := sys_platform == \"linux\" and platform_machine == \"x86_64\"
 
 .DEFAULT_GOAL := help
-.PHONY: help venv quick test test-recovery test-cluster test-slow lint format bench report page readme lock clean
+.PHONY: help venv quick test test-recovery test-cluster test-slow lint format bench report lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,13 +68,7 @@ $(BENCH_STAMP): $(STAMP)
 	@touch $@
 
 report: venv ## Draw results/ again: the report, into report/, and the README's blocks and figures
-	$(MAKE) --jobs 2 page readme
-
-page:
-	$(BIN)/analysis report $(wildcard results/*) -o report
-
-readme:
-	$(BIN)/python -m analysis.readme
+	$(BIN)/python -m analysis.readme --report report
 
 lock: ## Make both lock files again from pyproject.toml, in a fresh environment
 	rm -rf build/lock

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtr, stdtrit
 from statsmodels.stats.power import TTestPower
 
 LEAST_BOOTSTRAP_SEEDS = 20
@@ -49,7 +49,7 @@ def t_interval(values: Values, *, level: float = 0.95) -> tuple[float, float]:
     array = _seeds(values)
     _check_level(level)
     mean, error = _mean_and_error(array)
-    half = stats.t.ppf((1 + level) / 2, len(array) - 1) * error
+    half = stdtrit(len(array) - 1, (1 + level) / 2) * error
     return float(mean - half), float(mean + half)
 
 
@@ -238,8 +238,8 @@ def _p_value(values: np.ndarray, margin: float, alternative: Alternative) -> np.
     statistic = _t_statistic(values, margin)
     freedom = values.shape[-1] - 1
     if alternative == "two-sided":
-        return np.asarray(2 * stats.t.sf(np.abs(statistic), freedom))
-    return np.asarray(stats.t.cdf(statistic if alternative == "less" else -statistic, freedom))
+        return np.asarray(2 * stdtr(freedom, -np.abs(statistic)))
+    return np.asarray(stdtr(freedom, statistic if alternative == "less" else -statistic))
 
 
 def _effect(differences: np.ndarray, margin: float) -> float:

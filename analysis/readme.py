@@ -6,6 +6,7 @@ tables or a pattern of several, from where the README lies. Everything else in t
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ from analysis.claims.decide import INCONCLUSIVE
 from analysis.claims.evaluate import combine, counts_of, evaluate
 from analysis.dimension import card, estimates
 from analysis.figures import Drawn, draw, drawn
+from analysis.report.page import render
 from analysis.search.best import best_data
 from analysis.summary import cells, final_rows, mean_and_interval, summarise
 from study.table import TableError, load_tables
@@ -202,10 +204,19 @@ def main(
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing; exit with 1 if a block differs, and name it.")
     ] = False,
+    report: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write the report of all of results/ too, into this folder.")
+    ] = None,
 ) -> None:
     """Writes what README.md shows of the tables under results/, and draws its figures in docs/."""
     read = reader(readme.parent)
     try:
+        if report is not None and not check:
+            runs = [(str(readme.parent / run), tables) for run, tables in read("results/*").items()]
+            page = render(runs, workers=os.cpu_count() or 1)
+            report.mkdir(parents=True, exist_ok=True)
+            (report / "report.html").write_text(page, encoding="utf-8")
+            typer.echo(str(report / "report.html"))
         text = readme.read_text(encoding="utf-8")
         made = filled(text, read)
         for name in differing(text, made):

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import matplotlib as mpl
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 
@@ -105,16 +106,18 @@ def blank(width: float, height: float) -> Axes:
 
 def settle(figure: Figure) -> None:
     """Lays the figure out once and for all: each further layout would move it a little, and so change its files."""
-    with theme():
-        figure.draw_without_rendering()
-    figure.set_layout_engine("none")
+    if engine := figure.get_layout_engine():
+        with theme():
+            engine.execute(figure)
+        figure.set_layout_engine("none")
 
 
 def to_svg(figure: Figure, name: str) -> str:
     """The figure as SVG text, the same for the same figure; `name` makes its ids its own among others in a page."""
     buffer = io.StringIO()
     with mpl.rc_context(_RC | {"svg.hashsalt": name}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+        # Not `savefig`, which draws a figure that has been laid out twice.
+        FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
     text = re.sub(r'\bid="', f'id="{name}-', text)
     return re.sub(r"(href=\"#|url\(#)", rf"\g<1>{name}-", text)

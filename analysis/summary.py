@@ -46,6 +46,7 @@ def evaluated(tables: Tables) -> bool:
     return bool(tables.rows("results", ["test_nll"])["test_nll"].notna().any())
 
 
+@once
 def cells(tables: Tables) -> pd.DataFrame:
     """One row per cell: `cell, network, dataset, latent_dim` and every config field, in a fixed order of networks.
 

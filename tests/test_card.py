@@ -38,6 +38,7 @@ def frame(full: list[Tables]) -> pd.DataFrame:
 def figure(frame: pd.DataFrame) -> Figure:
     drawn = card.plot_card(frame)
     settle(drawn)
+    drawn.draw_without_rendering()  # only then do labels stand where they will
     return drawn
 
 

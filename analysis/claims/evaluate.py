@@ -24,6 +24,7 @@ from analysis.claims.ledger import (
 from analysis.claims.samples import Sample, samples_of_values
 from analysis.claims.text import brief, describe
 from analysis.claims.values import Pool
+from study.table import once
 
 if TYPE_CHECKING:
     from study.table import Tables
@@ -55,7 +56,16 @@ def evaluate(tables_list: Sequence[Tables], ledger: Ledger | None = None) -> lis
         tables_list: Tables of any runs; a replicate that several hold counts once.
         ledger: The claims; by default those of this version.
     """
-    ledger, pool = ledger or load(), Pool(tables_list)
+    return list(_by_own_ledger(tables_list)) if ledger is None else _verdicts(tables_list, ledger)
+
+
+@once
+def _by_own_ledger(tables_list: Sequence[Tables]) -> list[Verdict]:
+    return _verdicts(tables_list, load())
+
+
+def _verdicts(tables_list: Sequence[Tables], ledger: Ledger) -> list[Verdict]:
+    pool = Pool(tables_list)
     items: list[Item] = []
     others: dict[tuple[str, str], list[Outcome]] = {}
     parts = [part for claim in ledger.claims for part in claim.parts]

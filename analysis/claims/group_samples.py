@@ -18,6 +18,7 @@ from analysis.claims.samples import (
     budget_text,
     one_per_seed,
     seedwise,
+    split,
     trouble_of,
     valued,
 )
@@ -105,10 +106,9 @@ def _rate(pool: Pool, part: Rate, arms: tuple[Arm, ...]) -> Sample:
     first, second = (_in_trouble(arm.rows(pool)) for arm in arms)
     free = [field for field in part.over if field in arms[0].free and field in arms[1].free]
     pairs, used, budgets = [], [], []
-    for _, mine in first.groupby(free):
-        theirs = second
-        for field in free:
-            theirs = theirs[theirs[field] == mine[field].iloc[0]]
+    partners = split(second, free)
+    for key, mine in split(first, free).items():
+        theirs = partners.get(key, second[:0])
         rows, budget, missing = at_budget([mine, theirs], arms)
         if missing is None and budget is not None:
             pairs.append(pd.DataFrame({0: seedwise(rows[0]), 1: seedwise(rows[1])}).dropna())
@@ -144,7 +144,7 @@ def _in_trouble(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _curves(pool: Pool, metric: str, rows: tuple[pd.DataFrame, ...], seeds: list[int], after: float) -> np.ndarray:
     """A metric at the evaluations after step `after` that all have, `(arms, seeds, evaluations)`."""
-    chosen = [one_per_seed(frame[frame["value"].notna()]).set_index("seed")["replicate"] for frame in rows]
+    chosen = [frame.iloc[one_per_seed(frame)].set_index("seed")["replicate"] for frame in rows]
     names = [str(arm[seed]) for arm in chosen for seed in seeds]
     points = pool.curve(metric)
     points = points[points["replicate"].isin(names)]

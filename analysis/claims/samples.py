@@ -28,7 +28,7 @@ from analysis.claims.ledger import (
 from analysis.claims.values import Pool
 from trainables.schema import TrialConfig
 
-_KEPT = ["replicate", "seed", "status", "collapsed"]
+_KEPT = ["replicate", "seed", "status", "collapsed", "precision", "latent_dim"]
 OfValues = Difference | Log10Ratio | Threshold | Equivalence | Interaction
 
 
@@ -46,10 +46,10 @@ class Arm(NamedTuple):
         return self.config.task == "pca"
 
     def rows(self, pool: Pool) -> pd.DataFrame:
-        """The replicates that it selects, without their metrics."""
+        """The replicates that it selects, with the fields that differ between them."""
         matched = TrialConfig.model_fields.keys() - self.unmatched - set(self.free)
         masks = [pool.having(name, getattr(self.config, name)) for name in sorted(matched)]
-        return pool.ends.loc[np.logical_and.reduce(masks), [*_KEPT, *TrialConfig.model_fields]]
+        return pool.ends.loc[np.logical_and.reduce(masks), [*dict.fromkeys((*_KEPT, *BUDGET_FIELDS, *self.free))]]
 
 
 @dataclass(frozen=True)
@@ -147,10 +147,11 @@ def matched(pool: Pool, part: OfValues, value: Value, arms: tuple[Arm, ...]) -> 
     """Cells of the first arm with those of the others that agree in every field that is free in both."""
     every = [valued(pool, arm.rows(pool), value) for arm in arms]
     first, free = every[0], list(arms[0].free)
-    keys = list(first.groupby(free, sort=True).indices) if free and len(first) else [()]
-    for key in keys:
-        shared = dict(zip(free, key if isinstance(key, tuple) else (key,), strict=bool(len(first))))
-        rows = [_where(frame, arm, shared) for frame, arm in zip(every, arms, strict=True)]
+    parts = [split(frame, [name for name in free if name in arm.free]) for frame, arm in zip(every, arms, strict=True)]
+    for key in parts[0] if len(first) else [()]:
+        shared = dict(zip(free, key, strict=bool(len(first))))
+        own = [tuple(shared[name] for name in free if name in shared and name in arm.free) for arm in arms]
+        rows = [of.get(mine, frame[:0]) for of, mine, frame in zip(parts, own, every, strict=True)] if shared else every
         at = {part.by: shared[part.by]} if part.by and part.by in shared else {}
         reading = _reading(arms, shared)
         departs = tuple(
@@ -172,7 +173,7 @@ def at_budget(
         bound = [index for index, arm in enumerate(arms) if _applies(arm.config, name)]
         if not bound:
             continue
-        sizes = [set(chosen[index].loc[chosen[index]["value"].notna(), name]) for index in bound]
+        sizes = [set(chosen[index][name].to_numpy()[chosen[index]["value"].notna()]) for index in bound]
         common = set.intersection(*sizes)
         if not common:
             return tuple(chosen), None, _missing(chosen, arms, name)
@@ -189,30 +190,41 @@ def trouble_of(rows: Sequence[pd.DataFrame], used: Sequence[int], arms: Sequence
     counts = dict.fromkeys(Trouble.__dataclass_fields__, 0)
     for frame, arm in zip(rows, arms, strict=True):
         best = one_per_seed(frame)
-        finished = best["status"] == "finished"
-        kept = finished & (best["seed"].isin(used) | arm.closed_form)
-        counts["failed"] += int((best["status"] == "failed").sum())
-        counts["diverged"] += int((best["status"] == "diverged").sum())
-        counts["unfinished"] += int(best["status"].isin(("running", "pending", "stopped")).sum())
-        counts["unrecorded"] += int((finished & best["value"].isna()).sum())
-        counts["unpaired"] += int((finished & best["value"].notna() & ~kept).sum())
-        counts["collapsed"] += int((kept & best["collapsed"].fillna(False).astype(bool)).sum())
+        status, known = frame["status"].to_numpy()[best], frame["value"].notna().to_numpy()[best]
+        finished = status == "finished"
+        kept = finished & (np.isin(frame["seed"].to_numpy()[best], used) | arm.closed_form)
+        counts["failed"] += int((status == "failed").sum())
+        counts["diverged"] += int((status == "diverged").sum())
+        counts["unfinished"] += sum(one in ("running", "pending", "stopped") for one in status)
+        counts["unrecorded"] += int((finished & ~known).sum())
+        counts["unpaired"] += int((finished & known & ~kept).sum())
+        counts["collapsed"] += sum(one is True for one in frame["collapsed"].to_numpy(object)[best[kept]])
     return Trouble(**counts)
 
 
-def one_per_seed(rows: pd.DataFrame) -> pd.DataFrame:
-    """One replicate per seed: cells that differ in UNMATCHED_FIELDS, or in which of FLOAT32, are one training.
+def split(rows: pd.DataFrame, fields: list[str]) -> dict[tuple[Any, ...], pd.DataFrame]:
+    """The rows by their values in these fields, in order of the values; whole if there are no fields."""
+    if not fields:
+        return {(): rows}
+    places = rows.groupby(fields, sort=True).indices
+    return {key if isinstance(key, tuple) else (key,): rows.iloc[place] for key, place in places.items()}
 
-    One with a value comes first, and then fp32.
+
+def one_per_seed(rows: pd.DataFrame) -> np.ndarray:
+    """Where one replicate of each seed stands, by rising seed; one with a value comes first, and then fp32.
+
+    Cells that differ in UNMATCHED_FIELDS, or in which of FLOAT32, are one training.
     """
-    order = np.lexsort([rows["precision"].eq("tf32"), rows["value"].isna()])
-    return rows.iloc[order].drop_duplicates("seed")
+    order = np.lexsort([rows["precision"].to_numpy() == "tf32", rows["value"].isna().to_numpy()])
+    _, first = np.unique(rows["seed"].to_numpy()[order], return_index=True)
+    return np.asarray(order[first])
 
 
 def seedwise(rows: pd.DataFrame) -> pd.Series:
     """The value by seed, in order of the seeds, of the finished replicates that have one."""
-    found = one_per_seed(rows[rows["value"].notna()])
-    return pd.Series(found["value"].to_numpy(dtype=float), index=found["seed"].astype(int)).sort_index()
+    best = one_per_seed(rows)
+    found = pd.Series(rows["value"].to_numpy(dtype=float)[best], index=rows["seed"].to_numpy(dtype=int)[best])
+    return found.dropna()
 
 
 def budget_text(budget: int | None, arms: Sequence[Arm]) -> str:
@@ -332,14 +344,6 @@ def valued(pool: Pool, rows: pd.DataFrame, value: Value) -> pd.DataFrame:
     """These rows with the column `value`, NaN for replicates that have not finished."""
     numbers = rows["replicate"].map(pool.values(value)).astype(float)
     return rows.assign(value=numbers.where(rows["status"] == "finished"))
-
-
-def _where(rows: pd.DataFrame, arm: Arm, shared: Mapping[str, Any]) -> pd.DataFrame:
-    """The rows that have these values in the fields that are free in the arm."""
-    for name, wanted in shared.items():
-        if name in arm.free:
-            rows = rows[rows[name] == wanted]
-    return rows
 
 
 def _missing(rows: Sequence[pd.DataFrame], arms: Sequence[Arm], budget: str | None) -> Missing:

@@ -47,7 +47,13 @@ class Pool:
         every = pd.concat(parts, ignore_index=True)
         rank = every["status"].map({status: index for index, status in enumerate(_BEST_FIRST)})
         best = every.iloc[np.argsort(rank.to_numpy(), kind="stable")].drop_duplicates("replicate")
-        return best.sort_index(ignore_index=True)
+        # Small frames are cut from this one by the thousand, which is slow with strings in Arrow's form.
+        texts = {name: object for name, kind in best.dtypes.items() if isinstance(kind, pd.StringDtype)}
+        return best.sort_index(ignore_index=True).astype(texts)
+
+    @cached_property
+    def _by_replicate(self) -> pd.DataFrame:
+        return self.ends.set_index("replicate")
 
     def having(self, name: str, expected: Any) -> np.ndarray:
         """Which rows of `ends` agree with this value of a config field, bool `(len(ends),)`."""
@@ -61,7 +67,7 @@ class Pool:
     def floors(self) -> dict[str, float]:
         """The entropy floor of each data set's test images, nats per image."""
         found = self.profile("test_nll_floor")
-        dataset = found["replicate"].map(self.ends.set_index("replicate")["dataset"])
+        dataset = found["replicate"].map(self._by_replicate["dataset"])
         first = found.assign(dataset=dataset).dropna(subset="dataset").drop_duplicates("dataset")
         return dict(zip(first["dataset"], first["value"].astype(float), strict=True))
 
@@ -93,14 +99,15 @@ class Pool:
         return self._values[key]
 
     def _numbers(self, value: Value) -> pd.Series:
-        by_replicate = self.ends.set_index("replicate")
         if value.steps_until is not None or value.at is not None:
             numbers = self._along(value)
         elif value.metric is not None:
-            numbers = by_replicate[value.metric].astype(float)
+            numbers = self._by_replicate[value.metric].astype(float)
         else:
             numbers = self._at_the_end(value)
-        return numbers - by_replicate["dataset"].map(self.floors).astype(float) if value.excess else numbers
+        if not value.excess:
+            return numbers
+        return numbers - self._by_replicate["dataset"].map(self.floors).astype(float)
 
     def _at_the_end(self, value: Value) -> pd.Series:
         """The quantity at the last step at which it was recorded."""
@@ -117,7 +124,9 @@ class Pool:
         else:
             every = self.profile(str(value.profile))
             every = every[every["index"] == (value.index or 0)].sort_values(["replicate", "step"])
-        read = {str(name): _read_off(curve, value) for name, curve in every.groupby("replicate")}
+        steps, heights = every["step"].to_numpy(dtype=float), every["value"].to_numpy(dtype=float)
+        places = every.groupby("replicate").indices
+        read = {name: _read_off(steps[place], heights[place], value) for name, place in places.items()}
         return pd.Series(read, dtype=float)
 
 
@@ -126,9 +135,8 @@ def agrees(expected: Any, value: Any) -> bool:
     return bool(value in FLOAT32 if expected in FLOAT32 else value == expected)
 
 
-def _read_off(curve: pd.DataFrame, value: Value) -> float:
-    """One number of a curve, rows `step, value` in order of the steps."""
-    steps, heights = curve["step"].to_numpy(dtype=float), curve["value"].to_numpy(dtype=float)
+def _read_off(steps: np.ndarray, heights: np.ndarray, value: Value) -> float:
+    """One number of a curve, by rising step."""
     if value.steps_until is None:
         reached = steps <= (value.at or 0.0) * steps[-1]
         return float(heights[reached][-1]) if reached.any() else float("nan")

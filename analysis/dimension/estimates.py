@@ -294,7 +294,7 @@ def _largest(rows: pd.DataFrame, columns: tuple[str, str, str]) -> pd.Series:
     """
     value, low, _ = columns
     known = rows[low].notna().astype(int) + rows[value].notna()
-    return rows[known == known.max()].nlargest(1, "sample_size").iloc[0]
+    return rows.iloc[int(np.lexsort([-rows["sample_size"], -known])[0])]
 
 
 def _pca_rows(spectrum: np.ndarray | None) -> Iterator[dict[str, Any]]:

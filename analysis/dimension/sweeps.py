@@ -7,14 +7,15 @@ hold such networks, the one with the most latent dimensions is read, so that bud
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from analysis.architecture import NotApplicableError
+from study.table import once
 from trainables.schema import TrialConfig, applies
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ _RECORDED = ("test_nll", "test_neg_elbo", "test_active_units")
 _PROFILED = {"neg_iw_bound": 2, "recognition": 0, "recognition_originals": 0}
 """Quantities of which one index is a metric here; of the bound, that of 100 samples."""
 METRICS = (*_RECORDED, "active_units_0.1", *_PROFILED)
+_LEVELS = {"test_nll_floor": 0, "test_nll_mean_image": 0}
 
 
 @dataclass(frozen=True)
@@ -103,16 +105,16 @@ def sweep(tables_list: Sequence[Tables], dataset: str, network: str, *, largest:
     seeds = tuple(seed for seed, found in zip(by_seed.index.tolist(), by_seed, strict=True) if dims <= found)
     rows = finished[finished["latent_dim"].isin(dims) & finished["seed"].isin(seeds)]
     grid = rows.pivot(index="seed", columns="latent_dim", values="replicate")
-    levels = _levels(tables, rows["replicate"])
+    points = _points(tables)
     return Sweep(
         latent_dims=grid.columns.to_numpy(),
         steps=rows.groupby("latent_dim")["steps"].first().to_numpy(),
         seeds=seeds,
         missing=tuple(sorted({int(dim) for dim in chosen["latent_dim"]} - dims)),
         left_out=tuple(sorted({int(seed) for seed in chosen["seed"]} - set(seeds))),
-        values=_values(tables, grid, dict(zip(rows["replicate"], rows["steps"], strict=True))),
-        floor=levels.get("test_nll_floor"),
-        mean_image=levels.get("test_nll_mean_image"),
+        values=_values(points, grid, dict(zip(rows["replicate"], rows["steps"], strict=True))),
+        floor=points.first("test_nll_floor", rows["replicate"]),
+        mean_image=points.first("test_nll_mean_image", rows["replicate"]),
     )
 
 
@@ -132,11 +134,13 @@ def pca(tables_list: Sequence[Tables], dataset: str) -> tuple[pd.Series, np.ndar
     return pd.Series(nll, dtype="float64").sort_index(), spectrum
 
 
+@once
 def _trains(tables: Tables, dataset: str) -> bool:
     ends = tables.ends
     return bool(((ends["config/dataset"] == dataset) & (ends["config/task"] == "train")).any())
 
 
+@once
 def _planned(tables: Tables, dataset: str, network: str) -> pd.DataFrame:
     """Replicates of a network in its reference setting, finished or not: one row each."""
     own = NETWORKS[network]
@@ -167,16 +171,33 @@ def _longest(planned: pd.DataFrame) -> pd.DataFrame:
     return planned.merge(order.drop_duplicates("latent_dim")[["latent_dim", *cell]])
 
 
-def _values(tables: Tables, grid: pd.DataFrame, steps: dict[str, int]) -> dict[str, np.ndarray]:
+class _Points(NamedTuple):
+    """What a study's networks recorded, by rising step; `places` says where those of a metric and replicate stand."""
+
+    step: np.ndarray
+    value: np.ndarray
+    places: dict[tuple[str, str], np.ndarray]
+
+    def of(self, metric: str, replicate: str) -> tuple[np.ndarray, np.ndarray]:
+        """Steps and values, `(num_evaluations,)` each."""
+        mine = self.places.get((metric, replicate), np.empty(0, int))
+        return self.step[mine], self.value[mine]
+
+    def first(self, metric: str, replicates: Iterable[str]) -> float | None:
+        """The first value of the first of these replicates that has one."""
+        values = (self.of(metric, name)[1] for name in replicates)
+        return next((float(found[0]) for found in values if len(found)), None)
+
+
+def _values(points: _Points, grid: pd.DataFrame, steps: dict[str, int]) -> dict[str, np.ndarray]:
     """Metrics of the replicates in `grid`, seeds by latent dimensions, at FRACTIONS of their runs."""
-    points = _points(tables, list(steps))
-    step, value = points["step"].to_numpy(), points["value"].to_numpy()
-    found = points.groupby(["metric", "replicate"]).indices
 
     def history(metric: str, replicate: str) -> np.ndarray:
-        mine = found.get((metric, replicate), np.empty(0, int))
-        index = np.searchsorted(step[mine], FRACTIONS * steps[replicate] + 0.5) - 1
-        return np.where(index >= 0, value[mine][index], np.nan) if len(mine) else np.full(len(FRACTIONS), np.nan)
+        step, value = points.of(metric, replicate)
+        if not len(step):
+            return np.full(len(FRACTIONS), np.nan)
+        index = np.searchsorted(step, FRACTIONS * steps[replicate] + 0.5) - 1
+        return np.where(index >= 0, value[index], np.nan)
 
     return {
         metric: np.stack([[history(metric, name) for name in row] for row in grid.to_numpy()]).transpose(2, 0, 1)
@@ -184,26 +205,22 @@ def _values(tables: Tables, grid: pd.DataFrame, steps: dict[str, int]) -> dict[s
     }
 
 
-def _points(tables: Tables, replicates: list[str]) -> pd.DataFrame:
-    """Columns `replicate, step, metric, value` of METRICS, by rising step."""
-    recorded = tables.rows("results", ["replicate", "step", *_RECORDED], {"replicate": replicates})
+@once
+def _points(tables: Tables) -> _Points:
+    """METRICS and _LEVELS of all networks of a study."""
+    recorded = tables.rows("results", ["replicate", "step", *_RECORDED])
     parts = [recorded.melt(["replicate", "step"], _RECORDED, "metric", "value")]
-    quantities = {"quantity": ["code_variance", *_PROFILED], "replicate": replicates}
+    single = _PROFILED | _LEVELS
+    quantities = {"quantity": ["code_variance", *single]}
     profiles = tables.rows("profiles", ["replicate", "step", "quantity", "index", "value"], quantities)
-    for quantity, index in _PROFILED.items():
+    for quantity, index in single.items():
         rows = profiles[(profiles["quantity"] == quantity) & (profiles["index"] == index)]
         parts.append(rows.assign(metric=quantity)[["replicate", "step", "metric", "value"]])
     variances = profiles[profiles["quantity"] == "code_variance"]
     active = variances.assign(value=(variances["value"] > ACTIVE_THRESHOLD).astype(float))
     counts = active.groupby(["replicate", "step"], as_index=False)["value"].sum()
     parts.append(counts.assign(metric="active_units_0.1"))
-    filled = [part for part in parts if len(part)]
-    return pd.concat(filled, ignore_index=True).dropna().sort_values("step", kind="stable")
-
-
-def _levels(tables: Tables, replicates: pd.Series) -> dict[str, Any]:
-    """The entropy floor and the mean image's test NLL, as recorded by the first of these replicates."""
-    names = ["test_nll_floor", "test_nll_mean_image"]
-    rows = tables.rows("profiles", ["quantity", "value"], {"quantity": names, "replicate": replicates})
-    first = rows.dropna().drop_duplicates("quantity")
-    return dict(zip(first["quantity"], first["value"], strict=True))
+    every = pd.concat([part for part in parts if len(part)], ignore_index=True).dropna()
+    every = every.sort_values("step", kind="stable", ignore_index=True)
+    places: dict[Any, Any] = every.groupby(["metric", "replicate"]).indices
+    return _Points(every["step"].to_numpy(), every["value"].to_numpy(), places)

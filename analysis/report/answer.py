@@ -28,8 +28,7 @@ DATASET = "mnist"
 
 def claims(runs: Sequence[str], tables: Sequence[Tables]) -> dict[str, Any]:
     """Every claim with its verdict and the tests behind it, how many came out how, and the errata."""
-    ledger = load()
-    verdicts = evaluate(tables, ledger)
+    ledger, verdicts = load(), evaluate(tables)
     command = shlex.join(["analysis", "claims", *runs])
     return {
         "version": ledger.version,

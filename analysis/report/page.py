@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
 from importlib import resources
-from itertools import repeat
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +27,8 @@ if TYPE_CHECKING:
     from study.table import Tables
 
 SCRIPTS = ("vendor/sortable.min.js", "vendor/sortable.a11y.min.js", "report.js")
+Part = int | str
+"""A part of the page: a run's number, or a key of TOGETHER."""
 _NUMBER = re.compile(r"\[?(-?[\d,]*\.?\d+(?:e[-+]?\d+)?)", re.IGNORECASE)
 
 
@@ -41,13 +42,7 @@ def render(runs: Sequence[tuple[str, Tables]], price: float | None = None, worke
     """
     names = [run for run, _ in runs]
     rate = "" if price is None else f"{price:.15g}"
-    longest_first = sorted(range(len(runs)), key=lambda number: runs[number][1].spec.search is None)
-    parts: list[int | str] = [*TOGETHER, *longest_first]
-    if workers > 1:
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            done = dict(zip(parts, pool.map(_read_part, repeat(names), parts, repeat(price)), strict=True))
-    else:
-        done = {part: _part(runs, part, price) for part in parts}
+    done = _in_one(runs, price) if workers == 1 else _shared(runs, price, workers)
     context: dict[str, Any] = {
         **{key: value for name in TOGETHER for key, value in done[name].items()},
         "sections": [done[number] for number in range(len(runs))],
@@ -74,7 +69,30 @@ def sort_key(text: str) -> str:
     return found[1].replace(",", "") if found else ""
 
 
-def _part(runs: Sequence[tuple[str, Tables]], part: int | str, price: float | None) -> dict[str, Any]:
+def _in_one(runs: Sequence[tuple[str, Tables]], price: float | None) -> dict[Part, dict[str, Any]]:
+    """All parts, made by this process."""
+    parts: list[Part] = [*TOGETHER, *range(len(runs))]
+    return {part: _part(runs, part, price) for part in parts}
+
+
+def _shared(runs: Sequence[tuple[str, Tables]], price: float | None, workers: int) -> dict[Part, dict[str, Any]]:
+    """All parts: other processes make those of the runs, this one those of all together, which it then still knows."""
+
+    def size(number: int) -> tuple[bool, int]:
+        return runs[number][1].spec.search is not None, len(runs[number][1].ends)
+
+    names = tuple(run for run, _ in runs)
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+    try:
+        largest_first = sorted(range(len(runs)), key=size, reverse=True)
+        others = {number: pool.submit(_read_part, names, number, price) for number in largest_first}
+        own: dict[Part, dict[str, Any]] = {part: _part(runs, part, price) for part in TOGETHER}
+        return own | {number: future.result() for number, future in others.items()}
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _part(runs: Sequence[tuple[str, Tables]], part: Part, price: float | None) -> dict[str, Any]:
     """What the template shows of the run of this number, or, by a key of TOGETHER, of all of them."""
     if isinstance(part, str):
         return TOGETHER[part](runs)
@@ -83,8 +101,8 @@ def _part(runs: Sequence[tuple[str, Tables]], part: int | str, price: float | No
     return section(run, mine, others, f"r{part + 1}-", price, shown=runs[part] is _main(runs))
 
 
-def _read_part(names: Sequence[str], part: int | str, price: float | None) -> dict[str, Any]:
-    return _part(_loaded(tuple(names)), part, price)
+def _read_part(names: tuple[str, ...], part: int, price: float | None) -> dict[str, Any]:
+    return _part(_loaded(names), part, price)
 
 
 @cache
