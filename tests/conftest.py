@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,9 +18,10 @@ from trainables import datasets, strokes
 from trainables.datasets import Dataset
 from trainables.schema import TrialConfig
 
-NUM_TINY_TRAIN, NUM_TINY_TEST = 600, 300
+NUM_TINY_TRAIN, NUM_TINY_VAL, NUM_TINY_TEST = 600, 300, 300
 
 torch.set_num_threads(1)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts in the background ignores it
 
 
 @pytest.fixture(autouse=True)
@@ -39,10 +41,11 @@ def mnist() -> Dataset:
 
 @pytest.fixture(scope="session")
 def tiny() -> Dataset:
-    """Drawn digits: 600 to train on, the 5,000 that every split validates on, 300 to test on."""
-    drawn = strokes.draw(datasets.NUM_VAL + NUM_TINY_TRAIN + NUM_TINY_TEST, factors=4, seed=0)
+    """Drawn digits: 600 to train on, 300 to validate on, 300 to test on."""
+    drawn = strokes.draw(NUM_TINY_VAL + NUM_TINY_TRAIN + NUM_TINY_TEST, factors=4, seed=0)
     train, test = slice(None, -NUM_TINY_TEST), slice(-NUM_TINY_TEST, None)
-    return datasets.split("tiny", (drawn.images[train], drawn.labels[train]), (drawn.images[test], drawn.labels[test]))
+    parts = [(drawn.images[part], drawn.labels[part]) for part in (train, test)]
+    return datasets.split("tiny", *parts, num_val=NUM_TINY_VAL)
 
 
 @pytest.fixture(scope="session")

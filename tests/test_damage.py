@@ -132,7 +132,8 @@ def test_table_that_is_damaged_is_refused_by_name_and_made_anew(whole, stopped, 
     content = bytearray(path.read_bytes())
     if place is not None:
         chunk = pq.read_metadata(path).row_group(0).column(2)
-        content[chunk.data_page_offset + chunk.total_compressed_size - 3 if place == "data" else -6] ^= 0x20
+        start = chunk.dictionary_page_offset if chunk.has_dictionary_page else chunk.data_page_offset
+        content[start + chunk.total_compressed_size - 3 if place == "data" else -6] ^= 0x20
     path.write_bytes(content if place is not None else content[:-30])
     with pytest.raises(TableError, match=rf"{name}\.parquet"):
         table.load_tables(str(stopped))

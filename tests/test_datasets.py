@@ -116,5 +116,19 @@ def test_split_of_what_is_no_dataset_raises(part, images, labels):
     parts = {"train": (np.zeros((5_001, 784), np.uint8), np.zeros(5_001, np.uint8))}
     parts |= {"test": (np.zeros((1, 784), np.uint8), np.zeros(1, np.uint8))}
     assert len(datasets.split("mine", **parts).images["train"]) == 1
+    assert len(datasets.split("mine", **parts, num_val=1).images["train"]) == 5_000
     with pytest.raises(DataError, match=f"mine: `{part}` must be uint8 images"):
         datasets.split("mine", **parts | {part: (images, labels)})
+
+
+@pytest.mark.parametrize("num_val", [0, -1])
+def test_split_without_validation_images_raises(num_val):
+    images, labels = np.zeros((9, 784), np.uint8), np.zeros(9, np.uint8)
+    with pytest.raises(DataError, match=f"mine: `num_val >= 1` must hold, but got num_val={num_val}"):
+        datasets.split("mine", (images, labels), (images, labels), num_val=num_val)
+
+
+def test_split_of_fewer_images_than_are_to_validate_names_the_least():
+    images, labels = np.zeros((9, 784), np.uint8), np.zeros(9, np.uint8)
+    with pytest.raises(DataError, match="n >= 10"):
+        datasets.split("mine", (images, labels), (images, labels), num_val=9)

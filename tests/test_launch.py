@@ -236,9 +236,9 @@ def test_launch_packed_gives_nearly_the_numbers_of_one_at_a_time(study, tmp_path
 
 
 def test_launch_through_ray_equals_inline_bit_for_bit(study, tmp_path, capfd):
-    strokes = study.model_copy(update={"base": study.base | {"dataset": "strokes"}, "seeds": 1})
-    run(strokes, tmp_path / "inline")
-    counts, text = run(strokes, tmp_path / "through", Options(device="cpu", concurrency=2))
+    once = study.model_copy(update={"seeds": 1})
+    run(once, tmp_path / "inline")
+    counts, text = run(once, tmp_path / "through", Options(device="cpu", concurrency=2))
     assert counts == {"finished": 3}
     printed = text.replace(str(tmp_path), "") + "".join(capfd.readouterr())
     assert not re.search("ray|tune", printed, re.IGNORECASE), "Ray's chatter is off"

@@ -275,7 +275,6 @@ def test_trial_with_two_seeds_is_judged_by_their_mean(tmp_path):
 
 def test_run_through_ray_holds_what_it_says_and_equals_inline_with_one_worker(tmp_path):
     study = hunt(trials=4, more=ASHA, fields=REAL, model="vae")
-    study = study.model_copy(update={"base": study.base | {"dataset": "strokes"}})
     run(study, tmp_path / "inline")
     counts, text = run(study, tmp_path / "one", Options(device="cpu", concurrency=1))
     assert sum(counts.values()) == 4 and counts["stopped"] and "stopped by asha" in text

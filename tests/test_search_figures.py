@@ -58,6 +58,7 @@ def made(study, folder, **changes):
 def runs(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(DATASETS, "tiny", "tiny:load")
+        patch.setattr(importance, "RESAMPLES", 5)  # how good its intervals are is tested elsewhere
         yield tmp_path_factory.mktemp("runs")
 
 

@@ -86,27 +86,32 @@ def cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mnist-autoencoder-study"
 
 
-def split(name: str, train: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray]) -> Dataset:
+def split(
+    name: str, train: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray], num_val: int = NUM_VAL
+) -> Dataset:
     """Makes a Dataset of a training and a test set.
 
     Args:
         name: The dataset's name.
-        train: uint8 images, `(n, 28, 28)` or `(n, 784)`, n > 5,000, and labels `(n,)`; the first 5,000 validate.
+        train: uint8 images, `(n, 28, 28)` or `(n, 784)`, n > num_val, and labels `(n,)`.
         test: The same for the test set, of any size.
+        num_val: How many of `train`, the first, are for validation and not for training; 1 or more.
 
     Raises:
         DataError: They are something else.
     """
+    if num_val < 1:
+        raise DataError(f"{name}: `num_val >= 1` must hold, but got {num_val=}.")
     for part, (x, y) in {"train": train, "test": test}.items():
-        least = NUM_VAL + 1 if part == "train" else 1
+        least = num_val + 1 if part == "train" else 1
         if x.dtype != np.uint8 or len(x) < least or x[0].size != 784 or y.shape != (len(x),):
             raise DataError(
                 f"{name}: `{part}` must be uint8 images (n, 28, 28) and labels (n,) with n >= {least:,}, but got "
                 f"{x.dtype} {x.shape} and {y.shape}."
             )
     parts = {
-        "train": (train[0][NUM_VAL:], train[1][NUM_VAL:]),
-        "val": (train[0][:NUM_VAL], train[1][:NUM_VAL]),
+        "train": (train[0][num_val:], train[1][num_val:]),
+        "val": (train[0][:num_val], train[1][:num_val]),
         "test": test,
     }
     images = {key: np.ascontiguousarray(x.reshape(len(x), 784)) for key, (x, _) in parts.items()}
