@@ -4,7 +4,6 @@ import gzip
 
 import numpy as np
 import pytest
-import torchvision
 
 from trainables import datasets
 from trainables.datasets import DataError
@@ -35,7 +34,7 @@ def data_dir(monkeypatch, tmp_path):
         raise RuntimeError("no network")
 
     for name in ("MNIST", "FashionMNIST", "KMNIST"):
-        monkeypatch.setattr(torchvision.datasets, name, refuse)
+        monkeypatch.setattr(f"torchvision.datasets.{name}", refuse)
     return tmp_path
 
 

@@ -227,18 +227,16 @@ def test_nothing_overflows(browser: Browser, report: Path, width: int) -> None:
     opened.context.close()
 
 
-ALL: dict[str, Any] = {"resultTypes": ["violations"]}
-CONTRAST = ALL | {"runOnly": ["color-contrast"]}
-
-
 @pytest.mark.parametrize(
-    ("scheme", "but", "rules"),
-    [("light", [], ALL), ("dark", ["#r1-run", "#r3-run"], CONTRAST)],  # dark, only colours differ, and runs look alike
+    ("scheme", "rules"),
+    [("light", {"resultTypes": ["violations"]}), ("dark", {"runOnly": ["color-contrast"]})],  # only colours differ
     ids=["light", "dark"],
 )
-def test_everybody_can_read_it(browser: Browser, report: Path, scheme: Any, but: list[str], rules: Any) -> None:
+def test_everybody_can_read_it(browser: Browser, report: Path, scheme: Any, rules: dict[str, list[str]]) -> None:
     opened = Watched(browser, report, viewport={"width": 1280, "height": 900}, color_scheme=scheme)
-    found = Axe().run(opened.unfold(), {"exclude": [[one] for one in but]} if but else None, rules)
+    page = opened.unfold()
+    page.add_style_tag(content="tbody tr:nth-child(n + 4) { display: none }")  # a table's rows are alike
+    found = Axe().run(page, options=rules)
     serious = [rule for rule in found.response["violations"] if rule["impact"] in ("serious", "critical")]
     told = [f"{rule['id']}: {rule['help']}: {[node['html'][:150] for node in rule['nodes'][:3]]}" for rule in serious]
     assert told == []

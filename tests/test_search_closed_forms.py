@@ -51,14 +51,15 @@ def test_importance_of_a_logarithmic_range_is_that_of_its_logarithm_and_of_a_pro
     drawn = [search.parameters({}, one) for one in fields]
     u = [math.log10(one["l2"]) / 4 + 1.25 for one in fields]  # -0.5 to 0.5
     v = [2 * one["weight_dropout"] - 0.5 for one in fields]
-    alone = importance.importances(drawn, [min(x, 0) + 0.05 * y for x, y in zip(u, v, strict=True)])
+    alone = importance.importances(drawn, [min(x, 0) + 0.05 * y for x, y in zip(u, v, strict=True)], trees=16)
     assert alone["l2"] > 0.8 > 0.2 > alone["weight_dropout"]
-    product = importance.importances(drawn, [x * y for x, y in zip(u, v, strict=True)])
+    product = importance.importances(drawn, [x * y for x, y in zip(u, v, strict=True)], trees=16)
     assert sum(product.values()) < 0.35
 
 
 def test_importance_of_an_additive_function_is_its_share_of_variance(tmp_path, monkeypatch):
     monkeypatch.setattr(importance, "RESAMPLES", 5)
+    monkeypatch.setattr(importance, "TREES", 16)
     run(hunt(trials=70, sampler="random"), tmp_path)
     tables = table.load_tables(str(tmp_path))
     data = importance.importance_data(tables).query("at == 'at full length'").set_index("parameter")

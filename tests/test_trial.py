@@ -79,9 +79,10 @@ def test_field_task_changes_what_is_run(tmp_path, tiny, small):
 
 
 def test_field_dataset_changes_the_images(monkeypatch, tmp_path):
-    from trainables import datasets
+    from trainables import controls, datasets
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(controls, "NUM_TRAIN_FILE", datasets.NUM_VAL + 100)  # each draws as many, and the test images
     assert datasets.load("strokes-2").digest != datasets.load("strokes").digest
 
 

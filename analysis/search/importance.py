@@ -27,7 +27,7 @@ TREES, FEWER_TREES = 64, 8
 """Of the forest, and of each resample's: that there are fewer makes the standard errors a little too large."""
 
 
-def importances(drawn: Sequence[Drawn], values: Values, *, seed: int = 0, trees: int = TREES) -> dict[str, float]:
+def importances(drawn: Sequence[Drawn], values: Values, *, seed: int = 0, trees: int) -> dict[str, float]:
     """The share of the variance over the space that each parameter explains alone, as a forest sees it.
 
     Only what was drawn for every trial takes part. What parameters explain only together is in none of the shares,
@@ -98,7 +98,7 @@ def _importances_at(tables: Tables, objective: str, step: int | None) -> pd.Data
     if len(values) < LEAST_TRIALS:
         return pd.DataFrame()
     drawn = drawn_of(tables, [int(number) for number in values.index])
-    point = importances(drawn, values.to_numpy())
+    point = importances(drawn, values.to_numpy(), trees=TREES)
     rng = np.random.default_rng(0)
     draws = []
     for index in range(RESAMPLES):

@@ -16,8 +16,6 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler, Subset, TensorDataset
-from torchvision.datasets import MNIST
-from torchvision.transforms import ToTensor
 
 from trainables import datasets
 from trainables.inputs import generator
@@ -142,6 +140,9 @@ def in_memory(work: Work) -> Dataset[Any]:
 
 def torchvision_mnist(root: Path) -> Dataset[Any]:
     """The training split as torchvision reads it."""
+    from torchvision.datasets import MNIST  # seconds, which no other setting should wait for
+    from torchvision.transforms import ToTensor
+
     mnist = MNIST(root, transform=ToTensor())
     return Subset(mnist, range(datasets.NUM_VAL, len(mnist)))
 
