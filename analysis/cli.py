@@ -130,7 +130,6 @@ def dimension(
     known.
     """
     from analysis.dimension import card, estimates
-    from analysis.figures import drawn
 
     loaded = [tables for _, tables in _load(runs, trained=False)]
     found = estimates.estimates(loaded, dataset)
@@ -141,10 +140,9 @@ def dimension(
     _say(estimates.headline(found))
     if out is None:
         return
-    frame = card.card_data(loaded, dataset)
-    caption = card.card_caption(frame)
-    _write_figure(out, drawn("dimension_card", "", caption, frame, card.plot_card(frame)))
-    text = f"![{caption}](dimension_card.png)\n\n*{caption}* `{_command('dimension', runs)}`\n\n"
+    drawn = card.draw_card(loaded, dataset)
+    _write_figure(out, drawn)
+    text = f"![{drawn.caption}](dimension_card.png)\n\n*{drawn.caption}* `{_command('dimension', runs)}`\n\n"
     _write(out / "dimension.md", (text + estimates.markdown(found)).encode())
     for name, table in {"dimension": found, "dimension_controls": estimates.controls(loaded)}.items():
         _write(out / f"{name}.csv", table.to_csv(index=False, lineterminator="\n").encode())

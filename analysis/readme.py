@@ -20,7 +20,7 @@ import typer
 from analysis.claims.decide import INCONCLUSIVE
 from analysis.claims.evaluate import combine, counts_of, evaluate
 from analysis.dimension import card, estimates
-from analysis.figures import Drawn, draw, drawn
+from analysis.figures import Drawn, draw
 from analysis.report.page import render
 from analysis.search.best import best_data
 from analysis.summary import cells, final_rows, mean_and_interval, summarise
@@ -180,8 +180,7 @@ def differing(text: str, other: str) -> list[str]:
 
 def figures(read: Read) -> Iterator[Drawn]:
     """The figures of docs/: the dimension card, the loss curves and the reconstructions of the paper's networks."""
-    frame = card.card_data(list(read("results/*").values()))
-    yield drawn("dimension_card", "", card.card_caption(frame), frame, card.plot_card(frame))
+    yield card.draw_card(list(read("results/*").values()))
     (paper,) = read("results/paper").values()
     yield from (figure for figure in draw(paper, ["f6_loss_all", "reconstructions"]) if isinstance(figure, Drawn))
 

@@ -14,6 +14,7 @@ from analysis.dimension.estimates import CORRECTED, NAMED_SCALE, RAW, controls, 
 from analysis.dimension.estimators import LEAST_DIMS, NAT_MARGIN, Data, read
 from analysis.dimension.intrinsic import ALL_DIGITS, NO_SCALE, intrinsic, label
 from analysis.dimension.sweeps import NETWORKS, Sweep, pca
+from analysis.figures import Drawn, drawn
 from analysis.intervals import t_interval
 from analysis.style import theme
 
@@ -36,6 +37,12 @@ TRAINED_KEYS = ("a", "b", "c", "d")
 CONTROL_SERIES = ("a", "c", "TwoNN corrected", "MLE 20 corrected")
 """Estimates drawn against the known dimension."""
 _WIDTH, _HEIGHT = 11.0, 8.5
+
+
+def draw_card(tables_list: Sequence[Tables], dataset: str = "mnist", title: str = "") -> Drawn:
+    """The card of these tables with its caption and data."""
+    frame = card_data(tables_list, dataset)
+    return drawn("dimension_card", title, card_caption(frame), frame, plot_card(frame))
 
 
 def card_data(tables_list: Sequence[Tables], dataset: str = "mnist") -> pd.DataFrame:

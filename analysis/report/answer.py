@@ -49,14 +49,7 @@ def dimension(runs: Sequence[str], tables: Sequence[Tables]) -> dict[str, Any] |
     if found["value"].isna().all():
         return None
     command = shlex.join(["analysis", "dimension", *runs])
-    frame = card.card_data(tables, DATASET)
-    whole = drawn(
-        "dimension_card",
-        "How many latent dimensions does MNIST need? All estimates on one card",
-        card.card_caption(frame),
-        frame,
-        card.plot_card(frame),
-    )
+    title = "How many latent dimensions does MNIST need? All estimates on one card"
     return {
         "verdict": combine(found.loc[found["headline"], "verdict"], "split"),
         "answers": [
@@ -65,7 +58,7 @@ def dimension(runs: Sequence[str], tables: Sequence[Tables]) -> dict[str, Any] |
             for row in found[found["headline"]].to_dict("records")
         ],
         "axis": _axis(found, f"{command} -o docs"),
-        "card": show(whole, "", f"{command} -o docs"),
+        "card": show(card.draw_card(tables, DATASET, title), "", f"{command} -o docs"),
         "rows": [
             {key: str(row[key] or "") for key in ("key", "name", "verdict", "reason", "seeds", "steps")}
             | {"number": estimates.number(row)}
