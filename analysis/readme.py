@@ -1,5 +1,7 @@
 """What README.md shows of the tables: `python -m analysis.readme` writes its blocks and draws its figures.
 
+With `--report DIR` it writes the report of all tables too: what both show is then decided once.
+
 A block stands between `<!-- make report: NAME RUN... -->` and `<!-- end -->`: NAME is in BLOCKS, each RUN a folder of
 tables or a pattern of several, from where the README lies. Everything else in the file is left as it is.
 """
@@ -204,7 +206,7 @@ def main(
         bool, typer.Option("--check", help="Write nothing; exit with 1 if a block differs, and name it.")
     ] = False,
     report: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write the report of all of results/ too, into this folder.")
+        Path | None, typer.Option(metavar="DIR", help="Write the report of all tables under results/ too, into DIR.")
     ] = None,
 ) -> None:
     """Writes what README.md shows of the tables under results/, and draws its figures in docs/."""

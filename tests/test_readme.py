@@ -104,14 +104,15 @@ def test_check_of_a_changed_number_exits_with_1_and_writes_nothing(copy: Path) -
 
 
 @pytest.mark.slow
-def test_readme_is_written_and_its_figures_are_drawn(copy: Path) -> None:
+def test_report_and_readme_are_written_and_its_figures_are_drawn(copy: Path) -> None:
     path = copy / "README.md"
     whole = path.read_text()
     path.write_text(whole.replace("| linear | 146.6 [", "| linear | 146.7 ["))
     (copy / "docs").mkdir()
-    code, output = run(path)
+    code, output = run(path, "--report", copy / "report")
     assert code == 0 and LOSSES in output
     assert path.read_text() == whole
+    assert f"<code>{copy / 'results' / 'latent'}</code>" in (copy / "report" / "report.html").read_text()
     names = {"dimension_card.png", "f6_loss_all.png", "reconstructions.png"}
     assert {figure.name for figure in (copy / "docs").iterdir()} == names
     assert names <= {found.name for found in (ROOT / "docs").iterdir()}
