@@ -48,11 +48,12 @@ BOOTSTRAP = Path("~/ray_bootstrap_config.yaml").expanduser()
 
 @contextmanager
 def joined(options: Options, stop: Stop) -> Iterator[None]:
-    """Ray within the block, and `study.raytune` loaded; Ray's end after it.
+    """Ray within the block, and `study.raytune` loaded; Ray's end after it, unless the caller had started it.
 
     Raises:
         study.lock.RunError: Ray cannot be reached.
     """
+    callers = ray.is_initialized()
     with ThreadPoolExecutor(1) as aside:
         loading = aside.submit(importlib.import_module, "study.raytune")
         try:
@@ -61,7 +62,8 @@ def joined(options: Options, stop: Stop) -> Iterator[None]:
             loading.result()
             yield
         finally:
-            ray.shutdown()
+            if not callers:
+                ray.shutdown()
 
 
 def connect(options: Options) -> None:

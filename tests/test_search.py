@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from optuna.trial import TrialState
 from rich.console import Console
 
-from study import launch, space, spec, table, trials
+from study import cluster, launch, space, spec, table, trials
 from study.asked import JOURNAL, JournalError, read_asked
 from study.journal import Journal
 from study.launch import Options
@@ -273,10 +273,20 @@ def test_trial_with_two_seeds_is_judged_by_their_mean(tmp_path):
     assert (found["state"] == "finished").any()
 
 
-def test_run_through_ray_holds_what_it_says_and_equals_inline_with_one_worker(tmp_path):
+@pytest.fixture
+def callers_ray():
+    """The options of a launch by one who has started Ray already."""
+    options = Options(device="cpu", concurrency=1)
+    cluster.connect(options)
+    yield options
+    cluster.ray.shutdown()
+
+
+def test_run_through_a_callers_ray_holds_what_it_says_and_equals_inline_with_one_worker(tmp_path, callers_ray):
     study = hunt(trials=4, more=ASHA, fields=REAL, model="vae")
     run(study, tmp_path / "inline")
-    counts, text = run(study, tmp_path / "one", Options(device="cpu", concurrency=1))
+    counts, text = run(study, tmp_path / "one", callers_ray)
+    assert cluster.ray.is_initialized(), "it is the caller's to end"
     assert sum(counts.values()) == 4 and counts["stopped"] and "stopped by asha" in text
     assert read_asked(Folder(str(tmp_path / "one"))) == read_asked(Folder(str(tmp_path / "inline")))
     a, b = (table.load_tables(str(tmp_path / name)).results for name in ("inline", "one"))
