@@ -234,9 +234,7 @@ def test_nothing_overflows(browser: Browser, report: Path, width: int) -> None:
 )
 def test_everybody_can_read_it(browser: Browser, report: Path, scheme: Any, rules: dict[str, list[str]]) -> None:
     opened = Watched(browser, report, viewport={"width": 1280, "height": 900}, color_scheme=scheme)
-    page = opened.unfold()
-    page.add_style_tag(content="tbody tr:nth-child(n + 4) { display: none }")  # a table's rows are alike
-    found = Axe().run(page, options=rules | {"resultTypes": ["violations"]})
+    found = Axe().run(opened.unfold(), options=rules | {"resultTypes": ["violations"]})
     serious = [rule for rule in found.response["violations"] if rule["impact"] in ("serious", "critical")]
     told = [f"{rule['id']}: {rule['help']}: {[node['html'][:150] for node in rule['nodes'][:3]]}" for rule in serious]
     assert told == []

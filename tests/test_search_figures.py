@@ -58,7 +58,8 @@ def made(study, folder, **changes):
 def runs(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(DATASETS, "tiny", "tiny:load")
-        patch.setattr(importance, "RESAMPLES", 5)  # how good its intervals are is tested elsewhere
+        patch.setattr(importance, "RESAMPLES", 3)  # how good its shares and intervals are is tested elsewhere
+        patch.setattr(importance, "TREES", 8)
         yield tmp_path_factory.mktemp("runs")
 
 
@@ -78,13 +79,7 @@ def again(one, runs):
     return made(showing.spec_of_best(one, 2, 2), runs / "again", first_seed=one.spec.seeds)
 
 
-@pytest.fixture
-def quick(monkeypatch):
-    monkeypatch.setattr(importance, "RESAMPLES", 3)
-    monkeypatch.setattr(importance, "TREES", 8)
-
-
-def test_every_figure_of_a_search_is_drawn_and_the_same_again(one, two, quick):
+def test_every_figure_of_a_search_is_drawn_and_the_same_again(one, two):
     for tables, names in (
         (one, {"history", "importance", "slices", "pairs"}),
         (two, {"history", "slices", "front", "hypervolume"}),
@@ -104,7 +99,7 @@ def test_figures_say_why_they_are_not_drawn(two):
     }
 
 
-def test_importance_is_of_the_common_rung_where_too_few_finished_and_names_what_it_left_out(one, quick):
+def test_importance_is_of_the_common_rung_where_too_few_finished_and_names_what_it_left_out(one):
     data = importance.importance_data(one)
     assert common_step(one) == 1 and set(data["at"]) == {"after 1 steps"} and set(data["trials"]) == {24}
     shown = data[data["left_out"].isna()]
@@ -198,7 +193,7 @@ def test_study_without_a_search_is_refused(runs):
     assert result.exit_code == 2 and "none of these runs is of a study with a search" in result.output
 
 
-def test_command_writes_the_page_its_tables_and_figures(one, again, runs, quick, tmp_path):
+def test_command_writes_the_page_its_tables_and_figures(one, again, runs, tmp_path):
     result = CliRunner().invoke(app, ["search", str(runs / "one"), str(runs / "again"), "-o", str(tmp_path)])
     assert result.exit_code == 0, result.output
     written = (tmp_path / "one_search.md").read_text()
