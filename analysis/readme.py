@@ -210,28 +210,36 @@ def main(
     ] = None,
 ) -> None:
     """Writes what README.md shows of the tables under results/, and draws its figures in docs/."""
+    if check and report is not None:
+        raise typer.BadParameter("--check writes nothing, so that it takes no --report.")
     read = reader(readme.parent)
     try:
-        if report is not None and not check:
+        if report is None:
+            _update(readme, read, check)
+        else:
             runs = [(str(readme.parent / run), tables) for run, tables in read("results/*").items()]
-            page = render(runs, workers=os.cpu_count() or 1)
+            page = render(runs, workers=os.cpu_count() or 1, meanwhile=lambda: _update(readme, read, check))
             report.mkdir(parents=True, exist_ok=True)
             (report / "report.html").write_text(page, encoding="utf-8")
             typer.echo(str(report / "report.html"))
-        text = readme.read_text(encoding="utf-8")
-        made = filled(text, read)
-        for name in differing(text, made):
-            typer.echo(f"{readme}: block {name} {'differs from the tables: run `make report`' if check else 'written'}")
-        if check:
-            raise typer.Exit(DIFFERS if made != text else 0)
-        readme.write_text(made, encoding="utf-8")
-        for figure in figures(read):
-            path = readme.parent / "docs" / f"{figure.name}.png"
-            path.write_bytes(figure.png())
-            typer.echo(str(path))
     except (ReadmeError, TableError, OSError) as error:
         typer.echo(f"Error: {error}", err=True)
         raise typer.Exit(INPUT_IS_WRONG) from None
+
+
+def _update(readme: Path, read: Read, check: bool) -> None:
+    """Writes the blocks and draws the figures, or checks the blocks."""
+    text = readme.read_text(encoding="utf-8")
+    made = filled(text, read)
+    for name in differing(text, made):
+        typer.echo(f"{readme}: block {name} {'differs from the tables: run `make report`' if check else 'written'}")
+    if check:
+        raise typer.Exit(DIFFERS if made != text else 0)
+    readme.write_text(made, encoding="utf-8")
+    for figure in figures(read):
+        path = readme.parent / "docs" / f"{figure.name}.png"
+        path.write_bytes(figure.png())
+        typer.echo(str(path))
 
 
 def _mean(value: float | None, low: float | None, high: float | None) -> str:

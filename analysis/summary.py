@@ -136,22 +136,19 @@ def summarise(tables: Tables) -> pd.DataFrame:
     `mean_image`, and `ratio`, `excess_ratio`: the test NLL over the ELU net's of the same dataset and latent
     dimension, raw and above the floor.
     """
-    last = final_rows(tables)
-    finished, every = dict(list(last.groupby("cell"))), dict(list(tables.ends.groupby("cell")))
-    floors, means = (references(tables, quantity) for quantity in ("test_nll_floor", "test_nll_mean_image"))
-    rows = []
-    for cell in cells(tables).to_dict("records"):
-        replicates = every[cell["cell"]]
-        mine = finished.get(cell["cell"], last[:0])
-        row: dict[str, Any] = {key: cell[key] for key in ("cell", "network", "dataset", "latent_dim")}
-        row |= {"replicates": len(replicates)}
-        row |= {status: int((replicates["status"] == status).sum()) for status in STATUSES}
-        row |= {"collapsed": int(mine["collapsed"].fillna(False).astype(bool).sum())}
-        row |= {metric: mean_and_interval(mine[metric])[0] for metric in SUMMARY_METRICS}
-        _, row["test_nll_low"], row["test_nll_high"] = mean_and_interval(mine["test_nll"])
-        row |= {"floor": floors.get(cell["cell"]), "mean_image": means.get(cell["cell"])}
-        rows.append(row)
-    return _with_ratios(pd.DataFrame(rows))
+    last, every = final_rows(tables), tables.ends
+    found = cells(tables)[["cell", "network", "dataset", "latent_dim"]].set_index("cell")
+    found["replicates"] = every["cell"].value_counts()
+    counts = pd.crosstab(every["cell"], every["status"]).reindex(columns=STATUSES, fill_value=0)
+    collapsed = last["collapsed"].fillna(False).astype(int).groupby(last["cell"]).sum()
+    means = last[[*SUMMARY_METRICS]].astype(float).groupby(last["cell"]).mean()
+    found = found.join(counts).assign(collapsed=collapsed.reindex(found.index, fill_value=0)).join(means)
+    intervals = {cell: mean_and_interval(values)[1:] for cell, values in last.groupby("cell")["test_nll"]}
+    for end, column in enumerate(("test_nll_low", "test_nll_high")):
+        found[column] = pd.Series({cell: interval[end] for cell, interval in intervals.items()}, dtype=float)
+    for column, quantity in {"floor": "test_nll_floor", "mean_image": "test_nll_mean_image"}.items():
+        found[column] = pd.Series(references(tables, quantity), dtype=float)
+    return _with_ratios(found.reset_index())
 
 
 def none_if_null(value: Any) -> Any:
@@ -170,15 +167,9 @@ def config_text(value: Any) -> str:
 
 
 def _with_ratios(summary: pd.DataFrame) -> pd.DataFrame:
-    ratios: list[tuple[float | None, float | None]] = []
-    for row in summary.to_dict("records"):
-        same = (summary["dataset"] == row["dataset"]) & (summary["latent_dim"] == row["latent_dim"])
-        elu = summary[same & (summary["network"] == "elu")]["test_nll"].dropna()
-        value, floor = none_if_null(row["test_nll"]), none_if_null(row["floor"])
-        if len(elu) != 1 or value is None:
-            ratios.append((None, None))
-        else:
-            against = float(elu.iloc[0])
-            ratios.append((value / against, None if floor is None else (value - floor) / (against - floor)))
-    pairs = pd.DataFrame(ratios, columns=["ratio", "excess_ratio"], index=summary.index, dtype="float64")
-    return pd.concat([summary, pairs], axis=1)
+    """`ratio` and `excess_ratio` beside the rest, where there is just one ELU net to set a cell against."""
+    same = ["dataset", "latent_dim"]
+    elu = summary[(summary["network"] == "elu") & summary["test_nll"].notna()].drop_duplicates(same, keep=False)
+    against = summary[same].merge(elu[[*same, "test_nll"]], how="left")["test_nll"]
+    nll, floor = summary["test_nll"], summary["floor"]
+    return summary.assign(ratio=nll / against, excess_ratio=(nll - floor) / (against - floor))

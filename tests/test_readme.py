@@ -103,6 +103,12 @@ def test_check_of_a_changed_number_exits_with_1_and_writes_nothing(copy: Path) -
     assert path.read_text() == changed
 
 
+def test_check_with_a_report_is_refused_and_writes_nothing(copy: Path) -> None:
+    code, output = run(copy / "README.md", "--check", "--report", copy / "report")
+    assert code == 2 and "--check writes nothing" in output
+    assert not (copy / "report").exists()
+
+
 @pytest.mark.slow
 def test_report_and_readme_are_written_and_its_figures_are_drawn(copy: Path) -> None:
     path = copy / "README.md"

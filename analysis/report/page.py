@@ -32,17 +32,23 @@ Part = int | str
 _NUMBER = re.compile(r"\[?(-?[\d,]*\.?\d+(?:e[-+]?\d+)?)", re.IGNORECASE)
 
 
-def render(runs: Sequence[tuple[str, Tables]], price: float | None = None, workers: int = 1) -> str:
+def render(
+    runs: Sequence[tuple[str, Tables]],
+    price: float | None = None,
+    workers: int = 1,
+    meanwhile: Callable[[], object] = lambda: None,
+) -> str:
     """The report's HTML.
 
     Args:
         runs: Each run's folder, as the reader would name it to `analysis report`, and its tables.
         price: Of an hour of one device, in the reader's currency; None to tell hours alone.
         workers: Processes that share the work. With more than one, each reads the tables from the runs' folders.
+        meanwhile: Called once this process has made its own share, while others may still make theirs.
     """
     names = [run for run, _ in runs]
     rate = "" if price is None else f"{price:.15g}"
-    done = _in_one(runs, price) if workers == 1 else _shared(runs, price, workers)
+    done = _in_one(runs, price, meanwhile) if workers == 1 else _shared(runs, price, workers, meanwhile)
     context: dict[str, Any] = {
         **{key: value for name in TOGETHER for key, value in done[name].items()},
         "sections": [done[number] for number in range(len(runs))],
@@ -69,13 +75,19 @@ def sort_key(text: str) -> str:
     return found[1].replace(",", "") if found else ""
 
 
-def _in_one(runs: Sequence[tuple[str, Tables]], price: float | None) -> dict[Part, dict[str, Any]]:
+def _in_one(
+    runs: Sequence[tuple[str, Tables]], price: float | None, meanwhile: Callable[[], object]
+) -> dict[Part, dict[str, Any]]:
     """All parts, made by this process."""
     parts: list[Part] = [*TOGETHER, *range(len(runs))]
-    return {part: _part(runs, part, price) for part in parts}
+    done = {part: _part(runs, part, price) for part in parts}
+    meanwhile()
+    return done
 
 
-def _shared(runs: Sequence[tuple[str, Tables]], price: float | None, workers: int) -> dict[Part, dict[str, Any]]:
+def _shared(
+    runs: Sequence[tuple[str, Tables]], price: float | None, workers: int, meanwhile: Callable[[], object]
+) -> dict[Part, dict[str, Any]]:
     """All parts: other processes make those of the runs, this one those of all together, which it then still knows."""
 
     def size(number: int) -> tuple[bool, int]:
@@ -87,6 +99,7 @@ def _shared(runs: Sequence[tuple[str, Tables]], price: float | None, workers: in
         largest_first = sorted(range(len(runs)), key=size, reverse=True)
         others = {number: pool.submit(_read_part, names, number, price) for number in largest_first}
         own: dict[Part, dict[str, Any]] = {part: _part(runs, part, price) for part in TOGETHER}
+        meanwhile()
         return own | {number: future.result() for number, future in others.items()}
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
