@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from study.table import TableError, load_tables
+from study.table import TableError, load_tables, to_csv
 from trainables.registry import unknown
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def claims(
         return
     command = _command("claims", runs if ledger is None else [*runs, "--ledger", str(ledger)])
     _write(out / "claims.md", page.to_markdown(verdicts, given, command=command).encode())
-    _write(out / "claims.csv", page.to_frame(verdicts).to_csv(index=False, lineterminator="\n").encode())
+    _write(out / "claims.csv", to_csv(page.to_frame(verdicts)).encode())
     for figure in filter(None, map(drawn_specification, verdicts)):
         _write_figure(out, figure)
 
@@ -145,7 +145,7 @@ def dimension(
     text = f"![{drawn.caption}](dimension_card.png)\n\n*{drawn.caption}* `{_command('dimension', runs)}`\n\n"
     _write(out / "dimension.md", (text + estimates.markdown(found)).encode())
     for name, table in {"dimension": found, "dimension_controls": estimates.controls(loaded)}.items():
-        _write(out / f"{name}.csv", table.to_csv(index=False, lineterminator="\n").encode())
+        _write(out / f"{name}.csv", to_csv(table).encode())
 
 
 @app.command()
@@ -194,7 +194,7 @@ def search(
                 _say(f"skipped {figure.name}: {figure.reason}")
         written = figures.page(tables, found, drawn, _command("search", runs))
         _write(out / f"{tables.spec.name}_search.md", written.encode())
-        _write(out / f"{tables.spec.name}_best.csv", found.to_csv(index=False, lineterminator="\n").encode())
+        _write(out / f"{tables.spec.name}_best.csv", to_csv(found).encode())
 
 
 @app.command()

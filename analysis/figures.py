@@ -19,6 +19,7 @@ from analysis import architecture, curves, mosaics
 from analysis.architecture import NotApplicableError
 from analysis.style import settle, to_png, to_svg
 from analysis.summary import cells, paper_cells
+from study.table import to_csv
 
 if TYPE_CHECKING:
     from study.table import Tables
@@ -69,7 +70,7 @@ class Drawn:
         frame = self.frame
         if "pixels" in frame:
             frame = frame.assign(pixels=[px.hex() if isinstance(px, bytes) else "" for px in frame["pixels"]])
-        return frame.to_csv(index=False, lineterminator="\n")
+        return to_csv(frame)
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,7 @@ def make_table(
     if to is not None:
         tables, run = merge(tables, Folder(to), images), to
     if csv is not None:
-        tables.results.to_csv(csv, index=False)
+        csv.write_text(table.to_csv(tables.results), encoding="utf-8")
     replicates = tables.results["replicate"].nunique()
     OUT.print(f"{run}: {len(tables.results):,} rows of {replicates:,} replicates")
 

@@ -221,6 +221,13 @@ def load_tables(url: str) -> Tables:
     return tables
 
 
+def to_csv(frame: pd.DataFrame) -> str:
+    """A frame as CSV that pandas, DuckDB and R read alike: R takes TRUE and FALSE alone for truth values."""
+    truths = [str(name) for name in frame if pd.api.types.infer_dtype(frame[name]) == "boolean"]
+    words = {name: frame[name].map({True: "TRUE", False: "FALSE"}) for name in truths}
+    return str(frame.assign(**words).to_csv(index=False, lineterminator="\n"))
+
+
 def differences(old: StudySpec, new: StudySpec) -> list[str]:
     """What keeps two specs from sharing a run folder: one line per key; seeds and further cells may differ."""
     found = [f"name: {old.name!r} there, {new.name!r} here"] if old.name != new.name else []

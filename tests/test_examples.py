@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import runpy
+import shutil
+import subprocess
 from pathlib import Path
 
 import duckdb
@@ -12,11 +14,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from study.columns import SCHEMAS
-from study.table import load_tables
+from study.table import load_tables, to_csv
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = sorted(path.parent for path in (ROOT / "results").glob("*/results.parquet"))
 LATENT = ROOT / "results" / "latent" / "results.parquet"
+SECTION = (ROOT / "README.md").read_text().split("### From the tables to your own figure")[1].split("\n## ")[0]
+"""Of the README: the tables in other tools."""
 
 
 def query(sql: str) -> pd.DataFrame:
@@ -67,9 +71,30 @@ def test_query_of_duckdb_and_of_pandas_give_the_same_means() -> None:
 
 def test_lines_of_the_readme_give_the_same_rows_in_pandas_and_duckdb(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    section = (ROOT / "README.md").read_text().split("### From the tables to your own figure")[1]
-    code = re.search(r"```python\n(.*?)```", section, re.DOTALL)
+    code = re.search(r"```python\n(.*?)```", SECTION, re.DOTALL)
     assert code
     first, second = (eval(line, {"pandas": pd, "duckdb": duckdb}) for line in code[1].splitlines())
     assert len(first) and first["replicate"].tolist() == second["replicate"].tolist()
     assert first["config/latent_dim"].min() == second["config/latent_dim"].min() == 20
+
+
+def test_csv_writes_truth_values_as_r_reads_them_and_nulls_as_nothing() -> None:
+    frame = pd.DataFrame({"a/b": [True, False], "known": [None, True], "n": [1, 2], "text": ["True", None]})
+    assert to_csv(frame) == "a/b,known,n,text\nTRUE,,1,True\nFALSE,TRUE,2,\n"
+    assert to_csv(frame[:0]) == "a/b,known,n,text\n"
+
+
+@pytest.mark.skipif(shutil.which("Rscript") is None, reason="R is not installed")
+def test_lines_of_the_readme_give_the_same_rows_in_r(tmp_path: Path) -> None:
+    code = re.search(r"```r\n(.*?)```", SECTION, re.DOTALL)
+    assert code and "--csv latent.csv" in SECTION
+    tables = load_tables(str(LATENT.parent))
+    (tmp_path / "latent.csv").write_text(to_csv(tables.results))
+    lines = code[1].strip().splitlines()
+    script = "\n".join([*lines[:-1], f"found <- {lines[-1]}", 'write.csv(found, "found.csv", row.names = FALSE)'])
+    subprocess.run(["Rscript", "-e", script], cwd=tmp_path, check=True, timeout=120)
+    rows = tables.results
+    expected = rows[rows["final"] & (rows["config/latent_dim"] >= 20)]
+    found = pd.read_csv(tmp_path / "found.csv")
+    assert len(found) and found["replicate"].tolist() == expected["replicate"].tolist()
+    assert found["test_nll"].tolist() == pytest.approx(expected["test_nll"].tolist(), rel=1e-12)

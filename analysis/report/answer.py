@@ -16,6 +16,7 @@ from analysis.dimension import card, estimates, panels
 from analysis.figures import drawn
 from analysis.report.figure import Shown, csv_link, show
 from analysis.style import theme
+from study.table import to_csv
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,7 +40,7 @@ def claims(runs: Sequence[str], tables: Sequence[Tables]) -> dict[str, Any]:
         "columns": page.TEST_COLUMNS,
         "errata": ledger.errata,
         "command": f"{command} -o claims",
-        "csv": csv_link(page.to_frame(verdicts).to_csv(index=False, lineterminator="\n")),
+        "csv": csv_link(to_csv(page.to_frame(verdicts))),
     }
 
 
@@ -64,8 +65,8 @@ def dimension(runs: Sequence[str], tables: Sequence[Tables]) -> dict[str, Any] |
             | {"number": estimates.number(row)}
             for row in found.to_dict("records")
         ],
-        "csv": csv_link(found.to_csv(index=False, lineterminator="\n")),
-        "controls": csv_link(estimates.controls(tables).to_csv(index=False, lineterminator="\n")),
+        "csv": csv_link(to_csv(found)),
+        "controls": csv_link(to_csv(estimates.controls(tables))),
         "command": f"{command} -o docs",
     }
 

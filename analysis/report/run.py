@@ -18,7 +18,7 @@ from analysis.search import best, history
 from analysis.search import figures as search_figures
 from analysis.style import look
 from analysis.summary import STATUSES, cells, config_text, evaluated, none_if_null, summarise
-from study.table import device_hours
+from study.table import device_hours, to_csv
 from study.trials import ranked
 from trainables.schema import METRICS, TrialConfig
 
@@ -95,7 +95,7 @@ def _search(run: str, tables: Tables, others: Runs, prefix: str) -> dict[str, An
     found, drawn = best.best_data(tables, list(again.values())), search_figures.draw(tables)
     return {
         "best": _grid(search_figures.best_text(found)),
-        "csv": csv_link(found.to_csv(index=False, lineterminator="\n")),
+        "csv": csv_link(to_csv(found)),
         "file": f"{tables.spec.name}_best.csv",
         "rungs": _grid(history.rungs_data(tables).map(search_figures.short)),
         "command": command,
