@@ -22,7 +22,7 @@ SPEC = """
 name: small
 title: A small grid on the real MNIST
 seeds: 1
-base: {dataset: mnist, hidden_dims: [32], steps: 1500, evaluations: 2, batch_size: 100}
+base: {dataset: mnist, hidden_dims: [32], steps: 600, evaluations: 1, batch_size: 100}
 arms:
   elu: {activation: elu}
   vae: {model: vae}

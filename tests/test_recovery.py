@@ -48,8 +48,8 @@ pytestmark = pytest.mark.recovery
 # A driver that is killed
 
 KILLS = [
-    *["ray"] * 5,
-    *["step"] * 12,
+    *["ray"] * 3,
+    *["step"] * 6,
     *[CHECKPOINT] * 3,
     r"-record\.safetensors",
     r"\.done\.json",

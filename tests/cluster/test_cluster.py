@@ -19,7 +19,7 @@ from trainables.storage import Folder
 
 pytestmark = pytest.mark.cluster
 
-SPEC = faults.SPEC.replace("steps: 1500", "steps: 2000")
+SPEC = faults.SPEC.replace("steps: 600", "steps: 2000")
 """Long enough to be disturbed where three hosts share the work."""
 
 
