@@ -1,0 +1,171 @@
+"""The numbers in README.md's own sentences are those of the tables under results/.
+
+Its blocks are generated (test_readme); a sentence is written by hand. Each here stands with its numbers left out, and
+with a function that takes them from the tables; a sentence that is reworded is reworded here too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from analysis.dimension import estimates
+from analysis.search.pareto import REFERENCE, front_data, hypervolume
+from study.table import Tables, load_tables
+
+ROOT = Path(__file__).resolve().parents[1]
+README = " ".join((ROOT / "README.md").read_text().split())
+
+
+@cache
+def evaluated(run: str) -> pd.DataFrame:
+    """The rows of a run that have a test NLL, by rising step."""
+    rows = pd.read_parquet(ROOT / "results" / run / "results.parquet")
+    return rows[rows["test_nll"].notna()].sort_values("step")
+
+
+def finished(run: str) -> pd.DataFrame:
+    rows = evaluated(run)
+    return rows[rows["final"] & (rows["status"] == "finished")]
+
+
+def by_cell(run: str) -> pd.DataFrame:
+    """Final test NLL: a row per seed, a column per cell."""
+    return finished(run).pivot(index="seed", columns="cell", values="test_nll")
+
+
+@cache
+def over_dims(name: str) -> pd.Series:
+    """Mean final test NLL of `latent` by N, of the cells of this name."""
+    rows = finished("latent")
+    return rows[rows["cell"].str.startswith(name)].groupby("config/latent_dim")["test_nll"].mean()
+
+
+def cell_of(frame: pd.DataFrame, row: Any, column: str = "value") -> float:
+    value: Any = frame.loc[row, column]
+    return float(value)
+
+
+def clipped() -> list[pd.DataFrame]:
+    """The evaluations of the linear network with the clipped output, a frame per seed."""
+    rows = evaluated("paper")
+    return [group for _, group in rows[rows["cell"] == "linear clipped"].groupby("seed")]
+
+
+def sigmoid_ahead() -> list[float]:
+    nll = by_cell("paper")
+    ahead = nll[["relu", "elu"]].sub(nll["sigmoid"], axis=0)
+    assert (ahead > 0).all(axis=None), "not in every seed"
+    return list(ahead.mean())
+
+
+def collapses() -> list[float]:
+    first = [rows.loc[rows["collapsed"].eq(True), "step"].min() for rows in clipped()]
+    assert sum(not rows["collapsed"].iloc[-1] for rows in clipped()) == 1, "one has left the image at the end"
+    return [min(first), max(first)]
+
+
+def least_and_last() -> list[float]:
+    least = [rows.nsmallest(1, "test_nll").iloc[0] for rows in clipped()]
+    lowest, last = ([row["test_nll"] for row in each] for each in (least, [rows.iloc[-1] for rows in clipped()]))
+    return [max(row["step"] for row in least), min(lowest), max(lowest), min(last), max(last)]
+
+
+def active_units() -> list[float]:
+    rows = evaluated("latent")
+    units = rows[(rows["cell"] == "vae latent_dim=200") & (rows["seed"] == 0)].set_index("step")["test_active_units"]
+    return [units[3000], units[7000], units[11_000], units.iloc[-1]]
+
+
+def linear_catches_up() -> list[float]:
+    gaps = over_dims("linear") - over_dims("elu")
+    pca = over_dims("pca") - over_dims("elu")
+    return [gaps[8], gaps[100], gaps[200], pca[200]]
+
+
+@cache
+def tables(*runs: str) -> list[Tables]:
+    return [load_tables(str(ROOT / "results" / run)) for run in runs]
+
+
+@cache
+def mnist() -> pd.DataFrame:
+    """Every estimate of MNIST's dimension, by its key."""
+    return estimates.estimates(tables("latent", "intrinsic", "controls")).set_index("key")
+
+
+@cache
+def controls() -> pd.DataFrame:
+    """What each estimator returns where the dimension is known, by estimator and dataset."""
+    return estimates.controls(tables("latent", "intrinsic", "controls")).set_index(["estimator", "dataset"])
+
+
+def one_class(column: str) -> list[float]:
+    return [cell_of(controls(), ("TwoNN", f"strokes-{known}-one"), column) for known in (2, 4, 8, 16, 32)]
+
+
+def units_kept(suffix: str) -> list[float]:
+    names = {8: "strokes"} if not suffix else {}
+    return [cell_of(controls(), ("c", names.get(k, f"strokes-{k}{suffix}"))) for k in (2, 4, 8, 16, 32)]
+
+
+def digits() -> list[float]:
+    values = {digit: cell_of(mnist(), f"e MLE 20 digit {digit}") for digit in range(10)}
+    assert min(values, key=values.__getitem__) == 1 and max(values, key=values.__getitem__) == 8
+    return [values[1], values[8]]
+
+
+def front() -> list[object]:
+    found = front_data(tables("rate-distortion")[0])
+    return [int(found["front"].sum())]
+
+
+def hypervolumes() -> list[float]:
+    """Of the beta line, the search, and both."""
+    found = front_data(tables("rate-distortion")[0])
+    found = found[found["val_kl"].notna()]
+    line = found["name"].str.startswith("beta ")
+    values = found[["val_nll", "val_kl"]].to_numpy(float)
+    parts = [values[line], values[found["kind"] == "trial"], values[line | (found["kind"] == "trial")]]
+    return [hypervolume(part, (REFERENCE["nll"], REFERENCE["kl"])) for part in parts]
+
+
+SENTENCES: dict[str, Callable[[], Iterable[object]]] = {
+    "sigmoid beats ReLU by {:.1f} and ELU by {:.1f} nats on average, and in every seed": sigmoid_ahead,
+    "it collapses, between steps {:,.0f} and {:,.0f}, to one image": collapses,
+    "Its loss is least by step {:,.0f}, at {:,.0f} to {:,.0f}, then rises to {:,.0f} to {:,.0f}": least_and_last,
+    "Its loss still falls at the largest N, by {:.1f} nats from 128 to 200": lambda: [
+        over_dims("elu")[128] - over_dims("elu")[200]
+    ],
+    "the first seed had {:.0f} active units after 3,000 steps, {:.0f} after 7,000, {:.0f} after 11,000, {:.0f} at the "
+    "end": active_units,
+    "At N = 8 it is {:.0f} nats worse than ELU, at 100 {:.1f} nats, at 200 {:.1f}": lambda: linear_catches_up()[:3],
+    "PCA, with no sigmoid, is {:.1f} nats worse than ELU there": lambda: linear_catches_up()[3:],
+    "TwoNN {:.1f} [{:.1f}, {:.1f}], MLE at 20 neighbours {:.1f})": lambda: [
+        *mnist().loc["e TwoNN", ["value", "low", "high"]],
+        cell_of(mnist(), "e MLE 20"),
+    ],
+    "Digit 1 reads least (MLE {:.1f}), digit 8 most ({:.1f})": digits,
+    "read {:.1f}, {:.1f}, {:.1f}, {:.1f}, {:.1f} (TwoNN)": lambda: one_class("value"),
+    "and {:.1f}, {:.1f}, {:.1f}, {:.1f}, {:.1f} when corrected": lambda: one_class("corrected"),
+    "keeps exactly {:g}, {:g}, {:g}, {:g} of them active on strokes of one class with 2, 4, 8, 16 factors, "
+    "and {:g} with 32": lambda: units_kept("-one"),
+    "where the class is a factor too, {:g}, {:g}, {:g}, {:g}, {:g}": lambda: units_kept(""),
+    "*PCA* needs {:.0f}, {:.0f}, {:.0f} components for 90, 95, 99 %": lambda: [
+        cell_of(mnist(), f"g {share} %") for share in (90, 95, 99)
+    ],
+    "From N = {:.0f} on the reference classifiers read its images within 1 %": lambda: [cell_of(mnist(), "f")],
+    "From {} trials on the front": front,
+    "nats: beta line {:,.0f}, search {:,.0f}, both {:,.0f} nats²": hypervolumes,
+    "It ends at the same loss: {:.2f} against {:.2f} nats after 10,000 steps": lambda: by_cell("precision").mean(),
+}
+
+
+@pytest.mark.parametrize("sentence", SENTENCES)
+def test_numbers_of_a_sentence_are_those_of_the_tables(sentence: str) -> None:
+    assert sentence.format(*SENTENCES[sentence]()) in README
