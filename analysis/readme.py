@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 DIFFERS, INPUT_IS_WRONG = 1, 2
 IN_WORDS = {
     "a": "an ELU auto-encoder comes within 1 nat of its best test loss at N = {}",
-    "c": "a VAE that is given more latents than it needs keeps {} of them active",
+    "c": "a VAE that is given more latents than it needs keeps {} of them active (their means vary by more than 0.01)",
 }
 """The headline estimates as a newcomer reads them."""
 SWEEP = {
@@ -63,7 +63,7 @@ def headline(tables_list: Sequence[Tables]) -> str:
     found = estimates.estimates(tables_list)
     main = found[found["headline"]].to_dict("records")
     verdict = combine((row["verdict"] for row in main), "split")
-    lines = [f"**10 < N < 100: {verdict}.** Two estimates of N were fixed beforehand:", ""]
+    lines = [f"**10 < N < 100: {verdict}.** Two estimates of N, (a) and (c), were fixed beforehand as the answer:", ""]
     for row in main:
         value = IN_WORDS[str(row["key"])].format(f"**{estimates.number(row)}**")
         lines.append(f"- ({row['key']}) {value}: *{row['verdict']}* ({row['reason']}).")
@@ -79,10 +79,11 @@ def claims(tables_list: Sequence[Tables]) -> str:
     if single := sum(len(outcome.seeds) == 1 for outcome in undecided):
         verb = "has" if single == 1 else "have"
         text += f" Of the {len(undecided)} inconclusive tests behind them {single} {verb} one seed: no interval."
-    text += " What *needs study X* is measured by `study launch X`."
     rows = [
         (v.claim.id, v.claim.statement, f"**{v.verdict}**", v.reason.replace(f": {v.verdict},", ":")) for v in verdicts
     ]
+    if any("needs study" in verdict.reason for verdict in verdicts):
+        text += " What *needs study X* is measured by `study launch X`."
     return f"{text}\n\n{_table(('', 'the paper says', 'verdict', 'why'), rows)}"
 
 

@@ -31,7 +31,7 @@ FAILED, INPUT_IS_WRONG, INTERRUPTED = 1, 2, 130
 
 app = typer.Typer(
     help="Runs hyperparameter studies of auto-encoders on MNIST. Start with: study launch quick",
-    epilog="Then draw the results: analysis report runs/quick",
+    epilog="Then draw the results: analysis report runs/quick. For MNIST itself: study data mnist",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",
@@ -57,7 +57,7 @@ class Device(enum.StrEnum):
 
 Name = Annotated[str, typer.Argument(help="A built-in study (see `study list`) or the path of a spec.yaml.")]
 Trials = Annotated[int | None, typer.Option(min=1, help="Let a search try so many configurations. \\[spec's own]")]
-Steps = Annotated[int | None, typer.Option(min=1, help="Train every network this long instead. \\[spec's own]")]
+Steps = Annotated[int | None, typer.Option(min=1, help="Training steps of every network. \\[spec's own]")]
 Seeds = Annotated[int | None, typer.Option(min=1, help="Train each cell with seeds 0 ... N-1. \\[spec's own]")]
 DatasetName = Annotated[str | None, typer.Option("--dataset", help="Use this dataset instead. \\[spec's own]")]
 
@@ -88,7 +88,8 @@ def show(
         float | None,
         typer.Option(
             callback=_price,
-            help="Show the money too: a number in your own currency per hour of one device, a core here, such as 0.53.",
+            help="Show the money too: what an hour of one device (a GPU, a core of a CPU) costs, such as 0.53, in your "
+            "currency.",
         ),
     ] = None,
 ) -> None:
@@ -162,14 +163,15 @@ def launch(
     runner: Annotated[Runner, typer.Option(help="Ray Tune, or this process, one pack after another.")] = Runner.ray,
     device: Annotated[Device, typer.Option(help="Where to train; auto takes a GPU if there is one.")] = Device.auto,
     pack: Annotated[
-        str, typer.Option(help="Members trained at once in a process: a number, or auto (1 on a CPU, 64 on a GPU).")
+        str, typer.Option(help="Networks trained together in a process: a number, or auto (1 on a CPU, 64 on a GPU).")
     ] = "auto",
     checkpoint_every: Annotated[
         float, typer.Option(min=0, help="Seconds between a trial's checkpoints: what a kill can cost.")
     ] = checkpoint.EVERY_S,
     ray_output: Annotated[bool, typer.Option("--ray-output", help="Show Ray's own output too.")] = False,
     first_seed: Annotated[
-        int, typer.Option(min=0, help="Run only seeds from this on, and no search; `study table --to` merges parts.")
+        int,
+        typer.Option(min=0, help="Run only seeds from this one on, no search; `study table --to` merges parts."),
     ] = 0,
     cells: Annotated[str, typer.Option(help="Run only cells of these names, e.g. 'vae*', and no search.")] = "*",
 ) -> None:

@@ -74,7 +74,7 @@ def make_table(
     csv: Annotated[Path | None, typer.Option(help="Write the results table as CSV too.")] = None,
     to: Annotated[str | None, typer.Option(help="Copy the tables to this folder, merged by replicate.")] = None,
     images: Annotated[
-        Images, typer.Option(help="There, keep all images, those of one seed a cell, or of it the last step's.")
+        Images, typer.Option(help="With --to: keep all images, those of one seed a cell, or only its last step's.")
     ] = Images.ALL,
 ) -> None:
     """Rebuild a run's tables from its run folder, at any time; print where they are."""

@@ -189,13 +189,17 @@ def anchors(document: str) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md"])
+DOCUMENTS = ["README.md", "CONTRIBUTING.md", *(str(page.relative_to(ROOT)) for page in (ROOT / "docs").rglob("*.md"))]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
 def test_relative_links_lead_to_a_file_and_a_heading(document: str) -> None:
     for link in re.findall(r"\]\(([^)\s]+)\)", unfenced(document)):
         path, _, anchor = link.partition("#")
         if "://" not in path:
-            assert (ROOT / path).exists(), f"{document} links to {path}, which is not there."
-            assert not anchor or anchor in anchors(path or document), f"{link} in {document} names no heading."
+            found = (ROOT / document).parent / path if path else ROOT / document
+            assert found.exists(), f"{document} links to {path}, which is not there."
+            assert not anchor or anchor in anchors(str(found)), f"{link} in {document} names no heading."
 
 
 def test_headings_are_spelt_as_github_spells_them() -> None:

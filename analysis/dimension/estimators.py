@@ -248,7 +248,7 @@ def _bounds(found: Sweep, values: np.ndarray, margin: float) -> tuple[tuple[str,
     if values[0] <= values.min() + margin and found.latent_dims[0] > 1:
         return (f"an upper bound: the first N = {found.latent_dims[0]} is within the margin",), ()
     noted = gained > margin / 10
-    return (), (f"best at the last N = {last}, by {gained:.2g} nats",) if noted else ()
+    return (), (f"still falls by {gained:.2g} nats to the last N = {last}",) if noted else ()
 
 
 def _absent(value: float) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""All benchmarks in one command: `make bench`, or `python -m tests.benchmarks [SECTION...]`; about 35 minutes.
+"""All benchmarks in one command: `make bench`, or `python -m tests.benchmarks [SECTION...]`; about 20 minutes.
 
 Each section runs in a process of its own and writes `results/SECTION.json`; the table of all of them is printed and
 written to `results/README.md`. A section that needs a GPU is left as it was last measured where there is none.
