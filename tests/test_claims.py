@@ -124,6 +124,22 @@ def test_combine_follows_the_rule(found: list[str], rule: str, expected: str) ->
     assert combine(found, rule) == expected
 
 
+def test_reason_of_many_tests_counts_them_and_names_the_few_that_refute() -> None:
+    trials = arms([147.1, 146.8, 147.0], [99.0, 99.3, 99.1])  # 48 apart
+    true, false = DIFFERENCE, DIFFERENCE | {"margin": 60}
+    reason = verdict_of(trials, *[true] * 5, false).reason
+    assert reason.startswith("6 tests: 5 confirmed, 1 refuted; p5 (linear minus elu): refuted, 47.83 [")
+    assert "p0" not in reason
+    assert verdict_of(trials, *[true] * 3, *[false] * 3).reason == "6 tests: 3 confirmed, 3 refuted"
+    single = [
+        *arms([147.1, 146.8, 147.0], [99.0, 99.3, 99.1]),
+        trial(ELU | {"activation": "relu"}, 0, metrics={"test_nll": 100.0}),
+    ]
+    undecided = verdict_of(single, *[true] * 5, DIFFERENCE | {"pairs": [["linear", "relu"]]})
+    assert undecided.verdict == "inconclusive"
+    assert undecided.reason.startswith("6 tests: 5 confirmed, 1 inconclusive; p5 (linear minus relu): inconclusive, ")
+
+
 def test_difference_far_above_the_margin_is_confirmed_and_of_the_wrong_sign_refuted() -> None:
     trials = arms([147.1, 146.8, 147.0], [99.0, 99.3, 99.1])
     assert verdict_of(trials, DIFFERENCE).verdict == "confirmed"

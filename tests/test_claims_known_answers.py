@@ -224,10 +224,13 @@ def test_dimension_and_control_parts_are_the_estimates_of_the_dimension_module()
         for s in SEEDS
     ]
     made = tables(*trials, study="latent")
+    begins_at_4 = [one for one in trials if one["config"].latent_dim != 2]
     row = dimension.estimates([made]).set_index("key").loc["a"]
     parts: list[dict[str, Any]] = [{"kind": "dimension", "key": "a"}, {"kind": "dimension", "key": "c"}]
     parts += [{"kind": "control", "estimator": "a", "dataset": "strokes-4-one", "tolerance": t} for t in (1, 1e-6)]
     a, c, near, exact = evaluate([made], ledger_of(*parts))[0].outcomes
+    (unsettled,) = evaluate([tables(*begins_at_4, study="latent")], ledger_of(parts[2]))[0].outcomes
+    assert (unsettled.estimate, unsettled.verdict) == (4.0, "inconclusive") and "an upper bound" in unsettled.note
     assert (a.verdict, a.estimate) == (row["verdict"], row["value"])
     assert c.verdict == "not measured"
     assert (near.verdict, exact.verdict) == ("confirmed", "refuted")

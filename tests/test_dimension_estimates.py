@@ -290,10 +290,18 @@ def test_estimates_one_seed_has_a_value_and_no_verdict() -> None:
     assert (frame["d"]["verdict"], frame["d"]["reason"]) == ("not measured", "1 seed: no standard error")
 
 
-def test_estimates_curve_that_falls_to_the_last_n_is_a_lower_bound() -> None:
-    row = by_key(sweep_tables(nll=lambda network, n, seed, f: BEST + 10 * np.log(200 / n)))["a"]
-    assert 100 < row["value"] < 200
-    assert row["verdict"] == "inconclusive" and "a lower bound" in row["reason"]
+@pytest.mark.parametrize(("last", "verdict"), [(100, "inconclusive"), (200, "refuted")])
+def test_estimates_curve_that_falls_to_the_last_n_is_a_lower_bound_and_refutes_from_100_on(last, verdict) -> None:
+    dims = tuple(dim for dim in DIMS if dim <= last)
+    row = by_key(sweep_tables(dims=dims, nll=lambda network, n, seed, f: BEST + 10 * np.log(last / n)))["a"]
+    assert 0.9 * last < row["value"] < last
+    assert row["verdict"] == verdict and "a lower bound" in row["reason"]
+
+
+def test_estimates_lower_bound_that_has_not_converged_gives_no_verdict() -> None:
+    moving = sweep_tables(nll=lambda network, n, seed, f: BEST + (3 if f == 1 else 10) * np.log(200 / n))
+    row = by_key(moving)["a"]
+    assert row["low"] > 100 and "not converged" in row["reason"] and row["verdict"] == "inconclusive"
 
 
 def test_estimates_best_at_the_last_n_by_chance_is_noted_and_keeps_its_verdict() -> None:

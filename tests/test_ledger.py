@@ -94,5 +94,11 @@ def test_parse_same_name_or_id_twice_or_no_yaml_raises() -> None:
         parse(json.dumps({"version": 1, "arms": {"a": {"inti": "he"}}, "claims": []}))
 
 
+def test_parse_history_must_have_an_entry_for_each_version() -> None:
+    with pytest.raises(LedgerError, match="`history` must have 2 entries, one a version, but has 1"):
+        parse(json.dumps({"version": 2, "history": ["the first"], "arms": {}, "claims": []}))
+    assert len(load().history) == load().version
+
+
 def test_unmatched_fields_are_fields_of_the_config() -> None:
     assert set(UNMATCHED_FIELDS) | set(READING_FIELDS) <= TrialConfig.model_fields.keys()

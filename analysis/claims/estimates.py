@@ -49,7 +49,7 @@ def looked_up(part: Dimension | Control | NotMeasured, rows: dict[tuple[str, str
         return replace(base, verdict=row["verdict"], contrast=str(row["name"]), rule="10 < N < 100", budget=budget)
     return replace(
         base,
-        verdict=within(low, high, float(row["known"]), part.tolerance),
+        verdict=within(low, high, float(row["known"]), part.tolerance) if row["settled"] else INCONCLUSIVE,
         contrast=f"estimate ({part.estimator}) on {part.dataset}",
         rule=f"{row['known']:g} ± {part.tolerance:g}",
     )

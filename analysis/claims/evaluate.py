@@ -33,6 +33,8 @@ SPLIT = "split"
 VERDICTS = (CONFIRMED, REFUTED, SPLIT, INCONCLUSIVE, NOT_MEASURED)
 MOST_LISTED = 4
 """Tests that the reason of a verdict lists one by one; those of more are counted."""
+MOST_NAMED = 2
+"""Of those, refuted ones that are named beside the counts, or, where there is none, those that keep it undecided."""
 
 
 @dataclass(frozen=True)
@@ -161,7 +163,9 @@ def _reason(deciding: list[Outcome], verdict: str) -> str:
         return describe(deciding[0])
     if total <= MOST_LISTED:
         return "; ".join(map(brief, deciding))
-    return f"{total} tests: {counts_of(counts.elements())}{_of_readings(deciding)}"
+    named = [outcome for outcome in deciding if outcome.verdict == (REFUTED if counts[REFUTED] else verdict)]
+    told = "".join(f"; {brief(outcome)}" for outcome in named) if len(named) <= MOST_NAMED else ""
+    return f"{total} tests: {counts_of(counts.elements())}{_of_readings(deciding)}{told}"
 
 
 def _of_readings(deciding: list[Outcome]) -> str:

@@ -335,15 +335,21 @@ class Erratum(_Entry):
 
 
 class Ledger(_Entry):
-    """All claims, the arms that they speak of (TrialConfig fields by name), and the paper's errata."""
+    """All claims, the arms that they speak of (TrialConfig fields by name), and the paper's errata.
+
+    `history` says of each version when it was written, in which commit, and what it changed; or it is empty.
+    """
 
     version: int = Field(ge=1)
+    history: tuple[str, ...] = ()
     arms: dict[str, Fields]
     claims: tuple[Claim, ...]
     errata: tuple[Erratum, ...] = ()
 
     @model_validator(mode="after")
     def _check(self) -> Ledger:
+        if self.history and len(self.history) != self.version:
+            raise ValueError(f"`history` must have {self.version} entries, one a version, but has {len(self.history)}.")
         ids = [claim.id for claim in self.claims]
         if len(set(ids)) != len(ids):
             raise ValueError(f"`id` must be given once, but got {ids}.")

@@ -46,6 +46,8 @@ def to_markdown(verdicts: Sequence[Verdict], ledger: Ledger | None = None, *, co
     ledger = ledger or load()
     summary = counts_of(verdict.verdict for verdict in verdicts)
     lines = ["# Claims", "", f"Version {ledger.version} of the ledger, {len(verdicts)} claims: {summary}.", ""]
+    lines += [f"- Version {number} of {entry}" for number, entry in enumerate(ledger.history, start=1)]
+    lines += [""] if ledger.history else []
     lines += [f"`{command}`", ""] if command else []
     lines += ["| | claim | section | verdict | why |", "|---|---|---|---|---|"]
     lines += [_line(v.claim.id, v.claim.statement, v.claim.section, f"**{v.verdict}**", v.reason) for v in verdicts]

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.architecture import NotApplicableError
-from analysis.dimension.estimators import CONTROLS, ENTRIES, Data, Entry, Measured, read
+from analysis.dimension.estimators import CONTROLS, ENTRIES, LOWER_BOUND, Data, Entry, Measured, read
 from analysis.dimension.intrinsic import ALL_DIGITS, NO_SCALE, intrinsic, label
 from analysis.dimension.saturation import moved
 from analysis.dimension.sweeps import FRACTIONS, pca
@@ -204,7 +204,8 @@ def _judged(
     notes: Sequence[str] = (),
 ) -> dict[str, Any]:
     low, high = interval
-    found = "inconclusive" if blocks else verdict(low, high)
+    beyond = low >= BAND[1] and all(block.startswith(LOWER_BOUND) for block in blocks)
+    found = "inconclusive" if blocks and not beyond else verdict(low, high)
     reaches = [
         f"too wide: reaches {'below' if end == BAND[0] else 'above'} {end:g}" for end in BAND if low <= end <= high
     ]

@@ -24,6 +24,8 @@ LEAST_LATENTS = 100
 """Latents that a VAE must have for its active units to tell whether they are fewer than 100."""
 NAT_MARGIN = 1.0
 RECOGNITION_MARGIN = 0.01
+LOWER_BOUND = "a lower bound"
+"""Such a block leaves a verdict where the bound lies beyond the band already."""
 _NEEDS = "needs study latent"
 _MOST_NAMED = 4
 
@@ -143,7 +145,7 @@ def active(data: Data, *, metric: str, least: int = LEAST_LATENTS) -> Measured:
     values = found.values[metric][:, :, -1]
     if not np.isfinite(values[-1]).all():
         raise NotApplicableError("not recorded")
-    blocks = (f"a lower bound: all {size} units are active",) if values[-1].mean() == size else ()
+    blocks = (f"{LOWER_BOUND}: all {size} units are active",) if values[-1].mean() == size else ()
     notes = (f"of {size} latents", *_left_out(found))
     value = float(values[-1].mean())
     return Measured(value, values[-1], found.budget, values.mean(1), blocks, notes, logarithmic=False)
@@ -244,7 +246,7 @@ def _bounds(found: Sweep, values: np.ndarray, margin: float) -> tuple[tuple[str,
     """
     gained, last = still_gained(values), int(found.latent_dims[-1])
     if gained > margin:
-        return (f"a lower bound: still falls by {gained:.2g} nats at the last N = {last}",), ()
+        return (f"{LOWER_BOUND}: still falls by {gained:.2g} nats at the last N = {last}",), ()
     if values[0] <= values.min() + margin and found.latent_dims[0] > 1:
         return (f"an upper bound: the first N = {found.latent_dims[0]} is within the margin",), ()
     noted = gained > margin / 10

@@ -33,6 +33,7 @@ def claims(runs: Sequence[str], tables: Sequence[Tables]) -> dict[str, Any]:
     command = shlex.join(["analysis", "claims", *runs])
     return {
         "version": ledger.version,
+        "history": ledger.history,
         "count": len(verdicts),
         "counts": counts_of(verdict.verdict for verdict in verdicts),
         "measured": any(verdict.verdict != NOT_MEASURED for verdict in verdicts),
