@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -11,9 +12,10 @@ import pyarrow as pa
 from study.columns import SCHEMAS, complete
 from study.parquet import TableError, Tables, matches, open_tables, write
 from study.spec import StudySpec
-from study.table import differences, grown, load_tables, with_added, write_run
+from study.table import ADDED, differences, grown, load_tables, with_added, write_run
 from trainables.storage import Folder
 
+MERGED = "merged"
 _SLICE = 10_000
 
 
@@ -38,7 +40,7 @@ def merge(source: Tables, target: Folder, images: Images = Images.ALL) -> Tables
     parts = [(source, better)]
     if target.exists("spec.yaml"):
         old = load_tables(target.url)
-        spec, origin = _union(old.spec, source.spec), with_added(origin, old.provenance)
+        spec, origin = _union(old.spec, source.spec), _origin(source.provenance, old.provenance)
         better -= _ended(old) - _ended(source)
         parts = [(old, set(old.ends["replicate"]) - better), (source, better)]
     target.create()
@@ -52,6 +54,18 @@ def _union(old: StudySpec, new: StudySpec) -> StudySpec:
     if conflicts:
         raise TableError(f"the tables belong to another spec: {'; '.join(conflicts)}.")
     return grown(old, new)
+
+
+def _origin(new: Mapping[str, Any], old: Mapping[str, Any]) -> dict[str, Any]:
+    """The provenance of tables put together: of what was added last, and under MERGED of each part before it, once."""
+    parts = [*old.get(MERGED, []), _own(old), *new.get(MERGED, [])]
+    before = [part for index, part in enumerate(parts) if part != _own(new) and part not in parts[:index]]
+    return with_added({**new, "data_digests": old["data_digests"] | new["data_digests"], MERGED: before}, old)
+
+
+def _own(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """Of one part alone, less what the whole keeps."""
+    return {key: value for key, value in provenance.items() if key not in (MERGED, "data_digests", ADDED)}
 
 
 def _ended(tables: Tables) -> set[str]:

@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import itertools
+import json
 import os
 import re
 import signal
@@ -324,6 +325,20 @@ def test_merge_by_seed_gives_the_table_of_one_run(study, tmp_path):
     pd.testing.assert_frame_equal(merged.results, again.results)
     assert merged.spec.seeds == 2 and len(merged.results) == len(results(tmp_path / "whole"))
     assert merged.images.groupby("replicate").size().equals(again.images.groupby("replicate").size())
+
+
+def test_merge_keeps_where_each_part_came_from_once(study, tmp_path):
+    target = Folder(str(tmp_path / "results"))
+    for seeds, command in enumerate(["first", "second", "second", "third"], start=1):
+        folder = Folder(str(tmp_path / command))
+        run(study.model_copy(update={"seeds": min(seeds, 2)}), tmp_path / command)
+        origin = table.read_provenance(folder) | {"command": command}
+        folder.write("provenance.json", json.dumps(origin).encode())
+        merged = merge(table.load_tables(folder.url), target)
+    assert merged.provenance == table.read_provenance(target)
+    assert merged.provenance["command"] == "third" and merged.provenance["data_digests"] == origin["data_digests"]
+    assert [part["command"] for part in merged.provenance["merged"]] == ["first", "second"]
+    assert set(merged.provenance["merged"][0]) == set(origin) - {"data_digests"}
 
 
 def test_merge_keeps_the_images_that_are_wanted(study, tmp_path):

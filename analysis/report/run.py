@@ -253,13 +253,24 @@ def _cost(tables: Tables, price: float | None) -> list[dict[str, str]]:
 
 def _provenance(tables: Tables) -> list[tuple[str, str]]:
     """Key and value of the run's provenance, and what the replicates themselves recorded."""
-    flat = [pair for pair in _flatten(tables.provenance) if pair[0] != "command"]
+    own = {key: value for key, value in tables.provenance.items() if key not in ("command", "merged")}
+    parts = [
+        (f"part {number}", _part(part)) for number, part in enumerate(tables.provenance.get("merged", []), start=1)
+    ]
+    flat = [*_flatten(own), *parts]
     names = {"device": "device", "git_commit": "git commit", "data_digest": "data digest"}
     recorded = [
         (f"{name} of the replicates", ", ".join(sorted({str(value) for value in tables.ends[column].dropna()})))
         for column, name in names.items()
     ]
     return [*flat, *((key, value) for key, value in recorded if value)]
+
+
+def _part(provenance: Mapping[str, Any]) -> str:
+    """What was merged before: its command, and with which code it ran."""
+    versions = provenance.get("versions", {})
+    texts = [provenance.get("command"), f"commit {provenance.get('git_commit')}", f"torch {versions.get('torch')}"]
+    return " · ".join(str(text) for text in [*texts, provenance.get("processor")] if text)
 
 
 def _flatten(mapping: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
