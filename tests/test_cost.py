@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tiny
-from test_analysis_tables import make_tables, replaced
+from test_analysis_tables import make_tables, replaced, stored
 from typer.testing import CliRunner
 
 from analysis import cli as analysis_cli
@@ -189,8 +189,11 @@ def test_status_of_a_run_that_has_not_begun_says_so(study: Any, tmp_path: Path) 
 def test_report_tells_hours_of_each_device_and_money_where_there_is_a_price(tables: Tables) -> None:
     plain = render([("results/paper", tables)])
     head, *rows = cost_section(plain)
-    assert head[0] == "device" and len(head) == 5
-    assert rows == [["NVIDIA H100", "1", "0.500", "0.250", "0.750"], ["cpu", "5", "10.000", "5.000", "15.000"]]
+    assert head[0] == "device" and head[-1].startswith("measuring") and len(head) == 6
+    assert rows == [
+        ["NVIDIA H100", "1", "0.500", "0.250", "0.750", "0.000"],
+        ["cpu", "5", "10.000", "5.000", "15.000", "0.000"],
+    ]
     assert "analysis report results/paper</pre>" in plain
     priced = render([("results/paper", tables)], 2.5)
     head, *rows = cost_section(priced)
@@ -204,7 +207,25 @@ def test_report_tells_hours_of_each_device_and_money_where_there_is_a_price(tabl
 def test_report_counts_estimators_of_the_dimension_too(tables: Tables) -> None:
     estimator = {"config/task": "intrinsic_dimension", "config/sample_size": 500, "test_nll": None, "train_s": None}
     estimated = replaced(tables, "vae", 0, **estimator)
-    assert cost_section(render([("results/paper", estimated)]))[-1] == ["cpu", "5", "8.000", "5.000", "13.000"]
+    assert cost_section(render([("results/paper", estimated)]))[-1] == ["cpu", "5", "8.000", "5.000", "13.000", "0.000"]
+
+
+def test_report_tells_what_measurements_took_of_each_device_apart(tables: Tables) -> None:
+    replicates = tables.ends.set_index("cell")["replicate"]
+    took = [
+        ("elu", "probes_s", HOUR),
+        ("vae", "bound_s", 0.5 * HOUR),
+        ("vae", "walks_s", HOUR),
+        ("vae", "other_s", 1e9),
+    ]
+    rows = [
+        {"replicate": replicates[cell], "step": 1000, "quantity": quantity, "index": 0, "value": seconds}
+        for cell, quantity, seconds in took
+    ]
+    profiles = pd.concat([tables.profiles, pd.DataFrame(rows)], ignore_index=True)
+    frames = {"results": tables.results, "profiles": profiles, "images": tables.images}
+    measured = stored(frames, tables.spec, tables.provenance)
+    assert [row[-1] for row in cost_section(render([("results/paper", measured)]))[1:]] == ["1.000", "1.500"]
 
 
 @pytest.mark.parametrize("price", ["-0.01", "nan", "inf", "much"])

@@ -20,6 +20,7 @@ from analysis.style import look
 from analysis.summary import STATUSES, cells, config_text, evaluated, none_if_null, summarise
 from study.table import device_hours, to_csv
 from study.trials import ranked
+from trainables.registry import MEASUREMENTS
 from trainables.schema import METRICS, TrialConfig
 
 if TYPE_CHECKING:
@@ -240,15 +241,25 @@ def _trouble(tables: Tables) -> list[dict[str, Any]]:
 
 def _cost(tables: Tables, price: float | None) -> list[dict[str, str]]:
     """What the replicates took of each device, as text; in money where there is a price."""
+    measured = _measuring_hours(tables)
     return [
         {
             "device": row["device"],
             "replicates": f"{row['replicates']:,}",
             **{key: _number(row[key], 3) for key in ("train_h", "evaluate_h", "hours")},
+            "measure_h": _number(measured.get(row["device"], 0.0), 3),
             "money": "" if price is None else _number(row["hours"] * price, 2),
         }
         for row in device_hours(tables.ends).to_dict("records")
     ]
+
+
+def _measuring_hours(tables: Tables) -> dict[str, float]:
+    """By device, what the measurements of finished networks took."""
+    quantities = [f"{name}_s" for name in MEASUREMENTS]
+    seconds = tables.rows("profiles", ["replicate", "value"], {"quantity": quantities})
+    device = seconds["replicate"].map(tables.ends.set_index("replicate")["device"])
+    return {str(name): float(total) / 3600 for name, total in seconds["value"].groupby(device).sum().items()}
 
 
 def _provenance(tables: Tables) -> list[tuple[str, str]]:
