@@ -129,7 +129,7 @@ def dimension(
     the table; dimension.csv, every estimate; dimension_controls.csv, what the estimators return where the dimension is
     known.
     """
-    from analysis.dimension import card, estimates
+    from analysis.dimension import card, estimates, ruler
 
     loaded = [tables for _, tables in _load(runs, trained=False)]
     found = estimates.estimates(loaded, dataset)
@@ -143,7 +143,8 @@ def dimension(
     drawn = card.draw_card(loaded, dataset)
     _write_figure(out, drawn)
     text = f"![{drawn.caption}](dimension_card.png)\n\n*{drawn.caption}* `{_command('dimension', runs)}`\n\n"
-    _write(out / "dimension.md", (text + estimates.markdown(found)).encode())
+    text += f"{estimates.markdown(found)}\n## Where the dimension is known\n\n{ruler.markdown(loaded, dataset)}\n"
+    _write(out / "dimension.md", text.encode())
     for name, table in {"dimension": found, "dimension_controls": estimates.controls(loaded)}.items():
         _write(out / f"{name}.csv", to_csv(table).encode())
 

@@ -11,18 +11,19 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import pandas as pd
 import typer
 
 from analysis.claims.decide import INCONCLUSIVE
 from analysis.claims.evaluate import combine, counts_of, evaluate
-from analysis.dimension import card, estimates
+from analysis.dimension import card, estimates, ruler
 from analysis.figures import Drawn, draw
+from analysis.markdown import table
 from analysis.report.page import render
 from analysis.search.best import best_data
 from analysis.summary import cells, final_rows, mean_and_interval, summarise
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 DIFFERS, INPUT_IS_WRONG = 1, 2
 IN_WORDS = {
     "a": "an ELU auto-encoder comes within 1 nat of its best test loss at N = {}",
-    "c": "a VAE that is given more latents than it needs keeps {} of them active (their means vary by more than 0.01)",
+    "c": "a VAE that is given more latents than it needs keeps {} of them active (variance of the mean > 0.01)",
 }
 """The headline estimates as a newcomer reads them."""
 SWEEP = {
@@ -84,7 +85,7 @@ def claims(tables_list: Sequence[Tables]) -> str:
     ]
     if any("needs study" in verdict.reason for verdict in verdicts):
         text += " What *needs study X* is measured by `study launch X`."
-    return f"{text}\n\n{_table(('', 'the paper says', 'verdict', 'why'), rows)}"
+    return f"{text}\n\n{table(('', 'the paper says', 'verdict', 'why'), rows)}"
 
 
 def losses(tables_list: Sequence[Tables]) -> str:
@@ -100,7 +101,7 @@ def losses(tables_list: Sequence[Tables]) -> str:
     levels = summary[["mean_image", "floor"]].dropna().iloc[:1].to_dict("records")
     names = {"mean_image": "*the mean image, whatever is shown*", "floor": "*entropy floor: a perfect copy*"}
     rows += [(names[str(key)], f"*{value:,.1f}*", "", "", "") for level in levels for key, value in level.items()]
-    return _table(("network", "test NLL", "z at its mean", "times ELU", "seeds"), rows)
+    return table(("network", "test NLL", "z at its mean", "times ELU", "seeds"), rows)
 
 
 def sweep(tables_list: Sequence[Tables]) -> str:
@@ -117,7 +118,12 @@ def sweep(tables_list: Sequence[Tables]) -> str:
     text = (
         f"Means over {few if few == many else f'{few} to {many}'} seeds, with their 95 % t intervals from 2 seeds on:"
     )
-    return f"{text}\n\n{_table(('N', *(title for _, _, title in shown)), rows)}"
+    return f"{text}\n\n{table(('N', *(title for _, _, title in shown)), rows)}"
+
+
+def controls(tables_list: Sequence[Tables]) -> str:
+    """What each estimator returns where the dimension is known, with the error, and for MNIST."""
+    return ruler.markdown(tables_list)
 
 
 def searches(tables_list: Sequence[Tables]) -> str:
@@ -135,7 +141,7 @@ def searches(tables_list: Sequence[Tables]) -> str:
                 cost = (str(len(every)), f"{every['step'].sum() * tables.spec.seeds:,}")
                 rows[tables.spec.name] = (f"`{tables.spec.name}`: {how}", *cost, *found)
     header = ("", "trials", "training steps", "best on the validation images", "on the test images, fresh seeds")
-    return _table(header, sorted(rows.values()))
+    return table(header, sorted(rows.values()))
 
 
 class Block(NamedTuple):
@@ -150,6 +156,7 @@ BLOCKS = {
     "claims": Block(claims, "analysis claims"),
     "losses": Block(losses, "analysis report"),
     "sweep": Block(sweep, "analysis report"),
+    "controls": Block(controls, "analysis dimension"),
     "searches": Block(searches, "analysis search"),
 }
 
@@ -247,12 +254,6 @@ def _mean(value: float | None, low: float | None, high: float | None) -> str:
     """A mean with its interval, as far as there are any."""
     texts = ["" if pd.isna(value) else f"{value:,.1f}", "" if pd.isna(low) else f"[{low:,.1f}, {high:,.1f}]"]
     return " ".join(filter(None, texts))
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """A table in Markdown."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(str(cell).replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from scipy import stats
 from test_analysis_tables import make_tables, stored
 
 from analysis.dimension import estimates as dimension
-from analysis.dimension import saturation
+from analysis.dimension import ruler, saturation
 from analysis.dimension.intrinsic import intrinsic
 from analysis.dimension.sweeps import FRACTIONS, sweep
 from study import space, spec
@@ -481,6 +481,22 @@ def test_controls_stand_beside_what_is_known_with_the_error() -> None:
     assert rows["c"]["value"] == 5.0 and rows["c"]["error"] == 1.0
     assert "1 seed" in rows["a"]["reason"] and not rows["a"]["settled"] and rows["TwoNN"]["settled"]
     assert not len(dimension.controls([intrinsic_tables(lambda *given: 3.0)]))
+
+
+def test_ruler_shows_each_known_data_set_with_the_error_then_the_one_that_is_asked_for(latent: Tables) -> None:
+    raw = intrinsic_tables(lambda name, n, digit, seed: 3.2 + 0.01 * seed, datasets=("strokes-4", "mnist"))
+    trained = sweep_tables(dims=(2, 4, 8, 16), dataset="strokes-4", seeds=1, active=lambda n, seed, f: min(n, 5))
+    known, asked = records(ruler.ruler([raw, trained, latent]))
+    assert (known["data"], known["known"], known["TwoNN"]) == ("strokes-4", "4", "3.21 (-0.79)")
+    assert known["TwoNN corrected"].startswith("4.01 (+0.01")  # 3.21 / SHRUNK
+    assert known["(c) active units"] == "5 (+1)*" and known["(b) knee"] == "–", "one seed settles nothing"
+    values = dimension.estimates([raw, trained, latent]).set_index("key")["value"]
+    assert (asked["data"], asked["known"]) == ("mnist", "?")
+    assert [asked[heading] for heading in ("(a) saturation", "(c) active units", "MLE 20 corrected")] == [
+        f"{values[key]:.3g}" for key in ("a", "c", "e MLE 20 corrected")
+    ]
+    assert "| strokes-4 | 4 |" in ruler.markdown([raw, trained, latent])
+    assert ruler.markdown([latent]) == "No control was estimated."
 
 
 def test_headline_tells_both_estimates_and_that_they_differ(latent: Tables) -> None:

@@ -13,6 +13,7 @@ from analysis.claims.decide import NOT_MEASURED, Outcome
 from analysis.claims.evaluate import VERDICTS, Verdict, by_reading, counts_of
 from analysis.claims.ledger import READING_FIELDS, Ledger, load
 from analysis.claims.text import cell_text, effect, needs, standing
+from analysis.markdown import table
 
 SPLIT_FIELDS = ("output", "init")
 """The fields of the reading that a headline turns on."""
@@ -49,13 +50,13 @@ def to_markdown(verdicts: Sequence[Verdict], ledger: Ledger | None = None, *, co
     lines += [f"- Version {number} of {entry}" for number, entry in enumerate(ledger.history, start=1)]
     lines += [""] if ledger.history else []
     lines += [f"`{command}`", ""] if command else []
-    lines += ["| | claim | section | verdict | why |", "|---|---|---|---|---|"]
-    lines += [_line(v.claim.id, v.claim.statement, v.claim.section, f"**{v.verdict}**", v.reason) for v in verdicts]
+    rows = [(v.claim.id, v.claim.statement, v.claim.section, f"**{v.verdict}**", v.reason) for v in verdicts]
+    lines.append(table(("", "claim", "section", "verdict", "why"), rows))
     for verdict in verdicts:
         lines += ["", *_section(verdict)]
     if ledger.errata:
-        lines += ["", "## Errata of the paper", "", "| section | the paper | correct |", "|---|---|---|"]
-    lines += [_line(erratum.section, erratum.paper, erratum.correct) for erratum in ledger.errata]
+        errata = [(erratum.section, erratum.paper, erratum.correct) for erratum in ledger.errata]
+        lines += ["", "## Errata of the paper", "", table(("section", "the paper", "correct"), errata)]
     return "\n".join(lines) + "\n"
 
 
@@ -103,9 +104,9 @@ def _section(verdict: Verdict) -> list[str]:
     readings = by_reading(verdict)
     if len(readings) > 1:
         lines += [f"By reading: {counts_of(readings.values())}.", ""]
-        lines += [*_grid(split_table(verdict)), ""]
-    lines += [_line(*TEST_COLUMNS), "|" + "---|" * len(TEST_COLUMNS)]
-    return lines + [_line(*row) for row in evidence(verdict)]
+        split = split_table(verdict)
+        lines += [table(list(split.columns), split.to_numpy()), ""]
+    return [*lines, table(TEST_COLUMNS, evidence(verdict))]
 
 
 def _tests(name: str, found: list[Outcome]) -> list[tuple[str, ...]]:
@@ -134,15 +135,3 @@ def _test(name: str, outcome: Outcome) -> tuple[str, ...]:
 def _brackets(outcome: Outcome) -> str:
     texts = [cell_text(outcome.at), *(f"{name} {value}" for name, value in outcome.departs)]
     return f" ({', '.join(filter(None, texts))})" if any(texts) else ""
-
-
-def _grid(frame: pd.DataFrame) -> list[str]:
-    return [
-        _line(*frame.columns),
-        "|" + "---|" * len(frame.columns),
-        *(_line(*map(str, row)) for row in frame.itertuples(index=False)),
-    ]
-
-
-def _line(*cells: str) -> str:
-    return "| " + " | ".join(cell.strip().replace("|", "\\|") for cell in cells) + " |"

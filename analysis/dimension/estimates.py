@@ -19,6 +19,7 @@ from analysis.dimension.intrinsic import ALL_DIGITS, NO_SCALE, intrinsic, label
 from analysis.dimension.saturation import moved
 from analysis.dimension.sweeps import FRACTIONS, pca
 from analysis.intervals import t_interval
+from analysis.markdown import table
 from study.table import once
 
 if TYPE_CHECKING:
@@ -167,14 +168,14 @@ def row_name(key: str) -> str | None:
 
 def markdown(frame: pd.DataFrame, *, whole: bool = False) -> str:
     """The table of `estimates` in Markdown, the headline in bold; unless whole, without digits and other scales."""
-    lines = ["| | estimate | N [95 % interval] | verdict | seeds | steps | notes |", "|---|---|---|---|---|---|---|"]
+    rows = []
     for row in frame.to_dict("records"):
         if not whole and row_name(row["key"]) is None:
             continue
         main = [row["key"], row["name"], number(row), row["verdict"]]
-        rest = [str(row["seeds"] or "–"), row["steps"] or "–", row["reason"]]
-        lines.append("| " + " | ".join([f"**{text}**" if row["headline"] else text for text in main] + rest) + " |")
-    return "\n".join(lines) + "\n"
+        rest = [row["seeds"] or "–", row["steps"] or "–", row["reason"]]
+        rows.append([f"**{text}**" if row["headline"] else text for text in main] + rest)
+    return table(("", "estimate", "N [95 % interval]", "verdict", "seeds", "steps", "notes"), rows) + "\n"
 
 
 def _because(row: Mapping[Any, Any]) -> str:

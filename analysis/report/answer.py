@@ -12,7 +12,7 @@ from analysis.claims import page, specification
 from analysis.claims.decide import NOT_MEASURED
 from analysis.claims.evaluate import Verdict, combine, counts_of, evaluate
 from analysis.claims.ledger import load
-from analysis.dimension import card, estimates, panels
+from analysis.dimension import card, estimates, panels, ruler
 from analysis.figures import drawn
 from analysis.report.figure import Shown, csv_link, show
 from analysis.style import theme
@@ -68,6 +68,8 @@ def dimension(runs: Sequence[str], tables: Sequence[Tables]) -> dict[str, Any] |
         ],
         "csv": csv_link(to_csv(found)),
         "controls": csv_link(to_csv(estimates.controls(tables))),
+        "ruler": ruler.ruler(tables, DATASET).to_dict("split"),
+        "ruler_note": ruler.NOTE.replace("\\", "").replace("`", ""),
         "command": f"{command} -o docs",
     }
 

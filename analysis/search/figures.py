@@ -10,6 +10,7 @@ import pandas as pd
 
 from analysis.architecture import NotApplicableError
 from analysis.figures import Drawn, FigureEntry, Skipped, draw_entry
+from analysis.markdown import table
 from analysis.search import history, importance, pareto, slices
 from study.searchspace import SearchSpec
 from study.trials import search_of
@@ -122,8 +123,7 @@ def _enough(data: pd.DataFrame, order: Sequence[str]) -> pd.DataFrame:
 
 def _markdown(frame: pd.DataFrame) -> str:
     shown = best_text(frame) if any(column.endswith("/test") for column in frame.columns) else frame.map(short)
-    head = "| " + " | ".join(shown.columns) + " |\n|" + "---|" * len(shown.columns)
-    return head + "".join("\n| " + " | ".join(map(str, row)) + " |" for row in shown.to_numpy(object))
+    return table(list(shown.columns), shown.to_numpy(object))
 
 
 def short(value: Any) -> str:
