@@ -266,6 +266,14 @@ def test_specification_data_is_sorted_and_names_the_choices_that_differ() -> Non
     assert "3 seeds, bars are 95 % t intervals" in caption
 
 
+def test_reason_tells_output_head_and_initialisation_apart_where_several_were_measured() -> None:
+    several = _readings(("clipped", "sigmoid"), ("he", "xavier"), (5.0,)).reason
+    for part in ("clipped output and he init 2 confirmed", "sigmoid output and xavier init 2 refuted"):
+        assert f"; with the {part}" in several
+    one = _readings(("clipped", "sigmoid"), ("he",), (5.0, 0.0)).reason
+    assert "; with the clipped output 4 confirmed" in one and "init" not in one
+
+
 def test_specification_data_of_one_reading_is_not_applicable() -> None:
     with pytest.raises(NotApplicableError, match="fewer than two readings of C1"):
         specification_data(_readings(("sigmoid",), ("he",), (5.0,)))

@@ -143,7 +143,7 @@ def test_block_that_cannot_be_made_is_one_line_and_exit_code_2(copy: Path, text:
 def test_headline_is_that_of_known_curves() -> None:
     three = readme.headline([sweep_tables()])
     assert "10 < N < 100: confirmed" in three
-    assert "keeps **25 [22.5, 27.5]** of them active: *confirmed*" in three
+    assert "keeps **25 [22.5, 27.5]** of them active (variance of the mean > 0.01): *confirmed*" in three
     assert "10 < N < 100: inconclusive" in readme.headline([sweep_tables(seeds=1)])
     assert "10 < N < 100: not measured" in readme.headline([make_tables()])
 

@@ -128,6 +128,14 @@ def hypervolumes() -> list[float]:
     return [hypervolume(part, (REFERENCE["nll"], REFERENCE["kl"])) for part in parts]
 
 
+def clipped_readings() -> list[float]:
+    """The linear network with the clipped output, with L2: from each initialisation, and without gradient clipping."""
+    means = finished("readings").groupby("cell")["test_nll"].mean()
+    cells = [(init, 5.0) for init in ("he", "default", "xavier")] + [(init, 0.0) for init in ("default", "xavier")]
+    name = "linear output=clipped init={} grad_clip={} l2=1e-05 weight_dropout=0.0"
+    return [means[name.format(*cell)] for cell in cells]
+
+
 def readings_done() -> list[int]:
     ends = tables("readings")[0].ends
     return [int((ends["status"] == "finished").sum()), len(ends)]
@@ -157,6 +165,8 @@ SENTENCES: dict[str, Callable[[], Iterable[object]]] = {
     "From {} trials on the front": front,
     "nats: beta line {:,.0f}, search {:,.0f}, both {:,.0f} nats²": hypervolumes,
     "Of `readings` {} of {} replicates have": readings_done,
+    "network ends at {:,.0f} nats from He's initialisation, but at {:,.0f} from PyTorch's and {:,.0f} from Xavier's; "
+    "with free gradients at {:,.0f} and {:,.0f} from these two as well": clipped_readings,
     "It ends at the same loss: {:.2f} against {:.2f} nats after 10,000 steps": lambda: by_cell("precision").mean(),
 }
 

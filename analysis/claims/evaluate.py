@@ -169,12 +169,17 @@ def _reason(deciding: list[Outcome], verdict: str) -> str:
 
 
 def _of_readings(deciding: list[Outcome]) -> str:
-    """How the tests came out under each output head, where there are several."""
+    """How the tests came out under each output head, and each initialisation where several were measured."""
     if len({outcome.departs for outcome in deciding}) < 2:
         return ""
-    heads = dict.fromkeys(outcome.reading.get("output") for outcome in deciding)
-    of = {head: Counter(o.verdict for o in deciding if o.reading.get("output") == head) for head in heads}
-    return "".join(f"; with the {head} output {counts_of(counts.elements())}" for head, counts in of.items() if head)
+    measured = [outcome for outcome in deciding if outcome.verdict != NOT_MEASURED]
+    by_init = len({outcome.reading.get("init") for outcome in measured}) > 1
+    found: dict[str, list[str]] = {}
+    for outcome in measured if by_init else deciding:
+        head, init = outcome.reading.get("output"), outcome.reading.get("init")
+        if head:
+            found.setdefault(f"{head} output" + (f" and {init} init" if by_init else ""), []).append(outcome.verdict)
+    return "".join(f"; with the {name} {counts_of(verdicts)}" for name, verdicts in sorted(found.items()))
 
 
 def counts_of(verdicts: Iterable[str]) -> str:
