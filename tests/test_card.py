@@ -129,6 +129,7 @@ def test_card_caption_tells_the_headline_and_ends(frame: pd.DataFrame) -> None:
     caption = card.card_caption(frame)
     assert caption.startswith("Headline, 10 < N < 100: (a)") and caption.endswith(".")
     assert "confirmed" in caption
+    assert "over 3 training seeds or, for intrinsic dimensions, over 3 subsamples" in caption
 
 
 def test_card_twice_is_the_same_file(frame: pd.DataFrame) -> None:

@@ -31,7 +31,7 @@ PANELS = {
     "control": "needs the studies\ncontrols and intrinsic",
 }
 """Parts of the card, and what one without data needs."""
-COLUMNS = "panel dataset key series x value low high verdict reason headline".split()
+COLUMNS = "panel dataset key series x value low high seeds verdict reason headline".split()
 TRAINED_KEYS = ("a", "b", "c", "d")
 """Estimates drawn against training."""
 CONTROL_SERIES = ("a", "c", "TwoNN corrected", "MLE 20 corrected")
@@ -108,12 +108,15 @@ def plot_card(frame: pd.DataFrame) -> Figure:
 def card_caption(frame: pd.DataFrame) -> str:
     """The headline, and what the card's marks mean."""
     rows = _of(frame, "estimate")
+    intrinsic_ones = rows["key"].str.startswith("e ")
+    trained, subsampled = (_range(rows.loc[chosen, "seeds"]) for chosen in (~intrinsic_ones, intrinsic_ones))
     return (
         f"{headline(rows.assign(name=rows['series'], headline=rows['headline'].astype(bool)))} "
-        "Left: every estimate with its 95 % t interval, over training seeds or, for intrinsic dimensions, over "
-        "subsamples (PCA is a closed form); the band of the hypothesis is shaded; the two headline estimates, chosen "
-        "beforehand, are bold; an open ring has no verdict, and a word says why. Right: the test NLL by latent "
-        "dimension N, a VAE's at one sampled z, with what it is read against; the active units of the VAE, dotted if "
+        "Left: every estimate with its 95 % t interval, over "
+        f"{trained}training seeds or, for intrinsic dimensions, over {subsampled}subsamples (PCA is a closed form); "
+        "the band of the hypothesis is shaded; the two headline estimates, chosen beforehand, are bold; an open ring "
+        "has no verdict, and a word says why. Right: the test NLL by latent dimension N, a VAE's at one sampled z, with "
+        "what it is read against; the active units of the VAE, dotted if "
         "all were; the estimates over the share of each network's own training, its last fifth shaded, in which they "
         "may move by 5 % at most; what estimators return where the dimension is known (filled: strokes of one class; "
         "open: of ten classes, one discrete factor more; half filled: made from MNIST, where a plane of k components "
@@ -121,6 +124,12 @@ def card_caption(frame: pd.DataFrame) -> str:
         "dashed where corrected by flat cubes of as many points. Bands and bars are "
         "95 % t intervals; where there is one seed, none."
     )
+
+
+def _range(counts: pd.Series[Any]) -> str:
+    """How many there are, from least to most: "2 to 5 "; nothing where there are none."""
+    some = counts[counts > 0]
+    return "" if not len(some) else f"{some.min():.0f}{f' to {some.max():.0f}' if some.max() > some.min() else ''} "
 
 
 def _lacking(panel: str, data: Data) -> str:
