@@ -104,7 +104,10 @@ def test_first_screen_answers_the_question_and_links_each_claim_to_its_tests(wat
     assert box is not None and box["y"] + box["height"] < 900
     assert "10 < N < 100" in answer.inner_text() and "active units" in answer.inner_text()
     assert column(page, "claims-table", 1) == [f"C{number}" for number in range(1, 22)]
-    link = page.get_by_role("link", name="C14", exact=True)
+    links = answer.locator(".by-verdict a")
+    assert sorted(links.all_inner_texts()) == sorted(f"C{number}" for number in range(1, 22))
+    assert links.last.get_attribute("title") and str(links.last.get_attribute("href")).startswith("#claim-c")
+    link = answer.get_by_role("link", name="C14", exact=True)
     tests = page.locator("#claim-c14 table")
     assert not tests.is_visible()
     link.click()

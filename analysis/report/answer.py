@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from analysis.claims import page, specification
 from analysis.claims.decide import NOT_MEASURED
-from analysis.claims.evaluate import Verdict, combine, counts_of, evaluate
+from analysis.claims.evaluate import VERDICTS, Verdict, combine, evaluate
 from analysis.claims.ledger import load
 from analysis.dimension import card, estimates, panels, ruler
 from analysis.figures import drawn
@@ -35,7 +35,6 @@ def claims(runs: Sequence[str], tables: Sequence[Tables]) -> dict[str, Any]:
         "version": ledger.version,
         "history": ledger.history,
         "count": len(verdicts),
-        "counts": counts_of(verdict.verdict for verdict in verdicts),
         "measured": any(verdict.verdict != NOT_MEASURED for verdict in verdicts),
         "claims": [_claim(verdict, f"{command} -o claims") for verdict in verdicts],
         "columns": page.TEST_COLUMNS,
@@ -86,6 +85,7 @@ def _claim(verdict: Verdict, command: str) -> dict[str, Any]:
         "rule": claim.rule,
         "family": claim.family,
         "verdict": verdict.verdict,
+        "rank": VERDICTS.index(verdict.verdict),
         "reason": verdict.reason,
         "tests": page.evidence(verdict),
         "figure": None if curve is None else show(curve, "", command),
