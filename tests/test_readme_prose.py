@@ -136,6 +136,15 @@ def clipped_readings() -> list[float]:
     return [means[name.format(*cell)] for cell in cells]
 
 
+def linear_with_a_sigmoid_output() -> list[float]:
+    """The largest ratio of its loss to ELU's, over initialisations: of `readings`, and of `paper`, from He's."""
+    means = finished("readings").groupby("cell")["test_nll"].mean()
+    name = "{} output=sigmoid init={} grad_clip=5.0 l2=1e-05 weight_dropout=0.0"
+    ratios = [means[name.format("linear", init)] / means[name.format("elu", init)] for init in ("default", "xavier")]
+    paper = by_cell("paper").mean()
+    return [max(*ratios, paper["linear"] / paper["elu"])]
+
+
 def readings_done() -> list[int]:
     ends = tables("readings")[0].ends
     return [int((ends["status"] == "finished").sum()), len(ends)]
@@ -167,6 +176,7 @@ SENTENCES: dict[str, Callable[[], Iterable[object]]] = {
     "Of `readings` {} of {} replicates have": readings_done,
     "network ends at {:,.0f} nats from He's initialisation, but at {:,.0f} from PyTorch's and {:,.0f} from Xavier's; "
     "with free gradients at {:,.0f} and {:,.0f} from these two as well": clipped_readings,
+    "With a sigmoid output it is at most {:.1f} times as bad as ELU from any": linear_with_a_sigmoid_output,
     "It ends at the same loss: {:.2f} against {:.2f} nats after 10,000 steps": lambda: by_cell("precision").mean(),
 }
 
