@@ -121,11 +121,6 @@ def sweep(tables_list: Sequence[Tables]) -> str:
     return f"{text}\n\n{table(('N', *(title for _, _, title in shown)), rows)}"
 
 
-def controls(tables_list: Sequence[Tables]) -> str:
-    """What each estimator returns where the dimension is known, with the error, and for MNIST."""
-    return ruler.markdown(tables_list)
-
-
 def searches(tables_list: Sequence[Tables]) -> str:
     """Of each search its cost, its best trial and its arms, judged on seeds that did not choose them."""
     rows: dict[str, tuple[str, ...]] = {}
@@ -156,7 +151,7 @@ BLOCKS = {
     "claims": Block(claims, "analysis claims"),
     "losses": Block(losses, "analysis report"),
     "sweep": Block(sweep, "analysis report"),
-    "controls": Block(controls, "analysis dimension"),
+    "controls": Block(ruler.markdown, "analysis dimension"),
     "searches": Block(searches, "analysis search"),
 }
 

@@ -12,10 +12,9 @@ import pyarrow as pa
 from study.columns import SCHEMAS, complete
 from study.parquet import TableError, Tables, matches, open_tables, write
 from study.spec import StudySpec
-from study.table import ADDED, differences, grown, load_tables, with_added, write_run
+from study.table import ADDED, MERGED, differences, grown, load_tables, with_added, write_run
 from trainables.storage import Folder
 
-MERGED = "merged"
 _SLICE = 10_000
 
 

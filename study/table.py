@@ -35,6 +35,8 @@ BLOCK = 100
 """Replicates in a row group, unless tables were merged."""
 ADDED = "plugins_added"
 """In the provenance of a study with plugins: what they have added to the registries, by registry and name."""
+MERGED = "merged"
+"""In the provenance of merged tables: that of each part before the last."""
 RUN_FILES = frozenset({"spec.yaml", "provenance.json", "replicates", JOURNAL, *(f"{name}.parquet" for name in SCHEMAS)})
 """What lies in a run folder."""
 _T = TypeVar("_T")

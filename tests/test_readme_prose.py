@@ -47,8 +47,8 @@ def over_dims(name: str) -> pd.Series:
     return rows[rows["cell"].str.startswith(name)].groupby("config/latent_dim")["test_nll"].mean()
 
 
-def cell_of(frame: pd.DataFrame, row: Any, column: str = "value") -> float:
-    value: Any = frame.loc[row, column]
+def value_of(frame: pd.DataFrame, row: str) -> float:
+    value: Any = frame.loc[row, "value"]
     return float(value)
 
 
@@ -108,7 +108,7 @@ def class_cost() -> list[float]:
 
 
 def digits() -> list[float]:
-    values = {digit: cell_of(mnist(), f"e MLE 20 digit {digit}") for digit in range(10)}
+    values = {digit: value_of(mnist(), f"e MLE 20 digit {digit}") for digit in range(10)}
     assert min(values, key=values.__getitem__) == 1 and max(values, key=values.__getitem__) == 8
     return [values[1], values[8]]
 
@@ -163,14 +163,14 @@ SENTENCES: dict[str, Callable[[], Iterable[object]]] = {
     "PCA, with no sigmoid, is {:.1f} nats worse than ELU there": lambda: linear_catches_up()[3:],
     "TwoNN {:.1f} [{:.1f}, {:.1f}], MLE at 20 neighbours {:.1f})": lambda: [
         *mnist().loc["e TwoNN", ["value", "low", "high"]],
-        cell_of(mnist(), "e MLE 20"),
+        value_of(mnist(), "e MLE 20"),
     ],
     "Digit 1 reads least (MLE {:.1f}), digit 8 most ({:.1f})": digits,
     "where the class is a factor too, it keeps up to {:.1f} units more": class_cost,
     "*PCA* needs {:.0f}, {:.0f}, {:.0f} components for 90, 95, 99 %": lambda: [
-        cell_of(mnist(), f"g {share} %") for share in (90, 95, 99)
+        value_of(mnist(), f"g {share} %") for share in (90, 95, 99)
     ],
-    "From N = {:.0f} on the reference classifiers read its images within 1 %": lambda: [cell_of(mnist(), "f")],
+    "From N = {:.0f} on the reference classifiers read its images within 1 %": lambda: [value_of(mnist(), "f")],
     "From {} trials on the front": front,
     "nats: beta line {:,.0f}, search {:,.0f}, both {:,.0f} nats²": hypervolumes,
     "Of `readings` {} of {} replicates have": readings_done,

@@ -105,7 +105,7 @@ def _section(verdict: Verdict) -> list[str]:
     if len(readings) > 1:
         lines += [f"By reading: {counts_of(readings.values())}.", ""]
         split = split_table(verdict)
-        lines += [table(list(split.columns), split.to_numpy()), ""]
+        lines += [table(split.columns, split.to_numpy()), ""]
     return [*lines, table(TEST_COLUMNS, evidence(verdict))]
 
 

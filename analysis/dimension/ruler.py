@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from analysis import markdown as md
 from analysis.dimension import estimates
-from analysis.markdown import table
 from study.table import once
 
 if TYPE_CHECKING:
     from study.table import Tables
 
-SHOWN = {"a": "(a) saturation", "b": "(b) knee", "c": "(c) active units", "TwoNN": "TwoNN", "MLE 20": "MLE 20"}
-"""Estimators of `estimates.controls`, by the heading of their column."""
-CORRECTED = ("TwoNN", "MLE 20")
-"""Those of them that are corrected for bias too."""
+TRAINED = {"(a) saturation": "a", "(b) knee": "b", "(c) active units": "c"}
+"""Columns of what trained networks tell, by heading their key in `estimates`."""
+INTRINSIC = ("TwoNN", "TwoNN corrected", "MLE 20", "MLE 20 corrected")
+"""Columns of the images' own dimension: an estimator, and the same corrected for bias."""
 NOTE = (
-    "In brackets the error. \\*: not settled (one seed, not converged, or only a bound). –: not measured. "
-    "`strokes-k-one` are of one class; of `strokes-k` the class is a factor too. Of `mnist-pca-k`, k is a bound."
+    "In brackets the error. *: not settled (one seed, not converged, or only a bound). –: not measured. "
+    "strokes-k-one are of one class; of strokes-k the class is a factor too. Of mnist-pca-k, k is a bound."
 )
 
 
@@ -29,42 +29,40 @@ NOTE = (
 def ruler(tables_list: Sequence[Tables], dataset: str = "mnist") -> pd.DataFrame:
     """A row for each data set of known dimension, by rising dimension, then one for `dataset`; all as text.
 
-    Columns: `data`, `known`, one by each heading in SHOWN, and `... corrected` for those in CORRECTED. NOTE explains
-    the cells. Empty where no data set of known dimension was estimated.
+    Columns: `data`, `known`, the headings in TRAINED, those in INTRINSIC. NOTE explains the cells. Empty where no data
+    set of known dimension was estimated.
     """
-    found = estimates.controls(tables_list)
     rows = []
-    for (known, name), group in found.groupby(["known", "dataset"], sort=True):
+    for (known, name), group in estimates.controls(tables_list).groupby(["known", "dataset"], sort=True):
         each = {row["estimator"]: row for row in group.to_dict("records")}
         row = {"data": name, "known": str(known)}
-        for key, heading in SHOWN.items():
-            row[heading] = _cell(each.get(key), "value", "error")
-            if key in CORRECTED:
-                row[f"{heading} corrected"] = _cell(each.get(key), "corrected", "corrected_error")
+        row |= {heading: _cell(each.get(key), "value", "error") for heading, key in TRAINED.items()}
+        for heading in INTRINSIC:
+            estimator, corrected, _ = heading.partition(" corrected")
+            names = ("corrected", "corrected_error") if corrected else ("value", "error")
+            row[heading] = _cell(each.get(estimator), *names)
         rows.append(row)
-    return pd.DataFrame([*rows, _asked(estimates.estimates(tables_list, dataset), dataset)] if rows else [])
+    if not rows:
+        return pd.DataFrame()
+    values = estimates.estimates(tables_list, dataset).set_index("key")["value"]
+    keys = TRAINED | {heading: f"e {heading}" for heading in INTRINSIC}
+    asked = {heading: _number(values.get(key, np.nan)) for heading, key in keys.items()}
+    return pd.DataFrame([*rows, {"data": dataset, "known": "?"} | asked])
 
 
 def markdown(tables_list: Sequence[Tables], dataset: str = "mnist") -> str:
     """The ruler in Markdown, with NOTE."""
     found = ruler(tables_list, dataset)
-    return f"{table(list(found.columns), found.to_numpy())}\n\n{NOTE}" if len(found) else "No control was estimated."
+    if not len(found):
+        return "No control was estimated."
+    return f"{md.table(found.columns, found.to_numpy())}\n\n{NOTE.replace('*', chr(92) + '*')}"
 
 
 def _cell(row: Mapping[Any, Any] | None, value: str, error: str) -> str:
     if row is None or not np.isfinite(row[value]):
         return "–"
-    return f"{row[value]:.3g} ({row[error]:+.2g}){'' if row['settled'] else '*'}"
+    return f"{_number(row[value])} ({row[error]:+.2g}){'' if row['settled'] else '*'}"
 
 
-def _asked(found: pd.DataFrame, dataset: str) -> dict[str, str]:
-    """The row of the data set whose dimension is asked for."""
-    values = found.set_index("key")["value"]
-    row = {"data": dataset, "known": "?"}
-    for key, heading in SHOWN.items():
-        name = f"e {key}" if key in CORRECTED else key
-        row[heading] = f"{values[name]:.3g}" if np.isfinite(values.get(name, np.nan)) else "–"
-        if key in CORRECTED:
-            value = values.get(f"{name} corrected", np.nan)
-            row[f"{heading} corrected"] = f"{value:.3g}" if np.isfinite(value) else "–"
-    return row
+def _number(value: float) -> str:
+    return f"{value:.3g}" if np.isfinite(value) else "–"

@@ -68,7 +68,7 @@ def dimension(runs: Sequence[str], tables: Sequence[Tables]) -> dict[str, Any] |
         "csv": csv_link(to_csv(found)),
         "controls": csv_link(to_csv(estimates.controls(tables))),
         "ruler": ruler.ruler(tables, DATASET).to_dict("split"),
-        "ruler_note": ruler.NOTE.replace("\\", "").replace("`", ""),
+        "ruler_note": ruler.NOTE,
         "command": f"{command} -o docs",
     }
 

@@ -18,7 +18,7 @@ from analysis.search import best, history
 from analysis.search import figures as search_figures
 from analysis.style import look
 from analysis.summary import STATUSES, cells, config_text, evaluated, none_if_null, summarise
-from study.table import device_hours, to_csv
+from study.table import MERGED, device_hours, to_csv
 from study.trials import ranked
 from trainables.registry import MEASUREMENTS
 from trainables.schema import METRICS, TrialConfig
@@ -264,10 +264,8 @@ def _measuring_hours(tables: Tables) -> dict[str, float]:
 
 def _provenance(tables: Tables) -> list[tuple[str, str]]:
     """Key and value of the run's provenance, and what the replicates themselves recorded."""
-    own = {key: value for key, value in tables.provenance.items() if key not in ("command", "merged")}
-    parts = [
-        (f"part {number}", _part(part)) for number, part in enumerate(tables.provenance.get("merged", []), start=1)
-    ]
+    own = {key: value for key, value in tables.provenance.items() if key not in ("command", MERGED)}
+    parts = [(f"part {number}", _part(part)) for number, part in enumerate(tables.provenance.get(MERGED, []), start=1)]
     flat = [*_flatten(own), *parts]
     names = {"device": "device", "git_commit": "git commit", "data_digest": "data digest"}
     recorded = [

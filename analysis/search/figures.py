@@ -123,7 +123,7 @@ def _enough(data: pd.DataFrame, order: Sequence[str]) -> pd.DataFrame:
 
 def _markdown(frame: pd.DataFrame) -> str:
     shown = best_text(frame) if any(column.endswith("/test") for column in frame.columns) else frame.map(short)
-    return table(list(shown.columns), shown.to_numpy(object))
+    return table(shown.columns, shown.to_numpy(object))
 
 
 def short(value: Any) -> str:
