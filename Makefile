@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 BENCH_STAMP := $(VENV)/.installed-bench
 CLUSTER_STAMP := $(VENV)/.installed-cluster
 RUN ?= runs/quick
-PYTEST_FLAGS ?= -n 2 --dist loadfile
+PYTEST_FLAGS ?= -n 2 --dist loadfile --no-loadscope-reorder
 
 # What pip would not list by itself on Python 3.11 (setuptools, which torch needs) is asked for; pip itself is left out.
 FREEZE := -m pip freeze --all --exclude pip --exclude wheel --exclude mnist-autoencoder-study

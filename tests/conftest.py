@@ -20,9 +20,17 @@ from trainables.datasets import Dataset
 from trainables.schema import TrialConfig
 
 NUM_TINY_TRAIN, NUM_TINY_VAL, NUM_TINY_TEST = 600, 300, 300
+LONGEST = ("report_browser", "extending", "search", "launch", "search_closed_forms", "report", "damage", "pack")
+"""The files of tests that take longest: begun first, so that at the end no worker waits for another."""
 
 torch.set_num_threads(1)
 signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts in the background ignores it
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Moves the LONGEST to the front; pytest-xdist keeps the order with `--no-loadscope-reorder`."""
+    names = [f"test_{name}" for name in LONGEST]
+    items.sort(key=lambda item: names.index(item.path.stem) if item.path.stem in names else len(names))
 
 
 def pytest_collection_finish() -> None:
