@@ -30,7 +30,7 @@ def head(decoded: Tensor, output: str | None) -> Tensor:
 def decoder_mean(decoded: Tensor, config: TrialConfig) -> Tensor:
     """The mean of p(x|z), `(..., 784)`, from the decoder's last layer: what every metric and every image is made of.
 
-    The head's image, but for a continuous Bernoulli, whose mean is not its parameter. PCA has no head and is clipped.
+    The head's image, but for a continuous Bernoulli, whose mean is not its parameter. PCA without a head is clipped.
     """
     if config.likelihood == "continuous_bernoulli":
         return continuous_bernoulli_mean(decoded)

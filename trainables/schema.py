@@ -64,7 +64,7 @@ class TrialConfig(BaseModel):
     output: Literal["sigmoid", "clipped", "identity"] | None = Field(
         "sigmoid",
         description="decoder mean: sigmoid, or identity clipped to [1e-7, 1 - 1e-7], or plain identity; "
-        "the continuous Bernoulli's parameter, not its mean",
+        "the continuous Bernoulli's parameter, not its mean; PCA's is clipped, or identity",
     )
     likelihood: Literal["bernoulli", "gaussian", "continuous_bernoulli"] | None = Field(
         "bernoulli",
@@ -183,7 +183,8 @@ def applies(given: Mapping[str, Any]) -> frozenset[str]:
     if task == "intrinsic_dimension":
         return _SUBSAMPLE | {"task", "dataset"}
     if task == "pca":
-        return fields - _TRAINED - _VARIATIONAL - _SUBSAMPLE
+        head = {"output"} if given.get("output") == "identity" else set()  # left out, it is clipped
+        return (fields - _TRAINED - _VARIATIONAL - _SUBSAMPLE) | head
     if task != "train" or not isinstance(model, str) or model not in MODELS:
         return fields
     return fields - _SUBSAMPLE - (frozenset() if MODELS[model].variational else _VARIATIONAL)

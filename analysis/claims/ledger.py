@@ -73,7 +73,8 @@ class Value(_Entry):
 
     `index`, `reduce`: which of a profile's values (the first by default), or what of all; `each`: several, by label,
     each a test of its own; `at`: not at the end but at this share of the run; `excess`: above the entropy floor;
-    `steps_until`: the number of steps after which the curve has come that far.
+    `steps_until`: the number of steps after which the curve has come that far; `drawn`: a seed draws for it even where
+    an arm is in closed form, so that arms are paired by seed, and none stands for every seed.
     """
 
     metric: str | None = None
@@ -83,6 +84,7 @@ class Value(_Entry):
     reduce: Literal["mean", "min"] | None = None
     at: float | None = Field(None, ge=0, le=1)
     excess: bool = False
+    drawn: bool = False
     steps_until: StepsUntil | None = None
 
     @model_validator(mode="after")
@@ -135,7 +137,8 @@ class _Part(_Entry):
     @property
     def arm_names(self) -> tuple[str, ...]:
         """The arms that it uses."""
-        return ()
+        pairs: tuple[tuple[str, str], ...] = getattr(self, "pairs", ())
+        return (*getattr(self, "arms", ()), *(arm for pair in pairs for arm in pair))
 
 
 class _OfValues(_Part):
@@ -162,11 +165,6 @@ class _OfValues(_Part):
             raise ValueError(unknown(self.by, TrialConfig.model_fields, what="by"))
         _exactly_one(f"part {self.name!r}", {"pairs": self.pairs or None, "arms": self.arms or None})
         return self
-
-    @property
-    def arm_names(self) -> tuple[str, ...]:
-        """The arms that it uses."""
-        return (*self.arms, *(arm for pair in self.pairs for arm in pair))
 
 
 class _Directed(_OfValues):
@@ -230,11 +228,6 @@ class Rate(_Part):
     direction: Direction
     margin: float = 0.0
 
-    @property
-    def arm_names(self) -> tuple[str, ...]:
-        """The arms that it uses."""
-        return tuple(arm for pair in self.pairs for arm in pair)
-
 
 class Curves(_Part):
     """A statistic of the curves of all `arms`, over the evaluations after the share `after` of the run.
@@ -250,11 +243,6 @@ class Curves(_Part):
     after: float = Field(ge=0, lt=1)
     direction: Direction
     margin: float
-
-    @property
-    def arm_names(self) -> tuple[str, ...]:
-        """The arms that it uses."""
-        return self.arms
 
 
 class Reach(_Part):

@@ -241,10 +241,10 @@ def _paired(pool: Pool, part: OfValues, value: Value, arms: tuple[Arm, ...], cel
         return replace(
             base, note=cell.missing.reason, unplanned=cell.missing.unplanned and bool(part.by or part.readings)
         )
-    numbers = [seedwise(frame) for frame in cell.rows]
+    numbers = [_by_draw(pool, value, frame, arm) for frame, arm in zip(cell.rows, arms, strict=True)]
     if isinstance(part, Threshold) and part.against is not None:
         numbers.append(seedwise(valued(pool, cell.rows[0], part.against)))
-    first, *others = _aligned(numbers, [*arms, *arms[:1]])
+    first, *others = _aligned(numbers, [arm.closed_form and not value.drawn for arm in (*arms, *arms[:1])])
     first, others, note = _censored(part, first, others, cell.budget)
     effects = _effects(part, first, others)
     effects = effects[np.isfinite(effects)]
@@ -262,14 +262,25 @@ def _paired(pool: Pool, part: OfValues, value: Value, arms: tuple[Arm, ...], cel
     )
 
 
-def _aligned(numbers: list[pd.Series], arms: Sequence[Arm]) -> list[pd.Series]:
-    """The series at the seeds that all have; one in closed form is the partner of every seed."""
-    drawn = [series for series, arm in zip(numbers, arms, strict=False) if not arm.closed_form]
+def _by_draw(pool: Pool, value: Value, rows: pd.DataFrame, arm: Arm) -> pd.Series:
+    """`seedwise`; of what is in closed form but for what a seed draws, by the seed that drew."""
+    found = seedwise(rows)
+    if not (value.drawn and arm.closed_form):
+        return found
+    while len(found):
+        draw = value.model_copy(update={"profile": f"{value.profile}/{len(found)}"})
+        if not len(drawn := valued(pool, rows, draw)["value"].dropna()):
+            break
+        found[len(found)] = drawn.iloc[0]
+    return found
+
+
+def _aligned(numbers: list[pd.Series], fixed: Sequence[bool]) -> list[pd.Series]:
+    """The series at the seeds that all have; one that is fixed is the partner of every seed."""
+    pairs = list(zip(numbers, fixed, strict=False))
+    drawn = [series for series, one in pairs if not one]
     seeds = sorted(set.intersection(*(set(series.index) for series in drawn or numbers)))
-    return [
-        pd.Series(series.iloc[0], index=seeds) if arm.closed_form and drawn else series[seeds]
-        for series, arm in zip(numbers, arms, strict=False)
-    ]
+    return [pd.Series(series.iloc[0], index=seeds) if one and drawn else series[seeds] for series, one in pairs]
 
 
 def _censored(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from scipy.spatial import KDTree
@@ -20,27 +21,30 @@ TREE_LATENTS = 8
 QUERIES, TILE = 500, 2500
 """Test codes and training codes whose distances are held at once."""
 MAX_ITERATIONS = 500
+LABEL_DRAWS = 5
+"""What has no seed of its own, as PCA, is measured with the labels that each of so many seeds draws."""
 
 
 def measure_probes(subject: Subject) -> Measured:
     """probe_linear, probe_knn: test accuracy on the posterior means with the first PROBE_LABELS of a random order.
 
-    Each is that number of labels, or as many as there are. A dataset of one class has nothing to tell.
+    Each is that number of labels, or as many as there are. A dataset of one class has nothing to tell. Of a result
+    without a seed, NAME/1, NAME/2 ... are those with the labels that seeds 1, 2 ... draw: partners of their networks.
     """
     labels = subject.labels["train"]
     if labels.unique().numel() < 2 or not is_finite(subject):
         return Measured({})
-    order = torch.randperm(len(labels), generator=subject.draws("labels")).to(labels.device)
     train, test = scaled(subject.codes(subject.shown("train")), subject.codes(subject.shown("test")))
-    train, labels, truth = train[order], labels[order], subject.labels["test"]
-    sizes = [min(size, len(labels)) for size in PROBE_LABELS]
-    found = {"probe_linear": linear_answers, "probe_knn": neighbour_answers}
-    return Measured(
-        {
-            name: [(answer == truth).double().mean().item() for answer in answers(train, labels, test, sizes)]
-            for name, answers in found.items()
-        }
-    )
+    truth, sizes = subject.labels["test"], [min(size, len(labels)) for size in PROBE_LABELS]
+    found: dict[str, list[float]] = {}
+    for seed in [subject.seed] if subject.config.seeded else range(LABEL_DRAWS):
+        order = torch.randperm(len(labels), generator=replace(subject, seed=seed).draws("labels")).to(labels.device)
+        for name, answers in {"probe_linear": linear_answers, "probe_knn": neighbour_answers}.items():
+            known = found.get(name, [])  # of all labels there is one draw
+            new = [size for size in sizes if size < len(labels) or not known]
+            accuracy = [(one == truth).double().mean().item() for one in answers(train[order], labels[order], test, new)]
+            found[name if seed == subject.seed else f"{name}/{seed}"] = accuracy + known[len(new) :]
+    return Measured(found)
 
 
 def scaled(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
