@@ -68,6 +68,7 @@ def test_bootstrap_stands_beside_from_20_seeds_on() -> None:
         ({"metric": "test_nll", "steps_until": {"target": 1000}}, 1.0),  # at step 0 already
         ({"metric": "test_nll", "steps_until": {"within": 0.1}}, 600.0),  # 110, and not 90 at step 400
         ({"profile": "recognition_curve", "steps_until": {"share": 0.9}}, 600.0),
+        ({"profile": "recognition_curve", "steps_until": {"share": 0.9, "least": 0.85}}, 600.0),
         ({"profile": "recognition_curve", "at": 0.0}, 0.1),
     ],
 )
@@ -96,6 +97,42 @@ def test_threshold_each_index_is_a_test_of_its_own() -> None:
     value = {"profile": "probe_knn", "each": {"few": 0, "many": 1}}
     found = verdict_of(trials, THRESHOLD | {"value": value, "margin": 0.8}).outcomes
     assert {outcome.at["index"]: outcome.verdict for outcome in found} == {"few": "refuted", "many": "confirmed"}
+
+
+@pytest.mark.parametrize("draws", [1, 3])
+def test_value_that_a_seed_draws_for_is_paired_with_that_seeds_draw_in_closed_form(draws: int) -> None:
+    pixels = {"task": "pca", "latent_dim": 784}
+    luck = [0.0, 0.2, -0.1]  # of the labels drawn, the same in both arms
+    trials = [trial(ELU, s, profiles={(1000, "probe_knn"): [0.7 + luck[s] + s / 1000, 0.9]}) for s in SEEDS]
+    names = ["probe_knn", "probe_knn/1", "probe_knn/2"][:draws]
+    trials.append(trial(pixels, 0, profiles={(1000, name): [0.6 + luck[s], 0.8] for s, name in enumerate(names)}))
+    value = {"profile": "probe_knn", "drawn": True, "each": {"few": 0}}
+    part = DIFFERENCE | {"pairs": [["elu", "pixels"]], "value": value, "margin": 0.01}
+    (paired,) = verdict_of(trials, part).outcomes
+    assert paired.seeds == tuple(range(draws)) and paired.estimate == pytest.approx(0.1 + (draws - 1) / 2000)
+    assert paired.verdict == ("confirmed" if draws == 3 else "inconclusive")
+    (broadcast,) = verdict_of(trials, part | {"value": value | {"drawn": False}}).outcomes
+    assert broadcast.verdict == "inconclusive" and broadcast.seeds == (0, 1, 2)
+
+
+def test_network_whose_end_is_below_the_least_never_gets_to_a_share_of_it() -> None:
+    curves = {"linear": [0.1, 0.1, 0.1], "elu": [0.1, 0.5, 0.8]}
+    trials = [
+        trial(
+            {"activation": name},
+            s,
+            profiles={(at, "recognition_curve"): [v] for at, v in zip((0, 10, 1000), curve, strict=True)},
+        )
+        for name, curve in curves.items()
+        for s in SEEDS
+    ]
+    value = {"profile": "recognition_curve", "steps_until": {"share": 0.5}}
+    part = DIFFERENCE | {"kind": "log10_ratio", "margin": 0.3, "value": value}
+    assert verdict_of(trials, part).outcomes[0].estimate == -1.0
+    value["steps_until"]["least"] = 0.2  # type: ignore[index]
+    (outcome,) = verdict_of(trials, part).outcomes
+    assert (outcome.estimate, outcome.verdict) == (2.0, "confirmed")
+    assert "never got there in 3 of 3 seeds" in outcome.note and "the same in each of 3 seeds" in outcome.note
 
 
 def test_equivalence_to_a_number_is_of_the_value_less_that_number() -> None:
@@ -234,6 +271,26 @@ def test_dimension_and_control_parts_are_the_estimates_of_the_dimension_module()
     assert (a.verdict, a.estimate) == (row["verdict"], row["value"])
     assert c.verdict == "not measured"
     assert (near.verdict, exact.verdict) == ("confirmed", "refuted")
+
+
+@pytest.mark.parametrize(
+    ("dims", "verdict", "note"),
+    [((4, 7, 8, 16), "confirmed", ""), ((2, 4, 8, 16), "inconclusive", "on this grid it may be any N from 5 to 8")],
+)
+def test_control_is_confirmed_only_where_the_grid_leaves_no_n_open_outside(dims, verdict, note) -> None:
+    trials = [
+        trial(
+            ELU | {"latent_dim": dim, "dataset": "strokes-8-one"},
+            s,
+            curve={800: 100.0 + max(8 - dim, 0) * (10 + s)},
+            metrics={"test_nll": 100.0 + max(8 - dim, 0) * (10 + s)},
+        )
+        for dim in dims
+        for s in SEEDS
+    ]
+    part = {"kind": "control", "estimator": "a", "dataset": "strokes-8-one", "tolerance": 1}
+    (found,) = evaluate([tables(*trials, study="controls")], ledger_of(part))[0].outcomes
+    assert found.estimate == pytest.approx(7.9, abs=0.1) and (found.verdict, found.note) == (verdict, note)
 
 
 @cache

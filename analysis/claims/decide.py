@@ -176,7 +176,7 @@ def _untested(item: Item) -> Outcome:
         budget=sample.budget_text,
         trouble=sample.trouble,
         unit=part.unit,
-        note="; ".join(filter(None, (sample.note, _short(part, sample)))),
+        note="; ".join(filter(None, (sample.note, _short(part, sample), _alike(sample)))),
         unplanned=sample.unplanned,
     )
 
@@ -277,6 +277,12 @@ def _short(part: TestedPart, sample: Sample) -> str:
     if part.steps is None or sample.budget is None or sample.budget >= part.steps:
         return ""
     return f"short of the {part.steps:,} steps that the rule asks for"
+
+
+def _alike(sample: Sample) -> str:
+    """That the seeds say nothing of the spread."""
+    number = len(sample.values)
+    return f"the same in each of {number} seeds" if number > 1 and not np.ptp(sample.values) else ""
 
 
 def _level(part: TestedPart) -> float:

@@ -47,9 +47,14 @@ def looked_up(part: Dimension | Control | NotMeasured, rows: dict[tuple[str, str
     if isinstance(part, Dimension):
         budget = f"{row['steps']} steps" if row["steps"] else ""
         return replace(base, verdict=row["verdict"], contrast=str(row["name"]), rule="10 < N < 100", budget=budget)
+    known, between = float(row["known"]), row["between"]
+    found = within(low, high, known, part.tolerance) if row["settled"] else INCONCLUSIVE
+    if found == CONFIRMED and between and within(between[0], between[1], known, part.tolerance) != CONFIRMED:
+        found, open_still = INCONCLUSIVE, f"on this grid it may be any N from {between[0]} to {between[1]}"
+        base = replace(base, note="; ".join(filter(None, (open_still, base.note))))
     return replace(
         base,
-        verdict=within(low, high, float(row["known"]), part.tolerance) if row["settled"] else INCONCLUSIVE,
+        verdict=found,
         contrast=f"estimate ({part.estimator}) on {part.dataset}",
         rule=f"{row['known']:g} ± {part.tolerance:g}",
     )

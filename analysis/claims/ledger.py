@@ -55,16 +55,18 @@ class StepsUntil(_Entry):
     """How far a curve must have come: exactly one of the three.
 
     `within`: to its plateau, the mean over the last tenth of its evaluations, and from then on no farther from it than
-    this share; `target`: down to that loss; `share`: up to that share of its last value.
+    this share; `target`: down to that loss; `share`: up to that share of its last value, and never if that is below
+    `least`.
     """
 
     within: float | None = Field(None, gt=0)
     target: float | None = Field(None, gt=0)
     share: float | None = Field(None, gt=0, le=1)
+    least: float = 0.0
 
     @model_validator(mode="after")
     def _check(self) -> StepsUntil:
-        _exactly_one("steps_until", self.model_dump())
+        _exactly_one("steps_until", self.model_dump(exclude={"least"}))
         return self
 
 
@@ -105,7 +107,7 @@ class Value(_Entry):
         if self.at is not None:
             name += f" at {100 * self.at:g} % of the run"
         if self.steps_until:
-            (how, much), *_ = self.steps_until.model_dump(exclude_none=True).items()
+            (how, much), *_ = self.steps_until.model_dump(exclude_none=True, exclude={"least"}).items()
             ends = {
                 "within": f"within {100 * much:g} % of its plateau",
                 "target": f"<= {much:g}",

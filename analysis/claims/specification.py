@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -29,15 +32,21 @@ _NAMES = {
 }
 _MARKS = {CONFIRMED: ("#0072B2", "o"), REFUTED: ("#D55E00", "X"), INCONCLUSIVE: ("#8C8C8C", "s")}
 _WIDTH, _TOP, _ROW = 9.6, 3.0, 0.19
-"""Inches: the figure's width, the height of its upper panel and of a row of the lower one."""
+"""Inches: the figure's width, the height of its upper panels and of a row of the lower ones."""
+_PANEL = ["measure", "claimed", "unit"]
+"""Columns that the tests of a panel share."""
+_FLOOR = " above the floor"
+_WIDE = 100
+"""Largest effect that a linear axis shows beside those near the margin."""
 
 
 def specification_data(verdict: Verdict) -> pd.DataFrame:
-    """The tests of a claim's parts that have readings, by rising effect, one row each.
+    """The tests of a claim's parts that have readings, one row each: by panel, then by rising effect.
 
-    Columns: `claim, order, part, contrast, value, unit, estimate, low, high, level, margin, beside, verdict, seeds,
-    collapsed`, and `choice/<name>` for each choice that differs between the rows. `low` and `high` are NaN with one
-    seed; `collapsed` counts replicates.
+    Columns: `claim, order, panel, part, contrast, value, measure, claimed, unit, estimate, low, high, level, margin,
+    beside, verdict, seeds, collapsed`, and `choice/<name>` for each choice that differs between the rows. A panel has
+    one measure, margin and unit. `low` and `high` are NaN with one seed; `collapsed` counts replicates. What is left
+    out is named in `attrs["not_drawn"]`.
 
     Raises:
         NotApplicableError: Fewer than two readings were measured.
@@ -48,29 +57,33 @@ def specification_data(verdict: Verdict) -> pd.DataFrame:
         raise NotApplicableError(f"fewer than two readings of {verdict.claim.id} have been measured")
     rows = pd.DataFrame([_row(verdict, outcome) for outcome in found])
     choices = _choices(rows)
-    rows = rows.drop_duplicates(["value", *choices])
+    rows = rows.drop_duplicates([*_PANEL, "contrast", "value", *choices])
     rows = rows.drop(columns=[column for column in choices if rows[column].nunique() < 2])
-    rows = rows.sort_values("estimate", kind="stable", ignore_index=True)
-    return rows.assign(order=range(len(rows)))
+    rows = rows.assign(panel=rows.groupby(_PANEL, sort=False).ngroup())
+    rows = rows.sort_values(["panel", "estimate"], kind="stable", ignore_index=True).assign(order=range(len(rows)))
+    others = Counter(o.part for o in verdict.outcomes if o not in found)
+    rows.attrs["not_drawn"] = ", ".join(f"“{part}” ({count})" for part, count in others.items())
+    return rows
 
 
 def specification_caption(frame: pd.DataFrame) -> str:
-    """How many readings there are, how they came out, and how to read the figure."""
+    """How many readings there are, how they came out, what is not drawn, and how to read the figure."""
     counts = frame["verdict"].value_counts()
-    first = frame.iloc[0]
     verdicts = ", ".join(f"{counts[name]} {name}" for name in _MARKS if name in counts)
+    claimed = ", ".join(frame["claimed"].unique())
     seeds = sorted(set(frame["seeds"]))
     text = f"{seeds[0]} to {seeds[-1]} seeds" if len(seeds) > 1 else f"{seeds[0]} seed{'s' * (seeds[0] != 1)}"
     intervals = (
         "without intervals"
         if frame["low"].isna().all()
-        else f"bars are {100 * first['level']:g} % t intervals where wider than a mark"
+        else f"bars are {100 * frame['level'].iloc[0]:g} % t intervals where wider than a mark"
     )
+    missing = frame.attrs.get("not_drawn")
     return (
-        f"{first['claim']} in {len(frame)} specifications: {verdicts} (claimed: above {first['margin']:g}, the line). "
+        f"{frame['claim'].iloc[0]} in {len(frame)} specifications: {verdicts} (claimed, the line: {claimed}). "
         f"Above: the effect in each, sorted, means over {text}, {intervals}; verdicts are by p values that are "
         "adjusted within a reading. Below: a black dot marks the choice that a specification makes; choices that never "
-        "differ are left out."
+        f"differ are left out.{f' Tests not drawn, for they are not measured or have one reading: {missing}.' * bool(missing)}"
     )
 
 
@@ -86,14 +99,23 @@ def drawn_specification(verdict: Verdict) -> Drawn | None:
 
 @theme()
 def plot_specification(frame: pd.DataFrame) -> Figure:
-    """Draws `specification_data`: effects above, choices below."""
-    rows = _choice_rows(frame)
-    figure = Figure(figsize=(_WIDTH, _TOP + _ROW * len(rows) + 0.35), layout="constrained")
-    ratios = [_TOP, _ROW * len(rows)]
-    upper, lower = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": ratios})
-    _effects(upper, frame)
-    _matrix(lower, frame, rows)
-    upper.set_xlim(-0.8, len(frame) - 0.2)
+    """Draws `specification_data`: effects above, a panel for each measure and margin; choices below."""
+    choices = _choice_rows(frame)
+    panels = [rows for _, rows in frame.groupby("panel")]
+    one_unit = frame["unit"].nunique() == 1
+    figure = Figure(figsize=(_WIDTH, _TOP + _ROW * len(choices) + 0.8), layout="constrained")
+    sizes = {"height_ratios": [_TOP, _ROW * len(choices)], "width_ratios": [len(rows) + 1 for rows in panels]}
+    axes = figure.subplots(2, len(panels), sharey="row" if one_unit else False, squeeze=False, gridspec_kw=sizes)
+    for index, (rows, upper, lower) in enumerate(zip(panels, *axes, strict=True)):
+        _effects(upper, rows, frame[frame["unit"] == rows["unit"].iloc[0]])
+        upper.set_title(_title(rows, 132 // len(panels)), loc="left", fontsize=8)
+        _matrix(lower, rows, choices, named=index == 0)
+        for ax in (upper, lower):
+            ax.set_xlim(rows["order"].min() - 0.8, rows["order"].max() + 0.8)
+        if one_unit:
+            upper.label_outer()
+    figure.supxlabel("specifications, by rising effect", fontsize=9)
+    _legend(figure, frame)
     return figure
 
 
@@ -102,11 +124,49 @@ def _row(verdict: Verdict, outcome: Outcome) -> dict[str, Any]:
     row = {"claim": verdict.claim.id, "order": 0} | {name: getattr(outcome, name) for name in names}
     row |= {end: np.nan if row[end] is None else row[end] for end in ("low", "high")}
     part = next(part for part in verdict.claim.parts if part.name == outcome.part)
-    beside = ", ".join(f"{margin:g}" for margin in getattr(part, "beside", ()))
-    row |= {"beside": beside, "seeds": len(outcome.seeds), "collapsed": outcome.trouble.collapsed}
+    further = getattr(part, "beside", ())
+    row |= {"measure": _measure(outcome), "claimed": _claimed(outcome, further)}
+    row |= {"beside": ", ".join(f"{margin:g}" for margin in further)}
+    row |= {"seeds": len(outcome.seeds), "collapsed": outcome.trouble.collapsed}
     choices = {_NAMES[name]: _text(name, outcome.reading.get(name)) for name in _NAMES}
-    choices |= {"loss": "above floor" if "above the floor" in outcome.value else "raw", "length": outcome.budget}
+    choices |= {"loss": "above floor" if outcome.value.endswith(_FLOOR) else "raw", "length": outcome.budget}
     return row | {f"{CHOICE}{name}": text for name, text in choices.items()}
+
+
+def _measure(outcome: Outcome) -> str:
+    """What the effect is of; the other network and the floor are choices."""
+    value = outcome.value.removesuffix(_FLOOR)
+    return value if "other network" in outcome.reading else f"{value}: {outcome.contrast}"
+
+
+def _claimed(outcome: Outcome, further: tuple[float, ...]) -> str:
+    """The rule in words: "above 10 times; dashed: 100 times"."""
+    sides = {">": "above ", "<": "below "}
+    margins = [_amount(float(margin or 0), outcome.unit) for margin in (outcome.margin, *further)]
+    text = sides.get(outcome.rule[:1], "within ±") + margins[0]
+    return f"{text}; dashed: {', '.join(margins[1:])}" if further else text
+
+
+def _amount(effect: float, unit: str) -> str:
+    """An effect in words: a logarithm as the ratio that it stands for."""
+    if unit != "log10":
+        return f"{effect:g}"
+    return f"{10**effect:,.3g} times" if effect else "equal"
+
+
+def _title(rows: pd.DataFrame, width: int) -> str:
+    """The part, if the panel is of one; what is measured, between which networks; what is claimed of it."""
+    parts, contrasts, values = (list(rows[name].unique()) for name in ("part", "contrast", "value"))
+    measure = rows["measure"].iloc[0] if len(values) > 1 else values[0]
+    first, joint, _ = (
+        re.split("( over | minus )", contrasts[0], maxsplit=1) if len(contrasts) > 1 else (contrasts[0], "", "")
+    )
+    texts = [
+        *parts[: len(parts) == 1],
+        f"{measure}: {first}{joint}{'each' * bool(joint)}",
+        f"claimed: {rows['claimed'].iloc[0]}",
+    ]
+    return "\n".join(textwrap.fill(text, width) for text in texts)
 
 
 def _text(name: str, value: Any) -> str:
@@ -136,66 +196,74 @@ def _rank(text: str) -> tuple[float, str]:
         return np.inf, text
 
 
-def _effects(ax: Axes, frame: pd.DataFrame) -> None:
-    size = float(np.clip(300 / len(frame), 2.4, 5.5))
-    for (name, hollow), rows in frame.groupby(["verdict", frame["collapsed"] > 0]):
+def _effects(ax: Axes, rows: pd.DataFrame, alike: pd.DataFrame) -> None:
+    """A panel's effects against its margins, on the axis of all that have its unit."""
+    size = float(np.clip(300 / len(alike), 2.4, 5.5))
+    for (name, hollow), group in rows.groupby(["verdict", rows["collapsed"] > 0]):
         color, marker = _MARKS[str(name)]
-        bars = rows.dropna(subset=["low", "high"])
+        bars = group.dropna(subset=["low", "high"])
         ax.vlines(bars["order"], bars["low"], bars["high"], color=color, linewidth=max(size / 3.5, 0.8), alpha=0.75)
         marks: dict[str, Any] = {"markersize": size, "markeredgewidth": size / 6}
         marks |= {"color": color, "markerfacecolor": "white" if hollow else color}
-        ax.plot(rows["order"], rows["estimate"], marker, linestyle="", **marks)
-    first = frame.iloc[0]
-    levels = [float(first["margin"]), *(float(level) for level in first["beside"].split(", ") if level)]
-    if first["unit"] == "log10":
-        _label_ratios(ax, frame, levels)
-    else:
-        ax.set_yscale("symlog", linthresh=10)
-        ax.yaxis.set_major_formatter("{x:,g}")
-        ax.set_ylabel(f"difference in {first['value']},\n{first['unit']}")
-    for index, level in enumerate(levels):
+        ax.plot(group["order"], group["estimate"], marker, linestyle="", **marks)
+    _scale(ax, alike)
+    for index, level in enumerate(_levels(rows.head(1))):
         ax.axhline(level, color=INK, linewidth=1.0, linestyle="-" if index == 0 else (0, (4, 3)), zorder=0.5)
     ax.axhline(0, color=GREY, linewidth=0.8, linestyle=(0, (1, 2)), zorder=0.5)
-    present = [name for name in _MARKS if (frame["verdict"] == name).any()]
-    handles = [Line2D([], [], color=_MARKS[n][0], marker=_MARKS[n][1], linestyle="", label=n) for n in present]
-    if (frame["collapsed"] > 0).any():
-        label = "hollow: networks have collapsed"
-        handles.append(Line2D([], [], color=INK, markerfacecolor="white", marker="o", linestyle="", label=label))
-    ax.legend(handles=handles, loc="upper left", frameon=False, ncols=len(handles), handletextpad=0.2)
     ax.tick_params(axis="x", bottom=False, labelbottom=False)
     ax.grid(visible=False, axis="x")
     ax.spines[["top", "right", "bottom"]].set_visible(False)
 
 
-def _label_ratios(ax: Axes, frame: pd.DataFrame, levels: list[float]) -> None:
-    """A log10 axis in the words of the claim: a tick for each order of magnitude."""
-    top = max(np.nanmax(frame[["estimate", "high"]].to_numpy(dtype=float)), *levels)
-    low = min(np.nanmin(frame[["estimate", "low"]].to_numpy(dtype=float)), 0.0)
-    ticks = range(int(np.floor(low)), int(np.ceil(top)) + 1)
-    ax.set_yticks(list(ticks), ["equal" if tick == 0 else f"{10.0**tick:,g} times" for tick in ticks])
-    ax.set_ylim(low - 0.1, top + 0.35)
-    ax.set_ylabel("linear network's loss over the other's")
+def _levels(rows: pd.DataFrame) -> list[float]:
+    """The margins of these tests, and those beside."""
+    beside = [float(level) for text in rows["beside"] for level in text.split(", ") if level]
+    return [*map(float, rows["margin"]), *beside]
 
 
-def _matrix(ax: Axes, frame: pd.DataFrame, rows: list[tuple[str, str]]) -> None:
+def _scale(ax: Axes, alike: pd.DataFrame) -> None:
+    """A tick for each order of magnitude of a ratio, in the words of the claim; else the unit, linear if it can be."""
+    effects = alike[["estimate", "low", "high"]].to_numpy(dtype=float)
+    low, top = min(np.nanmin(effects), 0.0), max(np.nanmax(effects), *_levels(alike))
+    if alike["unit"].iloc[0] == "log10":
+        ticks = range(int(np.floor(low)), int(np.ceil(top)) + 1)
+        ax.set_yticks(list(ticks), [_amount(tick, "log10") for tick in ticks])
+        ax.set_ylim(low - 0.1, top + 0.1)
+        ax.set_ylabel("ratio")
+        return
+    if max(top, -low) > _WIDE:
+        ax.set_yscale("symlog", linthresh=_WIDE / 10)
+    ax.yaxis.set_major_formatter("{x:,g}")
+    ax.set_ylabel(alike["unit"].iloc[0])
+
+
+def _legend(figure: Figure, frame: pd.DataFrame) -> None:
+    present = [name for name in _MARKS if (frame["verdict"] == name).any()]
+    handles = [Line2D([], [], color=_MARKS[n][0], marker=_MARKS[n][1], linestyle="", label=n) for n in present]
+    if (frame["collapsed"] > 0).any():
+        label = "hollow: networks have collapsed"
+        handles.append(Line2D([], [], color=INK, markerfacecolor="white", marker="o", linestyle="", label=label))
+    figure.legend(handles=handles, loc="outside upper center", frameon=False, ncols=len(handles), handletextpad=0.2)
+
+
+def _matrix(ax: Axes, frame: pd.DataFrame, choices: list[tuple[str, str]], *, named: bool) -> None:
     size = float(np.clip(260 / len(frame), 1.6, 5))
-    groups = list(dict.fromkeys(column for column, _ in rows))
-    for y, (column, value) in enumerate(rows):
+    groups = list(dict.fromkeys(column for column, _ in choices))
+    for y, (column, value) in enumerate(choices):
         if groups.index(column) % 2 == 0:
             ax.axhspan(y - 0.5, y + 0.5, color="#F3F3F3", linewidth=0, zorder=0)
         chosen = frame[frame[column] == value]["order"]
         ax.plot(frame["order"], [y] * len(frame), "o", color="#DDDDDD", markersize=size, markeredgewidth=0)
         ax.plot(chosen, [y] * len(chosen), "o", color=INK, markersize=size, markeredgewidth=0)
-    ax.set_yticks(range(len(rows)), [value for _, value in rows])
-    for column in groups:
-        places = [y for y, (name, _) in enumerate(rows) if name == column]
-        ax.text(
-            -0.105, float(np.mean(places)), column.removeprefix(CHOICE), transform=ax.get_yaxis_transform(),
-            ha="right", va="center", color=INK, weight="bold", fontsize=8,
+    ax.set_yticks(range(len(choices)), [value for _, value in choices])
+    for column in groups if named else ():
+        places = [y for y, (name, _) in enumerate(choices) if name == column]
+        ax.annotate(
+            column.removeprefix(CHOICE), (0, float(np.mean(places))), (-60, 0), ax.get_yaxis_transform(),
+            textcoords="offset points", ha="right", va="center", weight="bold", fontsize=8,
         )  # fmt: skip
-    ax.set_ylim(len(rows) - 0.5, -0.5)
-    ax.set_xlabel("specifications, by rising effect")
+    ax.set_ylim(len(choices) - 0.5, -0.5)
     ax.tick_params(axis="both", length=0)
-    ax.tick_params(axis="x", labelbottom=False)
+    ax.tick_params(axis="both", labelbottom=False, labelleft=named)
     ax.grid(visible=False)
     ax.spines[["top", "right", "bottom", "left"]].set_visible(False)

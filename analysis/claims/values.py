@@ -142,7 +142,7 @@ def _read_off(steps: np.ndarray, heights: np.ndarray, value: Value) -> float:
         return float(heights[reached][-1]) if reached.any() else float("nan")
     goal = value.steps_until
     if goal.share is not None:
-        there = heights >= goal.share * heights[-1]
+        there = (heights >= goal.share * heights[-1]) & (heights[-1] >= goal.least)
     elif goal.target is not None:
         there = heights <= goal.target
     else:

@@ -43,6 +43,8 @@ class Measured:
         blocks: Why there can be no verdict, each a few words, a colon, and more.
         notes: What a reader must know besides.
         logarithmic: Whether the interval over seeds is taken in log N.
+        between: The least and the most that N may be, where `value` is interpolated: above the last N of the grid that
+            falls short, up to the first that does not.
     """
 
     value: float
@@ -52,6 +54,7 @@ class Measured:
     blocks: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     logarithmic: bool = True
+    between: tuple[int, int] | None = None
 
 
 class Data(NamedTuple):
@@ -90,9 +93,14 @@ def saturated(data: Data, *, network: str, metric: str = "test_nll", share: floa
     def margin(values: np.ndarray) -> float:
         return NAT_MARGIN if share is None else share * (float(values.min()) - floor)
 
-    last = found.values[metric][-1].mean(0)
-    bounds = _bounds(found, last, margin(last))
-    return _measure(found, metric, lambda values: saturation(found.latent_dims, values, margin(values)), bounds=bounds)
+    dims, last = found.latent_dims, found.values[metric][-1].mean(0)
+    blocks, notes = _bounds(found, last, margin(last))
+    cuts = range(max(len(dims) - 3, LEAST_DIMS), len(dims)) if notes else ()
+    if shorter := {int(dims[n - 1]): saturation(dims[:n], last[:n], margin(last[:n])) for n in cuts}:
+        ends, values = (", ".join(f"{number:.3g}" for number in part) for part in (shorter, shorter.values()))
+        notes = (*notes, f"had the grid ended at N = {ends}, it would be {values}")
+    measured = _measure(found, metric, lambda row: saturation(dims, row, margin(row)), bounds=(blocks, notes))
+    return replace(measured, between=_between(dims, measured.value))
 
 
 def bound_saturated(data: Data) -> Measured:
@@ -251,6 +259,13 @@ def _bounds(found: Sweep, values: np.ndarray, margin: float) -> tuple[tuple[str,
         return (f"an upper bound: the first N = {found.latent_dims[0]} is within the margin",), ()
     noted = gained > margin / 10
     return (), (f"still falls by {gained:.2g} nats to the last N = {last}",) if noted else ()
+
+
+def _between(latent_dims: np.ndarray, value: float) -> tuple[int, int] | None:
+    if not np.isfinite(value):
+        return None
+    enough = int(np.searchsorted(latent_dims, value - 1e-6))
+    return int(latent_dims[enough - 1]) + 1 if enough else 1, int(latent_dims[enough])
 
 
 def _absent(value: float) -> tuple[str, ...]:
