@@ -6,6 +6,7 @@ with a function that takes them from the tables; a sentence that is reworded is 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
@@ -15,6 +16,7 @@ import pandas as pd
 import pytest
 
 from analysis.dimension import estimates
+from analysis.dimension.saturation import saturation
 from analysis.search.pareto import REFERENCE, front_data, hypervolume
 from study.table import Tables, load_tables
 
@@ -107,6 +109,44 @@ def class_cost() -> list[float]:
     return [found["error"].max()]
 
 
+def ruler(estimator: str) -> pd.DataFrame:
+    """What an estimator reads on strokes of ten classes: `value, known, error, settled`."""
+    found = estimates.controls(tables("latent", "intrinsic", "controls"))
+    return found[(found["estimator"] == estimator) & found["dataset"].str.fullmatch(r"strokes(-\d+)?")]
+
+
+def shorter_grids() -> list[object]:
+    means, best = over_dims("elu"), {}
+    for end in (64, 100, 128):
+        part = means[means.index <= end]
+        best[end] = saturation(part.index.to_numpy(), part.to_numpy(), 1.0)
+    return [*best, *best.values()]
+
+
+def beyond_the_factors() -> list[float]:
+    """How far the loss of one class falls beyond N = k: the most for k up to 16, and for 32."""
+    rows = finished("controls")
+    rows = rows[rows["cell"].str.startswith("elu ")]
+    falls = {}
+    for k in (2, 4, 8, 16, 32):
+        means = rows[rows["config/dataset"] == f"strokes-{k}-one"].groupby("config/latent_dim")["test_nll"].mean()
+        falls[k] = means[k] - means[means.index > k].min()
+    *few, many = falls.values()
+    return [math.ceil(10 * max(few)) / 10, many]
+
+
+def near_its_points(corrected: bool) -> list[float]:
+    keys = mnist().index.str.fullmatch(r"e (?!.* digit )\S+( \d+)?" + " corrected" * corrected)
+    values = mnist()[keys]["value"].dropna()
+    return [values.min(), values.max()]
+
+
+def seeds_of_the_sweep() -> None:
+    counts = finished("latent").groupby("cell")["seed"].nunique()
+    assert {5} == set(counts[counts.index.str.match("elu|vae")])
+    assert {3} == set(counts[counts.index.str.match("linear")])
+
+
 def digits() -> list[float]:
     values = {digit: value_of(mnist(), f"e MLE 20 digit {digit}") for digit in range(10)}
     assert min(values, key=values.__getitem__) == 1 and max(values, key=values.__getitem__) == 8
@@ -154,9 +194,18 @@ SENTENCES: dict[str, Callable[[], Iterable[object]]] = {
     "sigmoid beats ReLU by {:.1f} and ELU by {:.1f} nats on average, and in every seed": sigmoid_ahead,
     "it collapses, between steps {:,.0f} and {:,.0f}, to one image": collapses,
     "Its loss is least by step {:,.0f}, at {:,.0f} to {:,.0f}, then rises to {:,.0f} to {:,.0f}": least_and_last,
-    "Its loss still falls at the largest N, by {:.1f} nats from 128 to 200": lambda: [
+    "of five seeds (the linear net: three)": lambda: seeds_of_the_sweep() or [],
+    "(a) The auto-encoder* needs {:.0f} latents or more": lambda: [value_of(mnist(), "a")],
+    "its loss still falls at the largest N, by {:.1f} nats from 128 to 200": lambda: [
         over_dims("elu")[128] - over_dims("elu")[200]
     ],
+    "had the grid ended at N = {}, {}, {}, (a) would be {:.0f}, {:.0f}, {:.0f}": shorter_grids,
+    "it reads {:.1f} to {:.1f} times the number of factors": lambda: [
+        getattr(ruler("a")["value"] / ruler("a")["known"], end)() for end in ("min", "max")
+    ],
+    "beyond it by less than {:.1f} nats up to k = 16, and by {:.1f} for 32": beyond_the_factors,
+    "Near its points MNIST has {:.0f} to {:.0f} dimensions": lambda: near_its_points(corrected=False),
+    "and {:.0f} to {:.0f} after each is set against flat cubes": lambda: near_its_points(corrected=True),
     "the first seed had {:.0f} active units after 3,000 steps, {:.0f} after 7,000, {:.0f} after 11,000, {:.0f} at the "
     "end": active_units,
     "At N = 8 it is {:.0f} nats worse than ELU, at 100 {:.1f} nats, at 200 {:.1f}": lambda: linear_catches_up()[:3],

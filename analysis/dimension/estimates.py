@@ -35,8 +35,8 @@ NAMED_SCALE = 20
 """Neighbours at which digits and the like are compared."""
 COLUMNS = "key name value low high level verdict reason seeds steps headline".split()
 CONTROL_COLUMNS = (
-    "estimator dataset known value low high corrected error corrected_error settled between seeds reason".split()
-)
+    "estimator dataset known value low high corrected error corrected_error settled between seeds sample_size reason"
+).split()
 _FACTORS = re.compile(r"(?:strokes|mnist-pca|mnist-decoder)-(\d+)(?:-one)?")
 _SHORT = {
     "a": "ELU, 1 nat", "a 1 %": "ELU, 1 % of excess", "a 5 %": "ELU, 5 % of excess", "a linear": "linear, 1 nat",
@@ -109,7 +109,8 @@ def controls(tables_list: Sequence[Tables]) -> pd.DataFrame:
     `error` is `value - known`; `corrected` and `corrected_error` are the same after correction for bias, which only the
     intrinsic-dimension estimators have, at the largest sample size for which there are cubes. Where it is not `settled`
     (one seed, not converged, only a bound; `reason` says which) there is no verdict on the estimator either. `between`:
-    the least and the most that N may be on the grid, of a value that is interpolated there; else None.
+    the least and the most that N may be on the grid, of a value that is interpolated there; else None. `sample_size`:
+    the images that an estimator of their own dimension was given; else NaN.
     """
     found = intrinsic(tables_list)
     names = {str(name) for tables in tables_list for name in tables.ends["config/dataset"].dropna().unique()}

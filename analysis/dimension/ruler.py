@@ -10,6 +10,7 @@ import pandas as pd
 
 from analysis import markdown as md
 from analysis.dimension import estimates
+from analysis.dimension.intrinsic import ALL_DIGITS, intrinsic, label
 from study.table import once
 
 if TYPE_CHECKING:
@@ -21,7 +22,8 @@ INTRINSIC = ("TwoNN", "TwoNN corrected", "MLE 20", "MLE 20 corrected")
 """Columns of the images' own dimension: an estimator, and the same corrected for bias."""
 NOTE = (
     "In brackets the error. *: not settled (one seed, not converged, or only a bound). –: not measured. "
-    "strokes-k-one are of one class; of strokes-k the class is a factor too. Of mnist-pca-k, k is a bound."
+    "strokes-k-one are of one class; of strokes-k the class is a factor too. Of mnist-pca-k, k is a bound. "
+    "TwoNN and MLE are of as many images in every row, the networks trained as long as their own study says."
 )
 
 
@@ -32,22 +34,25 @@ def ruler(tables_list: Sequence[Tables], dataset: str = "mnist") -> pd.DataFrame
     Columns: `data`, `known`, the headings in TRAINED, those in INTRINSIC. NOTE explains the cells. Empty where no data
     set of known dimension was estimated.
     """
-    rows = []
-    for (known, name), group in estimates.controls(tables_list).groupby(["known", "dataset"], sort=True):
+    rows, controls = [], estimates.controls(tables_list)
+    for (known, name), group in controls.groupby(["known", "dataset"], sort=True):
         each = {row["estimator"]: row for row in group.to_dict("records")}
         row = {"data": name, "known": str(known)}
         row |= {heading: _cell(each.get(key), "value", "error") for heading, key in TRAINED.items()}
         for heading in INTRINSIC:
-            estimator, corrected, _ = heading.partition(" corrected")
-            names = ("corrected", "corrected_error") if corrected else ("value", "error")
-            row[heading] = _cell(each.get(estimator), *names)
+            estimator, column = _read(heading)
+            row[heading] = _cell(each.get(estimator), column, f"{column}_error".removeprefix("value_"))
         rows.append(row)
     if not rows:
         return pd.DataFrame()
     values = estimates.estimates(tables_list, dataset).set_index("key")["value"]
-    keys = TRAINED | {heading: f"e {heading}" for heading in INTRINSIC}
-    asked = {heading: _number(values.get(key, np.nan)) for heading, key in keys.items()}
-    return pd.DataFrame([*rows, {"data": dataset, "known": "?"} | asked])
+    asked = {heading: _number(values.get(key, np.nan)) for heading, key in TRAINED.items()}
+    found = intrinsic(tables_list)
+    alike = (found["dataset"] == dataset) & (found["digit"] == ALL_DIGITS)
+    for row in found[alike & (found["sample_size"] == controls["sample_size"].max())].to_dict("records"):
+        name = label(row["estimator"], row["scale"])
+        asked |= {head: _number(row[column]) for head in INTRINSIC for of, column in [_read(head)] if of == name}
+    return pd.DataFrame([*rows, {"data": dataset, "known": "?"} | asked]).fillna("–")
 
 
 def markdown(tables_list: Sequence[Tables], dataset: str = "mnist") -> str:
@@ -56,6 +61,12 @@ def markdown(tables_list: Sequence[Tables], dataset: str = "mnist") -> str:
     if not len(found):
         return "No control was estimated."
     return f"{md.table(found.columns, found.to_numpy())}\n\n{NOTE.replace('*', chr(92) + '*')}"
+
+
+def _read(heading: str) -> tuple[str, str]:
+    """The estimator and the column that a heading in INTRINSIC names."""
+    estimator, corrected, _ = heading.partition(" corrected")
+    return estimator, "corrected" if corrected else "value"
 
 
 def _cell(row: Mapping[Any, Any] | None, value: str, error: str) -> str:

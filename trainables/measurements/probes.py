@@ -42,7 +42,9 @@ def measure_probes(subject: Subject) -> Measured:
         for name, answers in {"probe_linear": linear_answers, "probe_knn": neighbour_answers}.items():
             known = found.get(name, [])  # of all labels there is one draw
             new = [size for size in sizes if size < len(labels) or not known]
-            accuracy = [(one == truth).double().mean().item() for one in answers(train[order], labels[order], test, new)]
+            accuracy = [
+                (one == truth).double().mean().item() for one in answers(train[order], labels[order], test, new)
+            ]
             found[name if seed == subject.seed else f"{name}/{seed}"] = accuracy + known[len(new) :]
     return Measured(found)
 
