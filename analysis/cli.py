@@ -132,6 +132,9 @@ def dimension(
     from analysis.dimension import card, estimates, ruler
 
     loaded = [tables for _, tables in _load(runs, trained=False)]
+    known = {"mnist"}.union(*(tables.ends["config/dataset"].dropna() for tables in loaded))
+    if dataset not in known:
+        _refuse(unknown(dataset, sorted(known), what="--dataset"))
     found = estimates.estimates(loaded, dataset)
     shown = Table("", "estimate", "N [95 % interval]", "verdict", "note", box=None, header_style="bold")
     for row in found[found["key"].map(estimates.row_name).notna()].to_dict("records"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 from analysis.architecture import NotApplicableError
-from analysis.style import GREY, INK, looks, theme
+from analysis.style import ALIKE, GREY, INK, looks, theme
 from analysis.summary import config_text, counted, mean_and_interval, paper_cells, references
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def curves_data(tables: Tables, *, linear: bool) -> pd.DataFrame:
         linear: Whether linear networks are among the curves (Fig. 6) or not (Fig. 7).
 
     Raises:
-        NotApplicableError: No network of these has been evaluated.
+        NotApplicableError: No network of these has been evaluated, or more of a kind than can be told apart.
     """
     cells = paper_cells(tables)
     trained = cells[cells["task"] == "train"]
@@ -50,6 +51,7 @@ def curves_data(tables: Tables, *, linear: bool) -> pd.DataFrame:
     curves = [row for cell in trained.to_dict("records") for row in _curve(rows, cell)]
     if not curves:
         raise NotApplicableError(f"no {'' if linear else 'non-linear '}network has an evaluation")
+    _check_told_apart(curves)
     levels = _levels(tables, cells, rows)
     frame = pd.DataFrame([*curves, *levels], columns=_COLUMNS)
     noise = _noise(rows[rows["cell"].isin(trained["cell"])], frame[frame["kind"] == "curve"])
@@ -165,6 +167,17 @@ def _curve(rows: pd.DataFrame, cell: Mapping[Any, Any]) -> list[dict[str, Any]]:
         point = {"kind": "curve", "cell": cell["cell"], "network": cell["network"], "note": note}
         points.append(point | {"step": step, "seeds": len(group), "mean": mean, "low": low, "high": high})
     return points
+
+
+def _check_told_apart(curves: list[dict[str, Any]]) -> None:
+    """Raises NotApplicableError if more than ALIKE cells have the same network."""
+    networks = dict.fromkeys((curve["network"], curve["cell"]) for curve in curves)
+    ((network, count),) = Counter(network for network, _ in networks).most_common(1)
+    if count > ALIKE:
+        raise NotApplicableError(
+            f"{count} curves of the network {network} are more than the {ALIKE} of one colour that can be told apart; "
+            "`study table RUN --csv FILE` writes the numbers behind them"
+        )
 
 
 def _state(rows: pd.DataFrame) -> str:

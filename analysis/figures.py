@@ -7,7 +7,7 @@ A figure that these tables cannot give is skipped with a reason. To add one, wri
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from analysis import architecture, curves, mosaics
 from analysis.architecture import NotApplicableError
 from analysis.style import settle, to_png, to_svg
-from analysis.summary import cells, paper_cells
+from analysis.summary import cells, is_papers, paper_cells
 from study.table import to_csv
 
 if TYPE_CHECKING:
@@ -100,49 +100,49 @@ def _of(chosen: pd.DataFrame, *, linear: bool) -> list[str]:
 
 FIGURES: dict[str, FigureEntry] = {
     "f1_autoencoder": FigureEntry(
-        "The auto-encoder (the paper's Fig. 1)",
+        "The auto-encoder",
         partial(architecture.architecture_data, variational=False),
         architecture.plot_architecture,
         architecture.architecture_caption,
         paper="The paper draws 784-500-500-5-500-500-784; here the sizes are those of the config that was trained.",
     ),
     "f2_linear": FigureEntry(
-        "The linear network while it learns, against the input (Fig. 2)",
+        "The linear network while it learns, against the input",
         _linear,
         mosaics.plot_mosaic,
         mosaics.reconstructions_caption,
         paper='The paper shows it at 10,000, 30,000 and 50,000 steps: "quite bad", a few can be identified (C4).',
     ),
     "f3_non_linear": FigureEntry(
-        "The non-linear auto-encoders against the input (Fig. 3)",
+        "The non-linear auto-encoders against the input",
         _non_linear,
         mosaics.plot_mosaic,
         mosaics.reconstructions_caption,
         paper="The paper shows the three nets against the input and finds them virtually indistinguishable (C9).",
     ),
     "f4_vae": FigureEntry(
-        "The variational auto-encoder (Fig. 4)",
+        "The variational auto-encoder",
         partial(architecture.architecture_data, variational=True),
         architecture.plot_architecture,
         architecture.architecture_caption,
         paper="The paper draws two layers of 500 ELU on both sides and a sampled z between them.",
     ),
     "f5_vae_reconstructions": FigureEntry(
-        "The variational auto-encoder against the input (Fig. 5)",
+        "The variational auto-encoder against the input",
         partial(mosaics.reconstructions_data, select=("vae",)),
         mosaics.plot_mosaic,
         mosaics.reconstructions_caption,
         paper="The paper shows the VAE against the input and finds it comparable to the simple nets (C10).",
     ),
     "f6_loss_all": FigureEntry(
-        "Loss against training step, all networks (Fig. 6)",
+        "Loss against training step, all networks",
         partial(curves.curves_data, linear=True),
         curves.plot_two_scales,
         partial(curves.curves_caption, linear=True),
         paper="The paper reads: the linear net is orders of magnitude worse (C7) and takes much longer (C5).",
     ),
     "f7_loss_non_linear": FigureEntry(
-        "Loss against training step, all but the linear networks (Fig. 7)",
+        "Loss against training step, all but the linear networks",
         partial(curves.curves_data, linear=False),
         curves.plot_zoom,
         partial(curves.curves_caption, linear=False),
@@ -170,7 +170,7 @@ FIGURES: dict[str, FigureEntry] = {
 def draw(tables: Tables, names: Iterable[str] | None = None) -> list[Drawn | Skipped]:
     """Draws figures (all by default), in the order of FIGURES; those that do not apply come back as Skipped."""
     return [
-        draw_entry(name, FIGURES[name], tables, note=_restriction(tables) if name.startswith("f") else "")
+        draw_entry(name, _entry(name, tables), tables, note=_restriction(tables) if FIGURES[name].paper else "")
         for name in (FIGURES if names is None else names)
     ]
 
@@ -191,6 +191,12 @@ def draw_entry(name: str, entry: FigureEntry, tables: Tables, *, note: str = "")
     except NotApplicableError as reason:
         return Skipped(name, entry.title, str(reason))
     return drawn(name, entry.title, entry.caption(frame) + note, frame, entry.plot(frame))
+
+
+def _entry(name: str, tables: Tables) -> FigureEntry:
+    """The figure's entry; the title of one of the paper's has its number there, where the study has its networks."""
+    entry = FIGURES[name]
+    return replace(entry, title=f"{entry.title} (Fig. {name[1]})") if entry.paper and is_papers(tables) else entry
 
 
 def _restriction(tables: Tables) -> str:

@@ -33,8 +33,8 @@ def reconstructions_data(
     """The fixed test images and what the cells make of them: one row per image.
 
     Columns: `row` (of the figure), `group`, `label`, `cell` (empty for the input), `seed`, `step`, `index` (digit),
-    `test_nll` (nats per image, of the whole test set, at that step), `pixels` (784 bytes). Each cell is shown by the
-    smallest seed that counts.
+    `test_nll_mean` (nats per image, of the whole test set, at that step, a VAE at its posterior mean), `pixels` (784
+    bytes). Each cell is shown by the smallest seed that counts.
 
     Args:
         tables: A run's tables.
@@ -74,8 +74,8 @@ def reconstructions_caption(frame: pd.DataFrame) -> str:
     """Which images and seeds these are."""
     return (
         "The same ten test images, the first of each digit, and their reconstructions (a VAE at its posterior mean). "
-        f"{_seeds_text(frame)}, one per network. At the right: the "
-        f"network's test NLL at that step, over all test images. Ink is drawn dark.{_part_text(frame)}"
+        f"{_seeds_text(frame)}, one per network. At the right: the network's test NLL at that step, over all test "
+        f"images (a VAE's at its posterior mean too). Ink is drawn dark.{_part_text(frame)}"
     )
 
 
@@ -116,7 +116,7 @@ def plot_mosaic(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     tops = [number * (SIDE + _GAP) + _GROUP_GAP * (groups[number] - groups[0]) for number in range(len(groups))]
     columns = int(frame.groupby("row").size().max())
     width, height = columns * (SIDE + _GAP) - _GAP, tops[-1] + SIDE
-    measured = bool(frame["test_nll"].notna().any())
+    measured = bool(frame["test_nll_mean"].notna().any())
     longest = max(len(line) for label in frame["label"].unique() for line in label.splitlines() or [""])
     left, right, top = 14 + _CHARACTER * longest, _RIGHT if measured else 6, _TOP if measured else 6
     if ax is None:
@@ -128,7 +128,7 @@ def plot_mosaic(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
             canvas[tops[number] : tops[number] + SIDE, x : x + SIDE] = _to_image(pixels)
         middle = tops[number] + SIDE / 2
         ax.text(-7, middle, row["label"].iloc[0], ha="right", va="center", fontsize=8.5, color=INK)
-        nll = row["test_nll"].iloc[0]
+        nll = row["test_nll_mean"].iloc[0]
         if pd.notna(nll):
             ax.text(width + 7, middle, f"{nll:,.1f}", ha="left", va="center", fontsize=8.5, color=INK)
     if measured:
@@ -262,7 +262,7 @@ def _part_text(frame: pd.DataFrame) -> str:
 def _image_rows(
     images: pd.DataFrame, row: int, group: int, label: str, cell: str, seed: int | None = None, nll: float | None = None
 ) -> list[dict[str, Any]]:
-    common = {"row": row, "group": group, "label": label, "cell": cell, "seed": seed, "test_nll": nll}
+    common = {"row": row, "group": group, "label": label, "cell": cell, "seed": seed, "test_nll_mean": nll}
     return [
         common | {"step": int(step), "index": int(index), "pixels": pixels}
         for step, index, pixels in zip(images["step"], images["index"], images["pixels"], strict=True)
@@ -277,9 +277,9 @@ def _images(tables: Tables, shown: Iterable[tuple[str, int, str]], *kinds: str) 
 def _nlls(tables: Tables, shown: Iterable[tuple[str, int, str]]) -> dict[tuple[str, int], float]:
     """The test NLL, by replicate and step, of the replicates that are shown."""
     wanted = {"replicate": [replicate for _, _, replicate in shown]}
-    rows = tables.rows("results", ["replicate", "step", "test_nll"], wanted).dropna(subset="step")
+    rows = tables.rows("results", ["replicate", "step", "test_nll_mean"], wanted).dropna(subset="step")
     keys = zip(rows["replicate"], rows["step"].astype("int64"), strict=True)
-    return dict(zip(keys, rows["test_nll"], strict=True))
+    return dict(zip(keys, rows["test_nll_mean"], strict=True))
 
 
 def _plane(profiles: pd.DataFrame, images: pd.DataFrame, cell: str, seed: int, replicate: str) -> pd.DataFrame:

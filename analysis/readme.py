@@ -35,11 +35,6 @@ if TYPE_CHECKING:
     from study.table import Tables
 
 DIFFERS, INPUT_IS_WRONG = 1, 2
-IN_WORDS = {
-    "a": "an ELU auto-encoder comes within 1 nat of its best test loss at N = {}",
-    "c": "a VAE that is given more latents than it needs keeps {} of them active (variance of the mean > 0.01)",
-}
-"""The headline estimates as a newcomer reads them."""
 SWEEP = {
     "elu": {"test_nll": "ELU"},
     "vae": {"test_nll": "VAE", "test_kl": "VAE's rate", "test_active_units": "VAE's active units"},
@@ -66,7 +61,7 @@ def headline(tables_list: Sequence[Tables]) -> str:
     verdict = combine((row["verdict"] for row in main), "split")
     lines = [f"**10 < N < 100: {verdict}.** Two estimates of N, (a) and (c), were fixed beforehand as the answer:", ""]
     for row in main:
-        value = IN_WORDS[str(row["key"])].format(f"**{estimates.number(row)}**")
+        value = estimates.IN_WORDS[row["key"]].format(f"**{estimates.number(row)}**")
         lines.append(f"- ({row['key']}) {value}: *{row['verdict']}* ({row['reason']}).")
     others = found[~found["headline"] & found["key"].map(estimates.row_name).notna()]
     return "\n".join([*lines, "", f"The {len(others)} other estimates on the card: {counts_of(others['verdict'])}."])

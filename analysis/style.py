@@ -46,6 +46,11 @@ LOOKS: dict[str, Look] = {
 }
 """Okabe and Ito's palette for the paper's networks; the names are those of `analysis.summary.network`."""
 
+_MARKERS = "osDv^PX<>hd*"
+_LINES: tuple[Any, ...] = ((0, (5, 2)), (0, (1.5, 1.2)), "-", (0, (6, 1.5, 1.5, 1.5)), (0, (3, 1)))
+ALIKE = 8
+"""Cells of one network, shades of its colour, that a figure can keep apart."""
+
 DIGITS: tuple[str, ...] = tuple(sns.color_palette("colorblind", 10).as_hex())
 
 _RC: dict[Any, Any] = {
@@ -73,11 +78,13 @@ _RC: dict[Any, Any] = {
 
 
 def look(network: str, *, rank: int = 0, count: int = 1) -> Look:
-    """The network's look; of `count` cells with the same network, those of higher `rank` are lighter."""
+    """The network's look; of `count` cells with the same network, those of higher `rank` are lighter, marked apart."""
     base = LOOKS.get(network) or LOOKS.get(network.split()[0], Look(GREY, (0, (3, 1)), "*"))
     line = base.line if network in LOOKS else (0, (3, 1, 1, 1))
     share = 0.6 * rank / max(count - 1, 1)
-    return Look(_lighter(base.color, share), line, base.marker)
+    marker = _MARKERS[(_MARKERS.index(base.marker) + rank) % len(_MARKERS)]
+    lines = [line, *(other for other in _LINES if other != line)]
+    return Look(_lighter(base.color, share), lines[rank % len(lines)], marker)
 
 
 def looks(cells: Sequence[tuple[str, str]]) -> dict[str, Look]:

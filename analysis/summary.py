@@ -6,7 +6,8 @@ A replicate counts if it has finished; the others are counted and named, never d
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,15 +16,18 @@ import pandas as pd
 from analysis.intervals import t_interval
 from study.table import once
 from study.trials import ranked, searched
+from trainables.schema import TrialConfig
 
 if TYPE_CHECKING:
     from study.table import Tables
 
 PAPER_LATENT_DIM = 5
+PAPER_ARMS = {"linear", "sigmoid", "relu", "elu", "vae"}
 BEST_TRIALS = 3
 STATUSES = ("finished", "failed", "diverged", "stopped", "running", "pending")
 EVALUATED = "cell replicate seed status collapsed step config/batch_size test_nll train_nll".split()
 """Columns of the results table that curves are drawn from."""
+_SWEPT = re.compile(r"( (\w+)=(?:\[[^]]*\]|\S+))")
 SUMMARY_METRICS = ("test_nll", "test_nll_mean", "test_kl", "test_sse", "train_nll", "train_s", "step")
 
 
@@ -46,9 +50,16 @@ def evaluated(tables: Tables) -> bool:
     return bool(tables.rows("results", ["test_nll"])["test_nll"].notna().any())
 
 
+def is_papers(tables: Tables) -> bool:
+    """Whether the study compares the paper's five networks, so that its figures stand for the paper's."""
+    return tables.spec.arms.keys() >= PAPER_ARMS
+
+
 @once
 def cells(tables: Tables) -> pd.DataFrame:
-    """One row per cell: `cell, network, dataset, latent_dim` and every config field, in a fixed order of networks.
+    """One row per cell: `cell, name, network, dataset, latent_dim` and every config field, networks in a fixed order.
+
+    `name` is the cell's without what is at its usual value, where several fields vary.
 
     Cells that draw no image, estimates of the intrinsic dimension, are not among them, nor is what a search has drawn,
     its best BEST_TRIALS apart.
@@ -66,7 +77,8 @@ def cells(tables: Tables) -> pd.DataFrame:
     order = sorted(
         rows, key=lambda row: (str(row["dataset"]), {**rank, **last}.get(row["network"], 50), row["latent_dim"])
     )
-    return pd.DataFrame(order)
+    names = _names(order, tables.spec.base)
+    return pd.DataFrame([{"name": name, **row} for name, row in zip(names, order, strict=True)])
 
 
 def paper_cells(tables: Tables) -> pd.DataFrame:
@@ -131,13 +143,13 @@ def mean_and_interval(values: pd.Series) -> tuple[float | None, float | None, fl
 def summarise(tables: Tables) -> pd.DataFrame:
     """The final table: per cell its replicates by status, the mean of each metric at the last step, and ratios.
 
-    Columns: `cell, network, dataset, latent_dim, replicates`, a count per status, `collapsed`, each of
+    Columns: `cell, name, network, dataset, latent_dim, replicates`, a count per status, `collapsed`, each of
     SUMMARY_METRICS (mean over finished seeds), `test_nll_low`, `test_nll_high` (95 % t interval), `floor`,
     `mean_image`, and `ratio`, `excess_ratio`: the test NLL over the ELU net's of the same dataset and latent
     dimension, raw and above the floor.
     """
     last, every = final_rows(tables), tables.ends
-    found = cells(tables)[["cell", "network", "dataset", "latent_dim"]].set_index("cell")
+    found = cells(tables)[["cell", "name", "network", "dataset", "latent_dim"]].set_index("cell")
     found["replicates"] = every["cell"].value_counts()
     counts = pd.crosstab(every["cell"], every["status"]).reindex(columns=STATUSES, fill_value=0)
     collapsed = last["collapsed"].fillna(False).astype(int).groupby(last["cell"]).sum()
@@ -164,6 +176,17 @@ def config_text(value: Any) -> str:
     if value is None:
         return "–"
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def _names(rows: Sequence[Mapping[str, Any]], base: Mapping[str, Any]) -> list[str]:
+    """Cells' names without the fields at their usual value, where a name has several; whole if that made two alike."""
+    usual = {field: info.default for field, info in TrialConfig.model_fields.items()} | dict(base)
+    names = []
+    for row in rows:
+        swept = _SWEPT.findall(row["cell"])
+        dropped = [text for text, field in swept if field in usual and row[field] == usual[field]]
+        names.append(re.sub("|".join(map(re.escape, dropped)), "", row["cell"]) if len(swept) > 1 else row["cell"])
+    return names if len(set(names)) == len(names) else [row["cell"] for row in rows]
 
 
 def _with_ratios(summary: pd.DataFrame) -> pd.DataFrame:

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
+from typer.core import TyperGroup
 
 from study import cli_results, showing, space, spec, table
 from study.cli_results import Run
@@ -29,7 +31,22 @@ if TYPE_CHECKING:
 
 FAILED, INPUT_IS_WRONG, INTERRUPTED = 1, 2, 130
 
+
+class Commands(TyperGroup):
+    """Commands that say what was given where an option's value breaks its rule."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Invokes the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            if isinstance(error.__cause__, ValidationError):
+                error.message = spec.readable(error.__cause__)
+            raise
+
+
 app = typer.Typer(
+    cls=Commands,
     help="Runs hyperparameter studies of auto-encoders on MNIST. Start with: study launch quick",
     epilog="Then draw the results: analysis report runs/quick. For MNIST itself: study data mnist",
     no_args_is_help=True,
@@ -246,8 +263,15 @@ def readable_errors(console: Console) -> Iterator[None]:
         code = _exit_code(error)
         if code is None:
             raise
-        console.print(f"Error: {' '.join(str(error).split())}", soft_wrap=True)
+        console.print(f"Error: {' '.join(_said(error).split())}", soft_wrap=True)
         raise SystemExit(code) from None
+
+
+def _said(error: Exception) -> str:
+    """Its text; of a file that the system refuses, its name and why."""
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename} cannot be opened: {error.strerror}."
+    return str(error)
 
 
 def _exit_code(error: Exception) -> int | None:

@@ -303,7 +303,7 @@ def _readings(outputs: tuple[str, ...], inits: tuple[str, ...], clips: tuple[flo
         for arm, nll in (("elu", 100.0), ("linear", {"clipped": 1500.0, "sigmoid": 147.0}[out] + len(init) + clip))
         for s in SEEDS
     ]
-    part = DIFFERENCE | {"kind": "log10_ratio", "readings": True, "beside": [2.0]}
+    part = DIFFERENCE | {"kind": "log10_ratio", "readings": True, "beside": [2.0], "unit": "log10"}
     return verdict_of(trials, part, part | {"value": VALUE | {"excess": True}}, rule="split")
 
 
@@ -329,6 +329,43 @@ def test_reason_tells_output_head_and_initialisation_apart_where_several_were_me
         assert f"; with the {part}" in several
     one = _readings(("clipped", "sigmoid"), ("he",), (5.0, 0.0)).reason
     assert "; with the clipped output 4 confirmed" in one and "init" not in one
+
+
+def test_specification_of_parts_with_margins_of_their_own_has_a_panel_for_each() -> None:
+    trials = [
+        trial({"activation": "linear", "output": out}, s, metrics={"test_nll": nll + s, "test_sse": nll / 1000})
+        for out, nll in (("clipped", 500.0), ("sigmoid", 147.0))
+        for s in SEEDS
+    ]
+    threshold = {"kind": "threshold", "arms": ["linear"], "readings": ["output"], "direction": "greater"}
+    parts: list[dict[str, Any]] = [
+        threshold | {"value": {"metric": "test_sse"}, "margin": 0.1, "unit": "squared grey"},
+        threshold | {"value": {"metric": "test_sse"}, "margin": 0.2, "unit": "squared grey", "direction": "less"},
+        threshold | {"value": VALUE, "margin": 200, "unit": "nats"},
+        {"kind": "not_measured", "reason": "nobody was asked"},
+    ]
+    frame = specification_data(verdict_of(trials, *parts))
+    assert list(frame["panel"]) == [0, 0, 1, 1, 2, 2]
+    caption = specification_caption(frame)
+    assert "claimed, the line: above 0.1, below 0.2, above 200)" in caption and "“p3” (1)" in caption
+    uppers = plot_specification(frame).axes[:3]
+    assert [float(np.asarray(ax.lines[-2].get_ydata())[0]) for ax in uppers] == [0.1, 0.2, 200]
+    assert [ax.get_ylabel() for ax in uppers] == ["squared grey", "squared grey", "nats"]
+    assert [ax.get_yscale() for ax in uppers] == ["linear", "linear", "symlog"]
+    assert [ax.get_title(loc="left").splitlines()[-1] for ax in uppers] == [
+        "claimed: above 0.1",
+        "claimed: below 0.2",
+        "claimed: above 200",
+    ]
+
+
+def test_specification_says_a_logarithm_as_the_ratio_that_it_stands_for() -> None:
+    frame = specification_data(_readings(("clipped", "sigmoid"), ("he", "xavier"), (5.0,)))
+    assert set(frame["claimed"]) == {"above 10 times; dashed: 100 times"}
+    assert "(claimed, the line: above 10 times; dashed: 100 times)" in specification_caption(frame)
+    (upper, _), title = (figure := plot_specification(frame)).axes, "test_nll: linear over elu\nclaimed: above 10 times"
+    assert upper.get_title(loc="left") == title and upper.get_ylabel() == "ratio" and len(figure.axes) == 2
+    assert [label.get_text() for label in upper.get_yticklabels()] == ["equal", "10 times", "100 times"]
 
 
 def test_specification_data_of_one_reading_is_not_applicable() -> None:

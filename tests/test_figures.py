@@ -18,7 +18,7 @@ from test_analysis_tables import FINAL, FLOOR, MEAN_IMAGE, STEPS, make_tables, r
 from analysis import architecture, curves, mosaics
 from analysis.figures import FIGURES, Drawn, Skipped, draw
 from analysis.intervals import t_interval
-from analysis.style import LOOKS, look, looks
+from analysis.style import ALIKE, LOOKS, look, looks
 from study.table import Tables
 
 
@@ -149,6 +149,14 @@ def test_legend_of_many_cells_stays_inside_the_figure() -> None:
     assert max(axes.get_window_extent().height for axes in figure.axes) > height / 3
 
 
+def test_curves_of_more_cells_of_a_network_than_can_be_told_apart_are_left_out_with_a_reason() -> None:
+    rates = [i / 1e4 for i in range(1, ALIKE + 2)]
+    tables = make_tables(seeds=1, arms=("elu",), grid={"learning_rate": rates})
+    (figure,) = draw(tables, ["f6_loss_all"])
+    assert isinstance(figure, Skipped)
+    assert f"{ALIKE + 1} curves of the network elu" in figure.reason and "study table RUN --csv" in figure.reason
+
+
 def test_plot_curves_draws_x_and_y_of_the_same_row(paper: Tables) -> None:
     frame = curves.curves_data(paper, linear=True)
     shuffled = frame.sample(frac=1, random_state=0)
@@ -185,7 +193,7 @@ def test_linear_reconstructions_show_input_then_each_output_head_at_three_steps(
         *(f"linear {step} steps" for step in ("200", "600", "1,000")),
         *(f"linear clipped {step} steps" for step in ("200", "600", "1,000")),
     ]
-    assert rows["test_nll"].iloc[-1] == pytest.approx(FINAL["linear clipped"])
+    assert rows["test_nll_mean"].iloc[-1] == pytest.approx(FINAL["linear clipped"])
     assert frame["pixels"].iloc[1] == bytes([9]) * 784
 
 
@@ -261,6 +269,11 @@ def test_looks_of_cells_with_one_network_get_lighter() -> None:
     sums = [sum(to_rgb(shade.color)) for shade in shades.values()]
     assert sums == sorted(sums)
     assert len(set(sums)) == 3
+
+
+def test_looks_of_cells_with_one_network_have_marks_and_lines_of_their_own() -> None:
+    shades = list(looks([(str(rank), "vae") for rank in range(ALIKE)]).values())
+    assert len({shade.marker for shade in shades}) == ALIKE and len({str(shade.line) for shade in shades[:5]}) == 5
 
 
 def test_looks_of_networks_without_one_are_told_apart() -> None:

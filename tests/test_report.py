@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from analysis.cli import app
 from analysis.report.page import render
-from analysis.report.run import sentences
+from analysis.report.run import section, sentences
 from analysis.summary import summarise
 from study.merging import merge
 from study.table import Tables
@@ -136,6 +136,26 @@ def test_sentences_state_values_and_ratios_and_name_what_diverged(tables: Tables
     assert third == "Replicates that diverged: relu (1)."
 
 
+def test_sentences_and_final_table_leave_out_usual_values_and_name_a_few_of_many() -> None:
+    grid = {"init": ["he", "xavier", "default"], "grad_clip": [5.0, 0.0], "l2": [1e-5, 0.0]}
+    tables = make_tables(seeds=1, arms=("elu", "pca"), grid=grid)
+    (told,) = sentences(summarise(tables))
+    assert "is pca " not in told and "elu init=xavier l2=0.0" not in told and "7 between them" in told
+    names = {row["name"]: row["cell"] for row in section("runs/a", tables, [], "", None, shown=False)["final"]}
+    assert names["elu"] == "elu init=he grad_clip=5.0 l2=1e-05" and len(names) == 13
+    assert names["elu init=xavier l2=0.0"] == "elu init=xavier grad_clip=5.0 l2=0.0"
+    page = render([("runs/a", tables)])
+    assert 'title="elu init=xavier grad_clip=5.0 l2=0.0">elu init=xavier l2=0.0</span>' in page
+    assert "A name leaves out what is at its usual value" in page
+
+
+def test_paper_numbers_and_readings_are_of_a_study_with_the_papers_networks_alone(html: str) -> None:
+    other = render([("runs/other", make_tables(seeds=1, arms=("elu", "vae")))])
+    assert "(Fig. 6)" in html and "The paper reads" in html
+    assert not re.search(r"\(Fig\. \d\)|The paper (reads|shows|draws)", other)
+    assert "Loss against training step, all networks" in other
+
+
 def test_sentences_of_an_unfinished_study_say_so() -> None:
     tables = replaced(make_tables(seeds=1, arms=("elu",)), "elu", 0, status="failed", final=False)
     assert sentences(summarise(tables)) == [
@@ -179,6 +199,7 @@ def test_cli_bad_input_gets_one_line_and_exit_code_2(run: Path, tmp_path: Path) 
         ("figures", str(unevaluated)): "no evaluated network",
         ("figures", str(run), "--only", "f1_autoencode"): "Did you mean 'f1_autoencoder'?",
         ("figures", str(run), "--only", "f2_linear"): "none of the figures",
+        ("dimension", str(run), "--dataset", "mnst"): "but got 'mnst'. Did you mean 'mnist'?",
         ("report", str(run), "-o", str(run / "spec.yaml")): "cannot be written",
     }
     for arguments, message in cases.items():

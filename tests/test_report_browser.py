@@ -192,11 +192,14 @@ def test_viewer_steps_through_latent_dimension_and_training_by_keyboard(watched:
     page.keyboard.press("ArrowLeft")
     assert last == "50,000 steps" and viewer.locator("output.step").inner_text() == "30,000 steps"
     caption = viewer.locator("figcaption").inner_text()
-    assert re.match(r"vae latent_dim=64, seed \d, 30,000 steps; test NLL 7\d\.\d nats per image\.", caption)
+    assert re.match(r"vae latent_dim=64, seed \d, 30,000 steps; test NLL 6\d\.\d nats per image\.", caption)
     alt = viewer.locator("img").get_attribute("alt")
     assert alt == "reconstruction: vae latent_dim=64, 30,000 steps"
+    source = viewer.locator(".source")
+    assert source.inner_text().endswith("--only reconstructions")
     viewer.locator("select").last.select_option("sample")
     assert "drawn from the prior" in viewer.locator("figcaption").inner_text()
+    assert "kind == 'sample'" in source.inner_text() and source.inner_text().endswith("--only vae_samples")
     viewer.locator("select").first.select_option("elu")
     assert viewer.locator("select").last.input_value() == "reconstruction", "an auto-encoder has no prior"
     assert "No sample of it was recorded" in viewer.locator("figcaption").inner_text()
@@ -206,6 +209,7 @@ def test_viewer_steps_through_latent_dimension_and_training_by_keyboard(watched:
     dim.focus()
     page.keyboard.press("ArrowRight")
     viewer.locator("select").last.select_option("traversal")
+    assert "kind == 'traversal'" in source.inner_text() and "--only" not in source.inner_text(), "no figure draws it"
     assert viewer.locator("output.step").inner_text() == "50,000 steps", "it is taken at the end alone"
     viewer.locator("select").last.select_option("reconstruction")
     assert (
@@ -213,6 +217,8 @@ def test_viewer_steps_through_latent_dimension_and_training_by_keyboard(watched:
         and dim.get_attribute("aria-valuetext") == "N = 100"
     )
     assert viewer.locator("img").evaluate("image => image.complete && image.naturalWidth") == 307
+    viewer.locator("select").first.select_option("pca")
+    assert viewer.locator("output.step").inner_text() == "closed form, not trained"
 
 
 @pytest.mark.parametrize("width", [400, 1600])

@@ -9,8 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from test_dimension_estimates import intrinsic_tables  # type: ignore[import-not-found]
 
+from analysis.claims.text import number, p_value
+from analysis.figures import FIGURES
 from analysis.report.page import render, sort_key
+from analysis.report.run import section
 from analysis.report.surprises import guided_search, linear_catches_up, output_head, slow_pruning, surprises
 from analysis.report.viewer import KINDS, viewer
 from analysis.summary import summarise
@@ -34,6 +38,7 @@ def loaded(*names: str) -> list[tuple[str, Tables]]:
         ("2 of 3", "2"),
         ("0 / 1 / 0", "0"),
         ("1e-05", "1e-05"),
+        ("< 0.0001 (9)", "0.0001"),
         ("–", ""),
         ("closed form", ""),
         ("", ""),
@@ -41,6 +46,28 @@ def loaded(*names: str) -> list[tuple[str, Tables]]:
 )
 def test_sort_key_is_the_first_number(text: str, key: str) -> None:
     assert sort_key(text) == key
+
+
+@pytest.mark.parametrize(("value", "text"), [(-1e-9, "0.0"), (-0.00004, "0.0"), (-0.5, "-0.5000"), (0.0, "0.0")])
+def test_number_that_rounds_to_zero_has_no_sign(value: float, text: str) -> None:
+    assert number(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.0, "< 0.0001"), (1e-20, "< 0.0001"), (1e-4, "0.0001"), (0.0123, "0.012")]
+)
+def test_p_value_is_never_zero(value: float, text: str) -> None:
+    assert p_value(value) == text
+
+
+def test_section_of_estimates_on_images_repeats_them() -> None:
+    tables = intrinsic_tables(lambda name, n, digit, seed: 3.2 + 0.01 * seed, datasets=("strokes-4", "mnist"))
+    estimates = section("runs/i", tables, [], "", None, shown=False)["estimates"]
+    assert estimates["columns"][:3] == ["data", "known", "TwoNN"]
+    assert [row[:3] for row in estimates["rows"]] == [["strokes-4", "4", "3.21 (-0.79)"], ["mnist", "?", "3.21"]]
+    page = render([("runs/i", tables)])
+    assert 'id="r1-estimates"' in page and "3.21 (-0.79)" in page[page.index('id="r1-estimates"') :]
+    assert 'id="r1-estimates"' not in render(loaded("plane"))
 
 
 def test_output_head_states_both_ratios_of_the_linear_network() -> None:
@@ -105,7 +132,12 @@ def test_viewer_orders_networks_by_latent_dimension_and_its_strips_are_the_image
         for column in (0, 9):
             tile = strip[31 * row : 31 * row + 28, 31 * column : 31 * column + 28]
             assert tile.tobytes() == shown[column]
-    assert network["nll"][step] == pytest.approx(float(ends["test_nll"].iloc[0]), abs=0.051)
+    assert network["nll"][step] == pytest.approx(float(ends["test_nll_mean"].iloc[0]), abs=0.051)
+    vae = found["arms"]["vae"][-1]
+    ends = tables.ends[(tables.ends["cell"] == vae["cell"]) & (tables.ends["seed"] == vae["seed"])]
+    assert vae["nll"][max(vae["nll"])] == pytest.approx(float(ends["test_nll_mean"].iloc[0]), abs=0.051)
+    assert vae["nll"][max(vae["nll"])] < float(ends["test_nll"].iloc[0]) - 0.5, "not that of a sampled z"
+    assert set(found["figures"]) <= set(KINDS) and set(found["figures"].values()) <= set(FIGURES)
 
 
 def test_render_is_the_same_however_many_processes_share_the_work(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,7 +32,7 @@ search:
   space:
     learning_rate: {low: 1.0e-4, high: 1.0e-1, log: true}
     hidden_dims: [[8], [8, 8]]
-    kl_warmup_steps: [0, {low: 2, high: 9}]
+    kl_warmup_steps: [0, {low: 2, high: 9, log: true}]
     l2: {low: 0.0, high: 0.1}
 """
 TWO = """
@@ -91,6 +91,26 @@ def test_every_figure_of_a_search_is_drawn_and_the_same_again(one, two):
         assert all(figure.caption.endswith(".") and len(figure.frame) for figure in drawn)
 
 
+def test_no_figure_shows_the_markup_of_a_number(one, two):
+    drawn = [figure for tables in (one, two) for figure in figures.draw(tables) if isinstance(figure, Drawn)]
+    assert [figure.name for figure in drawn if "$\\math" in figure.svg()] == []
+
+
+@pytest.mark.parametrize(
+    ("values", "ticks"),
+    [
+        ([2, 15, 9], [3, 10]),
+        ([1.1e-4, 5e-3], [3e-4, 1e-3, 3e-3]),
+        ([0.03, 10], [0.1, 1, 10]),
+        ([1e-8, 1e-3], [1e-8, 1e-6, 1e-4]),
+        ([0, 700, 4000], [0, 1000, 3000]),
+        ([np.nan, 2.31, 4.44], [2.3, 4.4]),
+    ],
+)
+def test_logarithmic_axes_have_few_round_ticks(values, ticks):
+    assert slices.log_ticks(np.array(values, float)) == ticks
+
+
 def test_figures_say_why_they_are_not_drawn(two):
     reasons = {f.name: f.reason for f in figures.draw(two) if isinstance(f, Skipped)}
     assert reasons == {
@@ -105,7 +125,7 @@ def test_importance_is_of_the_common_rung_where_too_few_finished_and_names_what_
     shown = data[data["left_out"].isna()]
     assert set(shown["parameter"]) == {"learning_rate", "hidden_dims", "kl_warmup_steps", "l2"}
     assert 0 < shown["importance"].sum() < 1.01
-    assert "kl_warmup_steps in 2..9: not drawn for every trial" in importance.importance_caption(data)
+    assert "kl_warmup_steps in 2..9 log: not drawn for every trial" in importance.importance_caption(data)
 
 
 def test_history_counts_steps_and_the_best_so_far(one):
@@ -179,6 +199,11 @@ def test_best_is_judged_on_fresh_seeds_only(one, again):
         assert row["val_neg_elbo/low"] < row["val_neg_elbo/test"] < row["val_neg_elbo/high"]
     assert set(best_column(figures.best_text(alone))) == {"-"}
     assert all(value.endswith(", 2") for value in best_column(figures.best_text(judged))[:2])
+
+
+def test_best_of_an_arm_without_the_metric_shows_a_dash(one):
+    found = best.best_data(one).assign(val_neg_elbo=[math.nan, *[7.0] * (len(best.best_data(one)) - 1)])
+    assert figures.best_text(found)["val_neg_elbo"].tolist()[:2] == ["-", "7.00"]
 
 
 def best_column(text: pd.DataFrame) -> list[str]:

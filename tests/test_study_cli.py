@@ -159,6 +159,7 @@ def test_replay_of_an_altered_table_differs(study, tmp_path):
         (("launch", "tiny.yaml", "--pack", "many"), "auto or a number"),
         (("status", "nowhere"), "no run folder"),
         (("table", "nowhere"), "no run folder"),
+        (("check", "none.yaml"), "none.yaml cannot be opened: No such file"),
         (("replay", "nowhere", "ab"), "no run folder"),
         (("data", "mnits"), "Did you mean 'mnist'"),
         (("status", "foo://x"), "must be a path or a URL like s3://bucket/run"),
@@ -169,6 +170,25 @@ def test_bad_input_gives_one_line_and_code_2(study, arguments, message):
     code, _, err = study(*arguments)
     assert code == 2 and message in err
     assert len(err.strip().splitlines()) == 1 and "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "rule"),
+    [
+        (("launch", "tiny.yaml", "--steps", "0"), "greater than or equal to 1, but got '0'"),
+        (("launch", "tiny.yaml", "--seeds", "x"), "a valid integer, unable to parse string as an integer, but got 'x'"),
+        (("best", "nowhere", "--top", "0"), "greater than or equal to 1, but got '0'"),
+    ],
+)
+def test_bad_number_names_the_option_the_rule_and_the_value(study, arguments, rule):
+    code, _, err = study(*arguments)
+    assert code == 2 and f"'{arguments[-2]}'" in err and rule in " ".join(err.replace("│", " ").split())
+
+
+def test_table_into_a_folder_that_is_not_there_names_the_file(study):
+    launch(study)
+    code, _, err = study("table", "runs/tiny", "--csv", "absent/x.csv")
+    assert (code, err) == (2, "Error: absent/x.csv cannot be opened: No such file or directory.\n")
 
 
 @pytest.mark.parametrize(

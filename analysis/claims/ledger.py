@@ -38,6 +38,8 @@ UNMATCHED_FIELDS = (*BUDGET_FIELDS, "evaluations")
 """`evaluations` changes how often a trial is looked at, and not what it becomes."""
 FLOAT32 = ("fp32", "tf32")
 """Arms of either precision count as the same: they end some hundredths of a nat apart (README)."""
+RULES = {"all": "All of its tests must be confirmed", "split": "Where its tests disagree, each is told apart"}
+"""What a claim's `rule` says, as a reader has it."""
 
 Direction = Literal["greater", "less"]
 Fields: TypeAlias = dict[str, Any]

@@ -11,8 +11,8 @@ import pandas as pd
 
 from analysis.claims.decide import NOT_MEASURED, Outcome
 from analysis.claims.evaluate import VERDICTS, Verdict, by_reading, counts_of
-from analysis.claims.ledger import READING_FIELDS, Ledger, load
-from analysis.claims.text import cell_text, effect, needs, standing
+from analysis.claims.ledger import READING_FIELDS, RULES, Ledger, load
+from analysis.claims.text import cell_text, effect, needs, p_value, standing
 from analysis.markdown import table
 
 SPLIT_FIELDS = ("output", "init")
@@ -100,7 +100,7 @@ def _row(verdict: Verdict, outcome: Outcome) -> dict[str, Any]:
 def _section(verdict: Verdict) -> list[str]:
     claim = verdict.claim
     lines = [f"## {claim.id}: {verdict.verdict}", "", f"{claim.statement} (section {claim.section})", ""]
-    lines += [f"Tested: {claim.test} Rule: {claim.rule}; family: {claim.family}.", ""]
+    lines += [f"Tested: {claim.test} {RULES[claim.rule]}. Holm's family: {claim.family}.", ""]
     readings = by_reading(verdict)
     if len(readings) > 1:
         lines += [f"By reading: {counts_of(readings.values())}.", ""]
@@ -110,7 +110,7 @@ def _section(verdict: Verdict) -> list[str]:
 
 
 def _tests(name: str, found: list[Outcome]) -> list[tuple[str, ...]]:
-    missing = Counter(outcome.note for outcome in found if outcome.verdict == NOT_MEASURED)
+    missing = Counter((outcome.note, cell_text(outcome.at)) for outcome in found if outcome.verdict == NOT_MEASURED)
     measured = [outcome for outcome in found if outcome.verdict != NOT_MEASURED]
     if len(measured) <= MOST_ROWS:
         rows = [_test(name, outcome) for outcome in measured]
@@ -118,14 +118,14 @@ def _tests(name: str, found: list[Outcome]) -> list[tuple[str, ...]]:
         text = counts_of(outcome.verdict for outcome in measured)
         rows = [(name, measured[0].rule, "", "", text, "", f"{len(measured)} tests")]
     rows += [
-        (name, "", "", "", NOT_MEASURED, "", f"{count} tests: {note}" if count > 1 else note)
-        for note, count in missing.items()
+        (name + f" ({at})" * bool(at), "", "", "", NOT_MEASURED, "", f"{count} tests: {note}" if count > 1 else note)
+        for (note, at), count in missing.items()
     ]
     return rows if found[0].main else [(f"beside: {first}", *rest) for first, *rest in rows]
 
 
 def _test(name: str, outcome: Outcome) -> tuple[str, ...]:
-    p = "" if outcome.p_adjusted is None else f"{outcome.p_adjusted:.2g} ({outcome.family_size})"
+    p = "" if outcome.p_adjusted is None else f"{p_value(outcome.p_adjusted)} ({outcome.family_size})"
     beside = "; ".join(f"{aside.margin}: {aside.verdict}" for aside in outcome.asides)
     notes = [standing(outcome), needs(outcome), outcome.note]
     what = f"{name}: {outcome.contrast}{_brackets(outcome)}"

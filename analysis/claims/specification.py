@@ -78,12 +78,13 @@ def specification_caption(frame: pd.DataFrame) -> str:
         if frame["low"].isna().all()
         else f"bars are {100 * frame['level'].iloc[0]:g} % t intervals where wider than a mark"
     )
-    missing = frame.attrs.get("not_drawn")
+    names = frame.attrs.get("not_drawn")
+    missing = f" Tests not drawn, for they are not measured or have one reading: {names}." if names else ""
     return (
         f"{frame['claim'].iloc[0]} in {len(frame)} specifications: {verdicts} (claimed, the line: {claimed}). "
         f"Above: the effect in each, sorted, means over {text}, {intervals}; verdicts are by p values that are "
         "adjusted within a reading. Below: a black dot marks the choice that a specification makes; choices that never "
-        f"differ are left out.{f' Tests not drawn, for they are not measured or have one reading: {missing}.' * bool(missing)}"
+        f"differ are left out.{missing}"
     )
 
 
@@ -155,17 +156,12 @@ def _amount(effect: float, unit: str) -> str:
 
 
 def _title(rows: pd.DataFrame, width: int) -> str:
-    """The part, if the panel is of one; what is measured, between which networks; what is claimed of it."""
+    """The part, if the panel is of one; what is measured, of which networks; what is claimed of it."""
     parts, contrasts, values = (list(rows[name].unique()) for name in ("part", "contrast", "value"))
-    measure = rows["measure"].iloc[0] if len(values) > 1 else values[0]
-    first, joint, _ = (
-        re.split("( over | minus )", contrasts[0], maxsplit=1) if len(contrasts) > 1 else (contrasts[0], "", "")
-    )
-    texts = [
-        *parts[: len(parts) == 1],
-        f"{measure}: {first}{joint}{'each' * bool(joint)}",
-        f"claimed: {rows['claimed'].iloc[0]}",
-    ]
+    value = values[0] if len(values) == 1 else values[0].removesuffix(_FLOOR)
+    what = contrasts[0] if len(contrasts) == 1 else re.sub("(over|minus) .*", r"\1 each", contrasts[0])
+    claimed = rows["claimed"].iloc[0].partition(";")[0]
+    texts = [*(parts if len(parts) == 1 else []), f"{value}: {what}", f"claimed: {claimed}"]
     return "\n".join(textwrap.fill(text, width) for text in texts)
 
 

@@ -9,6 +9,8 @@ import numpy as np
 
 from analysis.claims.decide import INCONCLUSIVE, NOT_MEASURED, Outcome
 
+SMALLEST_P = 0.0001
+
 
 def describe(outcome: Outcome) -> str:
     """An outcome in a line: effect, interval, rule, p value, seeds, budget and trouble."""
@@ -18,7 +20,7 @@ def describe(outcome: Outcome) -> str:
     name = f"{outcome.value}: {outcome.contrast}" if outcome.value else outcome.contrast
     texts = [f"{name}{f' ({at})' if at else ''} = {effect(outcome)}", f"claimed {outcome.rule}"]
     if outcome.p_adjusted is not None:
-        texts.append(f"p = {outcome.p_adjusted:.2g} (Holm, {outcome.family_size})")
+        texts.append(f"p = {p_value(outcome.p_adjusted)} (Holm, {outcome.family_size})".replace("= <", "<"))
     return "; ".join(filter(None, [*texts, standing(outcome), needs(outcome), outcome.note]))
 
 
@@ -65,8 +67,13 @@ def cell_text(at: Mapping[str, Any]) -> str:
 
 
 def number(value: float | None) -> str:
-    """Four significant digits, without an exponent; a dash for None."""
+    """Four significant digits, without an exponent, and no sign where that leaves nothing; a dash for None."""
     if value is None or not np.isfinite(value):
         return "–" if value is None or np.isnan(value) else "∞" if value > 0 else "-∞"
     digits = max(0, 3 - int(np.floor(np.log10(abs(value))))) if abs(value) >= 1e-4 else 1
-    return f"{value:,.{min(digits, 4)}f}"
+    return f"{value:z,.{min(digits, 4)}f}"
+
+
+def p_value(value: float) -> str:
+    """Two significant digits; one too small to be told as such is said to be smaller than SMALLEST_P."""
+    return f"< {SMALLEST_P:.4f}" if value < SMALLEST_P else f"{value:.2g}"

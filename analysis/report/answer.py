@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from analysis.claims import page, specification
 from analysis.claims.decide import NOT_MEASURED
 from analysis.claims.evaluate import VERDICTS, Verdict, combine, evaluate
-from analysis.claims.ledger import load
+from analysis.claims.ledger import RULES, load
 from analysis.dimension import card, estimates, panels, ruler
 from analysis.figures import drawn
 from analysis.report.figure import Shown, csv_link, show
@@ -54,8 +54,8 @@ def dimension(runs: Sequence[str], tables: Sequence[Tables]) -> dict[str, Any] |
     return {
         "verdict": combine(found.loc[found["headline"], "verdict"], "split"),
         "answers": [
-            {"key": row["key"], "name": row["name"], "number": estimates.number(row), "verdict": row["verdict"]}
-            | {"reason": row["reason"]}
+            {"verdict": row["verdict"], "words": estimates.IN_WORDS[row["key"]], "number": estimates.number(row)}
+            | {"key": row["key"], "reason": row["reason"]}
             for row in found[found["headline"]].to_dict("records")
         ],
         "axis": _axis(found, f"{command} -o docs"),
@@ -82,7 +82,7 @@ def _claim(verdict: Verdict, command: str) -> dict[str, Any]:
         "section": claim.section,
         "statement": claim.statement,
         "test": claim.test,
-        "rule": claim.rule,
+        "rule": RULES[claim.rule],
         "family": claim.family,
         "verdict": verdict.verdict,
         "rank": VERDICTS.index(verdict.verdict),

@@ -20,7 +20,7 @@ from markupsafe import Markup
 from analysis.report import answer
 from analysis.report.run import paper_figures, section
 from analysis.report.surprises import surprises
-from analysis.summary import evaluated
+from analysis.summary import evaluated, is_papers
 from study.table import load_tables
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 SCRIPTS = ("vendor/sortable.min.js", "vendor/sortable.a11y.min.js", "report.js")
 Part = int | str
 """A part of the page: a run's number, or a key of TOGETHER."""
-_NUMBER = re.compile(r"\[?(-?[\d,]*\.?\d+(?:e[-+]?\d+)?)", re.IGNORECASE)
+_NUMBER = re.compile(r"(?:< |\[)?(-?[\d,]*\.?\d+(?:e[-+]?\d+)?)", re.IGNORECASE)
 
 
 def render(
@@ -137,9 +137,9 @@ def _figures(runs: Sequence[tuple[str, Tables]]) -> dict[str, Any]:
 
 
 def _main(runs: Sequence[tuple[str, Tables]]) -> tuple[str, Tables] | None:
-    """The run whose figures stand for the paper's: that of the study `paper`, else the first that trains."""
-    having = [run for run in runs if evaluated(run[1])]
-    return next((run for run in having if run[1].spec.name == "paper"), having[0] if having else None)
+    """The run whose figures stand for the paper's: that of the study `paper`, else the first with its networks."""
+    having = [run for run in runs if is_papers(run[1]) and evaluated(run[1])]
+    return min(having, key=lambda run: run[1].spec.name != "paper", default=None)
 
 
 def _asset(name: str) -> Markup:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from analysis.dimension import ruler
+from analysis.dimension.intrinsic import intrinsic
 from analysis.figures import FIGURES, Drawn, Skipped, draw
 from analysis.report.figure import Shown, csv_link, show
 from analysis.report.viewer import viewer
@@ -30,7 +32,9 @@ Runs = Sequence[tuple[str, "Tables"]]
 """Each run's folder, as the reader would name it, and its tables."""
 MAX_GROUPS = 6
 """Groups of (dataset, N) that are told in sentences; the table has them all."""
-PAPERS = tuple(name for name in FIGURES if name.startswith("f"))
+MAX_NAMED = 8
+"""Networks that a sentence names; of more it names the first and the last."""
+PAPERS = tuple(name for name, entry in FIGURES.items() if entry.paper)
 """The paper's own figures, which the report shows once."""
 CURVES = ("f6_loss_all", "f7_loss_non_linear")
 """Those of them that tell something of every run."""
@@ -69,6 +73,7 @@ def section(run: str, tables: Tables, others: Runs, prefix: str, price: float | 
         "skipped": [figure for figure in drawn if isinstance(figure, Skipped)],
         "viewer": viewer(tables) if trains else None,
         "search": _search(run, tables, others, prefix),
+        "estimates": _estimates(tables),
         "final": [] if summary is None else _final(summary),
         "units": {name: METRICS[name] for name in ("test_nll", "test_nll_mean", "test_kl", "test_sse", "train_nll")},
         "settings": _settings(tables),
@@ -105,6 +110,14 @@ def _search(run: str, tables: Tables, others: Runs, prefix: str) -> dict[str, An
     }
 
 
+def _estimates(tables: Tables) -> dict[str, Any] | None:
+    """What the estimators of the images' own dimension return, by data set; None where there are none."""
+    if not len(intrinsic([tables])):
+        return None
+    found = ruler.ruler([tables])
+    return _grid(found[["data", "known", *ruler.INTRINSIC]] if len(found) else found) | {"note": ruler.NOTE}
+
+
 def _grid(frame: pd.DataFrame) -> dict[str, Any]:
     return {"columns": list(frame.columns), "rows": [[str(value) for value in row] for row in frame.to_numpy(object)]}
 
@@ -121,7 +134,7 @@ def sentences(summary: pd.DataFrame) -> list[str]:
     for status, meaning in _TROUBLE.items():
         rows = summary[summary[status] > 0]
         if len(rows):
-            names = ", ".join(f"{row['cell']} ({row[status]})" for row in rows.to_dict("records"))
+            names = _listed(f"{row['name']} ({row[status]})" for row in rows.to_dict("records"))
             texts.append(f"{meaning}: {names}.")
     return texts
 
@@ -129,7 +142,7 @@ def sentences(summary: pd.DataFrame) -> list[str]:
 def _group_sentences(rows: pd.DataFrame) -> Iterator[str]:
     """Test NLL of the networks with one latent dimension, and the same as multiples of ELU's."""
     seeds = sorted({int(row["finished"]) for row in rows.to_dict("records") if row["network"] != "pca"})
-    values = ", ".join(f"{row['cell']} {_nll(row)}" for row in rows.to_dict("records"))
+    values = _listed(f"{row['name']} {_nll(row)}" for row in rows.to_dict("records"))
     how = "one seed each" if seeds == [1] else f"means over {' or '.join(map(str, seeds))} seeds [95 % t interval]"
     where = f"On {rows['dataset'].iloc[0]} at N = {rows['latent_dim'].iloc[0]}"
     levels = [
@@ -141,12 +154,20 @@ def _group_sentences(rows: pd.DataFrame) -> Iterator[str]:
     yield f"{text} {values}." + (f" For comparison: {', '.join(levels)}." if levels else "")
     compared = rows[rows["ratio"].notna() & (rows["network"] != "elu")]
     if len(compared):
-        ratios = ", ".join(
-            f"{row['cell']} {row['ratio']:.2f}"
+        ratios = _listed(
+            f"{row['name']} {row['ratio']:.2f}"
             + (f" ({row['excess_ratio']:.2f})" if pd.notna(row["excess_ratio"]) else "")
             for row in compared.to_dict("records")
         )
         yield f"As a multiple of the ELU network's, raw (and above the entropy floor): {ratios}."
+
+
+def _listed(texts: Iterable[str]) -> str:
+    """Texts in a row; of more than MAX_NAMED, the first and the last few."""
+    named, few = list(texts), MAX_NAMED // 2 - 1
+    if len(named) > MAX_NAMED:
+        named[few:-few] = [f"{len(named) - 2 * few} between them (see the final table)"]
+    return ", ".join(named)
 
 
 def _nll(row: Mapping[Any, Any]) -> str:
@@ -167,6 +188,7 @@ def _final(summary: pd.DataFrame) -> list[dict[str, Any]]:
         rows.append(
             {
                 "cell": row["cell"],
+                "name": row["name"],
                 "color": look(row["network"]).color,
                 "dataset": row["dataset"],
                 "latent_dim": row["latent_dim"],
@@ -291,4 +313,4 @@ def _flatten(mapping: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
 
 
 def _number(value: Any, digits: int) -> str:
-    return "–" if pd.isna(value) else f"{value:,.{digits}f}"
+    return "–" if pd.isna(value) else f"{value:z,.{digits}f}"

@@ -20,13 +20,15 @@ if TYPE_CHECKING:
 
 KINDS = {
     "reconstruction": "Ten test images, the first of each digit; below them what the network makes of them (a VAE from "
-    "its posterior mean).",
+    "its posterior mean, of which its test NLL is too).",
     "sample": "Images decoded from codes that are drawn from the prior N(0, I).",
     "traversal": "Each row moves one latent from 3 standard deviations below its mean to 3 above; the others stay as "
     "in the code of the first test image. The latents that vary most come first.",
     "interpolation": "Each row leads in a straight line from the code of one test image to that of the next digit.",
 }
 """Kinds of images, in the order of the choice, and what a strip of them shows."""
+FIGURE_OF = {"reconstruction": "reconstructions", "sample": "vae_samples"}
+"""The figure, of `analysis.figures`, that draws images of a kind; the others have none."""
 _GAP = 3
 _COLUMNS = {"reconstruction": 10, "sample": 10, "traversal": 7, "interpolation": 7}
 
@@ -34,9 +36,10 @@ _COLUMNS = {"reconstruction": 10, "sample": 10, "traversal": 7, "interpolation":
 def viewer(tables: Tables) -> dict[str, Any] | None:
     """The viewer's data, ready for JSON; None if no network has left a reconstruction.
 
-    `kinds`: label and caption by kind; `arms`: by arm, a list of networks by rising N, each with `cell`, `dim`, `seed`,
-    `nll` by step, and `strips`, by kind and step a data URI of a PNG. A network is shown by the seed that left most
-    kinds of images, the smallest of those that count; an arm is what has the same name but for its latent dimension.
+    `kinds`: caption by kind; `figures`: FIGURE_OF; `arms`: by arm, a list of networks by rising N, each with `cell`,
+    `dim`, `seed`, `nll` (at the posterior mean) by step, and `strips`, by kind and step a data URI of a PNG. A network
+    is shown by the seed that left most kinds of images, the smallest of those that count; an arm is what has the same
+    name but for its latent dimension.
     """
     every = tables.rows("images", where={"kind": ["input", *KINDS]})
     shown = counted(tables, cells(tables)["cell"])
@@ -46,7 +49,7 @@ def viewer(tables: Tables) -> dict[str, Any] | None:
     shown = shown.drop_duplicates("cell")
     first = {row["cell"]: row for row in shown.to_dict("records")}
     images = dict(iter(every.groupby("replicate")))
-    losses = tables.rows("results", ["replicate", "step", "test_nll"], {"replicate": list(shown["replicate"])})
+    losses = tables.rows("results", ["replicate", "step", "test_nll_mean"], {"replicate": list(shown["replicate"])})
     arms: dict[str, list[dict[str, Any]]] = {}
     for cell in cells(tables).to_dict("records"):
         if (row := first.get(cell["cell"])) is None:
@@ -56,7 +59,7 @@ def viewer(tables: Tables) -> dict[str, Any] | None:
             "cell": cell["cell"],
             "dim": int(cell["latent_dim"]),
             "seed": int(row["seed"]),
-            "nll": {int(step): round(value, 1) for step, value in zip(nll["step"], nll["test_nll"], strict=True)},
+            "nll": {int(step): round(value, 1) for step, value in zip(nll["step"], nll["test_nll_mean"], strict=True)},
             "strips": {kind: dict(_strips(own, kind)) for kind in KINDS if (own["kind"] == kind).any()},
         }
         arms.setdefault(_arm(cell["cell"]), []).append(network)
@@ -64,7 +67,7 @@ def viewer(tables: Tables) -> dict[str, Any] | None:
         return None
     used = [kind for kind in KINDS if any(kind in one["strips"] for arm in arms.values() for one in arm)]
     ordered = {name: sorted(arm, key=lambda network: network["dim"]) for name, arm in arms.items()}
-    return {"kinds": {kind: KINDS[kind] for kind in used}, "arms": ordered}
+    return {"kinds": {kind: KINDS[kind] for kind in used}, "figures": FIGURE_OF, "arms": ordered}
 
 
 def _arm(cell: str) -> str:

@@ -74,7 +74,7 @@ def best_text(data: pd.DataFrame) -> pd.DataFrame:
     """`best_data` with each interval in one column, as a person reads it."""
     shown = pd.DataFrame({"cell": data["cell"]})
     for name in [column.removesuffix("/test") for column in data.columns if column.endswith("/test")]:
-        shown[name] = data[name].map("{:.2f}".format)
+        shown[name] = ["-" if pd.isna(value) else f"{value:.2f}" for value in data[name]]
         fresh = f"test_{name.partition('_')[2]} [95 %], fresh seeds"
         shown[fresh] = [_interval(row, name) for row in data.to_dict("records")]
     for column in data.columns:

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.search.values import sign
+from analysis.search.values import log_values, sign
 from analysis.style import GREY, INK, theme
 from study.trials import curves, search_of, trials
 from trainables.schema import METRICS
@@ -50,9 +50,7 @@ def plot_history(data: pd.DataFrame) -> Axes:
                 at = " (at its last step)" if state != "finished" else ""
                 axes.scatter(rows["trial"], rows["value"], s=22, marker=marker, label=f"{state}{at}", **style)
         axes.step(data["trial"], data["best"], where="post", color=GREY, label="best finished so far")
-        axes.set_yscale("log")
-        axes.yaxis.set_major_formatter("{x:,.0f}")
-        axes.yaxis.set_minor_formatter("{x:,.0f}")
+        log_values(axes)
         axes.set_xlabel("trial")
         axes.set_ylabel(f"{objective} [{METRICS[objective].unit}]")
         axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=4)

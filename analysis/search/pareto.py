@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from matplotlib import patheffects
 from matplotlib.figure import Figure
 
 from analysis.architecture import NotApplicableError
@@ -89,8 +90,9 @@ def plot_front(data: pd.DataFrame) -> Figure:
                 both[x], both[y], color="#D55E00", marker="s", markersize=4, linestyle="--", label="reference arms"
             )
             for row in both.to_dict("records"):
-                place: dict[str, Any] = {"textcoords": "offset points", "xytext": (5, 4)}
-                axes.annotate(str(row["name"]).split()[-1], (row[x], row[y]), fontsize=7, color="#D55E00", **place)
+                place: dict[str, Any] = {"xytext": (-6, -2), "textcoords": "offset points", "ha": "right", "va": "top"}
+                text = axes.annotate(str(row["name"]).split()[-1], (row[x], row[y]), color="#D55E00", **place)
+                text.set(fontsize=7, path_effects=[patheffects.withStroke(linewidth=2.5, foreground="white")])
         for row, style in zip(others[others[y].isna()].to_dict("records"), (":", "-.", "--", "-"), strict=False):
             axes.axvline(row[x], color=GREY, linestyle=style, label=f"{row['name']} (no rate)")
         axes.set_xlim(right=min(float(np.nanpercentile(data[x], 95)) * 1.05, REFERENCE["nll"]))

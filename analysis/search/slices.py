@@ -12,10 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import FixedLocator, NullFormatter
 
 from analysis.architecture import NotApplicableError
-from analysis.search.values import common_step, values_at
+from analysis.search.values import common_step, log_values, values_at
 from analysis.style import theme
 from study.searchspace import Range, SearchSpec
 from study.trials import search_of, trials
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 COLUMNS = 3
 PAIRS = 3
-FEW_DECADES = 500
-"""Ratio of the largest value to the smallest below which a logarithmic axis is labelled at 1, 2 and 5 too."""
+TICKS = 4
+"""Most labels of a logarithmic axis, its 0 apart: so many fit under a panel."""
 
 
 def slices_data(tables: Tables) -> pd.DataFrame:
@@ -61,9 +61,7 @@ def plot_slices(data: pd.DataFrame, search: SearchSpec) -> Figure:
                 continue
             x = _axis(axes, data, field, search, along="x")
             points = axes.scatter(x, data["value"], c=data["trial"], cmap="viridis", s=14)
-            axes.set_yscale("log")
-            axes.yaxis.set_major_formatter("{x:,.0f}")
-            axes.yaxis.set_minor_formatter("{x:,.0f}")
+            log_values(axes)
         for axes in panels[:, 0]:
             axes.set_ylabel(_label(data))
         if points is not None:
@@ -133,6 +131,21 @@ def contours(axes: Axes, x: np.ndarray, y: np.ndarray, values: np.ndarray, norm:
     axes.tricontourf(Triangulation(x, y, triangles), values, levels=levels, norm=norm, cmap="viridis", alpha=0.55)
 
 
+def log_ticks(values: np.ndarray) -> list[float]:
+    """At most TICKS ticks of a logarithmic axis of these values, round ones if there are, and 0 if it is a value."""
+    positive = values[values > 0]
+    low, high = float(positive.min()), float(positive.max())
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    ticks: list[float] = []
+    for digits in ((1, 3), (1,)):
+        round_ones = [float(f"{digit}e{decade}") for decade in decades for digit in digits]
+        ticks = [tick for tick in round_ones if low <= tick <= high]
+        if len(ticks) <= TICKS:
+            break
+    ticks = ticks[:: math.ceil(len(ticks) / TICKS)] if len(ticks) > 1 else [float(f"{end:.2g}") for end in (low, high)]
+    return [0.0] * bool((values == 0).any()) + ticks
+
+
 def _axis(axes: Axes, data: pd.DataFrame, field: str, search: SearchSpec, *, along: str) -> np.ndarray:
     """Sets an axis up for a field; returns where the trials lie on it."""
     axis = axes.xaxis if along == "x" else axes.yaxis
@@ -145,9 +158,8 @@ def _axis(axes: Axes, data: pd.DataFrame, field: str, search: SearchSpec, *, alo
             if (places == 0).any():
                 scale = {"value": "symlog", "linthresh": float(places[places > 0].min()) / 2}
             (axes.set_xscale if along == "x" else axes.set_yscale)(**scale)
-            if places.max() < FEW_DECADES * places.min():
-                axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-                axis.set_major_formatter("{x:g}")
+            axis.set_major_locator(FixedLocator(log_ticks(places)))
+            axis.set_major_formatter("{x:g}")
             axis.set_minor_formatter(NullFormatter())
         return places
     names = [str(option).replace(" ", "") for option in search.options(field)]

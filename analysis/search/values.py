@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator, NullLocator
 
 from analysis.architecture import NotApplicableError
 from analysis.intervals import Values
@@ -43,6 +45,14 @@ def values_at(tables: Tables, objective: str, step: int | None) -> pd.Series:
         return found[found["state"] == "finished"].set_index("trial")[objective]
     found = curves(tables, objective)
     return found[found["step"] == step].set_index("trial")["value"]
+
+
+def log_values(axes: Axes) -> None:
+    """Makes the axis of values, y, logarithmic, its labels as on a linear one: values seldom span a decade."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(MaxNLocator(6))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter("{x:,g}")
 
 
 def to_optuna(drawn: Sequence[Drawn], values: Values) -> list[FrozenTrial]:

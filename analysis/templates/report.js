@@ -19,7 +19,7 @@ for (const box of document.querySelectorAll(".filter")) {
 
 // Steps through a run's images. What was asked for is remembered: where a network does not have it, the nearest is shown.
 for (const viewer of document.querySelectorAll(".viewer")) {
-  const { kinds, arms } = JSON.parse(viewer.querySelector("script").textContent);
+  const { kinds, figures, arms } = JSON.parse(viewer.querySelector("script").textContent);
   const [arm, kind] = viewer.querySelectorAll("select");
   const [dim, step] = viewer.querySelectorAll("input");
   const [image, caption] = [viewer.querySelector("img"), viewer.querySelector("figcaption")];
@@ -46,11 +46,15 @@ for (const viewer of document.querySelectorAll(".viewer")) {
     const has = Object.keys(kinds).filter((name) => name in network.strips);
     fill(kind, has, wanted.kind);
     const strips = network.strips[kind.value];
-    const when = (value) => (value ? `${value.toLocaleString("en")} steps` : "closed form");
+    const when = (value) => (value ? `${value.toLocaleString("en")} steps` : "closed form, not trained");
     steps = Object.keys(strips).map(Number).sort((a, b) => a - b);
     const at = slide(step, steps, wanted.step, when);
-    const loss = network.nll[at] === undefined ? "" : `; test NLL ${network.nll[at].toFixed(1)} nats per image`;
+    const measured = kind.value === "reconstruction" && network.nll[at] !== undefined;
+    const loss = measured ? `; test NLL ${network.nll[at].toFixed(1)} nats per image` : "";
     const lacks = wanted.kind && !has.includes(wanted.kind) ? ` No ${wanted.kind} of it was recorded.` : "";
+    viewer.querySelector(".shown").textContent = kind.value;
+    viewer.querySelector(".drawn").hidden = !(kind.value in figures);
+    viewer.querySelector(".figure").textContent = figures[kind.value] ?? "";
     image.src = strips[at];
     image.alt = `${kind.value}: ${network.cell}, ${when(at)}`;
     caption.textContent = `${network.cell}, seed ${network.seed}, ${when(at)}${loss}.${lacks} ${kinds[kind.value]}`;
