@@ -141,10 +141,11 @@ def near_its_points(corrected: bool) -> list[float]:
     return [values.min(), values.max()]
 
 
-def seeds_of_the_sweep() -> None:
+def seeds_of_the_sweep() -> list[object]:
     counts = finished("latent").groupby("cell")["seed"].nunique()
     assert {5} == set(counts[counts.index.str.match("elu|vae")])
     assert {3} == set(counts[counts.index.str.match("linear")])
+    return []
 
 
 def digits() -> list[float]:
@@ -194,7 +195,7 @@ SENTENCES: dict[str, Callable[[], Iterable[object]]] = {
     "sigmoid beats ReLU by {:.1f} and ELU by {:.1f} nats on average, and in every seed": sigmoid_ahead,
     "it collapses, between steps {:,.0f} and {:,.0f}, to one image": collapses,
     "Its loss is least by step {:,.0f}, at {:,.0f} to {:,.0f}, then rises to {:,.0f} to {:,.0f}": least_and_last,
-    "of five seeds (the linear net: three)": lambda: seeds_of_the_sweep() or [],
+    "of five seeds (the linear net: three)": seeds_of_the_sweep,
     "(a) The auto-encoder* needs {:.0f} latents or more": lambda: [value_of(mnist(), "a")],
     "its loss still falls at the largest N, by {:.1f} nats from 128 to 200": lambda: [
         over_dims("elu")[128] - over_dims("elu")[200]

@@ -87,10 +87,10 @@ def plot_estimates(rows: pd.DataFrame, ax: Axes) -> Axes:
 
 
 def plot_headline(rows: pd.DataFrame, ax: Axes) -> Axes:
-    """The headline estimates alone, a line each, as `plot_estimates` draws them; names begin a width to the left."""
+    """The headline estimates alone, a line each, as `plot_estimates` draws them, named by their keys."""
     ax.axvspan(*BAND, color=SHADE, zorder=0, linewidth=0)
     for line, row in enumerate(rows.to_dict("records")):
-        _beside(f"({row['key']}) {row['name']}", -1.0, line, ax, fontsize=8, fontweight="bold")
+        _beside(f"({row['key']})", -0.1, line, ax, fontsize=8, fontweight="bold")
         _estimate(row, "", line, ax)
     ax.set(xscale="log", xlim=(1, 784), ylim=(len(rows) - 0.4, -0.6), xlabel="latent dimension N")
     _label(ax.xaxis, (1, 3, 10, 30, 100, 300, 784))

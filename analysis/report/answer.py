@@ -96,8 +96,8 @@ def _claim(verdict: Verdict, command: str) -> dict[str, Any]:
 def _axis(found: pd.DataFrame, command: str) -> Shown:
     """The two headline estimates on their axis."""
     rows = found[found["headline"]]
-    figure = Figure(figsize=(8.4, 1.25))
-    panels.plot_headline(rows, figure.add_axes((0.42, 0.4, 0.41, 0.58)))
+    figure = Figure(figsize=(4.0, 1.25))  # fits a telephone
+    panels.plot_headline(rows, figure.add_axes((0.09, 0.4, 0.6, 0.58)))
     text = "The two estimates that were chosen beforehand, with 95 % t intervals over seeds where there are several; "
     text += "shaded: the paper's 10 < N < 100."
     return show(drawn("headline", "Headline estimates of the latent dimension", text, rows, figure), "", command)
