@@ -250,9 +250,9 @@ def _control(rows: pd.DataFrame, ax: Axes) -> None:
         ax.plot([], [], look.marker, color=look.color, markersize=4.8, label=name if len(name) > 1 else f"({name})")
     ax.set(xscale="log", yscale="log", xlabel="known dimension", ylabel="returned")
     _label(ax.xaxis, known)
-    _label_log(ax, pd.concat([rows["value"], rows["x"]]), room=1.6)
+    _label_log(ax, pd.concat([rows["value"], rows["x"]]), room=2.6)
     ax.set_xlim(known.min() / 1.5, known.max() * 1.5)
-    ax.legend(loc="lower right", bbox_to_anchor=(1.04, -0.02), **_LEGEND | {"handlelength": 1.0})
+    ax.legend(loc="upper left", bbox_to_anchor=(0.1, 1.03), **_LEGEND | {"handlelength": 0.8, "handletextpad": 0.3})
 
 
 def _fill(dataset: str) -> Any:
