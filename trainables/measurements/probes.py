@@ -68,9 +68,10 @@ def linear_answers(train: Tensor, labels: Tensor, test: Tensor, sizes: Sequence[
     Returns:
         The test codes' classes, `(m,)`, for each of the sizes.
     """
-    classes = int(labels.max()) + 1
+    device, classes = test.device, int(labels.max()) + 1
+    train, labels, test = train.cpu(), labels.cpu(), test.cpu()  # L-BFGS is thousands of steps too small for a GPU
     fits = [fit_logistic(train[:size], labels[:size], classes) for size in sizes]
-    return [torch.addmm(bias, test, weight).argmax(1) for weight, bias in fits]
+    return [torch.addmm(bias, test, weight).argmax(1).to(device) for weight, bias in fits]
 
 
 def fit_logistic(codes: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
