@@ -67,6 +67,15 @@ def sigmoid_ahead() -> list[float]:
     return list(ahead.mean())
 
 
+def sigmoid_behind() -> list[float]:
+    """After 10,000 steps, how far sigmoid is behind ELU, at three N."""
+    means = by_cell("activations").mean()
+    dims = (5, 20, 50)
+    last = [means[[f"{name} latent_dim={dim}" for name in ("sigmoid", "relu", "elu")]].idxmax() for dim in dims]
+    assert last == [f"sigmoid latent_dim={dim}" for dim in dims]
+    return [means[f"sigmoid latent_dim={dim}"] - means[f"elu latent_dim={dim}"] for dim in dims]
+
+
 def collapses() -> list[float]:
     first = [rows.loc[rows["collapsed"].eq(True), "step"].min() for rows in clipped()]
     assert sum(not rows["collapsed"].iloc[-1] for rows in clipped()) == 1, "one has left the image at the end"
@@ -186,8 +195,9 @@ def linear_with_a_sigmoid_output() -> list[float]:
     return [max(*ratios, paper["linear"] / paper["elu"])]
 
 
-def readings_done() -> list[int]:
-    ends = tables("readings")[0].ends
+def done(run: str) -> list[int]:
+    """Replicates that have finished, and all."""
+    ends = tables(run)[0].ends
     return [int((ends["status"] == "finished").sum()), len(ends)]
 
 
@@ -223,7 +233,11 @@ SENTENCES: dict[str, Callable[[], Iterable[object]]] = {
     "From N = {:.0f} on the reference classifiers read its images within 1 %": lambda: [value_of(mnist(), "f")],
     "From {} trials on the front": front,
     "nats: beta line {:,.0f}, search {:,.0f}, both {:,.0f} nats²": hypervolumes,
-    "Of `readings` {} of {} replicates have": readings_done,
+    "Of `activations` {} of {} replicates have (N = 5, 20, 50), of `readings` {} of {}.": lambda: [
+        *done("activations"),
+        *done("readings"),
+    ],
+    "is the last of the three at N = 5, 20 and 50, by {:.1f}, {:.1f} and {:.1f} nats behind ELU": sigmoid_behind,
     "network ends at {:,.0f} nats from He's initialisation, but at {:,.0f} from PyTorch's and {:,.0f} from Xavier's; "
     "with free gradients at {:,.0f} and {:,.0f} from these two as well": clipped_readings,
     "With a sigmoid output it is at most {:.1f} times as bad as ELU from any": linear_with_a_sigmoid_output,
