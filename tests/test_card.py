@@ -10,7 +10,7 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
-from test_dimension_estimates import intrinsic_tables, sweep_tables  # type: ignore[import-not-found]
+from test_dimension_estimates import intrinsic_tables, sweep_tables
 
 from analysis.dimension import card
 from analysis.dimension import estimates as dimension

@@ -11,6 +11,7 @@ import pytest
 from matplotlib.figure import Figure
 from scipy import stats
 from test_claims import DIFFERENCE, ELU, EQUIVALENCE, LINEAR, ledger_of, tables, trial, verdict_of
+from test_dimension_estimates import intrinsic_tables
 
 from analysis.architecture import NotApplicableError
 from analysis.claims.evaluate import Verdict, evaluate
@@ -291,6 +292,13 @@ def test_control_is_confirmed_only_where_the_grid_leaves_no_n_open_outside(dims,
     part = {"kind": "control", "estimator": "a", "dataset": "strokes-8-one", "tolerance": 1}
     (found,) = evaluate([tables(*trials, study="controls")], ledger_of(part))[0].outcomes
     assert found.estimate == pytest.approx(7.9, abs=0.1) and (found.verdict, found.note) == (verdict, note)
+
+
+def test_control_of_the_images_own_dimension_is_that_of_the_intrinsic_estimator() -> None:
+    raw = intrinsic_tables(lambda name, n, digit, seed: 3.9 + 0.01 * seed, datasets=("strokes-4",))
+    part = {"kind": "control", "estimator": "TwoNN", "dataset": "strokes-4", "tolerance": 1}
+    (found,) = evaluate([raw], ledger_of(part))[0].outcomes
+    assert found.estimate == pytest.approx(3.9, abs=0.05) and found.verdict == "confirmed"
 
 
 @cache

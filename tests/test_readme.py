@@ -13,7 +13,7 @@ import pytest
 import typer
 from scipy import stats
 from test_analysis_tables import SEED_STEP, make_tables, replaced
-from test_dimension_estimates import sweep_tables  # type: ignore[import-not-found]
+from test_dimension_estimates import sweep_tables
 from typer.testing import CliRunner
 
 from analysis import readme

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from test_dimension_estimates import intrinsic_tables  # type: ignore[import-not-found]
+from test_dimension_estimates import intrinsic_tables
 
 from analysis.claims.text import number, p_value
 from analysis.figures import FIGURES

@@ -292,7 +292,8 @@ def _intrinsic_row(key: str, name: str, rows: pd.DataFrame, columns: tuple[str, 
 def _intrinsic_controls(found: pd.DataFrame) -> Iterator[dict[str, Any]]:
     for (estimator, scale), rows in _groups(found[found["digit"] == ALL_DIGITS], "estimator", "scale"):
         row = _largest(rows, CORRECTED)
-        yield {**row, "estimator": label(estimator, scale), "settled": bool(np.isfinite(row["low"]))}
+        settled = bool(np.isfinite(row["low"]))
+        yield {**row, "estimator": label(estimator, scale), "settled": settled, "between": None}
 
 
 def _groups(found: pd.DataFrame, *columns: str) -> Iterator[tuple[tuple[Any, ...], pd.DataFrame]]:
