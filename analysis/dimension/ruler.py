@@ -40,8 +40,8 @@ def ruler(tables_list: Sequence[Tables], dataset: str = "mnist") -> pd.DataFrame
         row = {"data": name, "known": str(known)}
         row |= {heading: _cell(each.get(key), "value", "error") for heading, key in TRAINED.items()}
         for heading in INTRINSIC:
-            estimator, column = _read(heading)
-            row[heading] = _cell(each.get(estimator), column, f"{column}_error".removeprefix("value_"))
+            estimator, *columns = _read(heading)
+            row[heading] = _cell(each.get(estimator), *columns)
         rows.append(row)
     if not rows:
         return pd.DataFrame()
@@ -51,7 +51,7 @@ def ruler(tables_list: Sequence[Tables], dataset: str = "mnist") -> pd.DataFrame
     alike = (found["dataset"] == dataset) & (found["digit"] == ALL_DIGITS)
     for row in found[alike & (found["sample_size"] == controls["sample_size"].max())].to_dict("records"):
         name = label(row["estimator"], row["scale"])
-        asked |= {head: _number(row[column]) for head in INTRINSIC for of, column in [_read(head)] if of == name}
+        asked |= {head: _number(row[column]) for head in INTRINSIC for of, column, _ in [_read(head)] if of == name}
     return pd.DataFrame([*rows, {"data": dataset, "known": "?"} | asked]).fillna("–")
 
 
@@ -63,10 +63,10 @@ def markdown(tables_list: Sequence[Tables], dataset: str = "mnist") -> str:
     return f"{md.table(found.columns, found.to_numpy())}\n\n{NOTE.replace('*', chr(92) + '*')}"
 
 
-def _read(heading: str) -> tuple[str, str]:
-    """The estimator and the column that a heading in INTRINSIC names."""
+def _read(heading: str) -> tuple[str, str, str]:
+    """The estimator that a heading in INTRINSIC names, and its columns: what it returns, and the error."""
     estimator, corrected, _ = heading.partition(" corrected")
-    return estimator, "corrected" if corrected else "value"
+    return (estimator, "corrected", "corrected_error") if corrected else (estimator, "value", "error")
 
 
 def _cell(row: Mapping[Any, Any] | None, value: str, error: str) -> str:

@@ -39,12 +39,11 @@ def measure_probes(subject: Subject) -> Measured:
     found: dict[str, list[float]] = {}
     for seed in [subject.seed] if subject.config.seeded else range(LABEL_DRAWS):
         order = torch.randperm(len(labels), generator=replace(subject, seed=seed).draws("labels")).to(labels.device)
+        codes, classes = train[order], labels[order]
         for name, answers in {"probe_linear": linear_answers, "probe_knn": neighbour_answers}.items():
             known = found.get(name, [])  # of all labels there is one draw
             new = [size for size in sizes if size < len(labels) or not known]
-            accuracy = [
-                (one == truth).double().mean().item() for one in answers(train[order], labels[order], test, new)
-            ]
+            accuracy = [(one == truth).double().mean().item() for one in answers(codes, classes, test, new)]
             found[name if seed == subject.seed else f"{name}/{seed}"] = accuracy + known[len(new) :]
     return Measured(found)
 
