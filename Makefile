@@ -68,7 +68,7 @@ $(BENCH_STAMP): $(STAMP)
 	@touch $@
 
 report: venv ## Draw results/ again: the report, into report/, and the README's blocks and figures
-	$(BIN)/python -m analysis.readme --report report
+	$(BIN)/python -m analysis.report.readme --report report
 
 lock: ## Make both lock files again from pyproject.toml, in a fresh environment
 	rm -rf build/lock

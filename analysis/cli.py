@@ -18,7 +18,7 @@ from trainables.registry import unknown
 
 if TYPE_CHECKING:
     from analysis.claims.ledger import Ledger
-    from analysis.figures import Drawn
+    from analysis.figures.catalogue import Drawn
     from study.table import Tables
 
 INPUT_IS_WRONG = 2
@@ -58,7 +58,7 @@ def figures(
 
     Of several runs, each gets a folder of its own in DIR.
     """
-    from analysis.figures import FIGURES, Drawn, draw
+    from analysis.figures.catalogue import FIGURES, Drawn, draw
 
     for name in only or []:
         if name not in FIGURES:
@@ -79,7 +79,8 @@ def figures(
 def claims(
     runs: Runs,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="DIR", help="Write the page, its table and figures here too.")
+        Path | None,
+        typer.Option("--out", "-o", metavar="DIR", help="Write the page, its table and figures here too."),
     ] = None,
     ledger: Annotated[
         Path | None,
@@ -93,7 +94,7 @@ def claims(
     Prints a line for each claim. In DIR: claims.md, the page with every test behind a verdict; claims.csv, a row for
     each test; and the specification curves of the claims that turn on what the paper does not report.
     """
-    from analysis.claims import page
+    from analysis.claims import markdown
     from analysis.claims.evaluate import evaluate
     from analysis.claims.specification import drawn_specification
 
@@ -107,8 +108,8 @@ def claims(
     if out is None:
         return
     command = _command("claims", runs if ledger is None else [*runs, "--ledger", str(ledger)])
-    _write(out / "claims.md", page.to_markdown(verdicts, given, command=command).encode())
-    _write(out / "claims.csv", to_csv(page.to_frame(verdicts)).encode())
+    _write(out / "claims.md", markdown.to_markdown(verdicts, given, command=command).encode())
+    _write(out / "claims.csv", to_csv(markdown.to_frame(verdicts)).encode())
     for figure in filter(None, map(drawn_specification, verdicts)):
         _write_figure(out, figure)
 
@@ -129,26 +130,26 @@ def dimension(
     the table; dimension.csv, every estimate; dimension_controls.csv, what the estimators return where the dimension is
     known.
     """
-    from analysis.dimension import card, estimates, ruler
+    from analysis.dimension import card, estimate_table, ruler
 
     loaded = [tables for _, tables in _load(runs, trained=False)]
     known = {"mnist"}.union(*(tables.ends["config/dataset"].dropna() for tables in loaded))
     if dataset not in known:
         _refuse(unknown(dataset, sorted(known), what="--dataset"))
-    found = estimates.estimates(loaded, dataset)
+    found = estimate_table.estimates(loaded, dataset)
     shown = Table("", "estimate", "N [95 % interval]", "verdict", "note", box=None, header_style="bold")
-    for row in found[found["key"].map(estimates.row_name).notna()].to_dict("records"):
-        shown.add_row(row["key"], row["name"], estimates.number(row), row["verdict"], row["reason"])
+    for row in found[found["key"].map(estimate_table.row_name).notna()].to_dict("records"):
+        shown.add_row(row["key"], row["name"], estimate_table.number(row), row["verdict"], row["reason"])
     _out.print(shown)
-    _say(estimates.headline(found))
+    _say(estimate_table.headline(found))
     if out is None:
         return
     drawn = card.draw_card(loaded, dataset)
     _write_figure(out, drawn)
     text = f"![{drawn.caption}](dimension_card.png)\n\n*{drawn.caption}* `{_command('dimension', runs)}`\n\n"
-    text += f"{estimates.markdown(found)}\n## Where the dimension is known\n\n{ruler.markdown(loaded, dataset)}\n"
+    text += f"{estimate_table.markdown(found)}\n## Where the dimension is known\n\n{ruler.markdown(loaded, dataset)}\n"
     _write(out / "dimension.md", text.encode())
-    for name, table in {"dimension": found, "dimension_controls": estimates.controls(loaded)}.items():
+    for name, table in {"dimension": found, "dimension_controls": estimate_table.controls(loaded)}.items():
         _write(out / f"{name}.csv", to_csv(table).encode())
 
 
@@ -156,7 +157,8 @@ def dimension(
 def search(
     runs: Runs,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="DIR", help="Write the page, its tables and figures here too.")
+        Path | None,
+        typer.Option("--out", "-o", metavar="DIR", help="Write the page, its tables and figures here too."),
     ] = None,
 ) -> None:
     """Show what a search has found: the best configurations, which settings matter, how it went, the Pareto front.
@@ -167,9 +169,9 @@ def search(
     RUN --spec FILE`). In DIR, each name led by the study's: search.md, the page; best.csv; history, importance (fANOVA,
     with intervals), slices, pairs, front and hypervolume as SVG, PNG and CSV.
     """
-    from analysis.figures import Drawn
-    from analysis.search import best, figures
-    from study.trials import ranked
+    from analysis.figures.catalogue import Drawn
+    from analysis.search import best, search_figures
+    from study.tables.trials import ranked
 
     loaded = _load(runs)
     searches = [(run, tables) for run, tables in loaded if tables.spec.search is not None]
@@ -180,7 +182,7 @@ def search(
         if not len(ranked(tables)):
             _refuse(f"no trial of {tables.spec.name} has finished yet.")
         found = best.best_data(tables, others)
-        every = figures.best_text(found)
+        every = search_figures.best_text(found)
         text = every.head(WIDEST)
         shown = Table(tables.spec.name, *text["cell"].str.removeprefix("trial-"), box=None, header_style="bold")
         for column in text.columns[1:]:
@@ -190,13 +192,13 @@ def search(
             _say(f"and {', '.join(every['cell'][WIDEST:])}: see {tables.spec.name}_best.csv of --out")
         if out is None:
             continue
-        drawn = figures.draw(tables)
+        drawn = search_figures.draw(tables)
         for figure in drawn:
             if isinstance(figure, Drawn):
                 _write_figure(out, figure)
             else:
                 _say(f"skipped {figure.name}: {figure.reason}")
-        written = figures.page(tables, found, drawn, _command("search", runs))
+        written = search_figures.page(tables, found, drawn, _command("search", runs))
         _write(out / f"{tables.spec.name}_search.md", written.encode())
         _write(out / f"{tables.spec.name}_best.csv", to_csv(found).encode())
 
@@ -229,8 +231,8 @@ def report(
 
     Then of each run: its numbers, a viewer of its images, figures, search, settings, failures, cost, provenance.
     """
+    from analysis.cells import evaluated
     from analysis.report.page import render
-    from analysis.summary import evaluated
 
     loaded = _load(runs, trained=False)
     if not any(evaluated(tables) or (tables.ends["status"] == "finished").any() for _, tables in loaded):
@@ -256,7 +258,7 @@ def _load(runs: list[str], *, trained: bool = True) -> list[tuple[str, Tables]]:
 
     Of several runs, those that train nothing are left out where `trained` ones are wanted, and said to be.
     """
-    from analysis.summary import evaluated
+    from analysis.cells import evaluated
 
     loaded = []
     for run in runs:

@@ -3,7 +3,8 @@
 The unit is the training seed. Arms are paired by seed, so a claim works on `differences`: arm A's metric minus arm B's.
 All but the bootstrap rest on a mean that is near normal. Skewed noise in both arms cancels in the difference; if one of
 two moderately skewed arms spreads twice as far, the 95 % t interval still covers 93 %, but a one-sided test at 5 % errs
-in up to 9 % on one side. One strongly skewed arm, or a few failed seeds, break it (tests/test_interval_coverage.py).
+in up to 9 % on one side. One strongly skewed arm, or a few failed seeds, break it
+(tests/analysis/test_interval_coverage.py).
 """
 
 from __future__ import annotations

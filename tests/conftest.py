@@ -11,16 +11,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import faults
 import pytest
 import torch
 
+from tests.support import faults
 from trainables import datasets, strokes
 from trainables.datasets import Dataset
 from trainables.schema import TrialConfig
 
 NUM_TINY_TRAIN, NUM_TINY_VAL, NUM_TINY_TEST = 600, 300, 300
-LONGEST = ("report_browser", "extending", "search", "launch", "search_closed_forms", "report", "damage", "pack")
+LONGEST = ("browser", "extending", "optuna_search", "launch", "closed_forms", "page", "damage", "pack")
 """The files of tests that take longest: begun first, so that at the end no worker waits for another."""
 
 torch.set_num_threads(1)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from trainables.inputs import generator
+from trainables.batches import generator
 from trainables.losses import bernoulli_nll, decoder_mean, eq_1, gaussian_kl, is_eq_1, model_nll
 from trainables.models import Output
 

@@ -20,11 +20,11 @@ from torch.func import functional_call, vmap
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from trainables.adam import MOMENTS, Adam
-from trainables.graph import Replayed
-from trainables.inputs import Batch, DropoutMasks, Inputs, corner, generator
+from trainables.batches import Batch, DropoutMasks, Inputs, corner, generator
+from trainables.cuda_graph import Replayed
 from trainables.losses import eq_1, is_eq_1, objective
 from trainables.models import Output, build
+from trainables.optimizer import MOMENTS, Adam
 from trainables.packing import FREE_FIELDS, shared_fields
 
 if TYPE_CHECKING:

@@ -169,7 +169,7 @@ class TrialConfig(BaseModel):
         """The fields that differ from their defaults: what the replicate's hash covers.
 
         Leaving defaults out lets a field be added to TrialConfig without renaming every result there is. In return a
-        default may not change without raising RESULTS_VERSION (`tests/test_schema.py` holds them).
+        default may not change without raising RESULTS_VERSION (`tests/trainables/test_schema.py` holds them).
         """
         defaults = type(self).model_fields
         dumped = self.model_dump(mode="json", exclude_none=True)

@@ -1,6 +1,6 @@
 """Runs a pack of replicates from where they stand to their end: train, evaluate, record, checkpoint, finish.
 
-The worker's whole job, without Ray: `trainables.trainable` wraps it for Ray Tune, `study.launch` calls it inline.
+The worker's whole job, without Ray: `trainables.ray_trainable` wraps it for Ray Tune, `study.run.inline` calls it.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ import torch
 from torch import Tensor, nn
 
 from trainables import checkpoint, metrics
+from trainables.batches import generator, shown_images
 from trainables.checkpoint import Record, Status
 from trainables.datasets import Dataset
-from trainables.inputs import generator, shown_images
 from trainables.losses import decoder_mean
 from trainables.measurements.subject import Subject
-from trainables.member import NO_IMAGES, Member, all_finite, charge, finite
 from trainables.models import fit_pca, restore
 from trainables.pack import Pack
 from trainables.progress import Progress
+from trainables.recorder import NO_IMAGES, Member, all_finite, charge, finite
 from trainables.registry import CURVES, MEASUREMENTS
 from trainables.schema import Replicate, TrialConfig
 from trainables.storage import Folder
@@ -204,7 +204,7 @@ class _Trial:
             row |= self._measure(member, model, 0, record_images=True)
             member.note(0, {"spectrum": spectrum.tolist()})
         else:
-            from trainables import dimension  # loads scikit-learn, which no other trial needs
+            from trainables import intrinsic_dimension as dimension  # loads scikit-learn, which no other trial needs
 
             points = _subsample(config, replicate.seed, self.images["train"], self.labels["train"])
             member.note(0, dimension.estimate(points, replicate.seed))

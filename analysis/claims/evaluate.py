@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from analysis.claims.decide import CONFIRMED, INCONCLUSIVE, NOT_MEASURED, REFUTED, Item, Outcome, outcomes
-from analysis.claims.estimates import looked_up, rows_of
 from analysis.claims.group_samples import samples_of_curves, samples_of_rates, samples_of_reach
 from analysis.claims.ledger import (
     Claim,
@@ -21,9 +20,10 @@ from analysis.claims.ledger import (
     TestedPart,
     load,
 )
+from analysis.claims.lookups import looked_up, rows_of
+from analysis.claims.pool import Pool
 from analysis.claims.samples import Sample, samples_of_values
-from analysis.claims.text import brief, describe
-from analysis.claims.values import Pool
+from analysis.claims.wording import brief, describe
 from study.table import once
 
 if TYPE_CHECKING:

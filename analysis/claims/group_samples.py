@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.claims.ledger import Curves, Ledger, Rate, Reach, Value
+from analysis.claims.pool import Pool
 from analysis.claims.samples import (
     Arm,
     Sample,
@@ -22,8 +23,7 @@ from analysis.claims.samples import (
     trouble_of,
     valued,
 )
-from analysis.claims.values import Pool
-from analysis.dimension.saturation import first_within
+from analysis.dimension.curve_shapes import first_within
 
 
 def samples_of_rates(pool: Pool, ledger: Ledger, part: Rate) -> list[Sample]:

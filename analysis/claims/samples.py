@@ -25,7 +25,7 @@ from analysis.claims.ledger import (
     Threshold,
     Value,
 )
-from analysis.claims.values import Pool
+from analysis.claims.pool import Pool
 from trainables.schema import TrialConfig
 
 _KEPT = ["replicate", "seed", "status", "collapsed", "precision", "latent_dim"]

@@ -13,11 +13,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.architecture import NotApplicableError
 from analysis.claims.decide import CONFIRMED, INCONCLUSIVE, NOT_MEASURED, REFUTED, Outcome
 from analysis.claims.evaluate import Verdict
-from analysis.figures import Drawn, drawn
-from analysis.style import GREY, INK, theme
+from analysis.figures.architecture import NotApplicableError
+from analysis.figures.catalogue import Drawn, drawn
+from analysis.figures.style import GREY, INK, theme
 
 CHOICE = "choice/"
 """Prefix of the columns that hold a reading's choices."""

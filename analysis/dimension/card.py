@@ -10,13 +10,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.dimension import panels
-from analysis.dimension.estimates import CORRECTED, NAMED_SCALE, RAW, controls, estimates, headline, history
-from analysis.dimension.estimators import LEAST_DIMS, NAT_MARGIN, Data, read
-from analysis.dimension.intrinsic import ALL_DIGITS, NO_SCALE, intrinsic, label
+from analysis.dimension.estimate_table import CORRECTED, NAMED_SCALE, RAW, controls, estimates, headline, history
+from analysis.dimension.from_images import ALL_DIGITS, NO_SCALE, intrinsic, label
+from analysis.dimension.from_networks import LEAST_DIMS, NAT_MARGIN, Data, read
 from analysis.dimension.sweeps import NETWORKS, Sweep, pca
-from analysis.figures import Drawn, drawn
+from analysis.figures.catalogue import Drawn, drawn
+from analysis.figures.style import theme
 from analysis.intervals import t_interval
-from analysis.style import theme
 
 if TYPE_CHECKING:
     from study.table import Tables

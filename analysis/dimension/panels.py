@@ -12,9 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.ticker import EngFormatter, FixedLocator, NullLocator
 
-from analysis.dimension.estimates import BAND, number, row_name
-from analysis.dimension.saturation import LAST_FIFTH
-from analysis.style import GREY, INK, LOOKS, Look
+from analysis.dimension.curve_shapes import LAST_FIFTH
+from analysis.dimension.estimate_table import BAND, number, row_name
+from analysis.figures.style import GREY, INK, LOOKS, Look
 
 SHADE = "#FFF1C9"
 VERDICTS = {

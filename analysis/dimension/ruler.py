@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from analysis import markdown as md
-from analysis.dimension import estimates
-from analysis.dimension.intrinsic import ALL_DIGITS, intrinsic, label
+from analysis import formats as md
+from analysis.dimension import estimate_table
+from analysis.dimension.from_images import ALL_DIGITS, intrinsic, label
 from study.table import once
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def ruler(tables_list: Sequence[Tables], dataset: str = "mnist") -> pd.DataFrame
     Columns: `data`, `known`, the headings in TRAINED, those in INTRINSIC. NOTE explains the cells. Empty where no data
     set of known dimension was estimated.
     """
-    rows, controls = [], estimates.controls(tables_list)
+    rows, controls = [], estimate_table.controls(tables_list)
     for (known, name), group in controls.groupby(["known", "dataset"], sort=True):
         each = {row["estimator"]: row for row in group.to_dict("records")}
         row = {"data": name, "known": str(known)}
@@ -45,7 +45,7 @@ def ruler(tables_list: Sequence[Tables], dataset: str = "mnist") -> pd.DataFrame
         rows.append(row)
     if not rows:
         return pd.DataFrame()
-    values = estimates.estimates(tables_list, dataset).set_index("key")["value"]
+    values = estimate_table.estimates(tables_list, dataset).set_index("key")["value"]
     asked = {heading: _number(values.get(key, np.nan)) for heading, key in TRAINED.items()}
     found = intrinsic(tables_list)
     alike = (found["dataset"] == dataset) & (found["digit"] == ALL_DIGITS)

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
 
-from analysis.claims import page, specification
+from analysis.claims import markdown, specification
 from analysis.claims.decide import NOT_MEASURED
 from analysis.claims.evaluate import VERDICTS, Verdict, combine, evaluate
 from analysis.claims.ledger import RULES, load
-from analysis.dimension import card, estimates, panels, ruler
-from analysis.figures import drawn
-from analysis.report.figure import Shown, csv_link, show
-from analysis.style import theme
+from analysis.dimension import card, estimate_table, panels, ruler
+from analysis.figures.catalogue import drawn
+from analysis.figures.style import theme
+from analysis.report.embed import Shown, csv_link, show
 from study.table import to_csv
 
 if TYPE_CHECKING:
@@ -37,16 +37,16 @@ def claims(runs: Sequence[str], tables: Sequence[Tables]) -> dict[str, Any]:
         "count": len(verdicts),
         "measured": any(verdict.verdict != NOT_MEASURED for verdict in verdicts),
         "claims": [_claim(verdict, f"{command} -o claims") for verdict in verdicts],
-        "columns": page.TEST_COLUMNS,
+        "columns": markdown.TEST_COLUMNS,
         "errata": ledger.errata,
         "command": f"{command} -o claims",
-        "csv": csv_link(to_csv(page.to_frame(verdicts))),
+        "csv": csv_link(to_csv(markdown.to_frame(verdicts))),
     }
 
 
 def dimension(runs: Sequence[str], tables: Sequence[Tables]) -> dict[str, Any] | None:
     """The headline, the card and the estimates as rows; None if these runs give no estimate."""
-    found = estimates.estimates(tables, DATASET)
+    found = estimate_table.estimates(tables, DATASET)
     if found["value"].isna().all():
         return None
     command = shlex.join(["analysis", "dimension", *runs])
@@ -54,7 +54,11 @@ def dimension(runs: Sequence[str], tables: Sequence[Tables]) -> dict[str, Any] |
     return {
         "verdict": combine(found.loc[found["headline"], "verdict"], "split"),
         "answers": [
-            {"verdict": row["verdict"], "words": estimates.IN_WORDS[row["key"]], "number": estimates.number(row)}
+            {
+                "verdict": row["verdict"],
+                "words": estimate_table.IN_WORDS[row["key"]],
+                "number": estimate_table.number(row),
+            }
             | {"key": row["key"], "reason": row["reason"]}
             for row in found[found["headline"]].to_dict("records")
         ],
@@ -62,11 +66,11 @@ def dimension(runs: Sequence[str], tables: Sequence[Tables]) -> dict[str, Any] |
         "card": show(card.draw_card(tables, DATASET, title), "", f"{command} -o docs"),
         "rows": [
             {key: str(row[key] or "") for key in ("key", "name", "verdict", "reason", "seeds", "steps")}
-            | {"number": estimates.number(row)}
+            | {"number": estimate_table.number(row)}
             for row in found.to_dict("records")
         ],
         "csv": csv_link(to_csv(found)),
-        "controls": csv_link(to_csv(estimates.controls(tables))),
+        "controls": csv_link(to_csv(estimate_table.controls(tables))),
         "ruler": ruler.ruler(tables, DATASET).to_dict("split"),
         "ruler_note": ruler.NOTE,
         "command": f"{command} -o docs",
@@ -87,7 +91,7 @@ def _claim(verdict: Verdict, command: str) -> dict[str, Any]:
         "verdict": verdict.verdict,
         "rank": VERDICTS.index(verdict.verdict),
         "reason": verdict.reason,
-        "tests": page.evidence(verdict),
+        "tests": markdown.evidence(verdict),
         "figure": None if curve is None else show(curve, "", command),
     }
 

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 from markupsafe import Markup
 
+from analysis.cells import evaluated, is_papers
 from analysis.report import answer
-from analysis.report.run import paper_figures, section
+from analysis.report.section import paper_figures, section
 from analysis.report.surprises import surprises
-from analysis.summary import evaluated, is_papers
 from study.table import load_tables
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from analysis.summary import cells, counted, summarise
-from study.trials import ranked, search_of, trials
+from analysis.cells import cells, counted, summarise
+from study.tables.trials import ranked, search_of, trials
 
 if TYPE_CHECKING:
     from study.table import Tables

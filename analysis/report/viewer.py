@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from analysis.mosaics import SIDE
-from analysis.summary import cells, counted
+from analysis.cells import cells, counted
+from analysis.figures.mosaics import SIDE
 
 if TYPE_CHECKING:
     from study.table import Tables
@@ -28,7 +28,7 @@ KINDS = {
 }
 """Kinds of images, in the order of the choice, and what a strip of them shows."""
 FIGURE_OF = {"reconstruction": "reconstructions", "sample": "vae_samples"}
-"""The figure, of `analysis.figures`, that draws images of a kind; the others have none."""
+"""The figure, of `analysis.figures.catalogue`, that draws images of a kind; the others have none."""
 _GAP = 3
 _COLUMNS = {"reconstruction": 10, "sample": 10, "traversal": 7, "interpolation": 7}
 

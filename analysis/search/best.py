@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from analysis.intervals import t_interval
-from study import trials
-from study.trials import search_of
+from study.tables import trials
+from study.tables.trials import search_of
 
 if TYPE_CHECKING:
     from study.table import Tables

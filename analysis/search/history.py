@@ -9,9 +9,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.search.values import log_values, sign
-from analysis.style import GREY, INK, theme
-from study.trials import curves, search_of, trials
+from analysis.figures.style import GREY, INK, theme
+from analysis.search.as_optuna import log_values, sign
+from study.tables.trials import curves, search_of, trials
 from trainables.schema import METRICS
 
 if TYPE_CHECKING:

@@ -10,11 +10,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.architecture import NotApplicableError
+from analysis.figures.architecture import NotApplicableError
+from analysis.figures.style import INK, theme
 from analysis.intervals import Values
-from analysis.search.values import Drawn, common_step, drawn_of, sign, to_optuna, values_at
-from analysis.style import INK, theme
-from study.trials import search_of
+from analysis.search.as_optuna import Drawn, common_step, drawn_of, sign, to_optuna, values_at
+from study.tables.trials import search_of
 
 if TYPE_CHECKING:
     from study.table import Tables

@@ -9,10 +9,10 @@ import pandas as pd
 from matplotlib import patheffects
 from matplotlib.figure import Figure
 
-from analysis.architecture import NotApplicableError
-from analysis.search.values import sign
-from analysis.style import GREY, INK, theme
-from study.trials import ranked, search_of, trials
+from analysis.figures.architecture import NotApplicableError
+from analysis.figures.style import GREY, INK, theme
+from analysis.search.as_optuna import sign
+from study.tables.trials import ranked, search_of, trials
 from trainables.schema import METRICS
 
 if TYPE_CHECKING:

@@ -14,11 +14,11 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullFormatter
 
-from analysis.architecture import NotApplicableError
-from analysis.search.values import common_step, log_values, values_at
-from analysis.style import theme
+from analysis.figures.architecture import NotApplicableError
+from analysis.figures.style import theme
+from analysis.search.as_optuna import common_step, log_values, values_at
 from study.searchspace import Range, SearchSpec
-from study.trials import search_of, trials
+from study.tables.trials import search_of, trials
 from trainables.schema import METRICS
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ with jupytext): each `# %%` begins a cell.
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.style import GREY, LOOKS, settle, theme, to_png
-from analysis.summary import final_rows, mean_and_interval, references
+from analysis.cells import final_rows, mean_and_interval, references
+from analysis.figures.style import GREY, LOOKS, settle, theme, to_png
 from study.table import load_tables
 
 tables = load_tables("results/latent")

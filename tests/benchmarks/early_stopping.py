@@ -16,10 +16,10 @@ import optuna
 import pandas as pd
 
 from study import spec
-from study.search import pruner
+from study.search.optuna_search import pruner
 from study.searchspace import SearchSpec
 from study.table import load_tables
-from study.trials import curves, search_of, trials
+from study.tables.trials import curves, search_of, trials
 from tests.benchmarks.lines import Line, finish
 
 SEEDS = 20

@@ -28,8 +28,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from tests.benchmarks.lines import Line, finish, seconds, table
 from trainables import metrics
-from trainables.graph import WARM_UP
-from trainables.inputs import generator
+from trainables.batches import generator
+from trainables.cuda_graph import WARM_UP
 from trainables.losses import objective
 from trainables.models import build
 from trainables.pack import Pack

@@ -14,7 +14,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.style import theme
+from analysis.figures.style import theme
 from tests.benchmarks.lines import RESULTS, Line, finish, seconds
 from trainables import datasets, trial
 from trainables.datasets import Dataset

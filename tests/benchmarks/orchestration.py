@@ -26,10 +26,12 @@ import numpy as np
 import pyarrow.parquet as pq
 from rich.console import Console
 
-from study import inline, space, spec
-from study.launch import Job, Options
-from study.progress import Display
-from study.stop import Stop
+from study import plan as space
+from study import spec
+from study.run import inline
+from study.run.display import Display
+from study.run.launch import Job, Options
+from study.run.stop import Stop
 from tests.benchmarks import lines
 from tests.benchmarks.lines import Line
 from trainables import datasets
@@ -104,7 +106,7 @@ def launch(*, seeds: int, steps: int, evaluations: int, more: str = "") -> Launc
         (here / "spec.yaml").write_text(SPEC.format(seeds=seeds, steps=steps, evaluations=evaluations, more=more))
         environment = os.environ | {
             "STUDY_STAMPS": str(here / "stamps"),
-            "RAY_preload_python_modules": "trainables.warm,tests.benchmarks.stamps",
+            "RAY_preload_python_modules": "trainables.preload,tests.benchmarks.stamps",
             "PYTHONPATH": str(ROOT),
         }
         command: list[str | Path] = [
@@ -126,7 +128,7 @@ def launch(*, seeds: int, steps: int, evaluations: int, more: str = "") -> Launc
 
 def idle_trials(numbers: Sequence[int]) -> list[tuple[int, float]]:
     """Seconds of Ray trials that find their result in the run folder, in growing numbers, in one Ray session."""
-    from study import cluster
+    from study.run import ray_cluster
 
     study = spec.parse(SPEC.format(seeds=1, steps=1, evaluations=1, more=TINY), "idle")
     data = {"mnist": datasets.load("mnist")}
@@ -136,13 +138,13 @@ def idle_trials(numbers: Sequence[int]) -> list[tuple[int, float]]:
     with tempfile.TemporaryDirectory(prefix="orchestration-") as scratch:
         folder = Folder(scratch)
         inline.run(Job([[replicate]], data, folder, "cpu", {}, 30), Display(str, 1, 1, quiet), lambda: None, stop)
-        with cluster.joined(options, stop):
-            from study import raytune
+        with ray_cluster.joined(options, stop):
+            from study.run import ray_runner
 
             def run(number: int) -> float:
                 job = Job([[replicate]] * number, data, folder, "cpu", {}, 30)
                 display = Display(str, number, number, quiet)
-                return lines.seconds(lambda: raytune.run(job, options, display, lambda: None, stop))
+                return lines.seconds(lambda: ray_runner.run(job, options, display, lambda: None, stop))
 
             return [(number, run(number)) for number in numbers]
 

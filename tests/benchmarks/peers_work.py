@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler, Subset, TensorDataset
 
 from trainables import datasets
-from trainables.inputs import generator
+from trainables.batches import generator
 from trainables.losses import objective
 from trainables.models import build
 from trainables.pack import Pack

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-import study.cluster  # noqa: F401 (sets the environment of Ray's processes)
+import study.run.ray_cluster  # noqa: F401 (sets the environment of Ray's processes)
 from tests.benchmarks import scale_lines, scale_worker
 from tests.benchmarks.lines import finish, table
 from tests.benchmarks.scale_driver import Measured

@@ -1,6 +1,6 @@
 """One launch of `scale`, measured from within: `python -m tests.benchmarks.scale_driver ADDRESS TRIALS WORKERS RUN`.
 
-It is `study.launch.launch`, as in a user's `study launch --address --concurrency`, in a process of its own, so that
+It is `study.run.launch.launch`, as in a user's `study launch --address --concurrency`, in a process of its own, so that
 its peak of memory is its own. The last line that it prints is JSON: the fields of `Measured`.
 """
 
@@ -21,9 +21,10 @@ from typing import Any
 
 from rich.console import Console
 
-from study import spec, table
-from study.launch import Options, launch
-from study.progress import Display
+from study import runfolder as table
+from study import spec
+from study.run.display import Display
+from study.run.launch import Options, launch
 from study.spec import StudySpec
 from tests.benchmarks import scale_worker
 from trainables.storage import Folder

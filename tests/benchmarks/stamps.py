@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from trainables import trainable, trial
+from trainables import ray_trainable, trial
 from trainables.pack import Pack
 
 FOLDER = "STUDY_STAMPS"
@@ -47,8 +47,8 @@ if FOLDER in os.environ:
     classes: list[tuple[Any, str, Any]] = [
         (Pack, "step", first_step_stamped(Pack.step)),
         (trial._Trial, "_save", stamped("save", trial._Trial._save)),
-        (trainable.PackTrainable, "step", stamped("work", trainable.PackTrainable.step)),
-        (trainable.PackTrainable, "reset_config", stamped("trial", trainable.PackTrainable.reset_config)),
+        (ray_trainable.PackTrainable, "step", stamped("work", ray_trainable.PackTrainable.step)),
+        (ray_trainable.PackTrainable, "reset_config", stamped("trial", ray_trainable.PackTrainable.reset_config)),
     ]
     for owner, name, wrapped in classes:
         setattr(owner, name, wrapped)

@@ -2,7 +2,8 @@
 
 The run folders are made of the rows of `results/paper`: each replicate is one of its networks with a seed, a latent
 dimension and a hash of its own, 100 evaluated rows, noise on its numbers and on its pixels. `analysis report` draws
-each in a process of its own; `study.table` builds folders of record files, from scratch and as a running launch does.
+each in a process of its own; `study.runfolder` builds folders of record files, from scratch and as a running launch
+does.
 """
 
 from __future__ import annotations
@@ -20,10 +21,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from study import space, spec, table
-from study.columns import SCHEMAS, complete
-from study.parquet import write
+from study import plan as space
+from study import runfolder as table
+from study import spec
 from study.spec import StudySpec
+from study.tables.columns import SCHEMAS, complete
+from study.tables.files import write
 from tests.benchmarks.lines import Line, finish, seconds
 from trainables import checkpoint
 from trainables.checkpoint import Record

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import hosts
 import pytest
-from rayup import Cluster
+
+from tests.cluster import hosts
+from tests.cluster.rayup import Cluster
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from hosts import Hosts
+
+from tests.cluster.hosts import Hosts
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAD = 1

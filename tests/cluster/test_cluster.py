@@ -10,11 +10,11 @@ import sys
 import time
 from pathlib import Path
 
-import faults
 import pytest
-from rayup import Cluster
 
-from study import table
+from study import runfolder as table
+from tests.cluster.rayup import Cluster
+from tests.support import faults
 from trainables.storage import Folder
 
 pytestmark = pytest.mark.cluster

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from trainables import reference
+from trainables.measurements import reference
 from trainables.measurements.decoder import decode, is_finite
 from trainables.measurements.subject import Measured, Subject
 from trainables.metrics import by_group, to_grey

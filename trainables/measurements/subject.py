@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from trainables.inputs import generator, shown_images
+from trainables.batches import generator, shown_images
 
 if TYPE_CHECKING:
     from trainables.schema import TrialConfig

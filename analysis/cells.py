@@ -1,0 +1,198 @@
+"""The results table read the way figures and the report need it: cells, the replicates that count, final numbers.
+
+A replicate counts if it has finished; the others are counted and named, never dropped silently.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.intervals import t_interval
+from study.table import once
+from study.tables.trials import ranked, searched
+from trainables.schema import TrialConfig
+
+if TYPE_CHECKING:
+    from study.table import Tables
+
+PAPER_LATENT_DIM = 5
+PAPER_ARMS = {"linear", "sigmoid", "relu", "elu", "vae"}
+BEST_TRIALS = 3
+STATUSES = ("finished", "failed", "diverged", "stopped", "running", "pending")
+EVALUATED = "cell replicate seed status collapsed step config/batch_size test_nll train_nll".split()
+"""Columns of the results table that curves are drawn from."""
+_SWEPT = re.compile(r"( (\w+)=(?:\[[^]]*\]|\S+))")
+SUMMARY_METRICS = ("test_nll", "test_nll_mean", "test_kl", "test_sse", "train_nll", "train_s", "step")
+
+
+def network(config: dict[str, Any]) -> str:
+    """The network of a cell, by its config and not by its name: what decides its colour.
+
+    The activation, with the output head unless it is the sigmoid ("linear clipped"); the model's name if it is another
+    than the plain auto-encoder ("vae"); the task if nothing is trained ("pca").
+    """
+    if config["task"] != "train":
+        return str(config["task"])
+    if config["model"] != "autoencoder":
+        return str(config["model"])
+    head = config["output"]
+    return str(config["activation"]) if head == "sigmoid" else f"{config['activation']} {head}"
+
+
+def evaluated(tables: Tables) -> bool:
+    """Whether a network of this run has been evaluated, finished or not."""
+    return bool(tables.rows("results", ["test_nll"])["test_nll"].notna().any())
+
+
+def is_papers(tables: Tables) -> bool:
+    """Whether the study compares the paper's five networks, so that its figures stand for the paper's."""
+    return tables.spec.arms.keys() >= PAPER_ARMS
+
+
+@once
+def cells(tables: Tables) -> pd.DataFrame:
+    """One row per cell: `cell, name, network, dataset, latent_dim` and every config field, networks in a fixed order.
+
+    `name` is the cell's without what is at its usual value, where several fields vary.
+
+    Cells that draw no image, estimates of the intrinsic dimension, are not among them, nor is what a search has drawn,
+    its best BEST_TRIALS apart.
+    """
+    hidden = searched(tables) - (set(ranked(tables)["cell"].head(BEST_TRIALS)) if tables.spec.search else set())
+    shown = tables.ends[~tables.ends["cell"].isin(hidden) & (tables.ends["config/task"] != "intrinsic_dimension")]
+    first = shown.drop_duplicates("cell")
+    fields = [column for column in first.columns if column.startswith("config/")]
+    rows: list[dict[str, Any]] = []
+    for record in first[["cell", *fields]].to_dict("records"):
+        config = {field.removeprefix("config/"): none_if_null(record[field]) for field in fields}
+        rows.append({"cell": record["cell"], "network": network(config), **config})
+    rank = {name: index for index, name in enumerate(["linear", "linear clipped", "sigmoid", "relu", "elu"])}
+    last = {"vae": 90, "pca": 99}
+    order = sorted(
+        rows, key=lambda row: (str(row["dataset"]), {**rank, **last}.get(row["network"], 50), row["latent_dim"])
+    )
+    names = _names(order, tables.spec.base)
+    return pd.DataFrame([{"name": name, **row} for name, row in zip(names, order, strict=True)])
+
+
+def paper_cells(tables: Tables) -> pd.DataFrame:
+    """The cells that the paper's figures show: one dataset, and the latent dimension nearest to the paper's 5.
+
+    Trained networks decide which latent dimension that is; where there is none, PCA does.
+    """
+    every = cells(tables)
+    trained = every[every["task"] == "train"]
+    ruling = trained if len(trained) else every
+    dataset = "mnist" if "mnist" in set(ruling["dataset"]) else ruling["dataset"].iloc[0]
+    ruling = ruling[ruling["dataset"] == dataset]
+    latent_dim = min(ruling["latent_dim"], key=lambda dim: (abs(dim - PAPER_LATENT_DIM), dim))
+    chosen = (every["dataset"] == dataset) & (every["latent_dim"] == latent_dim)
+    shown: pd.DataFrame = every[chosen].reset_index(drop=True)
+    return shown
+
+
+def counted(tables: Tables, names: Iterable[str]) -> pd.DataFrame:
+    """Evaluated rows of the replicates that the curves of these cells are drawn from, cell by cell; columns EVALUATED.
+
+    Those that finished; in a cell where none did, all that have an evaluation. `note` names such a cell's state
+    ("running"), else it is empty.
+    """
+    rows = tables.rows("results", EVALUATED, {"cell": names})
+    rows = rows[rows["test_nll"].notna() & rows["step"].notna()].astype({"step": "int64"})
+    finished = rows["status"] == "finished"
+    without = ~rows["cell"].isin(rows.loc[finished, "cell"].unique())
+    states = rows[without].groupby("cell")["status"].unique()
+    notes = {cell: ", ".join(sorted(found)) for cell, found in states.items()}
+    kept = rows[finished | without]
+    kept = kept.iloc[np.argsort(pd.factorize(kept["cell"])[0], kind="stable")]
+    return kept.assign(note=[notes.get(cell, "") for cell in kept["cell"]])
+
+
+def final_rows(tables: Tables) -> pd.DataFrame:
+    """The last row of each finished replicate."""
+    rows = tables.ends
+    last: pd.DataFrame = rows[(rows["status"] == "finished") & rows["final"].fillna(False).astype(bool)]
+    return last
+
+
+def references(tables: Tables, quantity: str) -> dict[str, float]:
+    """A reference line's value (`test_nll_floor`, `test_nll_mean_image`) by cell: that which was recorded first."""
+    found = tables.rows("profiles", ["replicate", "value"], {"quantity": [quantity]}).dropna(subset="value")
+    cell = found["replicate"].map(tables.ends.set_index("replicate")["cell"])
+    first = found.assign(cell=cell).dropna(subset="cell").drop_duplicates("cell")
+    return {str(row["cell"]): float(row["value"]) for row in first.to_dict("records")}
+
+
+def mean_and_interval(values: pd.Series) -> tuple[float | None, float | None, float | None]:
+    """Mean over seeds and its 95 % t interval; None where there are too few seeds."""
+    numbers = values.dropna().astype(float).to_numpy()
+    if not len(numbers):
+        return None, None, None
+    if len(numbers) < 2 or not all(map(math.isfinite, numbers)):
+        return float(numbers.mean()), None, None
+    return float(numbers.mean()), *t_interval(numbers)
+
+
+@once
+def summarise(tables: Tables) -> pd.DataFrame:
+    """The final table: per cell its replicates by status, the mean of each metric at the last step, and ratios.
+
+    Columns: `cell, name, network, dataset, latent_dim, replicates`, a count per status, `collapsed`, each of
+    SUMMARY_METRICS (mean over finished seeds), `test_nll_low`, `test_nll_high` (95 % t interval), `floor`,
+    `mean_image`, and `ratio`, `excess_ratio`: the test NLL over the ELU net's of the same dataset and latent
+    dimension, raw and above the floor.
+    """
+    last, every = final_rows(tables), tables.ends
+    found = cells(tables)[["cell", "name", "network", "dataset", "latent_dim"]].set_index("cell")
+    found["replicates"] = every["cell"].value_counts()
+    counts = pd.crosstab(every["cell"], every["status"]).reindex(columns=STATUSES, fill_value=0)
+    collapsed = last["collapsed"].fillna(False).astype(int).groupby(last["cell"]).sum()
+    means = last[[*SUMMARY_METRICS]].astype(float).groupby(last["cell"]).mean()
+    found = found.join(counts).assign(collapsed=collapsed.reindex(found.index, fill_value=0)).join(means)
+    intervals = {cell: mean_and_interval(values)[1:] for cell, values in last.groupby("cell")["test_nll"]}
+    for end, column in enumerate(("test_nll_low", "test_nll_high")):
+        found[column] = pd.Series({cell: interval[end] for cell, interval in intervals.items()}, dtype=float)
+    for column, quantity in {"floor": "test_nll_floor", "mean_image": "test_nll_mean_image"}.items():
+        found[column] = pd.Series(references(tables, quantity), dtype=float)
+    return _with_ratios(found.reset_index())
+
+
+def none_if_null(value: Any) -> Any:
+    """None for NaN, NaT and NA; a float that is whole as an int (a column of ints with nulls is one of floats)."""
+    if value is None or pd.isna(value):
+        return None
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def config_text(value: Any) -> str:
+    """A config field's value as a reader writes it; a dash where the field does not apply."""
+    value = none_if_null(value)
+    if value is None:
+        return "–"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def _names(rows: Sequence[Mapping[str, Any]], base: Mapping[str, Any]) -> list[str]:
+    """Cells' names without the fields at their usual value, where a name has several; whole if that made two alike."""
+    usual = {field: info.default for field, info in TrialConfig.model_fields.items()} | dict(base)
+    names = []
+    for row in rows:
+        swept = _SWEPT.findall(row["cell"])
+        dropped = [text for text, field in swept if field in usual and row[field] == usual[field]]
+        names.append(re.sub("|".join(map(re.escape, dropped)), "", row["cell"]) if len(swept) > 1 else row["cell"])
+    return names if len(set(names)) == len(names) else [row["cell"] for row in rows]
+
+
+def _with_ratios(summary: pd.DataFrame) -> pd.DataFrame:
+    """`ratio` and `excess_ratio` beside the rest, where there is just one ELU net to set a cell against."""
+    same = ["dataset", "latent_dim"]
+    elu = summary[(summary["network"] == "elu") & summary["test_nll"].notna()].drop_duplicates(same, keep=False)
+    against = summary[same].merge(elu[[*same, "test_nll"]], how="left")["test_nll"]
+    nll, floor = summary["test_nll"], summary["floor"]
+    return summary.assign(ratio=nll / against, excess_ratio=(nll - floor) / (against - floor))

@@ -1,0 +1,166 @@
+"""All runs' replicates in one pool, each once, and one number of each: what claims are decided from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.cells import none_if_null
+from analysis.claims.ledger import FLOAT32, Value
+from study.tables.trials import searched
+from trainables.schema import METRICS, TrialConfig
+
+if TYPE_CHECKING:
+    from study.table import Tables
+
+_BEST_FIRST = ("finished", "diverged", "stopped", "failed", "running", "pending")
+PLATEAU = 0.1
+"""Share of the evaluations, the last ones, whose mean is a curve's plateau."""
+
+
+class Pool:
+    """Replicates of several runs by hash, each with what any of the runs has measured of it; of a search, its arms.
+
+    `ends`: a row per replicate, `replicate, study, seed, status, collapsed, step`, the metrics at its last step, and
+    every TrialConfig field under its own name (None where it does not apply).
+    """
+
+    def __init__(self, tables: Sequence[Tables]):
+        self._tables = list(tables)
+        self._profiles: dict[str, pd.DataFrame] = {}
+        self._curves: dict[str, pd.DataFrame] = {}
+        self._values: dict[str, pd.Series] = {}
+        self._masks: dict[tuple[str, Any], np.ndarray] = {}
+
+    @cached_property
+    def ends(self) -> pd.DataFrame:  # noqa: D102 (see the class)
+        parts = [_with_config(table.ends[~table.ends["cell"].isin(searched(table))]) for table in self._tables]
+        if not parts:
+            return pd.DataFrame(
+                columns=["replicate", "seed", "status", "collapsed", *METRICS, *TrialConfig.model_fields]
+            )
+        every = pd.concat(parts, ignore_index=True)
+        rank = every["status"].map({status: index for index, status in enumerate(_BEST_FIRST)})
+        best = every.iloc[np.argsort(rank.to_numpy(), kind="stable")].drop_duplicates("replicate")
+        # Small frames are cut from this one by the thousand, which is slow with strings in Arrow's form.
+        texts = {name: object for name, kind in best.dtypes.items() if isinstance(kind, pd.StringDtype)}
+        return best.sort_index(ignore_index=True).astype(texts)
+
+    @cached_property
+    def _by_replicate(self) -> pd.DataFrame:
+        return self.ends.set_index("replicate")
+
+    def having(self, name: str, expected: Any) -> np.ndarray:
+        """Which rows of `ends` agree with this value of a config field, bool `(len(ends),)`."""
+        key = (name, expected)
+        if key not in self._masks:
+            found = (agrees(expected, value) for value in self.ends[name])
+            self._masks[key] = np.fromiter(found, dtype=bool, count=len(self.ends))
+        return self._masks[key]
+
+    @cached_property
+    def floors(self) -> dict[str, float]:
+        """The entropy floor of each data set's test images, nats per image."""
+        found = self.profile("test_nll_floor")
+        dataset = found["replicate"].map(self._by_replicate["dataset"])
+        first = found.assign(dataset=dataset).dropna(subset="dataset").drop_duplicates("dataset")
+        return dict(zip(first["dataset"], first["value"].astype(float), strict=True))
+
+    def profile(self, quantity: str) -> pd.DataFrame:
+        """Rows `replicate, step, index, value` of a quantity of all runs."""
+        if quantity not in self._profiles:
+            columns = ["replicate", "step", "index", "value"]
+            parts = [table.rows("profiles", columns, {"quantity": [quantity]}).dropna() for table in self._tables]
+            every = pd.concat([pd.DataFrame(columns=columns), *(part for part in parts if len(part))])
+            self._profiles[quantity] = every.drop_duplicates(columns[:3], ignore_index=True)
+        return self._profiles[quantity]
+
+    def curve(self, metric: str) -> pd.DataFrame:
+        """Rows `replicate, step, value`, in order of the steps, of a metric of all runs at each evaluation."""
+        if metric not in self._curves:
+            columns = ["replicate", "step", metric]
+            parts = [table.rows("results", columns).dropna() for table in self._tables]
+            every = pd.concat([pd.DataFrame(columns=columns), *(part for part in parts if len(part))])
+            every = every.rename(columns={metric: "value"}).astype({"step": "int64", "value": "float64"})
+            every = every.drop_duplicates(["replicate", "step"]).sort_values(["replicate", "step"], ignore_index=True)
+            self._curves[metric] = every
+        return self._curves[metric]
+
+    def values(self, value: Value) -> pd.Series:
+        """One number by replicate; NaN, or no row, where it was not recorded, infinite if never reached."""
+        key = value.model_dump_json()
+        if key not in self._values:
+            self._values[key] = self._numbers(value)
+        return self._values[key]
+
+    def _numbers(self, value: Value) -> pd.Series:
+        if value.steps_until is not None or value.at is not None:
+            numbers = self._along(value)
+        elif value.metric is not None:
+            numbers = self._by_replicate[value.metric].astype(float)
+        else:
+            numbers = self._at_the_end(value)
+        if not value.excess:
+            return numbers
+        return numbers - self._by_replicate["dataset"].map(self.floors).astype(float)
+
+    def _at_the_end(self, value: Value) -> pd.Series:
+        """The quantity at the last step at which it was recorded."""
+        found = self.profile(str(value.profile))
+        found = found[found["step"] == found.groupby("replicate")["step"].transform("max")]
+        if value.reduce is None:
+            found = found[found["index"] == (value.index or 0)]
+        return found.groupby("replicate")["value"].agg(value.reduce or "first").astype(float)
+
+    def _along(self, value: Value) -> pd.Series:
+        """What is read off a curve."""
+        if value.metric is not None:
+            every = self.curve(value.metric)
+        else:
+            every = self.profile(str(value.profile))
+            every = every[every["index"] == (value.index or 0)].sort_values(["replicate", "step"])
+        steps, heights = every["step"].to_numpy(dtype=float), every["value"].to_numpy(dtype=float)
+        places = every.groupby("replicate").indices
+        read = {name: _read_off(steps[place], heights[place], value) for name, place in places.items()}
+        return pd.Series(read, dtype=float)
+
+
+def agrees(expected: Any, value: Any) -> bool:
+    """Whether a replicate with this value of a config field is one of an arm that has the expected one."""
+    return bool(value in FLOAT32 if expected in FLOAT32 else value == expected)
+
+
+def _read_off(steps: np.ndarray, heights: np.ndarray, value: Value) -> float:
+    """One number of a curve, by rising step."""
+    if value.steps_until is None:
+        reached = steps <= (value.at or 0.0) * steps[-1]
+        return float(heights[reached][-1]) if reached.any() else float("nan")
+    goal = value.steps_until
+    if goal.share is not None:
+        there = (heights >= goal.share * heights[-1]) & (heights[-1] >= goal.least)
+    elif goal.target is not None:
+        there = heights <= goal.target
+    else:
+        plateau = heights[-max(round(PLATEAU * len(heights)), 1) :].mean()
+        away = np.abs(heights - plateau) > float(goal.within or 0.0) * plateau
+        there = np.cumsum(away[::-1])[::-1] == 0  # from there on never away again
+    return max(float(steps[there][0]), 1.0) if there.any() else float("inf")
+
+
+def _with_config(ends: pd.DataFrame) -> pd.DataFrame:
+    """Ends of one run with the config's fields under their own names, None where they do not apply."""
+    configs = []
+    names = list(TrialConfig.model_fields)
+    for values in zip(*(ends[f"config/{field}"] for field in names), strict=True):
+        config = {field: none_if_null(value) for field, value in zip(names, values, strict=True)}
+        if isinstance(config.get("hidden_dims"), str):
+            config["hidden_dims"] = tuple(json.loads(config["hidden_dims"]))
+        configs.append(config)
+    metrics = ends[[column for column in ends.columns if not column.startswith("config/")]]
+    fields: dict[str, list[Any]] = {field: [config[field] for config in configs] for field in names}
+    return pd.concat([metrics, pd.DataFrame(fields, index=ends.index, dtype=object)], axis=1)

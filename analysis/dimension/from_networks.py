@@ -1,0 +1,284 @@
+"""The latent dimension that trained networks tell: SCIENCE 5 (a) to (d) and (f), on the seed mean and per seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import compress
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from analysis.dimension.curve_shapes import first_within, knee, saturation, still_gained
+from analysis.dimension.sweeps import NETWORKS, Sweep, sweep
+from analysis.figures.architecture import NotApplicableError
+from study.table import once
+
+if TYPE_CHECKING:
+    from study.table import Tables
+
+LEAST_DIMS = 3
+"""Latent dimensions that a curve must have."""
+LEAST_LATENTS = 100
+"""Latents that a VAE must have for its active units to tell whether they are fewer than 100."""
+NAT_MARGIN = 1.0
+RECOGNITION_MARGIN = 0.01
+LOWER_BOUND = "a lower bound"
+"""Such a block leaves a verdict where the bound lies beyond the band already."""
+_NEEDS = "needs study latent"
+_MOST_NAMED = 4
+
+
+@dataclass(frozen=True)
+class Measured:
+    """An estimate before its verdict.
+
+    Attributes:
+        value: On the mean over seeds; NaN where there is none.
+        per_seed: The same for each seed alone, `(num_seeds,)`.
+        steps: The training budget, as a reader writes it.
+        history: On the mean over seeds at FRACTIONS of the run, `(num_fractions,)`, NaN where there is none; None if
+            it cannot be read while training.
+        blocks: Why there can be no verdict, each a few words, a colon, and more.
+        notes: What a reader must know besides.
+        logarithmic: Whether the interval over seeds is taken in log N.
+        between: The least and the most that N may be, where `value` is interpolated: above the last N of the grid that
+            falls short, up to the first that does not.
+    """
+
+    value: float
+    per_seed: np.ndarray
+    steps: str
+    history: np.ndarray | None = None
+    blocks: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    logarithmic: bool = True
+    between: tuple[int, int] | None = None
+
+
+class Data(NamedTuple):
+    """Sweeps of one dataset by network, and the VAE at its largest N; a text says why one is absent."""
+
+    sweeps: dict[str, Sweep | str]
+    largest: Sweep | str
+
+
+class Entry(NamedTuple):
+    """An estimate: its name, and how it is measured (raises NotApplicableError)."""
+
+    name: str
+    measure: Callable[[Data], Measured]
+    headline: bool = False
+
+
+@once
+def read(tables_list: Sequence[Tables], dataset: str) -> Data:
+    """Reads what the estimates of a dataset need."""
+
+    def found(network: str, *, largest: bool = False) -> Sweep | str:
+        try:
+            return sweep(tables_list, dataset, network, largest=largest)
+        except NotApplicableError as reason:
+            return str(reason)
+
+    return Data({network: found(network) for network in NETWORKS}, found("vae", largest=True))
+
+
+def saturated(data: Data, *, network: str, metric: str = "test_nll", share: float | None = None) -> Measured:
+    """(a) The smallest N within 1 nat of the best, or within a share of the best's excess over the entropy floor."""
+    found = _sweep(data, network)
+    floor = 0.0 if share is None else _floor(found)
+
+    def margin(values: np.ndarray) -> float:
+        return NAT_MARGIN if share is None else share * (float(values.min()) - floor)
+
+    dims, last = found.latent_dims, found.values[metric][-1].mean(0)
+    blocks, notes = _bounds(found, last, margin(last))
+    cuts = range(max(len(dims) - 3, LEAST_DIMS), len(dims)) if notes else ()
+    if shorter := {int(dims[n - 1]): saturation(dims[:n], last[:n], margin(last[:n])) for n in cuts}:
+        ends, values = (", ".join(f"{number:.3g}" for number in part) for part in (shorter, shorter.values()))
+        notes = (*notes, f"had the grid ended at N = {ends}, it would be {values}")
+    measured = _measure(found, metric, lambda row: saturation(dims, row, margin(row)), bounds=(blocks, notes))
+    return replace(measured, between=_between(dims, measured.value))
+
+
+def bound_saturated(data: Data) -> Measured:
+    """(d) The smallest N within one standard error, over seeds, of the best VAE bound.
+
+    The bound is that of 100 importance samples if every network has it, else the ELBO; the history is the ELBO's.
+    """
+    found = _sweep(data, "vae")
+    if len(found.seeds) < 2:
+        raise NotApplicableError("1 seed: no standard error")
+    metric = "neg_iw_bound" if np.isfinite(found.values["neg_iw_bound"][-1]).all() else "test_neg_elbo"
+    values = found.values[metric][-1]
+    best = values[:, np.argmin(values.mean(0))]
+    margin = float(best.std(ddof=1) / np.sqrt(len(best)))
+    of_bound = f"of the {'100-sample bound' if metric == 'neg_iw_bound' else 'ELBO'}, 1 s.e. = {margin:.2g} nats"
+    blocks, notes = _bounds(found, values.mean(0), margin)
+    return _measure(
+        found,
+        metric,
+        lambda row: saturation(found.latent_dims, row, margin),
+        bounds=(blocks, (of_bound, *notes)),
+        history_of="test_neg_elbo",
+    )
+
+
+def knee_of_excess(data: Data, *, equal_steps: bool = False) -> Measured:
+    """(b) The knee of the log excess; if wanted, after as many steps at every N, where the budgets differ."""
+    found = _sweep(data, "elu")
+    floor = _floor(found)
+
+    def estimate(values: np.ndarray) -> float:
+        return knee(found.latent_dims, values - floor)
+
+    if not equal_steps:
+        return _measure(found, "test_nll", estimate)
+    steps, values = found.at_equal_steps("test_nll")
+    per_seed = np.array([estimate(row) for row in values])
+    blocks = (*_absent(estimate(values.mean(0))), *_unfinished(found))
+    return Measured(estimate(values.mean(0)), per_seed, f"{steps:,}", None, blocks, _left_out(found))
+
+
+def active(data: Data, *, metric: str, least: int = LEAST_LATENTS) -> Measured:
+    """(c) Active units of the VAE with the most latents, of which there must be a least number."""
+    found = data.largest
+    if isinstance(found, str):
+        raise NotApplicableError(found)
+    size = int(found.latent_dims[-1])
+    if size < least:
+        raise NotApplicableError(_NEEDS)
+    values = found.values[metric][:, :, -1]
+    if not np.isfinite(values[-1]).all():
+        raise NotApplicableError("not recorded")
+    blocks = (f"{LOWER_BOUND}: all {size} units are active",) if values[-1].mean() == size else ()
+    notes = (f"of {size} latents", *_left_out(found))
+    value = float(values[-1].mean())
+    return Measured(value, values[-1], found.budget, values.mean(1), blocks, notes, logarithmic=False)
+
+
+def recognised(data: Data, *, network: str) -> Measured:
+    """(f) The smallest N whose reconstructions are recognised within 1 % of the originals."""
+    found = _measured_seeds(_sweep(data, network), "recognition")
+    lost = found.values["recognition_originals"][-1] - found.values["recognition"][-1]
+    per_seed = np.array([first_within(found.latent_dims, row, RECOGNITION_MARGIN) for row in lost])
+    value = first_within(found.latent_dims, lost.mean(0), RECOGNITION_MARGIN)
+    above = () if np.isfinite(value) else (f"none: not within 1 % up to N = {found.latent_dims[-1]}",)
+    return Measured(value, per_seed, found.budget, None, (*above, *_unfinished(found)), _left_out(found))
+
+
+ENTRIES: dict[str, Entry] = {
+    "a": Entry("test NLL within 1 nat of the best, ELU", partial(saturated, network="elu"), headline=True),
+    "a 1 %": Entry("within 1 % of the best's excess, ELU", partial(saturated, network="elu", share=0.01)),
+    "a 5 %": Entry("within 5 % of the best's excess, ELU", partial(saturated, network="elu", share=0.05)),
+    "a linear": Entry("test NLL within 1 nat, linear", partial(saturated, network="linear")),
+    "a vae": Entry("test NLL within 1 nat, VAE", partial(saturated, network="vae")),
+    "a vae bound": Entry("negative ELBO within 1 nat, VAE", partial(saturated, network="vae", metric="test_neg_elbo")),
+    "b": Entry("knee of the log excess, ELU", knee_of_excess),
+    "b equal": Entry("the same, as many steps at every N", partial(knee_of_excess, equal_steps=True)),
+    "c": Entry("active units, variance > 0.01", partial(active, metric="test_active_units"), headline=True),
+    "c 0.1": Entry("active units, variance > 0.1", partial(active, metric="active_units_0.1")),
+    "d": Entry("VAE bound within 1 s.e. of the best", bound_saturated),
+    "f": Entry("recognised within 1 %, ELU", partial(recognised, network="elu")),
+    "f vae": Entry("recognised within 1 %, VAE", partial(recognised, network="vae")),
+    "f linear": Entry("recognised within 1 %, linear", partial(recognised, network="linear")),
+}
+"""The estimates that the study `latent` gives, by key. The headline was chosen beforehand."""
+CONTROLS: dict[str, Entry] = {
+    "a": ENTRIES["a"],
+    "b": ENTRIES["b"],
+    "c": Entry(ENTRIES["c"].name, partial(active, metric="test_active_units", least=1)),
+}
+"""Those that are held against datasets of known dimension, by key."""
+
+
+def _sweep(data: Data, network: str) -> Sweep:
+    found = data.sweeps[network]
+    if isinstance(found, str):
+        raise NotApplicableError(found)
+    if len(found.latent_dims) < LEAST_DIMS:
+        planned = len(found.latent_dims) + len(found.missing)
+        raise NotApplicableError(
+            _NEEDS if planned < LEAST_DIMS else f"unfinished: {len(found.latent_dims)} of {planned} N"
+        )
+    return found
+
+
+def _measured_seeds(found: Sweep, metric: str) -> Sweep:
+    """The sweep with those seeds alone that have been measured at every N."""
+    complete = np.isfinite(found.values[metric][-1]).all(1)
+    if not complete.any():
+        raise NotApplicableError(f"needs the measurement {metric}")
+    seeds = tuple(compress(found.seeds, complete))
+    return replace(
+        found,
+        seeds=seeds,
+        left_out=tuple(sorted({*found.left_out, *found.seeds} - {*seeds})),
+        values={name: values[:, complete] for name, values in found.values.items()},
+    )
+
+
+def _floor(found: Sweep) -> float:
+    if found.floor is None:
+        raise NotApplicableError("no entropy floor was recorded")
+    return found.floor
+
+
+def _measure(
+    found: Sweep,
+    metric: str,
+    estimate: Callable[[np.ndarray], float],
+    *,
+    bounds: tuple[tuple[str, ...], tuple[str, ...]] = ((), ()),
+    history_of: str | None = None,
+) -> Measured:
+    """An estimate from `(num_dims,)` values, on the mean over seeds, per seed, and against training."""
+    final = found.values[metric][-1]
+    if not np.isfinite(final).all():
+        raise NotApplicableError(f"`{metric}` is not recorded at every N")
+    means = found.values[history_of or metric].mean(1)
+    history = np.array([estimate(row) if np.isfinite(row).all() else np.nan for row in means])
+    value = estimate(final.mean(0))
+    blocks = (*_absent(value), *bounds[0], *_unfinished(found))
+    per_seed = np.array([estimate(row) for row in final])
+    return Measured(value, per_seed, found.budget, history, blocks, (*bounds[1], *_left_out(found)))
+
+
+def _bounds(found: Sweep, values: np.ndarray, margin: float) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What blocks a verdict, and what is only noted, where the best or the first value lies at an end of the curve.
+
+    A best at the last N alone does not block: on a flat end chance decides which N is the best. Still falling there by
+    more than the margin, the curve has not saturated.
+    """
+    gained, last = still_gained(values), int(found.latent_dims[-1])
+    if gained > margin:
+        return (f"{LOWER_BOUND}: still falls by {gained:.2g} nats at the last N = {last}",), ()
+    if values[0] <= values.min() + margin and found.latent_dims[0] > 1:
+        return (f"an upper bound: the first N = {found.latent_dims[0]} is within the margin",), ()
+    noted = gained > margin / 10
+    return (), (f"still falls by {gained:.2g} nats to the last N = {last}",) if noted else ()
+
+
+def _between(latent_dims: np.ndarray, value: float) -> tuple[int, int] | None:
+    if not np.isfinite(value):
+        return None
+    enough = int(np.searchsorted(latent_dims, value - 1e-6))
+    return int(latent_dims[enough - 1]) + 1 if enough else 1, int(latent_dims[enough])
+
+
+def _absent(value: float) -> tuple[str, ...]:
+    return () if np.isfinite(value) else ("no knee: the curve lies nowhere below its chord",)
+
+
+def _unfinished(found: Sweep) -> tuple[str, ...]:
+    if not found.missing:
+        return ()
+    named = f"N = {', '.join(map(str, found.missing))}" if len(found.missing) <= _MOST_NAMED else None
+    return (f"unfinished: nothing at {named or f'{len(found.missing)} of the N'}",)
+
+
+def _left_out(found: Sweep) -> tuple[str, ...]:
+    names = ", ".join(map(str, found.left_out))
+    return (f"seed {names} left out: not finished, or not measured, at every N",) if names else ()

@@ -1,0 +1,211 @@
+"""Every figure of a study, by name: its title, the tidy frame behind it, how it is drawn and its caption.
+
+A figure that these tables cannot give is skipped with a reason. To add one, write its `*_data`, `plot_*` and
+`*_caption`, and one entry here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis.cells import cells, is_papers, paper_cells
+from analysis.figures import architecture, curves, mosaics
+from analysis.figures.architecture import NotApplicableError
+from analysis.figures.style import settle, to_png, to_svg
+from study.table import to_csv
+
+if TYPE_CHECKING:
+    from study.table import Tables
+
+
+@dataclass(frozen=True)
+class FigureEntry:
+    """A figure: `data` gives its tidy frame or raises NotApplicableError, `plot` draws it, `caption` explains it.
+
+    `paper`: what the paper shows there and reads from it, if the figure is one of its own.
+    """
+
+    title: str
+    data: Callable[[Tables], pd.DataFrame]
+    plot: Callable[[pd.DataFrame], Axes | Figure]
+    caption: Callable[[pd.DataFrame], str]
+    paper: str = ""
+
+    def applicable(self, tables: Tables) -> str | None:
+        """None if these tables can give the figure, else the reason why not."""
+        try:
+            self.data(tables)
+        except NotApplicableError as reason:
+            return str(reason)
+        return None
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure that was drawn, and the frame that it shows."""
+
+    name: str
+    title: str
+    caption: str
+    frame: pd.DataFrame
+    figure: Figure
+
+    def svg(self, prefix: str = "") -> str:
+        """SVG text whose ids start with `prefix` and the figure's name."""
+        return to_svg(self.figure, f"{prefix}{self.name}")
+
+    def png(self) -> bytes:
+        """PNG at 150 dots per inch."""
+        return to_png(self.figure)
+
+    def csv(self) -> str:
+        """The frame; images as 1,568 hex digits."""
+        frame = self.frame
+        if "pixels" in frame:
+            frame = frame.assign(pixels=[px.hex() if isinstance(px, bytes) else "" for px in frame["pixels"]])
+        return to_csv(frame)
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A figure that these tables cannot give, and why."""
+
+    name: str
+    title: str
+    reason: str
+
+
+def _linear(tables: Tables) -> pd.DataFrame:
+    chosen = paper_cells(tables)
+    return mosaics.reconstructions_data(tables, _of(chosen, linear=True), every_step=True)
+
+
+def _non_linear(tables: Tables) -> pd.DataFrame:
+    return mosaics.reconstructions_data(tables, _of(paper_cells(tables), linear=False))
+
+
+def _of(chosen: pd.DataFrame, *, linear: bool) -> list[str]:
+    """Networks of the plain auto-encoders that are linear or not; if there is none, a text for the message."""
+    trained = chosen[(chosen["task"] == "train") & (chosen["model"] == "autoencoder")]
+    names = trained[(trained["activation"] == "linear") == linear]["network"]
+    return list(dict.fromkeys(names)) or ["a linear auto-encoder" if linear else "a non-linear auto-encoder"]
+
+
+FIGURES: dict[str, FigureEntry] = {
+    "f1_autoencoder": FigureEntry(
+        "The auto-encoder",
+        partial(architecture.architecture_data, variational=False),
+        architecture.plot_architecture,
+        architecture.architecture_caption,
+        paper="The paper draws 784-500-500-5-500-500-784; here the sizes are those of the config that was trained.",
+    ),
+    "f2_linear": FigureEntry(
+        "The linear network while it learns, against the input",
+        _linear,
+        mosaics.plot_mosaic,
+        mosaics.reconstructions_caption,
+        paper='The paper shows it at 10,000, 30,000 and 50,000 steps: "quite bad", a few can be identified (C4).',
+    ),
+    "f3_non_linear": FigureEntry(
+        "The non-linear auto-encoders against the input",
+        _non_linear,
+        mosaics.plot_mosaic,
+        mosaics.reconstructions_caption,
+        paper="The paper shows the three nets against the input and finds them virtually indistinguishable (C9).",
+    ),
+    "f4_vae": FigureEntry(
+        "The variational auto-encoder",
+        partial(architecture.architecture_data, variational=True),
+        architecture.plot_architecture,
+        architecture.architecture_caption,
+        paper="The paper draws two layers of 500 ELU on both sides and a sampled z between them.",
+    ),
+    "f5_vae_reconstructions": FigureEntry(
+        "The variational auto-encoder against the input",
+        partial(mosaics.reconstructions_data, select=("vae",)),
+        mosaics.plot_mosaic,
+        mosaics.reconstructions_caption,
+        paper="The paper shows the VAE against the input and finds it comparable to the simple nets (C10).",
+    ),
+    "f6_loss_all": FigureEntry(
+        "Loss against training step, all networks",
+        partial(curves.curves_data, linear=True),
+        curves.plot_two_scales,
+        partial(curves.curves_caption, linear=True),
+        paper="The paper reads: the linear net is orders of magnitude worse (C7) and takes much longer (C5).",
+    ),
+    "f7_loss_non_linear": FigureEntry(
+        "Loss against training step, all but the linear networks",
+        partial(curves.curves_data, linear=False),
+        curves.plot_zoom,
+        partial(curves.curves_caption, linear=False),
+        paper="The paper reads: very similar while converging (C11), and each net leads some of the time (C12).",
+    ),
+    "reconstructions": FigureEntry(
+        "Reconstructions of every network",
+        mosaics.reconstructions_data,
+        mosaics.plot_mosaic,
+        mosaics.reconstructions_caption,
+    ),
+    "vae_samples": FigureEntry(
+        "Samples from the variational auto-encoder's prior",
+        mosaics.samples_data,
+        mosaics.plot_mosaic,
+        mosaics.samples_caption,
+    ),
+    "latent_plane": FigureEntry(
+        "Two-dimensional codes and what they decode to", mosaics.plane_data, mosaics.plot_plane, mosaics.plane_caption
+    ),
+}
+"""In the order of the report. F1 to F7 are the paper's figures, at the latent dimension nearest to its 5."""
+
+
+def draw(tables: Tables, names: Iterable[str] | None = None) -> list[Drawn | Skipped]:
+    """Draws figures (all by default), in the order of FIGURES; those that do not apply come back as Skipped."""
+    return [
+        draw_entry(name, _entry(name, tables), tables, note=_restriction(tables) if FIGURES[name].paper else "")
+        for name in (FIGURES if names is None else names)
+    ]
+
+
+def drawn(name: str, title: str, caption: str, frame: pd.DataFrame, shown: Axes | Figure) -> Drawn:
+    """A figure, or the one that these axes are in, laid out for good."""
+    figure = shown if isinstance(shown, Figure) else shown.get_figure(root=True)
+    if figure is None:
+        raise RuntimeError(f"{name} has been drawn on axes without a figure.")
+    settle(figure)
+    return Drawn(name, title, caption, frame, figure)
+
+
+def draw_entry(name: str, entry: FigureEntry, tables: Tables, *, note: str = "") -> Drawn | Skipped:
+    """One figure of these tables, under this name; `note` is added to its caption."""
+    try:
+        frame = entry.data(tables)
+    except NotApplicableError as reason:
+        return Skipped(name, entry.title, str(reason))
+    return drawn(name, entry.title, entry.caption(frame) + note, frame, entry.plot(frame))
+
+
+def _entry(name: str, tables: Tables) -> FigureEntry:
+    """The figure's entry; the title of one of the paper's has its number there, where the study has its networks."""
+    entry = FIGURES[name]
+    return replace(entry, title=f"{entry.title} (Fig. {name[1]})") if entry.paper and is_papers(tables) else entry
+
+
+def _restriction(tables: Tables) -> str:
+    """Says which cells a paper's figure leaves out, if any."""
+    every, shown = cells(tables), paper_cells(tables)
+    if len(every) == len(shown):
+        return ""
+    left_out = len(every) - len(shown)
+    return (
+        f" Shown: {shown['dataset'].iloc[0]} at N = {shown['latent_dim'].iloc[0]}, the nearest to the paper's 5; "
+        f"{left_out} other {'cell' if left_out == 1 else 'cells'} of this study are not."
+    )

@@ -1,0 +1,321 @@
+"""Figures made of images: reconstructions against the input (Figs. 2, 3, 5), prior samples, two-dimensional codes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from matplotlib import patheffects
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis.cells import cells, counted, paper_cells
+from analysis.figures.architecture import NotApplicableError
+from analysis.figures.style import DIGITS, GREY, INK, blank, theme
+
+if TYPE_CHECKING:
+    from study.table import Tables
+
+SIDE = 28
+"""Pixels along an image's side."""
+_GAP, _GROUP_GAP, _RIGHT, _TOP, _CHARACTER = 3, 9, 52, 26, 4.4
+_UNITS_PER_INCH = 62.0
+_SAMPLES_A_ROW = 10
+MOST_RECONSTRUCTED, MOST_SAMPLED, MOST_PLANES = 16, 8, 4
+"""Networks that a figure shows; of more, some of each dataset and latent dimension."""
+
+
+def reconstructions_data(
+    tables: Tables, select: Iterable[str] | None = None, *, every_step: bool = False
+) -> pd.DataFrame:
+    """The fixed test images and what the cells make of them: one row per image.
+
+    Columns: `row` (of the figure), `group`, `label`, `cell` (empty for the input), `seed`, `step`, `index` (digit),
+    `test_nll_mean` (nats per image, of the whole test set, at that step, a VAE at its posterior mean), `pixels` (784
+    bytes). Each cell is shown by the smallest seed that counts.
+
+    Args:
+        tables: A run's tables.
+        select: Networks (see `analysis.cells.network`) at the paper's latent dimension; None for every cell.
+        every_step: Whether all recorded steps are shown, or the last one.
+
+    Raises:
+        NotApplicableError: No such cell has left a reconstruction.
+    """
+    chosen = cells(tables)
+    if select is not None:
+        at_paper = paper_cells(tables)
+        chosen = at_paper[at_paper["network"].isin(list(select))]
+    shown, count = _shown(tables, chosen, "reconstruction", MOST_RECONSTRUCTED)
+    kept = _images(tables, shown, "input", "reconstruction")
+    nlls = _nlls(tables, shown)
+    rows: list[dict[str, Any]] = []
+    for cell, seed, replicate in shown:
+        mine = kept[kept["replicate"] == replicate].sort_values(["step", "index"])
+        if not rows:
+            rows += _image_rows(mine[mine["kind"] == "input"], 0, 0, "input", "")
+        drawn = mine[mine["kind"] == "reconstruction"]
+        steps = sorted(drawn["step"].unique())[0 if every_step else -1 :]
+        group = rows[-1]["group"] + 1
+        for step in steps:
+            label = f"{cell}\n{_steps_text(int(step))}"
+            number = rows[-1]["row"] + 1
+            rows += _image_rows(
+                drawn[drawn["step"] == step], number, group, label, cell, seed, nlls.get((replicate, int(step)))
+            )
+    if not rows:
+        raise NotApplicableError(f"no reconstruction of {_names(select)} is in the tables")
+    return _of_so_many(pd.DataFrame(rows), count)
+
+
+def reconstructions_caption(frame: pd.DataFrame) -> str:
+    """Which images and seeds these are."""
+    return (
+        "The same ten test images, the first of each digit, and their reconstructions (a VAE at its posterior mean). "
+        f"{_seeds_text(frame)}, one per network. At the right: the network's test NLL at that step, over all test "
+        f"images (a VAE's at its posterior mean too). Ink is drawn dark.{_part_text(frame)}"
+    )
+
+
+def samples_data(tables: Tables) -> pd.DataFrame:
+    """Images that each variational cell decodes from the prior, ten a row; columns as in `reconstructions_data`.
+
+    Raises:
+        NotApplicableError: No variational network has left samples.
+    """
+    rows: list[dict[str, Any]] = []
+    shown, count = _shown(tables, cells(tables), "sample", MOST_SAMPLED)
+    kept = _images(tables, shown, "sample")
+    for group, (cell, seed, replicate) in enumerate(shown):
+        mine = kept[kept["replicate"] == replicate]
+        last = mine[mine["step"] == mine["step"].max()].sort_values("index")
+        label = f"{cell}\n{_steps_text(int(last['step'].iloc[0]))}"
+        for part in range(0, len(last), _SAMPLES_A_ROW):
+            number = rows[-1]["row"] + 1 if rows else 0
+            ten = last.iloc[part : part + _SAMPLES_A_ROW]
+            rows += _image_rows(ten, number, group, label if part == 0 else "", cell, seed)
+    if not rows:
+        raise NotApplicableError("no variational network has left samples of the prior")
+    return _of_so_many(pd.DataFrame(rows), count)
+
+
+def samples_caption(frame: pd.DataFrame) -> str:
+    """What is drawn."""
+    return (
+        "Images decoded from z drawn from the prior N(0, I): the decoder's mean, not a draw of pixels. "
+        f"{_seeds_text(frame)}.{_part_text(frame)}"
+    )
+
+
+@theme()
+def plot_mosaic(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Draws rows of images with their labels, and the test NLL at the right where there is one."""
+    groups = frame.drop_duplicates("row")["group"].tolist()
+    tops = [number * (SIDE + _GAP) + _GROUP_GAP * (groups[number] - groups[0]) for number in range(len(groups))]
+    columns = int(frame.groupby("row").size().max())
+    width, height = columns * (SIDE + _GAP) - _GAP, tops[-1] + SIDE
+    measured = bool(frame["test_nll_mean"].notna().any())
+    longest = max(len(line) for label in frame["label"].unique() for line in label.splitlines() or [""])
+    left, right, top = 14 + _CHARACTER * longest, _RIGHT if measured else 6, _TOP if measured else 6
+    if ax is None:
+        ax = blank((left + width + right) / _UNITS_PER_INCH, (top + height + 6) / _UNITS_PER_INCH)
+    canvas = np.zeros((height, width))
+    for number, (_, row) in enumerate(frame.groupby("row")):
+        for column, pixels in enumerate(row["pixels"]):
+            x = column * (SIDE + _GAP)
+            canvas[tops[number] : tops[number] + SIDE, x : x + SIDE] = _to_image(pixels)
+        middle = tops[number] + SIDE / 2
+        ax.text(-7, middle, row["label"].iloc[0], ha="right", va="center", fontsize=8.5, color=INK)
+        nll = row["test_nll_mean"].iloc[0]
+        if pd.notna(nll):
+            ax.text(width + 7, middle, f"{nll:,.1f}", ha="left", va="center", fontsize=8.5, color=INK)
+    if measured:
+        ax.text(width + 7, -6, "test NLL,\nnats/image", ha="left", va="bottom", fontsize=7.5, color=GREY)
+    ax.imshow(canvas, cmap="gray_r", vmin=0, vmax=1, interpolation="none", extent=(0, width, height, 0), aspect="equal")
+    ax.set(xlim=(-left, width + right), ylim=(height + 6, -top))
+    ax.set_axis_off()
+    return ax
+
+
+def _seeds_text(frame: pd.DataFrame) -> str:
+    seeds = sorted({int(seed) for seed in frame["seed"].dropna()})
+    return f"{'Seed' if len(seeds) == 1 else 'Seeds'} {', '.join(map(str, seeds))}"
+
+
+def plane_data(tables: Tables) -> pd.DataFrame:
+    """Two-dimensional codes of test images and images decoded on a grid over them, one row each.
+
+    Columns: `kind` (code or decoded), `cell`, `seed`, `step`, `z1`, `z2` (no unit), `digit` (of a code), `pixels` (of
+    a decoded image). The last recorded step of each cell's smallest seed that counts.
+
+    Raises:
+        NotApplicableError: No network has two latents, or none has left its codes.
+    """
+    chosen = cells(tables)
+    chosen = chosen[chosen["latent_dim"] == 2]
+    if not len(chosen):
+        raise NotApplicableError("no cell has latent_dim 2")
+    shown, count = _shown(tables, chosen, "grid", MOST_PLANES)
+    if not shown:
+        raise NotApplicableError("no cell with latent_dim 2 has left its codes")
+    images = _images(tables, shown, "grid")
+    profiles = tables.rows("profiles", where={"replicate": [replicate for _, _, replicate in shown]})
+    return _of_so_many(pd.concat([_plane(profiles, images, *one) for one in shown], ignore_index=True), count)
+
+
+def plane_caption(frame: pd.DataFrame) -> str:
+    """What the two panels are."""
+    codes = int((frame["kind"] == "code").sum() / frame["cell"].nunique())
+    return (
+        f"Left: codes (a VAE's posterior means) of {codes:,} test images, coloured by digit, which also stands at the "
+        "median of its codes; the frame leaves out those far from the rest. Right: images decoded on a grid over the "
+        f"1 % to 99 % range of the codes, at the place of their code. One seed.{_part_text(frame)}"
+    )
+
+
+@theme()
+def plot_plane(frame: pd.DataFrame) -> Figure:
+    """A row per cell: its codes, and beside them the decoded grid."""
+    names = list(dict.fromkeys(frame["cell"]))
+    figure = Figure(figsize=(9.2, 4.5 * len(names)), layout="constrained")
+    axes = figure.subplots(len(names), 2, squeeze=False)
+    for (left, right), name in zip(axes, names, strict=True):
+        mine = frame[frame["cell"] == name]
+        plot_codes(mine, left).set_title(f"{name}\ncodes of test images")
+        plot_decoded(mine, right).set_title(f"{name}\ndecoded from a grid of codes")
+    return figure
+
+
+@theme()
+def plot_codes(frame: pd.DataFrame, ax: Axes) -> Axes:
+    """Scatter of one cell's codes, coloured by digit."""
+    codes = frame[frame["kind"] == "code"]
+    colors = [DIGITS[int(digit) % len(DIGITS)] for digit in codes["digit"].to_numpy(dtype=np.float64)]
+    ax.scatter(codes["z1"], codes["z2"], s=7, color=colors, alpha=0.65, linewidths=0, rasterized=True)
+    for digit, rows in codes.groupby("digit"):
+        text = ax.text(
+            rows["z1"].median(), rows["z2"].median(), f"{digit:.0f}", weight="bold", ha="center", va="center"
+        )
+        text.set(fontsize=11, path_effects=[patheffects.withStroke(linewidth=2.5, foreground="white")])
+    ax.set(xlabel="z₁ (no unit)", ylabel="z₂ (no unit)", xlim=_frame(codes["z1"]), ylim=_frame(codes["z2"]))
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax
+
+
+@theme()
+def plot_decoded(frame: pd.DataFrame, ax: Axes) -> Axes:
+    """One cell's decoded images, each at the place of its code."""
+    decoded = frame[frame["kind"] == "decoded"]
+    z1, z2 = np.unique(decoded["z1"]), np.unique(decoded["z2"])
+    canvas = np.zeros((len(z2) * SIDE, len(z1) * SIDE))
+    for x, y, pixels in zip(decoded["z1"], decoded["z2"], decoded["pixels"], strict=True):
+        column, row = int(np.searchsorted(z1, x)), len(z2) - 1 - int(np.searchsorted(z2, y))
+        canvas[row * SIDE : (row + 1) * SIDE, column * SIDE : (column + 1) * SIDE] = _to_image(pixels)
+    half = [(axis[-1] - axis[0]) / max(len(axis) - 1, 1) / 2 or 0.5 for axis in (z1, z2)]
+    extent = (z1[0] - half[0], z1[-1] + half[0], z2[0] - half[1], z2[-1] + half[1])
+    ax.imshow(canvas, cmap="gray_r", vmin=0, vmax=1, interpolation="none", extent=extent, aspect="auto")
+    ax.grid(visible=False)
+    ax.set(xlabel="z₁ (no unit)", ylabel="z₂ (no unit)")
+    return ax
+
+
+def _shown(tables: Tables, chosen: pd.DataFrame, kind: str, most: int) -> tuple[list[tuple[str, int, str]], int]:
+    """`(cell, seed, replicate)` of each cell's smallest seed that counts and has images of this kind.
+
+    Those of so many cells, and how many there are.
+    """
+    have = tables.rows("images", ["replicate"], {"kind": [kind]})["replicate"].unique()
+    rows = counted(tables, chosen["cell"])
+    rows = rows[rows["replicate"].isin(have)].sort_values("seed", kind="stable").drop_duplicates("cell")
+    first = {row["cell"]: (row["cell"], int(row["seed"]), row["replicate"]) for row in rows.to_dict("records")}
+    chosen = chosen[chosen["cell"].isin(first)]
+    return [first[name] for name in _thinned(chosen, most)["cell"]], len(chosen)
+
+
+def _thinned(chosen: pd.DataFrame, most: int) -> pd.DataFrame:
+    """Of more cells than these, those of fewer datasets and latent dimensions, evenly spread, with the outermost."""
+    every = {name: sorted(chosen[name].dropna().unique()) for name in ("dataset", "latent_dim")}
+    kept, counts = chosen, {name: len(values) for name, values in every.items()}
+    while len(kept) > most and max(counts.values()) > 1:
+        counts[max(counts, key=lambda name: counts[name])] -= 1
+        spread = {name: np.linspace(0, len(every[name]) - 1, count).round() for name, count in counts.items()}
+        wanted = {name: [every[name][int(place)] for place in places] for name, places in spread.items()}
+        kept = chosen[chosen["dataset"].isin(wanted["dataset"]) & chosen["latent_dim"].isin(wanted["latent_dim"])]
+    return kept.head(most)
+
+
+def _of_so_many(frame: pd.DataFrame, count: int) -> pd.DataFrame:
+    """The frame, which knows how many networks it could show."""
+    frame.attrs["networks"] = count
+    return frame
+
+
+def _part_text(frame: pd.DataFrame) -> str:
+    """How many of the networks are shown, if not all are."""
+    shown = frame["cell"].replace("", np.nan).nunique()
+    count = frame.attrs.get("networks", shown)
+    return f" {shown} of {count} networks: the others are in the tables." if count > shown else ""
+
+
+def _image_rows(
+    images: pd.DataFrame, row: int, group: int, label: str, cell: str, seed: int | None = None, nll: float | None = None
+) -> list[dict[str, Any]]:
+    common = {"row": row, "group": group, "label": label, "cell": cell, "seed": seed, "test_nll_mean": nll}
+    return [
+        common | {"step": int(step), "index": int(index), "pixels": pixels}
+        for step, index, pixels in zip(images["step"], images["index"], images["pixels"], strict=True)
+    ]
+
+
+def _images(tables: Tables, shown: Iterable[tuple[str, int, str]], *kinds: str) -> pd.DataFrame:
+    """Images of these kinds of the replicates that are shown."""
+    return tables.rows("images", where={"replicate": [replicate for _, _, replicate in shown], "kind": kinds})
+
+
+def _nlls(tables: Tables, shown: Iterable[tuple[str, int, str]]) -> dict[tuple[str, int], float]:
+    """The test NLL, by replicate and step, of the replicates that are shown."""
+    wanted = {"replicate": [replicate for _, _, replicate in shown]}
+    rows = tables.rows("results", ["replicate", "step", "test_nll_mean"], wanted).dropna(subset="step")
+    keys = zip(rows["replicate"], rows["step"].astype("int64"), strict=True)
+    return dict(zip(keys, rows["test_nll_mean"], strict=True))
+
+
+def _plane(profiles: pd.DataFrame, images: pd.DataFrame, cell: str, seed: int, replicate: str) -> pd.DataFrame:
+    profiles = profiles[profiles["replicate"] == replicate]
+    step = int(profiles.loc[profiles["quantity"] == "code_0", "step"].max())
+    profiles = profiles[profiles["step"] == step].sort_values("index")
+    value = {str(name): rows["value"].to_numpy() for name, rows in profiles.groupby("quantity")}
+    codes = pd.DataFrame({"z1": value["code_0"], "z2": value["code_1"], "digit": value["code_label"]})
+    images = images[(images["replicate"] == replicate) & (images["step"] == step)].sort_values("index")
+    first, second = value["grid_axis_0"], value["grid_axis_1"]
+    grid = pd.DataFrame(
+        {
+            "z1": [first[index // len(second)] for index in images["index"]],
+            "z2": [second[index % len(second)] for index in images["index"]],
+            "pixels": images["pixels"].tolist(),
+        }
+    )
+    both = pd.concat([codes.assign(kind="code"), grid.assign(kind="decoded")], ignore_index=True)
+    return both.assign(cell=cell, seed=seed, step=step)
+
+
+def _frame(values: pd.Series[float]) -> tuple[float, float]:
+    """The range that the decoded grid spans, and a tenth of it on each side."""
+    low, high = float(values.quantile(0.01)), float(values.quantile(0.99))
+    margin = 0.1 * (high - low) or 1.0
+    return low - margin, high + margin
+
+
+def _to_image(pixels: bytes) -> np.ndarray:
+    """`(28, 28)` in [0, 1] from 784 bytes."""
+    return np.frombuffer(pixels, dtype=np.uint8).reshape(SIDE, SIDE) / 255
+
+
+def _steps_text(step: int) -> str:
+    return f"{step:,} steps" if step else "closed form"
+
+
+def _names(select: Iterable[str] | None) -> str:
+    return "any cell" if select is None else ", ".join(select)

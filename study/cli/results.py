@@ -1,0 +1,149 @@
+"""The commands of `study` that read or write the results of a run; `study.cli.app` adds them to its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from study import plan as space
+from study import runfolder as table
+from study import spec
+from study.cli import views
+from study.cli.views import ERR, OUT
+from study.tables.merge import Images, merge
+from trainables.registry import load_plugins
+from trainables.schema import METRICS, Replicate
+from trainables.storage import Folder
+
+commands = typer.Typer(rich_markup_mode="rich")
+
+Run = Annotated[str, typer.Argument(help="A run folder, or a folder under results/.")]
+
+
+@commands.command()
+def best(
+    run: Run,
+    top: Annotated[int, typer.Option(min=1, help="How many.")] = 5,
+    to: Annotated[
+        Path | None,
+        typer.Option("--spec", metavar="FILE", help="Write a study that trains these again, on fresh seeds."),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Fresh seeds of that study.")] = 3,
+) -> None:
+    """Show the best configurations that a search has found, by what it searched for; with two aims, the Pareto front.
+
+    Example: study best runs/vae --top 3 --spec best.yaml
+    """
+    tables = table.load_tables(run)
+    OUT.print(views.best_table(tables, top))
+    if to is None:
+        return
+    study = views.spec_of_best(tables, top, seeds)
+    to.write_text(spec.dump(study), encoding="utf-8")
+    OUT.print(
+        f"{to}: seeds below {tables.spec.seeds} chose them. Train them on others, then see how good they are:\n"
+        f"study launch {to} --first-seed {tables.spec.seeds}\nanalysis search {run} runs/{study.name}",
+        soft_wrap=True,
+    )
+
+
+@commands.command()
+def weights(
+    run: Run,
+    replicate: Annotated[str, typer.Argument(help="The replicate's hash, or its first digits.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="DIR", help="Where to. \\[default: the hash]")
+    ] = None,
+) -> None:
+    """Write one trained network as safetensors, with its config and a model card.
+
+    Example: study weights runs/paper 3f2a -o elu; then in Python: from trainables.export import load; load("elu")
+    """
+    from trainables.export import export
+
+    folder = Folder(run)
+    study, provenance = table.read_run(folder)
+    found = _replicate(space.replicates(study, provenance["data_digests"]), run, replicate)
+    for path in export(folder.child("replicates").child(found.hash), out or Path(found.hash)):
+        OUT.print(str(path), soft_wrap=True)
+
+
+@commands.command("table")
+def make_table(
+    run: Run,
+    csv: Annotated[Path | None, typer.Option(help="Write the results table as CSV too.")] = None,
+    to: Annotated[str | None, typer.Option(help="Copy the tables to this folder, merged by replicate.")] = None,
+    images: Annotated[
+        Images, typer.Option(help="With --to: keep all images, those of one seed a cell, or only its last step's.")
+    ] = Images.ALL,
+) -> None:
+    """Rebuild a run's tables from its run folder, at any time; print where they are."""
+    if to is None and images != Images.ALL:
+        raise typer.BadParameter("thins what is copied: give --to too.", param_hint="--images")
+    folder = Folder(run)
+    tables = table.build(folder) if "replicates" in folder.names() else table.load_tables(run)
+    if to is not None:
+        tables, run = merge(tables, Folder(to), images), to
+    if csv is not None:
+        csv.write_text(table.to_csv(tables.results), encoding="utf-8")
+    replicates = tables.results["replicate"].nunique()
+    OUT.print(f"{run}: {len(tables.results):,} rows of {replicates:,} replicates")
+
+
+@commands.command()
+def tensorboard(
+    run: Run,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Where to.")] = Path("tensorboard"),
+) -> None:
+    """Write every curve as TensorBoard's event files; then: tensorboard --logdir DIR."""
+    from study.tables.tensorboard import write
+
+    count = write(table.load_tables(run), out)
+    OUT.print(f"{out}: {count} replicates. Look at them: tensorboard --logdir {out}", soft_wrap=True)
+
+
+@commands.command()
+def replay(
+    run: Run,
+    replicate: Annotated[str, typer.Argument(help="The replicate's hash, or its first digits.")],
+) -> None:
+    """Train one replicate again, without Ray, and compare its numbers with the run's table."""
+    from study.run.replay import train_again  # loads torch
+
+    tables = table.load_tables(run)
+    load_plugins(tables.spec.plugins)
+    found = _replicate(space.replicates(tables.spec, tables.provenance["data_digests"]), run, replicate)
+    rows = tables.results[tables.results["replicate"] == found.hash].set_index("step")
+    again = train_again(found, lambda text: ERR.print(text, end="\r"))
+    differing = 0
+    shown = Table("metric", "in the table", "again", box=None, header_style="bold")
+    for row in again:
+        if row["step"] not in rows.index:
+            continue
+        stored = rows.loc[row["step"]]
+        for metric in METRICS:
+            old = None if stored[metric] != stored[metric] else float(stored[metric])
+            differing += old != row[metric]
+            if row is again[-1] and (old is not None or row[metric] is not None):
+                shown.add_row(metric, repr(old), repr(row[metric]))
+    OUT.print(shown)
+    compared = sum(row["step"] in rows.index for row in again)
+    verdict = "the same numbers, bit for bit" if not differing else f"{differing} numbers differ"
+    OUT.print(f"{found.cell}, seed {found.seed}: {compared} steps compared: {verdict}.")
+    if differing or not compared:
+        raise typer.Exit(1)
+
+
+def _replicate(plan: list[Replicate], run: str, start: str) -> Replicate:
+    """The one replicate whose hash starts so."""
+    found = [replicate for replicate in plan if replicate.hash.startswith(start)]
+    if len(found) != 1:
+        known = ", ".join(sorted(replicate.hash for replicate in plan)[:5])
+        raise table.TableError(
+            f"`replicate` must be the start of one hash of {run}, but {len(found)} begin with {start!r}; "
+            f"there are {known}, ..."
+        )
+    return found[0]

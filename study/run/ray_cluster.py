@@ -1,0 +1,128 @@
+"""Ray itself: started on this machine, or a cluster joined. Loads nothing of Tune, which takes longer than Ray.
+
+A launch's first training step waits for a chain of starts: Ray's processes, then Tune's workers, which load torch. So
+Tune is loaded here in the meantime (`study.run.ray_runner`), the driver never loads torch, and a worker loads what it
+will need before it is given a trial (`trainables.preload`).
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from study.run.lock import RunError
+
+if TYPE_CHECKING:
+    from study.run.launch import Options
+    from study.run.stop import Stop
+
+_ENVIRONMENT = {
+    "RAY_AIR_NEW_OUTPUT": "0",  # the new engine prints boxes at any verbosity
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the run folder is the log; Ray's loses rows after a recovery
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # `study.run.stop` listens
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_worker_niceness": "0",  # Ray would run the trials at 15, behind anything else on the machine
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_preload_python_modules": "trainables.preload",
+    "RAY_prestart_worker_first_driver": "0",  # Tune's workers have an environment of their own: these would lie idle
+}
+for _key, _value in _ENVIRONMENT.items():
+    os.environ.setdefault(_key, _value)
+
+import ray  # noqa: E402 (ray reads the environment when it is imported)
+
+BOOTSTRAP = Path("~/ray_bootstrap_config.yaml").expanduser()
+"""Where `ray up` leaves the cluster file on the head."""
+
+
+@contextmanager
+def joined(options: Options, stop: Stop) -> Iterator[None]:
+    """Ray within the block, and `study.run.ray_runner` loaded; Ray's end after it, unless the caller had started it.
+
+    Raises:
+        study.lock.RunError: Ray cannot be reached.
+    """
+    callers = ray.is_initialized()
+    with ThreadPoolExecutor(1) as aside:
+        loading = aside.submit(importlib.import_module, "study.run.ray_runner")
+        try:
+            connect(options)  # in this thread: Ray's processes end with the one that started them
+            stop.listen()  # Ray has taken SIGTERM
+            loading.result()
+            yield
+        finally:
+            if not callers:
+                ray.shutdown()
+
+
+def connect(options: Options) -> None:
+    """Starts Ray on this machine, or joins the cluster at `options.address`."""
+    if ray.is_initialized():
+        return
+    os.environ.setdefault("RAY_AUTH_MODE", "disabled" if options.address is None else "token")
+    local: dict[str, Any] = (
+        {"num_cpus": options.concurrency, "include_dashboard": False} if options.address is None else {}
+    )
+    try:
+        ray.init(
+            address=options.address or "local",
+            log_to_driver=options.ray_output,
+            logging_level=logging.INFO if options.ray_output else logging.ERROR,
+            **local,
+        )
+    except (ValueError, RuntimeError, ConnectionError, ray.exceptions.RayError) as error:
+        raise RunError(
+            f"Ray at {options.address or 'this machine'} cannot be reached: {line(error)}{_hint()}"
+        ) from None
+
+
+def _hint() -> str:
+    """What a cluster with a token would miss of this process."""
+    token = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", "~/.ray/auth_token")).expanduser()
+    if os.environ["RAY_AUTH_MODE"] != "token" or "RAY_AUTH_TOKEN" in os.environ or token.is_file():
+        return ""
+    return (
+        f" It needs the cluster's token in {token}, which is not there: copy it from the head, or launch on the head."
+    )
+
+
+def has_gpu(options: Options) -> bool:
+    """Whether Ray has a GPU or may start one (and, on this machine, torch can use it)."""
+    if not capacity("GPU", options):
+        return False
+    if options.address is not None:
+        return True
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def capacity(resource: str, options: Options) -> int:
+    """How much of "CPU" or "GPU" Ray has, or can have once the cluster's autoscaler has started every node it may."""
+    now = int(ray.cluster_resources().get(resource, 0))
+    if options.address is None or not BOOTSTRAP.is_file():
+        return now
+    config = yaml.safe_load(BOOTSTRAP.read_text(encoding="utf-8"))
+    nodes: list[int] = []
+    for name, kind in config.get("available_node_types", {}).items():
+        if name != config.get("head_node_type"):
+            nodes += [int(kind.get("resources", {}).get(resource, 0))] * kind.get("max_workers", 0)
+    return max(now, sum(sorted(nodes, reverse=True)[: config.get("max_workers", 0)]))
+
+
+def line(error: Exception) -> str:
+    """An error in one line, without Ray's wrapping: a worker's own exception, or how Ray lost the worker."""
+    cause = getattr(error, "cause", None) or error
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+    return f"{type(cause).__name__}: {lines[0] if lines else ''}"

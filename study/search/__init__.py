@@ -1,0 +1,1 @@
+"""A study's search: Optuna draws configurations, the run folder keeps its journal."""

@@ -1,0 +1,195 @@
+"""The tables as parquet files: written a block of replicates at a time, checked, and read in parts.
+
+A row group holds a block, so that neither writing nor reading needs more than one in memory.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cached_property, reduce, wraps
+from inspect import signature
+from typing import Any, ParamSpec, TypeVar, cast
+from weakref import WeakKeyDictionary, ref
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from study.spec import StudySpec
+from study.tables.columns import LATER_FIELDS, PLUGIN_PREFIX, SCHEMAS, complete
+from trainables.storage import Folder
+
+_LARGEST = 2**26
+"""Rows of a row group, at most: the most that the format's writer allows, so that a block is never cut."""
+
+
+class TableError(ValueError):
+    """A table that is absent, damaged, or not of this schema; its text is one readable line."""
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def once(function: Callable[P, T]) -> Callable[P, T]:
+    """Makes what follows from the same tables once, for as long as they live; each caller has a copy of a frame.
+
+    The function's first argument is Tables or a sequence of them, its others can be keys of a dict.
+    """
+    kept: WeakKeyDictionary[Tables, dict[Any, T]] = WeakKeyDictionary()
+
+    form = signature(function)
+
+    @wraps(function)
+    def given(*args: P.args, **kwargs: P.kwargs) -> T:
+        first, *rest = form.bind(*args, **kwargs).arguments.values()
+        every = [first] if isinstance(first, Tables) else list(cast(Iterable[Tables], first))
+        if not every:
+            return function(*args, **kwargs)
+        known = kept.setdefault(every[0], {})
+        key = (*map(ref, every), *rest)  # a reference to what is gone equals no other
+        if key not in known:
+            known[key] = function(*args, **kwargs)
+        found = known[key]
+        return found.copy() if isinstance(found, pd.DataFrame) else found
+
+    return given
+
+
+@dataclass(frozen=True, eq=False)
+class Tables:
+    """A run's tables, its spec and its provenance. The tables stay in their files: what is asked for is read.
+
+    Compared by identity, so that what is made of them can be kept as long as they are (`once`).
+    """
+
+    files: Mapping[str, pq.ParquetFile]
+    spec: StudySpec
+    provenance: dict[str, Any]
+
+    def rows(
+        self, name: str, columns: Sequence[str] | None = None, where: Mapping[str, Iterable[Any]] | None = None
+    ) -> pd.DataFrame:
+        """Rows of a table, in its order.
+
+        Args:
+            name: The table's name.
+            columns: What is wanted of it; None for all.
+            where: The values that a row may have, by column; of a row group without such a row nothing else is read.
+        """
+        file = self.files[name]
+        wanted = list(columns or file.schema_arrow.names)
+        if where is None:
+            return _frame([file.read(wanted)], wanted)
+        values = {key: pa.array(list(given), file.schema_arrow.field(key).type) for key, given in where.items()}
+        parts = [file.schema_arrow.empty_table()]
+        for group in range(file.num_row_groups):
+            mask = matches(file.read_row_group(group, list(values)), values)
+            if pc.any(mask).as_py():
+                parts.append(file.read_row_group(group, wanted).filter(mask))
+        return _frame(parts, wanted)
+
+    @cached_property
+    def ends(self) -> pd.DataFrame:
+        """The last row of each replicate in `results`; with every field of TrialConfig, also where they are younger."""
+        file = self.files["results"]
+        parts = [file.schema_arrow.empty_table()]
+        for batch in filter(len, file.iter_batches()):
+            names = batch["replicate"]
+            last = pa.concat_arrays([pc.not_equal(names[1:], names[:-1]), pa.array([True])])
+            parts.append(pa.Table.from_batches([batch.filter(last)]))
+        every = complete(pa.concat_tables(parts))
+        frame = _frame([every], every.column_names)
+        return frame.drop_duplicates("replicate", keep="last", ignore_index=True)
+
+    @cached_property
+    def results(self) -> pd.DataFrame:
+        """The whole table, as `profiles` and `images` are; of a large study, ask `rows` for less."""
+        return self.rows("results")
+
+    @cached_property
+    def profiles(self) -> pd.DataFrame:  # noqa: D102 (see `results`)
+        return self.rows("profiles")
+
+    @cached_property
+    def images(self) -> pd.DataFrame:  # noqa: D102 (see `results`)
+        return self.rows("images")
+
+
+def write(run: Folder, blocks: Iterable[Mapping[str, pa.Table]]) -> None:
+    """Writes the tables into a folder, a row group for each block; each file whole or not at all."""
+    buffers = {name: io.BytesIO() for name in SCHEMAS}
+    with ExitStack() as stack:
+        writers = {name: stack.enter_context(_writer(buffer, SCHEMAS[name])) for name, buffer in buffers.items()}
+        for block in blocks:
+            for name, rows in block.items():
+                writers[name].write_table(rows.combine_chunks(), row_group_size=_LARGEST)
+    for name, buffer in buffers.items():
+        run.write(f"{name}.parquet", buffer.getvalue())
+
+
+def open_tables(run: Folder, spec: StudySpec, provenance: dict[str, Any]) -> Tables:
+    """Opens the tables of a folder; nothing is checked but that they are there."""
+    return Tables({name: open_table(run, name) for name in SCHEMAS}, spec, provenance)
+
+
+def open_table(run: Folder, name: str) -> pq.ParquetFile:
+    """Opens one table. Raises TableError."""
+    file = f"{run.url}/{name}.parquet"
+    try:
+        return pq.ParquetFile(run.open_file(f"{name}.parquet"), page_checksum_verification=True)
+    except FileNotFoundError:
+        raise TableError(f"{file} is absent: `study table {run.url}` builds it from a run folder.") from None
+    except (pa.ArrowException, OSError) as error:
+        raise TableError(f"{file} cannot be read: {str(error).splitlines()[0]}") from None
+
+
+def check(run: Folder, name: str) -> None:
+    """Reads all of a table, a little at a time; raises TableError where it is damaged or not of the schema."""
+    file, opened = f"{run.url}/{name}.parquet", open_table(run, name)
+    try:
+        for _ in opened.iter_batches():
+            pass
+    except (pa.ArrowException, OSError) as error:
+        raise TableError(f"{file} cannot be read: {str(error).splitlines()[0]}") from None
+    _check_columns(file, opened.schema_arrow, SCHEMAS[name])
+
+
+def matches(rows: pa.Table, values: Mapping[str, pa.Array]) -> pa.ChunkedArray:
+    """Which rows have in each of these columns one of its values."""
+    return reduce(pc.and_, (pc.is_in(rows[column], allowed) for column, allowed in values.items()))
+
+
+def _check_columns(file: str, found: pa.Schema, expected: pa.Schema) -> None:
+    for column in expected:
+        if column.name not in found.names:
+            if column.name.removeprefix("config/") in LATER_FIELDS:
+                continue
+            raise TableError(f"{file} must have the column `{column.name}`, but it is missing.")
+        if found.field(column.name).type != column.type:
+            actual = found.field(column.name).type
+            raise TableError(f"{file}: column `{column.name}` must be {column.type}, but it is {actual}.")
+    for name in found.names:
+        if name not in expected.names and not name.startswith(PLUGIN_PREFIX):
+            raise TableError(f"{file} has the unknown column `{name}`.")
+
+
+def _frame(parts: Sequence[pa.Table], columns: Sequence[str]) -> pd.DataFrame:
+    frame: pd.DataFrame = pa.concat_tables([part.select(columns) for part in parts]).to_pandas()
+    return frame
+
+
+def _writer(buffer: io.BytesIO, schema: pa.Schema) -> pq.ParquetWriter:
+    repetitive = [column.name for column in schema if column.type in (pa.string(), pa.int64(), pa.bool_())]
+    return pq.ParquetWriter(
+        buffer,
+        schema,
+        compression="zstd",
+        compression_level=3,  # 9 takes four times as long for images a tenth smaller
+        use_dictionary=repetitive,  # of floats, which seldom repeat, it would make more
+        write_page_checksum=True,
+    )

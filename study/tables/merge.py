@@ -1,0 +1,120 @@
+"""Tables of one study put together: parts that were run by seed, by cell or on several machines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from enum import StrEnum
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+
+from study.runfolder import ADDED, MERGED, differences, grown, load_tables, with_added, write_run
+from study.spec import StudySpec
+from study.tables.columns import SCHEMAS, complete
+from study.tables.files import TableError, Tables, matches, open_tables, write
+from trainables.storage import Folder
+
+_SLICE = 10_000
+
+
+class Images(StrEnum):
+    """Which images tables keep: all; of each cell those of the seed with most; or of these the last step's."""
+
+    ALL = "all"
+    ONE = "one"
+    LAST = "last"
+
+
+def merge(source: Tables, target: Folder, images: Images = Images.ALL) -> Tables:
+    """Copies tables to another folder, or merges them into those that are there.
+
+    A replicate of `source` replaces its namesake, unless that one has ended and this one has not. Of the images of both
+    only `images` are kept.
+
+    Raises:
+        TableError: The folder holds the results of another study.
+    """
+    spec, better, origin = source.spec, set(source.ends["replicate"]), source.provenance
+    parts = [(source, better)]
+    if target.exists("spec.yaml"):
+        old = load_tables(target.url)
+        spec, origin = _union(old.spec, source.spec), _origin(source.provenance, old.provenance)
+        better -= _ended(old) - _ended(source)
+        parts = [(old, set(old.ends["replicate"]) - better), (source, better)]
+    target.create()
+    write(target, _merged(parts, images))
+    write_run(target, spec, origin)
+    return open_tables(target, spec, origin)
+
+
+def _union(old: StudySpec, new: StudySpec) -> StudySpec:
+    conflicts = differences(old, new)
+    if conflicts:
+        raise TableError(f"the tables belong to another spec: {'; '.join(conflicts)}.")
+    return grown(old, new)
+
+
+def _origin(new: Mapping[str, Any], old: Mapping[str, Any]) -> dict[str, Any]:
+    """The provenance of tables put together: of what was added last, and under MERGED of each part before it, once."""
+    parts = [*old.get(MERGED, []), _own(old), *new.get(MERGED, [])]
+    before = [part for index, part in enumerate(parts) if part != _own(new) and part not in parts[:index]]
+    return with_added({**new, "data_digests": old["data_digests"] | new["data_digests"], MERGED: before}, old)
+
+
+def _own(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """Of one part alone, less what the whole keeps."""
+    return {key: value for key, value in provenance.items() if key not in (MERGED, "data_digests", ADDED)}
+
+
+def _ended(tables: Tables) -> set[str]:
+    """Replicates that nothing changes any more."""
+    return set(tables.ends.loc[tables.ends["status"].isin(["finished", "stopped", "diverged"]), "replicate"])
+
+
+def _merged(parts: Sequence[tuple[Tables, set[str]]], images: Images) -> Iterator[dict[str, pa.Table]]:
+    """The tables of these replicates of each part, one after another; results of several parts by seed and cell."""
+    results = pa.concat_tables([SCHEMAS["results"].empty_table(), *_kept(parts, "results")])
+    if len(parts) > 1:
+        results = results.sort_by([(column, "ascending") for column in ("seed", "cell", "step")])
+    for start in range(0, len(results), _SLICE):
+        yield {"results": results.slice(start, _SLICE)}
+    for name, tables in {"profiles": _kept(parts, "profiles"), "images": _kept_images(parts, images)}.items():
+        for rows in tables:
+            yield {name: rows}
+
+
+def _kept_images(parts: Sequence[tuple[Tables, set[str]]], images: Images) -> Iterator[pa.Table]:
+    if images == Images.ALL:
+        yield from _kept(parts, "images")
+        return
+    last = _last_drawn(parts)
+    for rows in _kept(parts, "images"):
+        steps = rows["replicate"].to_pandas().map(last)
+        kept = steps.notna()
+        if images == Images.LAST:
+            kept &= (rows["step"].to_pandas() == steps) | (rows["kind"].to_pandas() == "input")
+        yield rows.filter(pa.array(kept))
+
+
+def _last_drawn(parts: Sequence[tuple[Tables, set[str]]]) -> dict[str, int]:
+    """Of each cell the replicate with most images, of those with as many the first, and the last step that it drew."""
+    drawn = []
+    for tables, replicates in parts:
+        rows = tables.rows("images", ["replicate", "step"], {"replicate": sorted(replicates)})
+        counts = rows.groupby("replicate")["step"].agg(["size", "max"])
+        drawn.append(counts.join(tables.ends.set_index("replicate")[["cell", "seed"]]))
+    ranked = pd.concat(drawn).sort_values(["size", "seed"], ascending=[False, True]).drop_duplicates("cell")
+    return dict(ranked["max"])
+
+
+def _kept(parts: Sequence[tuple[Tables, set[str]]], name: str) -> Iterator[pa.Table]:
+    """The rows of these replicates of each part in a table, row group by row group, in the schema's columns."""
+    for tables, replicates in parts:
+        values = {"replicate": pa.array(sorted(replicates), pa.string())}
+        for group in range(tables.files[name].num_row_groups):
+            rows = tables.files[name].read_row_group(group)
+            rows = rows.filter(matches(rows, values))
+            if len(rows):
+                rows = complete(rows) if name == "results" else rows
+                yield rows.select(SCHEMAS[name].names).cast(SCHEMAS[name])

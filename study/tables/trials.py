@@ -1,0 +1,116 @@
+"""The trials of a search as a frame, from the tables alone: what was drawn, how far each came, how it is judged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from study import plan as space
+from study.searchspace import Parameter, SearchSpec
+from study.tables.files import TableError, Tables, once
+from trainables.schema import METRICS, Replicate
+
+STATES = {"failed": "failed", "diverged": "failed", "stopped": "stopped", "pending": "running", "running": "running"}
+"""What a trial is if one of its replicates is that, the first that applies; else it has finished."""
+
+
+def search_of(tables: Tables) -> SearchSpec:
+    """The search of a study; raises TableError if it has none."""
+    if tables.spec.search is None:
+        raise TableError(f"the study {tables.spec.name!r} must have a `search`, but it has arms only.")
+    return tables.spec.search
+
+
+def searched(tables: Tables) -> set[str]:
+    """Cells that only the search has drawn; without one, none. What compares cells by design leaves them out."""
+    asked = tables.spec.search.asked if tables.spec.search else []
+    return {space.trial_label(number) for number in range(len(asked))}
+
+
+@once
+def trials(tables: Tables) -> pd.DataFrame:
+    """A row for each trial asked for, in their order.
+
+    Columns: `trial` (its number), `cell` (that its rows are under), `state` (finished, stopped, failed, running),
+    `error` (why it was stopped or failed), `step` (training steps of each replicate), `seconds` (of all, training and
+    evaluation), each objective (the mean over the replicates at the last step; null unless finished), and `field/NAME`
+    for what was drawn of a field, null where it was not.
+
+    Raises:
+        TableError: The study has no search.
+    """
+    search = search_of(tables)
+    ends = tables.ends.set_index("replicate")
+    rows = []
+    for number, (fields, config) in enumerate(zip(search.asked, space.trials(tables.spec), strict=True)):
+        digest = tables.provenance["data_digests"][config.dataset]
+        hashes = [Replicate("", config, seed, digest).hash for seed in range(tables.spec.seeds)]
+        members = ends.reindex(hashes)  # of those asked for since the tables were built, there is nothing
+        members["status"] = members["status"].fillna("pending")
+        members["cell"] = members["cell"].fillna(space.trial_label(number))
+        statuses = set(members["status"])
+        state = next((named for status, named in STATES.items() if status in statuses), "finished")
+        values = {n: float(np.mean(members[n])) if state == "finished" else float("nan") for n in search.objectives}
+        if state == "finished" and pd.isna(list(values.values())).any():
+            state = "failed"
+        rows.append(
+            {"trial": number, "cell": members["cell"].iloc[0], "state": state, "error": _first(members["error"])}
+            | {"step": int(members["step"].fillna(0).max())}
+            | {"seconds": float(members[["train_s", "evaluate_s"]].fillna(0).to_numpy().sum())}
+            | values
+            | {f"field/{name}": fields.get(name) for name in search.space}
+        )
+    columns = ["trial", "cell", "state", "error", "step", "seconds", *search.objectives]
+    return pd.DataFrame(rows, columns=columns + [f"field/{name}" for name in search.space])
+
+
+def curves(tables: Tables, metric: str) -> pd.DataFrame:
+    """A metric of each trial at each evaluated step, the mean over its replicates: `trial`, `step`, `value`.
+
+    A step counts where every replicate has the value.
+    """
+    named = trials(tables)[["trial", "cell"]]
+    rows = tables.rows("results", ["cell", "seed", "step", metric]).dropna()
+    rows = rows[rows["seed"] < tables.spec.seeds]
+    means = rows.groupby(["cell", "step"])[metric].agg(["mean", "size"]).reset_index()
+    means = means[means["size"] == tables.spec.seeds].rename(columns={"mean": "value"})
+    found = named.merge(means, on="cell")[["trial", "step", "value"]]
+    return found.sort_values(["trial", "step"], ignore_index=True)
+
+
+def parameters(tables: Tables) -> list[dict[str, tuple[Parameter, Any]]]:
+    """What the sampler drew for each trial, by the parameter's name."""
+    search = search_of(tables)
+    return [search.parameters(tables.spec.base, fields) for fields in search.asked]
+
+
+def ranked(tables: Tables) -> pd.DataFrame:
+    """The finished trials, the best first; with several objectives, those that no other is better than in all."""
+    search, found = search_of(tables), trials(tables)
+    found = found[found["state"] == "finished"]
+    signs = [1 if METRICS[name].mode == "min" else -1 for name in search.objectives]
+    losses = found[search.objectives].to_numpy(float) * signs
+    if len(search.objectives) > 1:
+        found = found[np.array([not _dominated(row, losses) for row in losses], bool)]
+    name = search.objectives[0]
+    return found.sort_values(name, ascending=signs[0] == 1, kind="stable", ignore_index=True)
+
+
+def top(tables: Tables, count: int) -> pd.DataFrame:
+    """The best of `ranked`; of a front, so many that lie spread over it, its ends among them."""
+    found = ranked(tables)
+    if len(search_of(tables).objectives) == 1 or len(found) <= count:
+        return found.head(count)
+    places = np.linspace(0, len(found) - 1, count).round().astype(int)
+    return found.iloc[places].reset_index(drop=True)
+
+
+def _dominated(row: Any, losses: Any) -> bool:
+    return bool(((losses <= row).all(1) & (losses < row).any(1)).any())
+
+
+def _first(errors: Sequence[Any] | pd.Series) -> str | None:
+    return next((error for error in errors if isinstance(error, str)), None)

@@ -1,0 +1,1 @@
+"""The tests; they mirror the packages, and `support` holds what several of them share."""

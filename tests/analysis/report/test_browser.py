@@ -1,0 +1,259 @@
+"""The report in a real browser: nothing on the console or the network, tables and viewer work, everybody can read it.
+
+Chromium is the system's (Debian's package `chromium`); where there is none these are skipped, unless STUDY_BROWSER says
+that there is to be one.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from analysis.report.page import render
+from analysis.search import importance
+from study.table import load_tables
+
+ROOT = Path(__file__).resolve().parents[3]
+RUNS = ("results/latent", "results/paper", "results/vae", "results/intrinsic")
+HOSTILE = "<img src=x onerror=\"document.title='run'\"><script>document.title='run'</script>"
+CHROMIUM = os.environ.get("STUDY_BROWSER") or shutil.which("chromium") or shutil.which("google-chrome")
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of real runs, one of them with a hostile title and error."""
+    runs = [(run, load_tables(str(ROOT / run))) for run in RUNS]
+    latent = runs[0][1]
+    latent.__dict__["spec"] = latent.spec.model_copy(update={"title": f"Latent {HOSTILE}"})
+    latent.ends.loc[latent.ends.index[-1], ["status", "error"]] = ["failed", f"ValueError: {HOSTILE}"]
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(importance, "RESAMPLES", 3)  # its intervals are not what is looked at here
+        path.write_text(render(runs), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+class Watched:
+    """A page, what it asked the network for, and what it said on the console."""
+
+    def __init__(self, browser: Browser, report: Path, **options: Any):
+        self.context = browser.new_context(offline=True, **options)
+        self.page: Page = self.context.new_page()
+        self.said: list[str] = []
+        self.asked: list[str] = []
+        self.page.on("console", lambda message: self.said.append(message.text))
+        self.page.on("pageerror", lambda error: self.said.append(str(error)))
+        self.page.on("request", lambda request: self.asked.append(request.url))
+        self.page.goto(report.as_uri())
+
+    def unfold(self) -> Page:
+        """Opens all that is folded."""
+        self.page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true })")
+        return self.page
+
+
+@pytest.fixture
+def watched(browser: Browser, report: Path) -> Iterator[Watched]:
+    opened = Watched(browser, report, viewport={"width": 1280, "height": 900})
+    yield opened
+    opened.context.close()
+
+
+def column(page: Page, table: str, number: int) -> list[str]:
+    cells = page.locator(f"#{table} tbody tr:not([hidden]) > :nth-child({number})")
+    return [text.strip() for text in cells.all_inner_texts()]
+
+
+def test_page_loads_without_a_word_on_the_console_and_without_the_network(watched: Watched, report: Path) -> None:
+    watched.unfold()
+    viewer = watched.page.locator(".viewer").first
+    viewer.locator("select").first.select_option("vae")
+    assert watched.said == []
+    assert [url for url in watched.asked if not url.startswith("data:")] == [report.as_uri()]
+
+
+def test_title_and_error_with_html_are_shown_and_not_run(watched: Watched) -> None:
+    page = watched.unfold()
+    assert page.title() != "run" and HOSTILE in page.title()
+    assert page.locator("#r1-run > summary h3").inner_text() == f"Latent {HOSTILE}"
+    assert f"ValueError: {HOSTILE}" in page.locator("#r1-trouble-table").inner_text()
+
+
+def test_first_screen_answers_the_question_and_links_each_claim_to_its_tests(watched: Watched) -> None:
+    page = watched.page
+    answer = page.locator(".answer")
+    box = answer.bounding_box()
+    assert box is not None and box["y"] + box["height"] < 900
+    assert "10 < N < 100" in answer.inner_text() and "active units" in answer.inner_text()
+    assert column(page, "claims-table", 1) == [f"C{number}" for number in range(1, 22)]
+    links = answer.locator(".by-verdict a")
+    assert sorted(links.all_inner_texts()) == sorted(f"C{number}" for number in range(1, 22))
+    assert links.last.get_attribute("title") and str(links.last.get_attribute("href")).startswith("#claim-c")
+    link = answer.get_by_role("link", name="C14", exact=True)
+    tests = page.locator("#claim-c14 table")
+    assert not tests.is_visible()
+    link.click()
+    assert tests.is_visible() and "TwoNN" in tests.inner_text()
+    page.locator("#claim-c14 summary").click()
+    assert not tests.is_visible()
+    link.click()
+    page.wait_for_timeout(100)
+    assert tests.is_visible(), "a link works a second time"
+
+
+def test_tables_sort_by_number_and_by_keyboard(watched: Watched) -> None:
+    page = watched.unfold()
+    head = page.locator("#r1-final-table thead th")
+    place = [text.strip() for text in head.all_inner_texts()].index("test NLL") + 1
+    head.nth(place - 1).click()
+    page.wait_for_timeout(100)
+    falling = [float(text.replace(",", "")) for text in column(page, "r1-final-table", place) if text != "–"]
+    assert falling == sorted(falling, reverse=True) and len(set(falling)) > 20
+    head.nth(place - 1).focus()
+    page.keyboard.press("Enter")
+    page.wait_for_timeout(100)
+    texts = column(page, "r1-final-table", place)
+    rising = [float(text.replace(",", "")) for text in texts if text != "–"]
+    assert rising == falling[::-1]
+    assert texts[len(rising) :] == ["–"] * (len(texts) - len(rising)), "what has no number stands last"
+    assert head.nth(place - 1).get_attribute("aria-sort") == "ascending"
+
+
+def test_claims_sort_as_numbers(watched: Watched) -> None:
+    page = watched.page
+    head = page.locator("#claims-table thead th").first
+    for wanted in (range(1, 22), range(21, 0, -1)):
+        head.click()
+        page.wait_for_timeout(100)
+        assert column(page, "claims-table", 1) == [f"C{number}" for number in wanted]
+
+
+def test_tests_of_a_claim_sort_by_the_number_of_their_effect(watched: Watched) -> None:
+    page = watched.unfold()
+    page.locator("#claim-c16 thead th").nth(2).click()
+    page.wait_for_timeout(100)
+    texts = page.locator("#claim-c16 tbody tr > :nth-child(3)").all_inner_texts()
+    effects = [float(text.split()[0].replace(",", "")) for text in texts if text]
+    assert effects == sorted(effects) and len(effects) > 10 and effects != sorted(effects, key=str)
+
+
+def test_filter_keeps_the_rows_with_every_word_and_counts_them(watched: Watched) -> None:
+    page = watched.page
+    field = page.get_by_label("Filter rows").first
+    field.fill("latent DIMENSION")
+    assert column(page, "claims-table", 1) == ["C15"]
+    assert page.locator("output[for=claims-table-filter]").inner_text() == "1 of 21 rows"
+    field.fill("no such words")
+    assert column(page, "claims-table", 1) == []
+    field.fill("")
+    assert len(column(page, "claims-table", 1)) == 21
+
+
+def test_viewer_steps_through_latent_dimension_and_training_by_keyboard(watched: Watched) -> None:
+    page = watched.unfold()
+    viewer = page.locator("#r1-run .viewer")
+    dim, step = viewer.locator("input").first, viewer.locator("input").last
+    assert viewer.locator("select").first.locator("option").all_inner_texts() == [
+        "linear",
+        "elu",
+        "vae",
+        "pca",
+        "pixels",
+    ]
+    viewer.locator("select").first.select_option("vae")
+    assert viewer.locator("output.dim").inner_text() == "N = 200"
+    pictures = {viewer.locator("img").get_attribute("src")}
+    dim.focus()
+    for _ in range(3):
+        page.keyboard.press("ArrowLeft")
+        pictures.add(viewer.locator("img").get_attribute("src"))
+    assert viewer.locator("output.dim").inner_text() == "N = 64" and len(pictures) == 4
+    assert dim.get_attribute("aria-valuetext") == "N = 64"
+    last = viewer.locator("output.step").inner_text()
+    step.focus()
+    page.keyboard.press("ArrowLeft")
+    assert last == "50,000 steps" and viewer.locator("output.step").inner_text() == "30,000 steps"
+    caption = viewer.locator("figcaption").inner_text()
+    assert re.match(r"vae latent_dim=64, seed \d, 30,000 steps; test NLL 6\d\.\d nats per image\.", caption)
+    alt = viewer.locator("img").get_attribute("alt")
+    assert alt == "reconstruction: vae latent_dim=64, 30,000 steps"
+    source = viewer.locator(".source")
+    assert source.inner_text().endswith("--only reconstructions")
+    viewer.locator("select").last.select_option("sample")
+    assert "drawn from the prior" in viewer.locator("figcaption").inner_text()
+    assert "kind == 'sample'" in source.inner_text() and source.inner_text().endswith("--only vae_samples")
+    viewer.locator("select").first.select_option("elu")
+    assert viewer.locator("select").last.input_value() == "reconstruction", "an auto-encoder has no prior"
+    assert "No sample of it was recorded" in viewer.locator("figcaption").inner_text()
+    viewer.locator("select").first.select_option("vae")
+    assert viewer.locator("select").last.input_value() == "sample", "the wish is remembered"
+    viewer.locator("select").first.select_option("elu")
+    dim.focus()
+    page.keyboard.press("ArrowRight")
+    viewer.locator("select").last.select_option("traversal")
+    assert "kind == 'traversal'" in source.inner_text() and "--only" not in source.inner_text(), "no figure draws it"
+    assert viewer.locator("output.step").inner_text() == "50,000 steps", "it is taken at the end alone"
+    viewer.locator("select").last.select_option("reconstruction")
+    assert (
+        viewer.locator("output.step").inner_text() == "30,000 steps"
+        and dim.get_attribute("aria-valuetext") == "N = 100"
+    )
+    assert viewer.locator("img").evaluate("image => image.complete && image.naturalWidth") == 307
+    viewer.locator("select").first.select_option("pca")
+    assert viewer.locator("output.step").inner_text() == "closed form, not trained"
+
+
+@pytest.mark.parametrize("width", [400, 1600])
+def test_nothing_overflows(browser: Browser, report: Path, width: int) -> None:
+    opened = Watched(browser, report, viewport={"width": width, "height": 900})
+    page = opened.unfold()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    outside = page.evaluate(
+        """() => [...document.querySelectorAll("main *")].filter((one) => {
+            const box = one.getBoundingClientRect();
+            return box.width && box.right > innerWidth + 1 && !one.closest(".scroll, .paper, pre");
+        }).map((one) => one.outerHTML.slice(0, 120))"""
+    )
+    assert outside == []
+    answer = page.locator(".answer .paper svg").bounding_box()
+    assert answer is not None and answer["x"] + answer["width"] <= width, "the headline is seen without scrolling"
+    opened.context.close()
+
+
+@pytest.mark.parametrize(
+    ("scheme", "rules"),
+    [("light", {}), ("dark", {"runOnly": ["color-contrast"]})],  # only colours differ
+    ids=["light", "dark"],
+)
+def test_everybody_can_read_it(browser: Browser, report: Path, scheme: Any, rules: dict[str, list[str]]) -> None:
+    opened = Watched(browser, report, viewport={"width": 1280, "height": 900}, color_scheme=scheme)
+    found = Axe().run(opened.unfold(), options=rules | {"resultTypes": ["violations"]})
+    serious = [rule for rule in found.response["violations"] if rule["impact"] in ("serious", "critical")]
+    told = [f"{rule['id']}: {rule['help']}: {[node['html'][:150] for node in rule['nodes'][:3]]}" for rule in serious]
+    assert told == []
+    opened.context.close()
+
+
+def test_print_unfolds_everything(watched: Watched) -> None:
+    page = watched.page
+    assert not page.locator("#r1-provenance").is_visible()
+    page.pdf()
+    assert page.locator("#r1-provenance").is_visible()

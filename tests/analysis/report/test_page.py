@@ -1,0 +1,259 @@
+"""The report is whole, escaped, self-contained and the same each time; the command line answers bad input in a line."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from analysis.cells import summarise
+from analysis.cli import app
+from analysis.report.page import render
+from analysis.report.section import section, sentences
+from study.table import Tables
+from study.tables.merge import merge
+from tests.support.tables import make_tables, replaced
+from trainables.schema import TrialConfig
+from trainables.storage import Folder
+
+CSV = ("data:text/csv;base64,", "data:application/gzip;base64,")
+HOSTILE = "<script>alert('x')</script>"
+
+
+@pytest.fixture(scope="module")
+def tables() -> Tables:
+    return replaced(
+        make_tables(seeds=2, title=HOSTILE), "relu", 1, status="diverged", error=f"not finite {HOSTILE}", final=True
+    )
+
+
+@pytest.fixture(scope="module")
+def html(tables: Tables) -> str:
+    return render([("runs/paper", tables)])
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A run folder with the tables of two of the paper's networks."""
+    merge(make_tables(seeds=1, arms=("elu", "pca")), Folder(str(tmp_path / "run")))
+    return tmp_path / "run"
+
+
+class Checker(HTMLParser):
+    """Collects tags, ids and links, and checks that elements are closed in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.sources: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in ("meta", "br", "link", "img", "input"):
+            self.open.append(tag)
+        self._note(attrs)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._note(attrs)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def _note(self, attrs: list[tuple[str, str | None]]) -> None:
+        given = {key: value or "" for key, value in attrs}
+        self.ids += [given["id"]] if "id" in given else []
+        self.links += [value for key, value in given.items() if key in ("href", "xlink:href")]
+        self.sources += [value for key, value in given.items() if key in ("src", "srcset")]
+
+
+def test_render_hostile_texts_are_escaped(html: str) -> None:
+    assert "alert('x')</script" not in html
+    assert html.count("<script") == html.count("</script") == 4  # the viewer's data, and three of the page's own
+    assert html.count("&lt;script&gt;") >= 3  # the page's title, the heading, the error
+
+
+def test_render_page_is_well_formed_with_ids_of_its_own_and_links_that_lead_somewhere(html: str) -> None:
+    page = Checker()
+    page.feed(html)
+    assert page.open == []
+    assert len(page.ids) == len(set(page.ids))
+    inner = [link for link in page.links if link.startswith("#")]
+    assert {link[1:] for link in inner} <= set(page.ids)
+    assert len(inner) > 10
+
+
+def test_render_page_needs_nothing_from_elsewhere(html: str) -> None:
+    page = Checker()
+    page.feed(html)
+    assert page.sources == []
+    assert all(link.startswith(("#", "data:image/png;base64,", *CSV)) for link in page.links)
+    assert "@import" not in html
+
+
+def test_render_twice_is_the_same() -> None:
+    tables = make_tables(arms=("pca",))
+    assert render([("runs/paper", tables)]) == render([("runs/paper", tables)])
+
+
+def test_render_states_settings_provenance_trouble_and_the_command(html: str) -> None:
+    assert all(field in html for field in TrialConfig.model_fields)
+    assert "analysis report runs/paper" in html
+    assert "study launch paper" in html
+    assert "versions: torch" in html
+    assert re.search(r"relu</th><td class=\"n\" data-sort=\"1\">1</td><td>diverged", html)
+
+
+def test_render_final_table_shows_interval_and_counts(html: str) -> None:
+    row = re.search(r"</span>elu</th>.*?</tr>", html, flags=re.DOTALL)
+    assert row is not None
+    assert "101.00" in row[0]  # seeds 100 and 102
+    assert "[88.29, 113.71]" in row[0]  # 101 -+ 12.7062 * 1
+    assert "2 of 2" in row[0]
+
+
+def test_render_of_two_runs_has_a_section_for_each_and_no_id_twice() -> None:
+    page = Checker()
+    small = make_tables(arms=("pca",))
+    page.feed(render([("runs/a", small), ("runs/b", small)]))
+    assert {"r1-run", "r2-run"} <= set(page.ids)
+    assert len(page.ids) == len(set(page.ids))
+
+
+def test_sentences_state_values_and_ratios_and_name_what_diverged(tables: Tables) -> None:
+    first, second, third = sentences(summarise(tables))
+    assert "elu 101.0 [88.3, 113.7], vae 106.0" in first
+    assert "entropy floor 45.5" in first
+    assert "linear clipped 15.31" in second  # 1546 / 101
+    assert third == "Replicates that diverged: relu (1)."
+
+
+def test_sentences_and_final_table_leave_out_usual_values_and_name_a_few_of_many() -> None:
+    grid = {"init": ["he", "xavier", "default"], "grad_clip": [5.0, 0.0], "l2": [1e-5, 0.0]}
+    tables = make_tables(seeds=1, arms=("elu", "pca"), grid=grid)
+    (told,) = sentences(summarise(tables))
+    assert "is pca " not in told and "elu init=xavier l2=0.0" not in told and "7 between them" in told
+    names = {row["name"]: row["cell"] for row in section("runs/a", tables, [], "", None, shown=False)["final"]}
+    assert names["elu"] == "elu init=he grad_clip=5.0 l2=1e-05" and len(names) == 13
+    assert names["elu init=xavier l2=0.0"] == "elu init=xavier grad_clip=5.0 l2=0.0"
+    page = render([("runs/a", tables)])
+    assert 'title="elu init=xavier grad_clip=5.0 l2=0.0">elu init=xavier l2=0.0</span>' in page
+    assert "A name leaves out what is at its usual value" in page
+
+
+def test_paper_numbers_and_readings_are_of_a_study_with_the_papers_networks_alone(html: str) -> None:
+    other = render([("runs/other", make_tables(seeds=1, arms=("elu", "vae")))])
+    assert "(Fig. 6)" in html and "The paper reads" in html
+    assert not re.search(r"\(Fig\. \d\)|The paper (reads|shows|draws)", other)
+    assert "Loss against training step, all networks" in other
+
+
+def test_sentences_of_an_unfinished_study_say_so() -> None:
+    tables = replaced(make_tables(seeds=1, arms=("elu",)), "elu", 0, status="failed", final=False)
+    assert sentences(summarise(tables)) == [
+        "No replicate has finished yet: there is no final number to tell.",
+        "Replicates that failed: elu (1).",
+    ]
+
+
+def test_cli_figures_writes_three_files_each_and_says_what_it_skipped(run: Path) -> None:
+    result = CliRunner().invoke(app, ["figures", str(run), "--only", "f1_autoencoder", "--only", "f2_linear"])
+    assert result.exit_code == 0
+    assert sorted(path.name for path in (run / "figures").iterdir()) == [
+        f"f1_autoencoder.{suffix}" for suffix in ("csv", "png", "svg")
+    ]
+    assert "skipped f2_linear: no reconstruction of a linear auto-encoder" in result.output
+
+
+def test_cli_figures_of_two_runs_go_to_a_folder_each(run: Path, tmp_path: Path) -> None:
+    arguments = ["figures", str(run), f"{run}/", "--only", "f1_autoencoder", "-o", str(tmp_path / "out")]
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["run-1", "run-2"]
+
+
+def test_cli_report_writes_into_the_run_folder(run: Path) -> None:
+    result = CliRunner().invoke(app, ["report", str(run)])
+    assert result.exit_code == 0
+    assert result.output.strip() == str(run / "report.html")
+    assert (run / "report.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+
+
+def test_cli_bad_input_gets_one_line_and_exit_code_2(run: Path, tmp_path: Path) -> None:
+    missing = tmp_path / "missing"
+    merge(make_tables(seeds=1, arms=("elu",)), Folder(str(missing)))
+    results = pq.read_table(missing / "results.parquet")
+    pq.write_table(results.drop_columns(["test_nll"]), missing / "results.parquet")
+    unevaluated = tmp_path / "unevaluated"
+    merge(replaced(make_tables(seeds=1, arms=("elu",)), "elu", 0, test_nll=None), Folder(str(unevaluated)))
+    cases = {
+        ("report", str(missing)): "test_nll",
+        ("report", str(tmp_path / "absent")): "absent",
+        ("figures", str(unevaluated)): "no evaluated network",
+        ("figures", str(run), "--only", "f1_autoencode"): "Did you mean 'f1_autoencoder'?",
+        ("figures", str(run), "--only", "f2_linear"): "none of the figures",
+        ("dimension", str(run), "--dataset", "mnst"): "but got 'mnst'. Did you mean 'mnist'?",
+        ("report", str(run), "-o", str(run / "spec.yaml")): "cannot be written",
+    }
+    for arguments, message in cases.items():
+        result = CliRunner().invoke(app, list(arguments))
+        assert (result.exit_code, result.exception.__class__) == (2, SystemExit), arguments
+        assert message in result.stderr
+        assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_importing_analysis_loads_neither_torch_nor_ray() -> None:
+    code = (
+        "import importlib, json, pkgutil, sys, analysis\n"
+        "names = [module.name for module in pkgutil.iter_modules(analysis.__path__)]\n"
+        "[importlib.import_module(f'analysis.{name}') for name in names]\n"
+        "print(json.dumps([names, sorted({'torch', 'ray'} & set(sys.modules))]))"
+    )
+    root = Path(__file__).resolve().parents[3]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    names, loaded = json.loads(done.stdout)
+    assert {"cli", "figures", "report"} <= set(names)
+    assert loaded == []
+
+
+def test_cli_claims_prints_every_verdict_and_writes_the_page(run: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["claims", str(run), "-o", str(tmp_path / "out")], env={"COLUMNS": "300"})
+    assert result.exit_code == 0, result.output
+    assert all(f" C{number} " in result.output for number in range(1, 22))
+    page = (tmp_path / "out" / "claims.md").read_text(encoding="utf-8")
+    assert f"`analysis claims {run}`" in page and "## C21: not measured" in page and "needs study beta" in page
+    frame = pd.read_csv(tmp_path / "out" / "claims.csv")
+    assert frame["claim"].nunique() == 21
+
+
+def test_cli_dimension_prints_the_headline_and_writes_the_card(run: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["dimension", str(run), "-o", str(tmp_path / "out")], env={"COLUMNS": "300"})
+    assert result.exit_code == 0, result.output
+    assert "Headline, 10 < N < 100: (a)" in result.output
+    written = {path.name for path in (tmp_path / "out").iterdir()}
+    card = {f"dimension_card.{suffix}" for suffix in ("svg", "png", "csv")}
+    assert written == card | {"dimension.md", "dimension.csv", "dimension_controls.csv"}
+    assert "](dimension_card.png)" in (tmp_path / "out" / "dimension.md").read_text(encoding="utf-8")
+
+
+def test_cli_run_that_trains_nothing_has_a_part_in_the_report_and_is_read_by_dimension(
+    run: Path, tmp_path: Path
+) -> None:
+    frames = make_tables(seeds=1, arms=("pca",))
+    estimator = {"config/task": "intrinsic_dimension", "config/sample_size": 500, "test_nll": None}
+    untrained = replaced(frames, "pca", 0, **estimator)
+    merge(untrained, Folder(str(tmp_path / "images")))
+    arguments = ["report", str(run), str(tmp_path / "images"), "-o", str(tmp_path)]
+    result = CliRunner().invoke(app, arguments, env={"COLUMNS": "300"})
+    assert result.exit_code == 0, result.output
+    html = (tmp_path / "report.html").read_text()
+    assert f"<code>{tmp_path / 'images'}</code>" in html and 'id="r1-final"' in html and 'id="r2-final"' not in html
+    assert 'id="r2-cost"' in html and 'id="r2-provenance"' in html
+    assert CliRunner().invoke(app, ["report", str(tmp_path / "images")]).exit_code == 0

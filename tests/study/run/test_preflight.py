@@ -1,0 +1,193 @@
+"""What is found out before compute is spent: too little room, nodes that do not fit together, no GPU, no token."""
+
+import dataclasses
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import ray
+import torch
+
+import trainables
+from study import plan as space
+from study import spec
+from study.run import launch, preflight, ray_cluster
+from study.run.launch import Options
+from study.run.lock import RunError
+from study.run.preflight import NodeCheck
+from tests.support import tiny
+from trainables.registry import DATASETS
+from trainables.storage import Folder
+
+
+@pytest.fixture(autouse=True)
+def tiny_dataset(monkeypatch):
+    monkeypatch.setitem(DATASETS, "tiny", "tests.support.tiny:load")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return Folder(str(tmp_path / "shared")).create()
+
+
+def replicates():
+    return space.replicates(spec.parse(tiny.SPEC, "tiny"), {"tiny": "d"})
+
+
+def test_check_room_refuses_less_than_the_weights_take_and_names_both(folder, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**6, 0, 50_000))
+    with pytest.raises(RunError, match=r"0\.1 MB free, but the 5 replicates to run need at least 0\.\d MB"):
+        preflight.check_room(folder, replicates())
+    preflight.check_room(folder, [])
+
+
+def test_check_room_of_enough_room_passes(folder):
+    preflight.check_room(folder, replicates())
+    preflight.check_room(Folder(f"file://{folder.url}"), replicates())
+
+
+@pytest.fixture
+def ask(folder):
+    """Asks nodes named as given; a node's folder, where it sees another than the driver."""
+
+    def asked(**folders):
+        check = NodeCheck.begin(folder)
+        try:
+            check.ask(
+                lambda sent: {
+                    node: dataclasses.replace(sent, folder=seen).answer(node) for node, seen in folders.items()
+                }
+            )
+        finally:
+            check.end()
+
+    return asked
+
+
+def test_ask_nodes_that_share_the_folder_passes_and_leaves_nothing(folder, ask, tmp_path):
+    ask(a=folder, b=folder)
+    assert not list((tmp_path / "shared").iterdir())
+
+
+def test_ask_names_the_node_that_sees_another_folder(folder, ask, tmp_path):
+    other = Folder(str(tmp_path / "other")).create()
+    with pytest.raises(RunError, match=r"Node b: .*must be one folder that all nodes share.*is not there\."):
+        ask(a=folder, b=other)
+    assert not list((tmp_path / "shared").iterdir())
+
+
+def test_ask_names_the_node_that_cannot_write(folder, ask, monkeypatch):
+    real = Folder.write
+
+    def write(self, name, content):
+        if name.endswith("-a.tmp"):
+            raise OSError(30, "Read-only file system")
+        real(self, name, content)
+
+    monkeypatch.setattr(Folder, "write", write)
+    with pytest.raises(RunError, match=r"Node a: .*must be one folder that all nodes share.*Read-only file system"):
+        ask(a=folder)
+
+
+def test_ask_names_the_node_whose_answer_does_not_arrive(folder, tmp_path):
+    def copies(check):
+        other = Folder(str(tmp_path / "copy")).create()
+        other.write(f"{check.name}-driver.tmp", check.name.encode())
+        return {"c": dataclasses.replace(check, folder=other).answer("c")}
+
+    check = NodeCheck.begin(folder)
+    with pytest.raises(RunError, match=r"Node c: .*what it wrote did not arrive"):
+        check.ask(copies)
+
+
+def test_ask_names_what_differs_on_a_node_before_its_folder(folder, monkeypatch):
+    check = NodeCheck.begin(folder)
+    monkeypatch.setattr(preflight, "software", lambda: check.software | {"torch": "1.13.0"})
+    expected = rf"Node d: .*has torch 1\.13\.0 \(the driver: {re.escape(check.software['torch'])}\)"
+    with pytest.raises(RunError, match=expected):
+        check.ask(lambda sent: {"d": sent.answer("d")})
+
+
+def test_problem_of_a_node_that_comes_later_is_that_of_any_other_and_leaves_nothing(folder, tmp_path):
+    check = NodeCheck.begin(folder)
+    assert check.problem() is None
+    assert len(list((tmp_path / "shared").iterdir())) == 1
+    check.end()
+    assert "is not there" in str(check.problem())
+
+
+def test_software_changes_with_the_code_of_a_trial(tmp_path, monkeypatch):
+    copy = tmp_path / "trainables"
+    shutil.copytree(Path(str(trainables.__file__)).parent, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    before = preflight.software()
+    monkeypatch.setattr(trainables, "__file__", str(copy / "__init__.py"))
+    assert preflight.software() == before, "where it lies does not matter"
+    (copy / "losses.py").write_text("# changed")
+    assert preflight.software()["code of trainables/"] != before["code of trainables/"]
+
+
+def test_run_path_is_in_the_folder_of_runs_that_the_environment_names(monkeypatch):
+    monkeypatch.delenv("STUDY_RUNS", raising=False)
+    assert launch.run_path("paper") == "runs/paper"
+    monkeypatch.setenv("STUDY_RUNS", "s3://mine/runs/")
+    assert launch.run_path("paper") == "s3://mine/runs/paper"
+
+
+def test_run_path_of_a_cluster_file_that_nobody_has_edited_is_refused(monkeypatch):
+    monkeypatch.setenv("STUDY_RUNS", "s3://EDIT-ME/runs")
+    with pytest.raises(RunError, match="STUDY_RUNS must be a folder of yours, but it is still s3://EDIT-ME"):
+        launch.run_path("paper")
+
+
+@pytest.mark.parametrize("runner", ["inline", "ray"])
+def test_device_that_is_asked_for_and_not_there_is_refused(runner, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 2.0})
+    with pytest.raises(RunError, match="`--device cuda` must have a GPU, but this machine has none"):
+        launch._device(Options(runner=runner, device="cuda"))
+    assert launch._device(Options(runner=runner)) == "cpu"
+
+
+BOOTSTRAP = """
+max_workers: 8
+head_node_type: head
+available_node_types:
+  head: {max_workers: 0, resources: {CPU: 16, GPU: 16}}
+  one: {max_workers: 2, resources: {CPU: 4, GPU: 4}}
+  more: {max_workers: 8, resources: {CPU: 2, GPU: 1}}
+"""
+
+
+def test_device_and_capacity_of_a_cluster_without_workers_are_of_those_that_may_come(tmp_path, monkeypatch):
+    options = Options(address="auto")
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"memory": 1.0})
+    monkeypatch.setattr(ray_cluster, "BOOTSTRAP", tmp_path / "bootstrap.yaml")
+    assert launch._device(options) == "cpu"
+    with pytest.raises(RunError, match="the Ray cluster at auto has none that Ray can use"):
+        launch._device(Options(address="auto", device="cuda"))
+    (tmp_path / "bootstrap.yaml").write_text(BOOTSTRAP)
+    assert launch._device(options) == "cuda"
+    assert launch._device(Options(address="auto", device="cpu")) == "cpu"
+    assert ray_cluster.capacity("GPU", options) == 2 * 4 + 6 * 1
+    assert ray_cluster.capacity("GPU", Options()) == 0, "this machine starts no others"
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"GPU": 20.0})
+    assert ray_cluster.capacity("GPU", options) == 20
+
+
+def test_connect_without_the_clusters_token_says_where_it_belongs(tmp_path, monkeypatch):
+    def refuse(**_):
+        raise ray.exceptions.AuthenticationError("no token")
+
+    monkeypatch.setattr(ray, "init", refuse)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
+    with pytest.raises(RunError, match=r"Ray at auto cannot be reached: .*needs the cluster's token in .*auth_token"):
+        ray_cluster.connect(Options(address="auto"))
+    (tmp_path / ".ray").mkdir()
+    (tmp_path / ".ray" / "auth_token").write_text("0" * 64)
+    with pytest.raises(RunError) as error:
+        ray_cluster.connect(Options(address="auto"))
+    assert "which is not there" not in str(error.value)

@@ -1,0 +1,81 @@
+"""Specs: what loads, what is refused, and that the refusal is one readable line."""
+
+import pytest
+
+from study import spec
+from study.spec import SpecError
+from tests.support import tiny
+from trainables.registry import DATASETS
+
+
+@pytest.fixture(autouse=True)
+def tiny_dataset(monkeypatch):
+    monkeypatch.setitem(DATASETS, "tiny", "tests.support.tiny:load")
+
+
+def test_load_every_builtin_study_is_valid():
+    assert {"paper", "quick", "plane"} <= set(spec.names())
+    for name in spec.names():
+        assert spec.load(name).name == name
+
+
+def test_dump_is_read_back_as_the_same_spec():
+    study = spec.load("paper")
+    assert spec.parse(spec.dump(study), "again") == study
+
+
+def test_load_unknown_study_names_the_nearest():
+    with pytest.raises(SpecError, match="Did you mean 'paper'"):
+        spec.load("papper")
+
+
+def test_load_absent_file_says_so(tmp_path):
+    with pytest.raises(SpecError, match="cannot be read"):
+        spec.load(str(tmp_path / "absent.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("sedes: 3", "Did you mean 'seeds'"),
+        ("seeds: 0", "seeds.*greater than or equal to 1, but got 0"),
+        ("name: ../evil", "`name` must match"),
+        ("grid: {latent_dims: [1]}", "Did you mean 'latent_dim'"),
+        ("grid: {latent_dim: []}", "at least one value"),
+        ("arms: {}", "arms"),
+    ],
+)
+def test_parse_bad_key_or_value_gives_one_line(change, message):
+    key = change.partition(":")[0]
+    kept = "\n".join(line for line in tiny.SPEC.splitlines() if not line.startswith(f"{key}:"))
+    if key == "arms":
+        kept = kept.partition("  linear")[0]
+    with pytest.raises(SpecError, match=message) as error:
+        spec.parse(f"{kept}\n{change}\n", "here")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["", "- 1", "3", "a: [", "!!python/object/apply:os.system ['true']", "a: *b", "\0"])
+def test_parse_no_spec_at_all_gives_one_line(text):
+    with pytest.raises(SpecError, match="here") as error:
+        spec.parse(text, "here")
+    assert "\n" not in str(error.value)
+
+
+def test_resolve_names_the_cell_of_a_bad_field():
+    study = spec.parse(tiny.SPEC.replace("activation: linear", "activation: rleu"), "here")
+    with pytest.raises(SpecError, match=r"arm 'linear'.*Did you mean 'relu'"):
+        spec.resolve(study, "linear", {})
+
+
+def test_resolve_drops_a_shared_field_that_does_not_apply():
+    study = spec.parse(tiny.SPEC + "grid: {beta: [0.5, 2.0]}", "here")
+    assert spec.resolve(study, "vae", {"beta": 2.0}).beta == 2.0
+    assert spec.resolve(study, "linear", {"beta": 2.0}).beta is None
+    assert spec.resolve(study, "pca", {"beta": 2.0}).steps is None
+
+
+def test_resolve_refuses_an_own_field_that_does_not_apply():
+    study = spec.parse(tiny.SPEC.replace("activation: linear", "activation: linear, beta: 2.0"), "here")
+    with pytest.raises(SpecError, match="`beta` does not apply to model='autoencoder'"):
+        spec.resolve(study, "linear", {})

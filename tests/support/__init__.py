@@ -1,0 +1,1 @@
+"""What several test modules share: small studies, tables, networks, searches and faults."""

@@ -1,0 +1,149 @@
+"""Intrinsic dimension of a cloud of points, by estimators that read only the distances to each point's neighbours.
+
+The neighbours are searched for once, exactly, and shared by every estimator at every scale. An estimate is worth as
+much as what the estimator returns where the answer is known, so the same is done for flat uniform cubes of as many
+points. From the two an analysis corrects the bias (all read too low in many dimensions, where most of a cube is near
+its faces): the corrected value is the dimension at which the cubes' estimates, interpolated linearly over `CUBE_DIMS`,
+equal the data's; beyond the last cube there is none. On a curved surface that is too much: one class of strokes with k
+factors reads between the cube of k dimensions and k. So the raw and the corrected value are two ends.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from scipy.optimize import brentq
+from torch import Tensor
+
+from trainables.batches import generator
+
+NEIGHBOURS = (5, 10, 20, 50, 100)
+"""Neighbourhood sizes k: the scales at which the data is looked at."""
+CUBE_DIMS = (1, 2, 4, 6, 8, 10, 12, 14, 16, 20, 24, 32, 48)
+CUBE_QUERIES = 10_000
+"""Of a cube's n points so many at most have their neighbours, among all n, found: n sets the bias, this its noise."""
+CHUNK = 500  # points whose distances to all others are held at once, 110 MB for 55,000
+EXTRA = 16  # neighbours found beyond those asked for: the search's order is rounded, the distances are not
+
+
+def estimate(points: Tensor, seed: int) -> dict[str, list[float]]:
+    """Estimates the intrinsic dimension of points, and beside it that of flat uniform cubes of the same size.
+
+    Args:
+        points: Finite floats, `(n, d)`; of equal points one counts. Images in [0, 1].
+        seed: Of the cubes' points; the data is taken as it is.
+
+    Returns:
+        Profiles. `dimension_points`: [points left]; `dimension_neighbours`: NEIGHBOURS; `dimension_<name>` for each of
+        `estimates`: a value for each of NEIGHBOURS, for twonn one. `cube_dims`: CUBE_DIMS; for each of these cubes, of
+        as many points, `cube_points`: `cube_twonn` and `cube_<name>_<k>` for k in NEIGHBOURS; `cube_queries`: [the
+        points of a cube whose neighbours were found].
+
+    Raises:
+        ValueError: A value is not finite; not more different points than neighbours.
+    """
+    if not points.isfinite().all():
+        raise ValueError(f"`points` must be finite, but got {int((~points.isfinite()).sum())} values that are not.")
+    distinct = points.unique(dim=0)
+    size, queries = len(distinct), min(len(distinct), CUBE_QUERIES)
+    found = estimates(neighbour_distances(distinct, size))
+    cubes = [estimates(neighbour_distances(_cube(dim, size, seed, points.device), queries)) for dim in CUBE_DIMS]
+    profiles = {
+        "dimension_points": [float(size)],
+        "dimension_neighbours": [float(k) for k in NEIGHBOURS],
+        "cube_points": [float(size)],
+        "cube_queries": [float(queries)],
+        "cube_dims": [float(dim) for dim in CUBE_DIMS],
+    }
+    for name, values in found.items():
+        profiles[f"dimension_{name}"] = values
+        suffixes = [f"_{k}" for k in NEIGHBOURS] if len(values) > 1 else [""]
+        for index, suffix in enumerate(suffixes):
+            profiles[f"cube_{name}{suffix}"] = [cube[name][index] for cube in cubes]
+    return profiles
+
+
+def neighbour_distances(points: Tensor, queries: int, num: int = max(NEIGHBOURS)) -> np.ndarray:
+    """Distances of points to their nearest neighbours, themselves left out.
+
+    The search takes |a|^2 - 2ab, which rounds off what near neighbours differ in; so it takes more than asked for, in
+    the points' own precision, and their distances are then taken from the differences, summed in float64.
+
+    Args:
+        points: Different points, floats `(n, d)`, on the device to search on.
+        queries: The neighbours of the first so many points are found, among all points.
+        num: Neighbours of each.
+
+    Returns:
+        `(queries, num)`, float64, rising along each row.
+
+    Raises:
+        ValueError: There are not more points than neighbours.
+    """
+    if len(points) <= num:
+        raise ValueError(f"`different points > {num}` must hold, but got {len(points)} of them.")
+    centred = points - points.mean(0)
+    squares = centred.square().sum(1)
+    candidates = min(num + EXTRA, len(points) - 1)
+    # Small results kept between large temporaries would pin the heap: 20 GB for 55,000 images.
+    found = torch.empty(queries, candidates, dtype=torch.float64, device=points.device)
+    for start in range(0, queries, CHUNK):
+        part = slice(start, min(start + CHUNK, queries))
+        squared = torch.addmm(squares, centred[part], centred.T, alpha=-2)  # (chunk, n), less each row's own square
+        squared.diagonal(start).fill_(torch.inf)
+        near = squared.topk(candidates, largest=False, sorted=False).indices
+        for row, point, neighbours in zip(found[part], points[part], near, strict=True):  # at once they fit no cache
+            torch.linalg.vector_norm(points[neighbours] - point, dim=1, dtype=torch.float64, out=row)
+    return found.sort(1).values[:, :num].cpu().numpy()
+
+
+def estimates(distances: np.ndarray) -> dict[str, list[float]]:
+    """The estimates from the distances to the nearest neighbours.
+
+    Args:
+        distances: `(n, max(NEIGHBOURS))`, positive, rising along each row.
+
+    Returns:
+        By estimator, unbiased in a flat space without borders. For each of NEIGHBOURS: mle (Levina & Bickel 2004,
+        pooled as by MacKay & Ghahramani 2005: n (k - 1) over all points' sums of log ratios), mle_mean (the mean of
+        the points' own estimates, k - 2 over the sum), gride (Denti et al. 2022, from the distances k // 2 and k); of
+        one value: twonn (Facco et al. 2017, by their line through the 90 % least ratios).
+
+    Raises:
+        ValueError: Every point is equally far from its neighbours.
+    """
+    from skdim.id import MLE, TwoNN  # seconds to import, and needed for this task only
+
+    mle, mle_mean, gride = [], [], []
+    twonn = TwoNN(dist=True).fit(distances[:, :2])
+    for k in NEIGHBOURS:
+        near = distances[distances[:, k // 2 - 1] < distances[:, k - 1], :k]  # a point with equal ones tells nothing
+        if not len(near):
+            raise ValueError(f"`distances` to {k // 2} and {k} neighbours must differ, but are equal for every point.")
+        fit = MLE().fit(near, precomputed_knn_arrays=(near, None))
+        mle.append(float(fit.dimension_))
+        mle_mean.append(float(fit.dimension_pw_.mean() * (k - 2) / (k - 1)))
+        gride.append(_gride(near, k // 2, k))
+    return {"mle": mle, "mle_mean": mle_mean, "gride": gride, "twonn": [float(twonn.dimension_)]}
+
+
+def _gride(distances: np.ndarray, near: int, far: int) -> float:
+    """Denti et al. 2022, Eq. 13: the most likely dimension, given each point's `near`-th and `far`-th distance.
+
+    scikit-dimension's GRIDE takes no distances; this one is tested equal to it.
+    """
+    log_ratio = np.log(distances[:, far - 1] / distances[:, near - 1])
+
+    def score(dimension: float) -> float:  # of the likelihood, concave; n - 1 for n removes the bias of order 1 / n
+        between = (log_ratio / -np.expm1(-dimension * log_ratio)).sum()
+        return float((len(log_ratio) - 1) / dimension + (far - near - 1) * between - (far - 1) * log_ratio.sum())
+
+    high = 1.0
+    while score(high) > 0:
+        high *= 2
+    return float(brentq(score, 1e-6, high))
+
+
+def _cube(dim: int, size: int, seed: int, device: torch.device) -> Tensor:
+    """Uniform points `(size, dim)` in [0, 1]; float64, for on a line they come close."""
+    return torch.rand(size, dim, dtype=torch.float64, generator=generator(seed, "cube", dim)).to(device)
