@@ -26,7 +26,8 @@ from study.tables.files import Tables as Tables
 from study.tables.files import check, open_table, open_tables, write
 from study.tables.files import once as once
 from trainables import checkpoint
-from trainables.checkpoint import Outcome, Record
+from trainables.records import Record
+from trainables.records import Standing as Outcome
 from trainables.registry import register
 from trainables.schema import RESULTS_VERSION, Replicate, TrialConfig
 from trainables.storage import Folder
