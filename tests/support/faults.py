@@ -46,7 +46,7 @@ def program(package: str, *words: object) -> list[str]:
 
 
 def start(arguments: list[str]) -> subprocess.Popen[str]:
-    environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "RAY_AUTH_MODE": "disabled", "COLUMNS": "200"}
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "COLUMNS": "200"}
     return subprocess.Popen(
         arguments,
         env=environment,
