@@ -30,7 +30,7 @@ from study.run.stop import Stop
 from study.runfolder import Tables
 from study.spec import SpecError, StudySpec
 from trainables import checkpoint, datasets
-from trainables.checkpoint import Outcome
+from trainables.records import Standing as Outcome
 from trainables.packing import shared_fields
 from trainables.progress import Progress
 from trainables.registry import added

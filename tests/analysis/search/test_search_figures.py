@@ -13,8 +13,7 @@ from analysis.cli import app
 from analysis.figures.base import Drawn, NotApplicableError, Skipped
 from analysis.search import best, history, importance, pareto, search_figures, search_page, slices
 from analysis.search.as_optuna import common_step
-from study import runfolder as table
-from study import spec
+from study import spec, table
 from study.cli import views
 from study.run import launch
 from study.run.launch import Options
