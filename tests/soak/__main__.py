@@ -72,7 +72,7 @@ def _soak(options: argparse.Namespace, scratch: Path) -> int:
         if ended.code:
             sys.exit(f"the undisturbed study failed: {ended.output}")
         whole[study] = run
-    ends, landed, faults, deadline = Counter[str](), 0, [], time.monotonic() + 60 * options.minutes
+    ends, landed, faults, deadline = Counter[bool](), 0, [], time.monotonic() + 60 * options.minutes
     number, ray_left = options.first, options.ray
     while (landed < options.faults or ray_left) and time.monotonic() < deadline:
         runner = "inline" if landed < options.faults else "ray"

@@ -175,15 +175,17 @@ class Campaign:
     # Launches
 
     def _completes(self) -> bool:
+        output = ""
         for attempt in range(CLEAN_LAUNCHES):
             ended = self._launch(100 + attempt)
+            output = ended.output
             if ended.code == 0:
                 return True
-            for path in re.findall(r"[Dd]elete (\S+)", ended.output):  # the remedy that it prints
+            for path in re.findall(r"[Dd]elete (\S+)", output):  # the remedy that it prints
                 target = Path(path.rstrip(".,:;'\"`").strip("'\"`"))
                 if self.run in target.parents and target.is_file():
                     target.unlink()
-        self.problems.append(f"not done after {CLEAN_LAUNCHES} launches: {ended.output.strip()[-300:]!r}")
+        self.problems.append(f"not done after {CLEAN_LAUNCHES} launches: {output.strip()[-300:]!r}")
         return False
 
     def _start(self, launch: int, name: str = "launch", before: Callable[[], None] = lambda: None) -> Command:
