@@ -5,8 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from study import runfolder as table
-from study import spec
+from study import spec, table
 from study.run import launch
 from study.run.launch import Options
 from study.spec import SpecError
