@@ -1,4 +1,4 @@
-"""The latent dimension that trained networks tell: (a) to (d) and (f) of docs/science.md, for the mean and each seed."""
+"""The latent dimension that trained networks tell: (a) to (d) and (f) of docs/science.md, on the mean and per seed."""
 
 from __future__ import annotations
 

@@ -34,6 +34,7 @@ from analysis.report.surprises import surprises
 from analysis.search.best import best_data
 from study.table import TableError, load_tables
 from study.tables.trials import search_of, trials
+from trainables.quantities import IMAGE_KINDS, QUANTITIES
 from trainables.registry import unknown
 from trainables.schema import METRICS, TrialConfig
 
@@ -148,6 +149,22 @@ def metrics() -> str:
     return table(("metric", "unit", "better", "what it is"), rows)
 
 
+def quantities() -> str:
+    """What profiles.parquet may hold of the project's own; names that only older tables have are left out."""
+    rows = [(f"`{q.name}`", q.unit, q.index, q.by, q.meaning) for q in QUANTITIES.values() if q.recorded]
+    return table(("quantity", "unit", "index", "recorded by", "what it is"), rows)
+
+
+def images() -> str:
+    """The kinds of image in images.parquet; those that only older tables have are left out."""
+    rows = [
+        (f"`{kind.name}`", kind.index, kind.axis, kind.value, kind.by, kind.meaning)
+        for kind in IMAGE_KINDS.values()
+        if kind.recorded
+    ]
+    return table(("kind", "index", "axis", "value", "recorded by", "what it is"), rows)
+
+
 class Block(NamedTuple):
     """A block: its text from the runs that it names, and the command that tells more of the same."""
 
@@ -173,6 +190,8 @@ BLOCKS = {
     "surprises": Block(unexpected, "analysis report"),
     "fields": Block(lambda _: fields()),
     "metrics": Block(lambda _: metrics()),
+    "quantities": Block(lambda _: quantities()),
+    "images": Block(lambda _: images()),
 }
 
 
