@@ -26,7 +26,8 @@ from analysis.claims import markdown
 from analysis.claims.evaluate import counts_of, evaluate
 from analysis.dimension import card, estimate_table, ruler
 from analysis.dimension.estimate_table import estimates
-from analysis.figures.catalogue import Drawn, draw
+from analysis.figures.base import Drawn
+from analysis.figures.catalogue import draw
 from analysis.formats import table
 from analysis.report import short_answer
 from analysis.report.page import render
@@ -232,10 +233,10 @@ def documents(root: Path) -> list[Path]:
 def figures(read: Read) -> Iterator[Drawn]:
     """The figures of docs/: the answer, the dimension card, and the paper's networks: loss curves, reconstructions."""
     everything = list(read("results/*").values())
-    yield short_answer.draw_answer(everything)
-    yield card.draw_card(everything)
     (paper,) = read("results/paper").values()
-    yield from (figure for figure in draw(paper, ["f6_loss_all", "reconstructions"]) if isinstance(figure, Drawn))
+    networks = draw(paper, ["f6_loss_all", "reconstructions"])
+    every = [short_answer.draw_answer(everything), card.draw_card(everything), *networks]
+    yield from (figure for figure in every if isinstance(figure, Drawn))
 
 
 def reader(root: Path) -> Read:

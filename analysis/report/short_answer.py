@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from analysis.claims.evaluate import combine
 from analysis.dimension.estimate_table import BAND, estimates, number
 from analysis.dimension.panels import SHADE, VERDICTS
-from analysis.figures.catalogue import Drawn, drawn
+from analysis.figures.base import Drawn, FigureEntry, Skipped
 from analysis.figures.style import GREY, theme
 
 if TYPE_CHECKING:
@@ -55,14 +55,18 @@ def markdown(tables_list: Sequence[Tables], dataset: str = "mnist") -> str:
     return "\n".join(lines)
 
 
-def draw_answer(tables_list: Sequence[Tables], dataset: str = "mnist") -> Drawn:
-    """The picture of the answer with its data and caption."""
-    frame = answer_data(tables_list, dataset)
-    caption = (
-        "How many latent dimensions the data need, by who asks. Each point has its 95 % interval over training seeds, "
-        "or over subsamples of the images; shaded: the paper's 10 < N < 100; bold: chosen beforehand as the answer."
+def draw_answer(tables_list: Sequence[Tables], dataset: str = "mnist") -> Drawn | Skipped:
+    """Draws the picture of the answer, with its data and caption."""
+    entry = FigureEntry(
+        "How many latent dimensions do the images need?",
+        lambda tables: answer_data(tables, dataset),
+        plot_answer,
+        lambda _: (
+            "The latent dimensions that the data need, by who asks. Points have 95 % intervals over training seeds, "
+            "or over subsamples of the images; shaded: the paper's 10 < N < 100; bold: chosen beforehand as the answer."
+        ),
     )
-    return drawn("answer", "How many latent dimensions does MNIST need?", caption, frame, plot_answer(frame))
+    return entry.draw("answer", tables_list)
 
 
 @theme()

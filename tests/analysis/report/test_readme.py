@@ -6,6 +6,7 @@ import io
 import re
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,6 +16,7 @@ from scipy import stats
 from typer.testing import CliRunner
 
 from analysis.claims.ledger import load
+from analysis.figures.base import Drawn
 from analysis.report import readme, short_answer
 from study.table import Tables, load_tables
 from tests.support.sweeps import sweep_tables
@@ -175,13 +177,15 @@ def test_answer_is_that_of_known_curves() -> None:
 
 def test_picture_has_a_line_for_each_estimate_and_a_point_where_there_is_a_value() -> None:
     figure = short_answer.draw_answer([sweep_tables()])
+    assert isinstance(figure, Drawn)
     assert set(figure.frame["who"] + figure.frame["label"]) <= {*map("".join, short_answer.ROWS.values())}
     svg = figure.svg()
     for who, label in short_answer.ROWS.values():
         assert who in svg and label in svg
     (axes,) = short_answer.plot_answer(figure.frame).axes
-    points = [line for line in axes.lines if len(line.get_xdata()) == 1]
-    assert sorted(float(point.get_xdata()[0]) for point in points) == sorted(figure.frame["value"].dropna())
+    places = [np.asarray(line.get_xdata(), float) for line in axes.lines]
+    points = [float(place[0]) for place in places if len(place) == 1]
+    assert sorted(points) == sorted(figure.frame["value"].dropna())
 
 
 def test_verdicts_without_tables_are_not_measured() -> None:
