@@ -96,6 +96,10 @@ class Campaign:
         """Disturbs 2 to 8 launches, then launches until the study is done, then compares."""
         for launch in range(self.rng.randint(2, 8)):
             self._disturbed(launch)
+        self.finish()
+
+    def finish(self) -> None:
+        """Launches until the study is done, then compares with the undisturbed run."""
         if self._completes():
             self.problems += compare(self.whole, self.run)
             self.problems += unsound(self.run)
