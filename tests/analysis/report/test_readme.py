@@ -19,6 +19,7 @@ from analysis.claims.ledger import load
 from analysis.figures.base import Drawn
 from analysis.report import readme, short_answer
 from study.table import Tables, load_tables
+from study.tables.columns import SCHEMAS
 from tests.support.sweeps import sweep_tables
 from tests.support.tables import SEED_STEP, make_tables, replaced
 from trainables.quantities import IMAGE_KINDS, QUANTITIES
@@ -202,6 +203,13 @@ def test_vocabulary_lists_every_name() -> None:
         (readme.quantities() + "\n" + "\n".join(readme.images().splitlines()[2:]), recorded),
     ]:
         assert {row[0].strip("`") for row in table(text)} == names
+
+
+def test_every_column_of_the_tables_is_explained() -> None:
+    text = TEXTS["docs/tables.md"]
+    columns = {name for schema in SCHEMAS.values() for name in schema.names}
+    unexplained = {name for name in columns if f"`{name.removeprefix('config/')}`" not in text}
+    assert not unexplained
 
 
 def test_losses_have_means_intervals_and_what_collapsed() -> None:
