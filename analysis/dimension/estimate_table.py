@@ -63,7 +63,7 @@ def verdict(low: float, high: float) -> str:
 
 @once
 def estimates(tables_list: Sequence[Tables], dataset: str = "mnist") -> pd.DataFrame:
-    """All estimates of the latent dimension of a dataset, SCIENCE 5 (a) to (g), a row each; COLUMNS.
+    """All estimates of the latent dimension of a dataset, (a) to (g) of docs/science.md, a row each; COLUMNS.
 
     `value` is N, or a dimension; NaN if not measured. `low` and `high` are its interval of `level`, over training
     seeds, for (e) over subsamples; that of PCA (g), a closed form, is a point. `verdict`: confirmed, refuted,

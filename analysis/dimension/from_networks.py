@@ -1,4 +1,4 @@
-"""The latent dimension that trained networks tell: SCIENCE 5 (a) to (d) and (f), on the seed mean and per seed."""
+"""The latent dimension that trained networks tell: (a) to (d) and (f) of docs/science.md, on the mean and per seed."""
 
 from __future__ import annotations
 
