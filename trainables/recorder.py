@@ -22,6 +22,7 @@ from trainables.losses import decoder_mean
 from trainables.measurements.subject import Subject
 from trainables.metrics import to_grey, to_unit
 from trainables.models import PIXELS
+from trainables.numerics import continued
 from trainables.records import ImageKey, Profile, Record, Status
 from trainables.registry import CURVES, MEASUREMENTS
 from trainables.schema import COLLAPSED_PIXEL_VARIANCE, METRICS, Replicate
@@ -95,10 +96,12 @@ class Member:
     def resume(self, at_most: int | None = None) -> None:
         """Goes on from the newest valid checkpoint, of a step up to `at_most` if that is given; else from the start."""
         self.step, self.state, self.images = 0, {}, []
-        self.record = Record(self.replicate.described(), provenance=self.record.provenance)
+        stamp = self.record.provenance
+        self.record = Record(self.replicate.described(), provenance=stamp)
         newest = checkpoint.read_checkpoint(self.folder, at_most)
         if newest is not None:
             self.step, self.state, self.record = newest
+            self.record.provenance = continued(self.record.provenance, stamp)
             self.images = [self.state.pop("images")]
 
     def evaluate(self, model: nn.Module, step: int, *, record_images: bool) -> dict[str, Any]:

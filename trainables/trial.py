@@ -17,6 +17,7 @@ from trainables import checkpoint
 from trainables.datasets import Dataset
 from trainables.measurements.subject import Subject
 from trainables.models import fit_pca, restore
+from trainables.numerics import numerics
 from trainables.pack import Pack
 from trainables.recorder import Data, Member, all_finite, charge, measure
 from trainables.records import Progress, Status
@@ -63,10 +64,12 @@ def run(
     """
     if device == "cpu":
         torch.set_num_threads(1)
+    numbers = numerics(device) + (" in a pack" if len(replicates) > 1 else "")
+    stamp = {"device": _device_name(device), "numerics": numbers, "torch": torch.__version__} | dict(provenance or {})
     settings = _Settings(
         data=Data.on(device, data),
         folder=folder,
-        stamp={"device": _device_name(device), "torch": torch.__version__} | dict(provenance or {}),
+        stamp=stamp,
         checkpoint_every_s=checkpoint_every_s,
         members=len(replicates),
         measurements=measurements,

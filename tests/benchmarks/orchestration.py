@@ -26,8 +26,8 @@ import numpy as np
 import pyarrow.parquet as pq
 from rich.console import Console
 
-from study import plan as space
 from study import spec
+from study.plan import Plan
 from study.run import inline
 from study.run.display import Display
 from study.run.launch import Job, Options
@@ -132,7 +132,7 @@ def idle_trials(numbers: Sequence[int]) -> list[tuple[int, float]]:
 
     study = spec.parse(SPEC.format(seeds=1, steps=1, evaluations=1, more=TINY), "idle")
     data = {"mnist": datasets.load("mnist")}
-    replicate = space.replicates(study, {"mnist": data["mnist"].digest})[0]
+    replicate = Plan(study, {"mnist": data["mnist"].digest}).replicates[0]
     options, stop = Options(device="cpu"), Stop()
     quiet = Console(file=io.StringIO())
     with tempfile.TemporaryDirectory(prefix="orchestration-") as scratch:

@@ -11,14 +11,14 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from study import runfolder as table
-from study import spec
+from study import spec, table
 from study.run import launch
 from study.run.display import Display
 from study.run.launch import Options
 from study.table import TableError
 from study.tables import columns
 from study.tables import files as parquet
+from study.tables.build import Builder, build
 from study.tables.columns import SCHEMAS
 from study.tables.merge import merge
 from tests.support import tiny
@@ -167,7 +167,7 @@ def test_spec_or_provenance_that_is_damaged_stops_the_launch_and_deleting_it_men
 def assert_as_built(folder):
     """The tables equal those that a builder without a memory makes of the run folder, bit for bit."""
     found = {name: (folder / f"{name}.parquet").read_bytes() for name in SCHEMAS}
-    table.build(Folder(str(folder)))
+    build(Folder(str(folder)))
     assert found == {name: (folder / f"{name}.parquet").read_bytes() for name in SCHEMAS}
 
 
@@ -182,7 +182,7 @@ def looked_at(monkeypatch):
 @pytest.mark.parametrize("block", [1, 3, 100])
 def test_builder_reads_what_has_ended_once_and_what_runs_each_time(stopped, monkeypatch, looked_at, study, block):
     monkeypatch.setattr(table, "BLOCK", block)
-    builder = table.Builder(Folder(str(stopped)))
+    builder = Builder(Folder(str(stopped)))
     builder.build()
     assert len(looked_at) == 4
     tables = builder.build()
@@ -199,7 +199,7 @@ def test_builder_reads_what_has_ended_once_and_what_runs_each_time(stopped, monk
 @pytest.mark.parametrize("name", ["results", "profiles", "images"])
 @pytest.mark.parametrize("fault", ["gone", "cut", "flipped", "older", "empty", "column"])
 def test_builder_reads_the_run_folder_again_where_tables_are_not_as_it_left_them(stopped, study, name, fault):
-    path, builder = stopped / f"{name}.parquet", table.Builder(Folder(str(stopped)))
+    path, builder = stopped / f"{name}.parquet", Builder(Folder(str(stopped)))
     builder.build()
     older = path.read_bytes()
     run(study, stopped)
@@ -231,7 +231,7 @@ def test_table_that_is_older_than_a_field_is_read_and_merged_with_its_default(st
 
 
 def test_remote_folder_that_does_not_answer_for_a_moment_fails_no_trial(study, tmp_path, monkeypatch, caplog):
-    real, asked = table.Builder.build, []
+    real, asked = Builder.build, []
 
     def slow_down(self):
         asked.append(self)
@@ -239,7 +239,7 @@ def test_remote_folder_that_does_not_answer_for_a_moment_fails_no_trial(study, t
             raise OSError("AWS Error SLOW_DOWN")
         return real(self)
 
-    monkeypatch.setattr(table.Builder, "build", slow_down)
+    monkeypatch.setattr(Builder, "build", slow_down)
     monkeypatch.setattr(launch, "TABLE_EVERY_S", 0)
     assert run(study, tmp_path / "run") == {"finished": 4}
     assert "could not be rebuilt: AWS Error SLOW_DOWN" in caplog.text

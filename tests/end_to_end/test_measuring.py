@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from study import plan as space
-from study import runfolder as table
-from study import spec
+from study import runfolder, spec, table
+from study.plan import Plan
 from study.run import launch
 from study.run.launch import Options
 from study.spec import SpecError
+from study.tables.build import build
 from tests.support import tiny
 from trainables import checkpoint
 from trainables.registry import CURVES, DATASETS, MEASUREMENTS
@@ -86,7 +86,7 @@ def test_launch_without_a_measurement_keeps_what_was_measured(tmp_path):
     run(tmp_path, "tiny")
     run(tmp_path)
     assert len(profiles(tmp_path, "tiny_codes"))
-    assert table.read_spec(Folder(str(tmp_path))).measurements == ["tiny"]
+    assert runfolder.read_spec(Folder(str(tmp_path))).measurements == ["tiny"]
 
 
 def test_measurement_that_fails_is_reported_and_costs_nothing_else(tmp_path):
@@ -104,7 +104,7 @@ def test_damaged_measurement_is_named_and_made_again_by_the_next_launch(tmp_path
     file = next(tmp_path.glob("replicates/*/*-measured-tiny.safetensors"))
     file.write_bytes(file.read_bytes()[:length])
     with caplog.at_level(logging.WARNING):
-        table.build(Folder(str(tmp_path)))
+        build(Folder(str(tmp_path)))
     assert f"{file.name} is damaged" in caplog.text
     assert len(profiles(tmp_path, "tiny_codes")) == len(whole) - 6
     counts, text = run(tmp_path, "tiny")
@@ -184,7 +184,7 @@ def test_sample_larger_than_the_data_fails_with_the_rule(tmp_path):
 
 def test_cells_of_several_grids_are_run_one_after_another_and_named_by_what_is_swept():
     text = tiny.SPEC + "grid:\n- {latent_dim: [2, 3], steps: 6}\n- {latent_dim: [4], steps: 8}\n"
-    cells = space.cells(spec.parse(text, "it"))
+    cells = Plan(spec.parse(text, "it")).cells
     assert {label: (c.latent_dim, c.steps) for label, c in cells.items() if label.startswith("linear")} == {
         "linear latent_dim=2": (2, 6),
         "linear latent_dim=3": (3, 6),

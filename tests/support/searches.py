@@ -6,8 +6,7 @@ import optuna
 from optuna.trial import TrialState
 from rich.console import Console
 
-from study import runfolder as table
-from study import spec
+from study import spec, table
 from study.run import launch
 from study.run.launch import Options
 from study.search.journal import Journal
