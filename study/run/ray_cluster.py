@@ -21,7 +21,7 @@ import yaml
 from study.run.lock import RunError
 
 if TYPE_CHECKING:
-    from study.run.launch import Options
+    from study.run.job import Options
     from study.run.stop import Stop
 
 _ENVIRONMENT = {
