@@ -1,72 +1,138 @@
-"""From a spec to its cells and replicates: plain data, no ray and no torch."""
+"""Plans a study: from a spec and the digests of its data to cells and replicates. Plain data: no Ray, no torch."""
 
 from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
 
 from study.searchspace import SearchSpec
 from study.spec import SpecError, StudySpec, resolve, resolve_trial
 from trainables.schema import Replicate, TrialConfig
 
-STEPS_PER_CORE_S = 65.0
-"""Training steps of the paper's network per second and core, measured here: the estimate of `study show` uses it."""
-SECONDS_PER_POINT = 3e-3
-"""Of an estimate of the intrinsic dimension, its cubes included; from 2 to 3.5 ms for 1,000 to 55,000 points."""
-_PAPER_WEIGHTS = 1_291_789
 _OF_A_POSTERIOR = ("_kl", "_neg_elbo")
 
 
-def cells(spec: StudySpec) -> dict[str, TrialConfig]:
-    """Every cell's config by its label, in the order of the spec; cells that turn out alike are merged.
-
-    Raises:
-        SpecError: A cell's fields do not make a valid config.
-    """
-    found: dict[str, TrialConfig] = {}
-    known: set[TrialConfig] = set()
-    for point, swept in _points(spec):
-        for arm in spec.arms:
-            config = resolve(spec, arm, point)
-            if config in known:
-                continue
-            known.add(config)
-            named = [k for k in swept if k not in spec.arms[arm] and getattr(config, k) is not None]
-            label = " ".join([arm, *(f"{key}={_short(point[key])}" for key in named)])
-            if label in found:
-                raise SpecError(f"study {spec.name}: two cells are called {label!r}; rename the arm.")
-            found[label] = config
-    for number, config in enumerate(trials(spec)):
-        if config not in known:
-            known.add(config)
-            if trial_label(number) in found:
-                raise SpecError(f"study {spec.name}: an arm may not be called {trial_label(number)!r} beside a search.")
-            found[trial_label(number)] = config
-    return found
-
-
-def trials(spec: StudySpec) -> list[TrialConfig]:
-    """The config of each trial that the search has asked for so far, in the order of their numbers."""
-    return [resolve_trial(spec, fields) for fields in spec.search.asked] if spec.search else []
-
-
 def trial_label(number: int) -> str:
-    """The cell of a search's trial, unless an earlier cell has the same config."""
+    """Names the cell of a search's trial, unless an earlier cell has the same config."""
     return f"trial-{number:04d}"
 
 
-def check(spec: StudySpec) -> None:
-    """Checks every cell, and what a search may draw.
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """The cells and replicates of a study, each made once and shared by all who need them.
+
+    Attributes:
+        spec: The study; its search names the trials that it has asked for so far.
+        digests: Each dataset's digest by name. Only `replicates` needs them, since they are part of a hash.
 
     Raises:
-        SpecError: A cell's fields do not make a valid config, or a search may draw such, or cannot be judged.
+        SpecError: The fields of a cell do not make a valid config; raised by whatever is read first.
     """
-    cells(spec)
-    if spec.search is None:
-        return
-    corners = list(spec.search.corners(spec.base))
-    never = spec.search.space.keys() - set().union(*corners)
+
+    spec: StudySpec
+    digests: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def compared(self) -> dict[str, TrialConfig]:
+        """Configs of arms x grids by the cell's label, in the order of the spec; equal configs share the first cell."""
+        cells: dict[str, TrialConfig] = {}
+        known: set[TrialConfig] = set()
+        for point, swept in _points(self.spec):
+            for arm in self.spec.arms:
+                config = resolve(self.spec, arm, point)
+                if config in known:
+                    continue
+                known.add(config)
+                named = [k for k in swept if k not in self.spec.arms[arm] and getattr(config, k) is not None]
+                label = " ".join([arm, *(f"{key}={_short(point[key])}" for key in named)])
+                if label in cells:
+                    raise SpecError(f"study {self.spec.name}: two cells are called {label!r}; rename the arm.")
+                cells[label] = config
+        return cells
+
+    @cached_property
+    def trials(self) -> list[TrialConfig]:
+        """Configs of the trials that the search has asked for so far, in the order of their numbers."""
+        return [resolve_trial(self.spec, fields) for fields in self.spec.search.asked] if self.spec.search else []
+
+    @cached_property
+    def cells(self) -> dict[str, TrialConfig]:
+        """Configs of all cells by label: `compared`, then the search's trials."""
+        cells = dict(self.compared)
+        known = set(cells.values())
+        for number, config in enumerate(self.trials):
+            if config not in known:
+                known.add(config)
+                label = trial_label(number)
+                if label in cells:
+                    raise SpecError(f"study {self.spec.name}: an arm may not be called {label!r} beside a search.")
+                cells[label] = config
+        return cells
+
+    @cached_property
+    def counts(self) -> dict[str, int]:
+        """How many replicates each cell has, by its label."""
+        return {label: self.spec.seeds if config.seeded else 1 for label, config in self.cells.items()}
+
+    @cached_property
+    def replicates(self) -> list[Replicate]:
+        """Every (cell, seed), seed by seed, so that an unfinished run holds whole low seeds."""
+        return [
+            Replicate(label, config, seed, self.digests[config.dataset])
+            for seed in range(self.spec.seeds)
+            for label, config in self.cells.items()
+            if seed < self.counts[label]
+        ]
+
+    @cached_property
+    def members(self) -> dict[str, list[Replicate]]:
+        """The replicates of each cell, by its label."""
+        members: dict[str, list[Replicate]] = {label: [] for label in self.cells}
+        for replicate in self.replicates:
+            members[replicate.cell].append(replicate)
+        return members
+
+    @cached_property
+    def datasets(self) -> list[str]:
+        """Names of the datasets that the study needs, those included that its search may draw."""
+        drawn = set[str]()
+        search = self.spec.search
+        if search is not None:
+            fixed = [self.spec.base.get("dataset", TrialConfig.model_fields["dataset"].default)]
+            drawn = set(search.options("dataset") if "dataset" in search.space else fixed)
+        return sorted({config.dataset for config in self.cells.values()} | drawn)
+
+    def with_digests(self, digests: Mapping[str, str]) -> Plan:
+        """Plans the same cells on data of these digests."""
+        return self._shared(Plan(self.spec, digests), "compared", "trials", "cells", "counts", "datasets")
+
+    def with_asked(self, asked: list[dict[str, object]]) -> Plan:
+        """Plans the same study after its search has asked for these trials."""
+        return self._shared(Plan(self.spec.with_asked(asked), self.digests), "compared")
+
+    def _shared(self, plan: Plan, *names: str) -> Plan:
+        """Hands over what both plans have in common, as far as it was made."""
+        vars(plan).update({name: value for name, value in vars(self).items() if name in names})
+        return plan
+
+    def check(self) -> None:
+        """Checks every cell, and what a search may draw.
+
+        Raises:
+            SpecError: A cell's fields do not make a valid config, or a search may draw such, or cannot be judged.
+        """
+        _ = self.cells
+        if self.spec.search is not None:
+            _check_search(self.spec, self.spec.search)
+
+
+def _check_search(spec: StudySpec, search: SearchSpec) -> None:
+    corners = list(search.corners(spec.base))
+    never = search.space.keys() - set().union(*corners)
     if never:
         names = ", ".join(sorted(never))
         raise SpecError(f"study {spec.name}: `search.space` names {names}, which applies to nothing that it may draw.")
@@ -74,13 +140,13 @@ def check(spec: StudySpec) -> None:
         config = resolve_trial(spec, fields)
         if config.task != "train":
             raise SpecError(f"study {spec.name}: a search must train networks, but may draw task={config.task!r}.")
-        for name in spec.search.objectives:
+        for name in search.objectives:
             if name.endswith(_OF_A_POSTERIOR) and not config.variational:
                 raise SpecError(
                     f"study {spec.name}: `{name}` needs a posterior, but the search may draw {config.model!r}."
                 )
-        if spec.search.scheduler == "asha":
-            _check_rungs(spec, spec.search, config)
+        if search.scheduler == "asha":
+            _check_rungs(spec, search, config)
 
 
 def _check_rungs(spec: StudySpec, search: SearchSpec, config: TrialConfig) -> None:
@@ -98,65 +164,8 @@ def _check_rungs(spec: StudySpec, search: SearchSpec, config: TrialConfig) -> No
         )
 
 
-def replicates(spec: StudySpec, digests: Mapping[str, str]) -> list[Replicate]:
-    """Every (cell, seed), seed by seed, so that an unfinished run holds whole low seeds.
-
-    Args:
-        spec: The study.
-        digests: Each dataset's digest by name; part of a replicate's hash.
-    """
-    plan = cells(spec)
-    return [
-        Replicate(label, config, seed, digests[config.dataset])
-        for seed in range(spec.seeds)
-        for label, config in plan.items()
-        if config.seeded or seed == 0
-    ]
-
-
-def datasets(spec: StudySpec) -> list[str]:
-    """Names of the datasets that the study needs."""
-    drawn = set[str]()
-    if spec.search is not None:
-        fixed = [spec.base.get("dataset", TrialConfig.model_fields["dataset"].default)]
-        drawn = set(spec.search.options("dataset") if "dataset" in spec.search.space else fixed)
-    return sorted({config.dataset for config in cells(spec).values()} | drawn)
-
-
-def search_core_hours(spec: StudySpec) -> float:
-    """Estimated core-hours of a study's search on a CPU, by configurations drawn at random."""
-    if spec.search is None:
-        return 0.0
-    drawn = [resolve_trial(spec, fields) for fields in spec.search.samples(spec.base, 200)]
-    each = [core_hours(config) * spec.search.expected_share(config.steps or 1) for config in drawn]
-    return sum(each) / len(each) * spec.search.trials * spec.seeds
-
-
-def core_hours(config: TrialConfig) -> float:
-    """Estimated core-hours of one replicate on a CPU, evaluation included, measurements not."""
-    if config.task == "intrinsic_dimension":
-        return (config.sample_size or 0) * SECONDS_PER_POINT / 3600
-    if config.task != "train":
-        return 5 / 3600
-    step_s = num_weights(config) / _PAPER_WEIGHTS * (config.batch_size or 0) / 100 / STEPS_PER_CORE_S
-    evaluation_s = 15_000 / (config.batch_size or 1) * step_s / 3
-    return ((config.steps or 0) * step_s + (config.evaluations or 0) * evaluation_s) / 3600
-
-
-def total_core_hours(plan: Iterable[Replicate]) -> float:
-    """Estimated core-hours of these replicates on a CPU."""
-    return sum(core_hours(replicate.config) for replicate in plan)
-
-
-def num_weights(config: TrialConfig) -> int:
-    """Weights of one replicate's network, without its biases and a posterior's second head; PCA: its components."""
-    widths = [784, *(config.hidden_dims or ()), config.width]
-    both_ways = 2 if config.task == "train" else 1
-    return both_ways * sum(a * b for a, b in itertools.pairwise(widths))
-
-
 def _points(spec: StudySpec) -> Iterator[tuple[dict[str, object], list[str]]]:
-    """Each point of each grid, and the fields that the grid sweeps: those which tell its cells apart."""
+    """Yields each point of each grid, and the fields that the grid sweeps: those which tell its cells apart."""
     for grid in spec.grids:
         swept = [field for field, values in grid.items() if isinstance(values, list)]
         lists = [values if field in swept else [values] for field, values in grid.items()]
@@ -166,3 +175,36 @@ def _points(spec: StudySpec) -> Iterator[tuple[dict[str, object], list[str]]]:
 
 def _short(value: object) -> str:
     return json.dumps(value) if isinstance(value, list | dict) else str(value)
+
+
+def cells(spec: StudySpec) -> dict[str, TrialConfig]:  # until study.run, study.search and study.cli plan once
+    """See Plan."""
+    return Plan(spec).cells
+
+
+def trials(spec: StudySpec) -> list[TrialConfig]:
+    """See Plan."""
+    return Plan(spec).trials
+
+
+def replicates(spec: StudySpec, digests: Mapping[str, str]) -> list[Replicate]:
+    """See Plan."""
+    return Plan(spec, digests).replicates
+
+
+def datasets(spec: StudySpec) -> list[str]:
+    """See Plan."""
+    return Plan(spec).datasets
+
+
+def check(spec: StudySpec) -> None:
+    """See Plan."""
+    Plan(spec).check()
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("core_hours", "search_core_hours", "total_core_hours", "num_weights", "STEPS_PER_CORE_S"):
+        from study import cost
+
+        return getattr(cost, name)
+    raise AttributeError(name)

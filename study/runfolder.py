@@ -1,145 +1,85 @@
-"""The results table: built from the run folder at any time, checked and read; `study.tables.merge` puts parts together.
+"""A run folder: what it holds, its spec and provenance, how a spec may grow, how far each replicate has come.
 
-Three parquet files: `results` has a row per replicate and evaluated step, `profiles` what needs more than one number,
-`images` what was drawn; `study.tables.columns` has their columns. Everything after a run reads these and nothing else.
-A row group holds a hundred replicates: what is in memory at a time. Neither torch nor ray is imported.
+The folder is the truth of a run; its tables (`study.tables`) are built from it. Neither torch nor Ray is imported.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
-import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
-
-from study import plan as space
+from study.plan import Plan
 from study.search.journal_reader import JOURNAL, JournalError, read_asked
 from study.searchspace import SearchSpec
 from study.spec import StudySpec, dump, parse
-from study.tables.columns import SCHEMAS, rows_of
-from study.tables.files import TableError as TableError
-from study.tables.files import Tables as Tables
-from study.tables.files import check, open_table, open_tables, write
-from study.tables.files import once as once
+from study.tables.columns import SCHEMAS
 from trainables import checkpoint
-from trainables.checkpoint import Outcome, Record
+from trainables.checkpoint import Outcome
+from trainables.errors import ReadableError
 from trainables.registry import register
-from trainables.schema import RESULTS_VERSION, Replicate, TrialConfig
+from trainables.schema import Replicate, TrialConfig
 from trainables.storage import Folder
 
-BLOCK = 100
-"""Replicates in a row group, unless tables were merged."""
 ADDED = "plugins_added"
-"""In the provenance of a study with plugins: what they have added to the registries, by registry and name."""
+"""Key in the provenance of a study with plugins: the names that they added, by registry."""
 MERGED = "merged"
-"""In the provenance of merged tables: that of each part before the last."""
+"""Key in the provenance of merged tables: the provenance of each earlier part."""
 RUN_FILES = frozenset({"spec.yaml", "provenance.json", "replicates", JOURNAL, *(f"{name}.parquet" for name in SCHEMAS)})
-"""What lies in a run folder."""
+"""Names of what lies in a run folder."""
 _T = TypeVar("_T")
 
 
-class Builder:
-    """Builds a run's tables, again and again while it runs; what a replicate has left at its end is read once.
-
-    From then on its rows are taken from the tables on the disk, where they are all there; an end does not change.
-    """
-
-    def __init__(self, run: Folder):
-        self.run = run
-        self._ended: dict[str, tuple[Any, ...]] = {}
-
-    def build(self) -> Tables:
-        """Builds the tables from what the replicates left in the run folder, finished or not, and writes them there."""
-        spec, provenance = read_run(self.run)
-        plan = space.replicates(spec, provenance["data_digests"])
-        folder = self.run.child("replicates")
-        begun = set(folder.names())
-
-        def look(replicate: Replicate) -> dict[str, pa.Table]:
-            name, own = replicate.hash, folder.child(replicate.hash)
-            found = checkpoint.outcome(own) if name in begun else Outcome("pending")
-            rows = rows_of(spec.name, replicate, checkpoint.with_measurements(own, found))
-            if found.ended and not checkpoint.unmeasured(own, found, spec.final_measurements):
-                self._ended[name] = _stamp(rows)
-            return rows
-
-        def blocks() -> Iterator[dict[str, pa.Table]]:
-            for start, former in zip(range(0, len(plan), BLOCK), self._former(), strict=False):
-                members = [former.get(r.hash) or look(r) for r in plan[start : start + BLOCK]]
-                yield {name: pa.concat_tables([rows[name] for rows in members]) for name in SCHEMAS}
-
-        write(self.run, blocks())
-        return open_tables(self.run, spec, provenance)
-
-    def _former(self) -> Iterator[dict[str, dict[str, pa.Table]]]:
-        """For each block the rows, by replicate and table, of those that have ended; nothing where it is in doubt."""
-        try:
-            files = {name: open_table(self.run, name) for name in SCHEMAS} if self._ended else {}
-            empty = {name: schema.empty_table() for name, schema in SCHEMAS.items()}
-            ours = all(file.schema_arrow.equals(SCHEMAS[name]) for name, file in files.items())
-            for group in range(min((file.num_row_groups for file in files.values() if ours), default=0)):
-                parts = {name: _split(file.read_row_group(group)) for name, file in files.items()}
-                found = {
-                    name: {key: part.get(name, empty[key]) for key, part in parts.items()}
-                    for name in parts["results"].keys() & self._ended.keys()
-                }
-                yield {name: rows for name, rows in found.items() if _stamp(rows) == self._ended[name]}
-        except (TableError, pa.ArrowException, OSError):
-            pass  # another process has replaced or damaged them: the run folder has it all
-        while True:
-            yield {}
+class TableError(ReadableError):
+    """A run folder or table that is absent, damaged, or not of this schema; its text is one readable line."""
 
 
 def outcomes(run: Folder, replicates: Iterable[Replicate]) -> dict[str, Outcome]:
-    """How each replicate stands, by hash, read from the run folder; of its record the last row, without its images."""
+    """Reads how far each replicate has come, by hash; of its record the last row alone, without its images."""
     folder = run.child("replicates")
     return {r.hash: _last_row(checkpoint.outcome(folder.child(r.hash))) for r in replicates}
 
 
-def unmeasured(run: Folder, spec: StudySpec, standing: Mapping[str, Outcome]) -> set[str]:
-    """Hashes of the finished ones among `standing` of which a measurement of the spec has yet to be made."""
+def unmeasured(run: Folder, spec: StudySpec, outcomes: Mapping[str, Outcome]) -> set[str]:
+    """Names the finished replicates among `outcomes`, by hash, that still lack a measurement of the spec."""
     folder, wanted = run.child("replicates"), spec.final_measurements
     if not wanted:
         return set()
-    return {name for name, found in standing.items() if checkpoint.unmeasured(folder.child(name), found, wanted)}
-
-
-def standing(run: Folder, replicates: Iterable[Replicate]) -> dict[str, Outcome]:
-    """How each replicate stands: from the run folder, or from the tables where only those are kept (`results/`)."""
-    if "replicates" in run.names():
-        return outcomes(run, replicates)
-    stored = {row["replicate"]: row for row in load_tables(run.url).ends.to_dict("records")}
-    return {r.hash: _from_row(r, stored[r.hash]) if r.hash in stored else Outcome("pending") for r in replicates}
+    return {name for name, outcome in outcomes.items() if checkpoint.unmeasured(folder.child(name), outcome, wanted)}
 
 
 def read_run(run: Folder) -> tuple[StudySpec, dict[str, Any]]:
-    """The spec and the provenance of a run folder or a folder under `results/`.
+    """Reads the spec and the provenance of a run folder or a folder under `results/`.
 
     Raises:
         TableError: It is no such folder, or one of the two cannot be read.
     """
+    plan, provenance = read_plan(run)
+    return plan.spec, provenance
+
+
+def read_plan(run: Folder) -> tuple[Plan, dict[str, Any]]:
+    """Reads the plan and the provenance of a run folder or a folder under `results/`; raises TableError."""
     provenance = read_provenance(run)
-    spec = read_spec(run, provenance)
-    unknown = set(space.datasets(spec)) - provenance["data_digests"].keys()
+    plan = Plan(read_spec(run, provenance), provenance["data_digests"])
+    unknown = set(plan.datasets) - plan.digests.keys()
     if unknown:
         raise TableError(
             f"{run.url}/provenance.json must name the digest of {', '.join(sorted(unknown))}: launch again."
         )
-    return spec, provenance
+    return plan, provenance
 
 
 def read_spec(run: Folder, provenance: Mapping[str, Any] | None = None) -> StudySpec:
-    """The spec of a run folder, with what its search has asked for so far; raises TableError.
+    """Reads the spec of a run folder, with the trials that its search has asked for so far; raises TableError.
 
-    Where the run's provenance says what its plugins have added, they need not be there, and none is imported.
+    Where the run's provenance names what its plugins added, they need not be installed, and none is imported.
     """
     plugins = ADDED not in (provenance or {})
     spec = _read(run, "spec.yaml", lambda content: parse(content.decode(), "it", plugins=plugins))
-    if spec.search is None or spec.search.asked:  # of tables alone, spec.yaml holds it
+    if spec.search is None or spec.search.asked:  # beside merged tables, spec.yaml holds them
         return spec
     try:
         return spec.with_asked(read_asked(run))
@@ -148,7 +88,7 @@ def read_spec(run: Folder, provenance: Mapping[str, Any] | None = None) -> Study
 
 
 def read_provenance(run: Folder) -> dict[str, Any]:
-    """The provenance of a run folder, and makes known the names that its plugins have added; raises TableError."""
+    """Reads the provenance of a run folder, and registers the names that its plugins added; raises TableError."""
     return _read(run, "provenance.json", _parse_provenance)
 
 
@@ -159,7 +99,7 @@ def write_run(run: Folder, spec: StudySpec, provenance: dict[str, Any]) -> None:
 
 
 def with_added(provenance: dict[str, Any], former: Mapping[str, Any]) -> dict[str, Any]:
-    """A provenance with what plugins have added according to a former one too, where there is any."""
+    """Adds to a provenance the names that plugins added according to a former one."""
     old, new = former.get(ADDED), provenance.get(ADDED)
     if old is None:
         return provenance
@@ -167,90 +107,27 @@ def with_added(provenance: dict[str, Any], former: Mapping[str, Any]) -> dict[st
     return provenance | {ADDED: {kind: old.get(kind, {}) | new.get(kind, {}) for kind in sorted(old | new)}}
 
 
-def build(run: Folder) -> Tables:
-    """Builds the tables of a run folder, once."""
-    return Builder(run).build()
-
-
-def device_hours(ends: pd.DataFrame) -> pd.DataFrame:
-    """What replicates have taken of each device: `device`, `replicates`, `train_h`, `evaluate_h`, `hours` (both).
-
-    Networks that trained at once on a device share its time; on a CPU a device is a core, since a replicate has one
-    thread. Measurements of finished networks and what an attempt lost when it was killed are not in it; a replicate
-    that went on elsewhere counts where it began.
-
-    Args:
-        ends: Of each replicate the `device` and the seconds `train_s`, `evaluate_s` up to its last row; null where it
-            has yet to begin.
-    """
-    seconds = ["train_s", "evaluate_s"]
-    begun = ends[["device", *seconds]].dropna(subset=seconds, how="all")
-    begun = begun.astype({"device": object, "train_s": float, "evaluate_s": float})
-    begun = begun.fillna({"device": "not recorded", "train_s": 0.0, "evaluate_s": 0.0})
-    devices = begun.groupby("device")
-    hours = (devices[seconds].sum() / 3600).rename(columns={"train_s": "train_h", "evaluate_s": "evaluate_h"})
-    hours.insert(0, "replicates", devices.size())
-    return hours.assign(hours=hours["train_h"] + hours["evaluate_h"]).reset_index()
-
-
-def damage(run: Folder) -> list[str]:
-    """What is wrong with the tables that are there; a launch makes them anew."""
-    problems = []
-    for name in SCHEMAS:
-        try:
-            if run.exists(f"{name}.parquet"):
-                check(run, name)
-        except TableError as error:
-            problems.append(str(error))
-    return problems
-
-
-def load_tables(url: str) -> Tables:
-    """Opens and checks the tables of a run folder or a folder under `results/`.
-
-    Raises:
-        TableError: A file is absent or damaged, a column is missing, unknown or of another type, the results are of
-            another RESULTS_VERSION.
-    """
-    run = Folder(url)
-    spec, provenance = read_run(run)
-    for name in SCHEMAS:
-        check(run, name)
-    tables = open_tables(run, spec, provenance)
-    versions = set(tables.rows("results", ["results_version"])["results_version"].unique()) - {RESULTS_VERSION}
-    if versions:
-        raise TableError(f"{url}: `results_version == {RESULTS_VERSION}` must hold, but got {sorted(versions)}.")
-    return tables
-
-
-def to_csv(frame: pd.DataFrame) -> str:
-    """A frame as CSV that pandas, DuckDB and R read alike: R takes TRUE and FALSE alone for truth values."""
-    truths = [str(name) for name in frame if pd.api.types.infer_dtype(frame[name]) == "boolean"]
-    words = {name: frame[name].map({True: "TRUE", False: "FALSE"}) for name in truths}
-    return str(frame.assign(**words).to_csv(index=False, lineterminator="\n"))
-
-
 def differences(old: StudySpec, new: StudySpec) -> list[str]:
-    """What keeps two specs from sharing a run folder: one line per key; seeds and further cells may differ."""
-    found = [f"name: {old.name!r} there, {new.name!r} here"] if old.name != new.name else []
-    found += _search_differences(old, new)
-    here, there = (space.cells(spec.with_asked([])) for spec in (new, old))
+    """Lists what keeps two specs from sharing a run folder, a line per key; seeds and further cells may differ."""
+    lines = [f"name: {old.name!r} there, {new.name!r} here"] if old.name != new.name else []
+    lines += _search_differences(old, new)
+    here, there = (Plan(spec).compared for spec in (new, old))
     for label in here.keys() & there.keys():
-        found += [
+        lines += [
             f"cell {label!r}, {field}: {getattr(there[label], field)!r} there, {getattr(here[label], field)!r} here"
             for field in TrialConfig.model_fields
             if getattr(there[label], field) != getattr(here[label], field)
         ]
-    if not found and not (here.keys() <= there.keys() or there.keys() <= here.keys()):
-        found.append(
+    if not lines and not (here.keys() <= there.keys() or there.keys() <= here.keys()):
+        lines.append(
             f"cells: {sorted(there.keys() - here.keys())} there only, {sorted(here.keys() - there.keys())} here only"
         )
-    return sorted(found)
+    return sorted(lines)
 
 
 def grown(old: StudySpec, new: StudySpec) -> StudySpec:
-    """The larger of two specs without `differences`: all cells, seeds and measurements that either has."""
-    here, there = (space.cells(spec.with_asked([])) for spec in (new, old))
+    """Joins two specs without `differences`: all cells, seeds and measurements that either has."""
+    here, there = (Plan(spec).compared for spec in (new, old))
     larger = new if there.keys() <= here.keys() else old
     measurements = list(dict.fromkeys([*old.measurements, *new.measurements]))
     search = larger.search
@@ -264,9 +141,9 @@ def grown(old: StudySpec, new: StudySpec) -> StudySpec:
 
 
 def _search_differences(former: StudySpec, later: StudySpec) -> list[str]:
-    """What keeps two searches from being one that has come further; the number of trials and their concurrency may.
+    """Lists what keeps two searches from being one that has come further; trials and their concurrency may differ.
 
-    Trials are told once and for all, so that neither what they share nor the seeds that judge them may change.
+    Optuna is told of a trial once, so neither what trials share nor the seeds that judge them may change.
     """
     old, new = former.search, later.search
     if old is None or new is None:
@@ -277,10 +154,10 @@ def _search_differences(former: StudySpec, later: StudySpec) -> list[str]:
     fields = former.base.keys() | later.base.keys()
     pairs |= {f"base.{field}": (former.base.get(field), later.base.get(field)) for field in fields}
     pairs["seeds"] = (former.seeds, later.seeds)
-    found = [f"{key}: {a!r} there, {b!r} here" for key, (a, b) in pairs.items() if a != b]
+    lines = [f"{key}: {a!r} there, {b!r} here" for key, (a, b) in pairs.items() if a != b]
     if any(a != b for a, b in zip(old.asked, new.asked, strict=False)):
-        found.append("search.asked: other configurations there than here")
-    return found
+        lines.append("search.asked: other configurations there than here")
+    return lines
 
 
 def _read(run: Folder, name: str, parse_content: Callable[[bytes], _T]) -> _T:
@@ -296,38 +173,27 @@ def _read(run: Folder, name: str, parse_content: Callable[[bytes], _T]) -> _T:
 
 
 def _parse_provenance(content: bytes) -> dict[str, Any]:
-    found = json.loads(content)
-    digests = found.get("data_digests") if isinstance(found, dict) else None
+    provenance = json.loads(content)
+    digests = provenance.get("data_digests") if isinstance(provenance, dict) else None
     if not isinstance(digests, dict) or not all(isinstance(value, str) for value in digests.values()):
         raise ValueError("it names no data_digests")
-    register(found.get(ADDED) or {})
-    return dict(found)
+    register(provenance.get(ADDED) or {})
+    return dict(provenance)
 
 
-def _split(rows: pa.Table) -> dict[str, pa.Table]:
-    """Rows by replicate; those of one lie together."""
-    runs = pc.run_end_encode(rows["replicate"].combine_chunks())
-    stops = runs.run_ends.to_pylist()
-    return {
-        name: rows.slice(start, stop - start)
-        for name, start, stop in zip(runs.values.to_pylist(), [0, *stops], stops, strict=False)
+def _last_row(outcome: Outcome) -> Outcome:
+    record = outcome.record and replace(outcome.record, rows=outcome.record.rows[-1:], profiles=[], images=[])
+    return replace(outcome, record=record, images=None)
+
+
+def __getattr__(name: str) -> Any:  # until study.run and study.cli import these from where they are
+    rooms = {
+        "study.tables.build": ("Builder", "build", "BLOCK"),
+        "study.tables.files": ("Tables", "damage", "load_tables", "to_csv"),
+        "study.tables.standing": ("standing",),
+        "study.cost": ("device_hours",),
     }
-
-
-def _stamp(rows: Mapping[str, pa.Table]) -> tuple[Any, ...]:
-    """Tells a replicate's rows after its end from those before, and from a part of them."""
-    return rows["results"]["status"][0].as_py(), *(len(rows[name]) for name in SCHEMAS)
-
-
-def _last_row(found: Outcome) -> Outcome:
-    record = found.record and replace(found.record, rows=found.record.rows[-1:], profiles=[], images=[])
-    return replace(found, record=record, images=None)
-
-
-def _from_row(replicate: Replicate, row: Mapping[Any, Any]) -> Outcome:
-    """A replicate's outcome as its last row of the results table tells it; null where that is null."""
-    values: dict[str, Any] = {str(key): None if pd.isna(value) else value for key, value in row.items()}
-    rows = [] if values["step"] is None else [values]
-    record = Record({"cell": replicate.cell}, rows=rows, provenance={"device": values["device"]})
-    record.train_s, record.evaluate_s = values["train_s"] or 0.0, values["evaluate_s"] or 0.0
-    return Outcome(values["status"], values["error"], record)
+    for room, names in rooms.items():
+        if name in names:
+            return getattr(importlib.import_module(room), name)
+    raise AttributeError(name)

@@ -23,6 +23,7 @@ from trainables.storage import Folder
 
 commands = typer.Typer(rich_markup_mode="rich")
 
+
 @commands.command()
 def best(
     run: Run,
@@ -117,9 +118,7 @@ def replay(
     load_plugins(tables.spec.plugins)
     chosen = _replicate(Plan(tables.spec, tables.provenance["data_digests"]), run, replicate)
     stored = tables.results[tables.results["replicate"] == chosen.hash].set_index("step")
-    rows = [
-        row for row in train_again(chosen, lambda text: ERR.print(text, end="\r")) if row["step"] in stored.index
-    ]
+    rows = [row for row in train_again(chosen, lambda text: ERR.print(text, end="\r")) if row["step"] in stored.index]
     differing = 0
     comparison = Table("metric", "in the table", "again", box=None, header_style="bold")
     for row in rows:

@@ -1,4 +1,4 @@
-"""The tables and lines that `study` prints: a study's cells, search and cost, how far a run has come, its best trials."""
+"""Tables and lines that `study` prints: a study's cells, search and cost; a run's progress and best trials."""
 
 from __future__ import annotations
 

@@ -10,13 +10,15 @@ from typing import Any
 
 import yaml
 
+from trainables.errors import ReadableError
+
 PLACEHOLDER = "EDIT-ME"
 TOKEN = "~/.ray/auth_token"
 _TOKEN_MODE = "RAY_AUTH_MODE=token"
 
 
-class ClusterFileError(ValueError):
-    """A cluster file that cannot be read; its text is one readable line."""
+class ClusterFileError(ReadableError):
+    """A cluster file that cannot be read."""
 
 
 def problems(path: Path) -> list[str]:

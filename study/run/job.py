@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from trainables.datasets import Dataset
 
 MAX_RETRIES = 2
-"""How many times a pack that failed is tried again, from its newest checkpoint, before its replicates count as failed."""
+"""How many times a failed pack is tried again, from its newest checkpoint, before its replicates count as failed."""
 GPU_PACK = 64
 """How many replicates share a pack on a GPU, unless the user says otherwise."""
 
@@ -42,6 +42,10 @@ class Options:
     def whole(self) -> bool:
         """Whether the launch runs all of the study, its search included."""
         return self.first_seed == 0 and self.cells == "*"
+
+    def pack_size(self, device: str) -> int:
+        """Returns how many replicates train together on a device."""
+        return self.pack or (1 if device == "cpu" else GPU_PACK)
 
     def part(self, replicates: Sequence[Replicate]) -> list[Replicate]:
         """Selects the replicates that the launch is to run; raises SpecError if a part of a study selects none."""

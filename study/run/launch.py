@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections import Counter
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from study.cluster.clusterfile import PLACEHOLDER
 from study.plan import Plan
 from study.run import lock, preflight
 from study.run.display import Display
-from study.run.job import GPU_PACK, Job, Options, make_packs
+from study.run.job import Job, Options, make_packs
 from study.run.lock import RunError
 from study.run.standing import Counts, Standing
 from study.run.stop import Stop
@@ -27,7 +28,6 @@ from study.tables.build import Builder
 from study.tables.files import Tables, damage
 from trainables import datasets
 from trainables.registry import added
-from trainables.schema import Replicate
 from trainables.storage import Folder, StorageError
 
 if TYPE_CHECKING:
@@ -75,18 +75,16 @@ def launch(spec: StudySpec, url: str, options: Options, console: Console) -> Cou
             search.catch_up()
         standing = Standing.read(run, plan, replicates, final=set() if opened is None else opened.ended_hashes)
         _announce(console, run, standing, search)
-        searched = set() if search is None else search.hashes
-        todo = [r for r in standing.unfinished(replicates) if r.hash in standing.unmeasured or r.hash not in searched]
+        todo = standing.unfinished(replicates, but=set() if search is None else search.hashes)
         preflight.check_room(run, todo + ([] if search is None else search.expected()))
         builder = Builder(run)
         if (todo or (search is not None and search.remaining)) and not stop.asked():
             with _ray(options, stop):
                 device = _device(options)
-                size = options.pack or (1 if device == "cpu" else GPU_PACK)
                 job = Job(
-                    packs=make_packs(todo, size, standing.starts(todo)),
+                    packs=make_packs(todo, options.pack_size(device), standing.starts(todo)),
                     data=data,
-                    replicates=run.child("replicates").create().absolute(),
+                    replicates=run.child("replicates").create(),
                     device=device,
                     provenance=origin,
                     checkpoint_every_s=options.checkpoint_every_s,
@@ -95,7 +93,11 @@ def launch(spec: StudySpec, url: str, options: Options, console: Console) -> Cou
                     search=search,
                 )
                 _run(job, builder, options, console, stop)
-        return _count(run, builder.build(), plan, {r.hash for r in replicates}, todo, search, stop)
+        counts = _count(builder.build(), {r.hash for r in replicates}, search)
+        if spec.final_measurements:
+            missing = len(runfolder.unmeasured(run, spec, runfolder.outcomes(run, todo)))
+            counts = counts.without_measurements(missing, stopped=stop.asked())
+        return counts
 
 
 def _claim(run: Folder, plan: Plan) -> dict[str, Any]:
@@ -134,7 +136,9 @@ def _grown(run: Folder, former: StudySpec, plan: Plan, digests: dict[str, str]) 
         raise RunError(f"{run.url} belongs to another spec: {'; '.join(conflicts)}. Use another --run.")
     changed = {name: digest for name, digest in digests.items() if plan.digests.get(name, digest) != digest}
     if changed:
-        raise RunError(f"{run.url} was run on other data: {changed} there, {dict(plan.digests)} here. Use another --run.")
+        raise RunError(
+            f"{run.url} was run on other data: {changed} there, {dict(plan.digests)} here. Use another --run."
+        )
     return runfolder.grown(former, plan.spec)
 
 
@@ -144,7 +148,7 @@ def _open_search(run: Folder, plan: Plan) -> OptunaSearch | None:
         return None
     from study.search.optuna_search import OptunaSearch
 
-    return OptunaSearch(run, plan.spec, plan.digests)
+    return OptunaSearch(run, plan)
 
 
 def _announce(console: Console, run: Folder, standing: Standing, search: OptunaSearch | None) -> None:
@@ -195,28 +199,15 @@ class _Rebuilds:
         self._due = ended + max(TABLE_EVERY_S, (ended - started) / TABLE_SHARE)
 
 
-def _count(
-    run: Folder,
-    tables: Tables,
-    plan: Plan,
-    hashes: set[str],
-    todo: list[Replicate],
-    search: OptunaSearch | None,
-    stop: Stop,
-) -> Counts:
+def _count(tables: Tables, hashes: set[str], search: OptunaSearch | None) -> Counts:
     """Counts how the replicates of a launch ended, by the tables; those that the search has yet to draw are pending."""
     searched = set() if search is None else search.hashes
     ends = tables.rows("results", ["replicate", "status"], {"replicate": sorted(hashes | searched)})
     ends = ends.drop_duplicates("replicate")
     apart = ends["replicate"].isin(searched) & (ends["status"] == "diverged")
-    outcomes = runfolder.outcomes(run, todo if plan.spec.final_measurements else [])
-    missing = len(runfolder.unmeasured(run, plan.spec, outcomes))
-    return Counts.of(
-        list(ends["status"].mask(apart, "diverged_in_search")),
-        unmeasured=0 if stop.asked() else missing,
-        to_measure=missing if stop.asked() else 0,
-        undrawn=0 if search is None else search.undrawn * search.seeds,
-    )
+    counts = Counter(ends["status"].mask(apart, "diverged_in_search"))
+    counts["pending"] += 0 if search is None else search.undrawn * search.seeds
+    return Counts(**counts)
 
 
 def _ray(options: Options, stop: Stop) -> AbstractContextManager[None]:

@@ -182,7 +182,7 @@ def _checked_nodes(job: Job, options: Options) -> Iterator[NodeProblem | None]:
     if options.address is None:
         yield None
         return
-    check = NodeCheck.begin(job.replicates)
+    check = NodeCheck.begin(job.replicates.absolute())
     try:
         check.ask(_everywhere)
         yield check.problem
@@ -234,7 +234,7 @@ def _fit(
     """Has Tune run packs; returns False if Ray gave up before all had ended."""
     job = state.job
     resources: dict[str, float] = {"cpu": 1} if job.device == "cpu" else {"cpu": 1, "gpu": 1}
-    shared: dict[str, Any] = {"packs": job.packs, "data": job.data, "folder": job.replicates}
+    shared: dict[str, Any] = {"packs": job.packs, "data": job.data, "folder": job.replicates.absolute()}
     shared |= {"options": job.settings, "plugins": job.plugins, "path": sys.path, "check": check}
     with tempfile.TemporaryDirectory(prefix="study-ray-", ignore_cleanup_errors=True) as logs:
         tuner = tune.Tuner(

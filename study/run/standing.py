@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from study.plan import Plan
@@ -45,9 +45,11 @@ class Standing:
             outcomes[name] = dataclasses.replace(outcome, record=None, images=None)
         return cls(outcomes, unmeasured(run, plan.spec, outcomes))
 
-    def unfinished(self, replicates: Iterable[Replicate]) -> list[Replicate]:
-        """Selects the replicates that are still to be trained or measured."""
-        return [r for r in replicates if r.hash in self.unmeasured or not self.outcomes[r.hash].ended]
+    def unfinished(self, replicates: Iterable[Replicate], *, but: Collection[str]) -> list[Replicate]:
+        """Selects the replicates that are to be measured, or to be trained and are not the search's own (`but`)."""
+        return [
+            r for r in replicates if r.hash in self.unmeasured or not (self.outcomes[r.hash].ended or r.hash in but)
+        ]
 
     def starts(self, replicates: Iterable[Replicate]) -> dict[str, int]:
         """Returns the step from which each replicate goes on, by hash; -1 if it is only to be measured."""
@@ -79,20 +81,10 @@ class Counts:
     running: int = 0
     pending: int = 0
 
-    @classmethod
-    def of(cls, statuses: Sequence[str], *, unmeasured: int = 0, to_measure: int = 0, undrawn: int = 0) -> Counts:
-        """Counts replicates by status.
-
-        Args:
-            statuses: The status of each replicate, or a field's name.
-            unmeasured: How many of the finished ones could not be measured.
-            to_measure: How many of the finished ones have yet to be measured.
-            undrawn: How many replicates the search has yet to draw.
-        """
-        counts = Counter(statuses)
-        counts["finished"] -= unmeasured + to_measure
-        counts["pending"] += undrawn
-        return cls(**counts, unmeasured=unmeasured, to_measure=to_measure)
+    def without_measurements(self, count: int, *, stopped: bool) -> Counts:
+        """Counts finished replicates without measurements apart: `to_measure` after a stop, else `unmeasured`."""
+        field = "to_measure" if stopped else "unmeasured"
+        return dataclasses.replace(self, finished=self.finished - count, **{field: count})
 
     @property
     def left(self) -> int:

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from trainables.errors import ReadableError
 from trainables.storage import Folder
 
 JOURNAL = "search.jsonl"
@@ -26,12 +27,12 @@ FIELDS = "fields"
 _SEAL = re.compile(rb'(.*),"seal":"([0-9a-f]{8})([0-9a-f]{16})"}')
 
 
-class JournalError(ValueError):
-    """A journal that cannot be read; its text is one readable line."""
+class JournalError(ReadableError):
+    """A journal that cannot be read."""
 
 
-class SearchError(ValueError):
-    """A search that cannot go on; its text is one readable line."""
+class SearchError(ReadableError):
+    """A search that cannot go on."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def read_journal(run: Folder) -> Batches:
     return batches
 
 
-def read_fields(run: Folder) -> list[dict[str, Any]]:
+def read_asked(run: Folder) -> list[dict[str, Any]]:
     """Reads the fields of each trial drawn so far, in the order of their numbers. Raises JournalError."""
     logs = read_journal(run).logs
     fields = {log["trial_id"]: log["user_attr"][FIELDS] for log in logs if FIELDS in log.get("user_attr", {})}
@@ -83,7 +84,9 @@ def parse(content: bytes, file: str) -> Batches:
     if not seal:
         lines = [line for line in lines if line]
         count = len(lines)
-    return Batches([_operation(line, file, number) for number, line in enumerate(lines[:count], 1)], lines[:count], seal)
+    return Batches(
+        [_operation(line, file, number) for number, line in enumerate(lines[:count], 1)], lines[:count], seal
+    )
 
 
 def sealed(lines: Sequence[bytes], seal: bytes) -> tuple[list[bytes], bytes]:
@@ -128,4 +131,5 @@ def _operation(line: bytes, file: str, number: int) -> dict[str, Any]:
         raise JournalError(f"{file} is damaged in line {number}: {error}.") from None
     if not isinstance(operation, dict):
         raise JournalError(f"{file} is damaged in line {number}: it is no operation.")
+    operation.pop("seal", None)
     return operation

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import pkgutil
 import warnings
-from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
@@ -17,11 +16,12 @@ import optuna
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from study.plan import Plan
 from study.search.journal import Journal
 from study.search.journal_reader import FIELDS, SearchError
 from study.search.state import SearchState, judge, mean
 from study.searchspace import SAMPLERS, Parameter, SearchSpec
-from study.spec import StudySpec, resolve_trial
+from study.spec import resolve_trial
 from trainables import checkpoint
 from trainables.checkpoint import Outcome
 from trainables.progress import Progress
@@ -42,22 +42,21 @@ class OptunaSearch:
 
     Args:
         run: The run folder, whose lock is held.
-        spec: The study, with a search.
-        digests: Each dataset's digest by name.
+        plan: The study, with a search.
 
     Raises:
         study.search.journal_reader.JournalError: The journal is damaged.
     """
 
-    def __init__(self, run: Folder, spec: StudySpec, digests: Mapping[str, str]):
-        if spec.search is None:
-            raise ValueError(f"`search` must be part of the study {spec.name}, but it has none.")
-        self._spec, self._search = spec, spec.search
+    def __init__(self, run: Folder, plan: Plan):
+        if plan.spec.search is None:
+            raise ValueError(f"`search` must be part of the study {plan.spec.name}, but it has none.")
+        self._spec, self._search = plan.spec, plan.spec.search
         self._folder = run.child("replicates")
         self._journal = Journal(run)
         self._storage = optuna.storages.JournalStorage(self._journal)
         self._study = self._open_study()
-        self._state = SearchState(spec, digests)
+        self._state = SearchState(plan)
         self._ids: list[int] = []
         self.fields: list[dict[str, Any]] = []
         """The fields of TrialConfig that were drawn for each trial, by its number."""
@@ -246,7 +245,7 @@ class OptunaSearch:
         return reason
 
     def _report_unheard(self, number: int, outcomes: list[Outcome]) -> None:
-        """Reports the rungs of a trial that ended before a driver heard of them, so that others are ranked against it."""
+        """Reports the rungs that no driver heard of before the trial ended, so that others are ranked against it."""
         trial, name = self._trial(number), self._search.objectives[0]
         rows = [row for outcome in outcomes if outcome.record is not None for row in outcome.record.rows]
         for step in self.rungs:

@@ -1,4 +1,4 @@
-"""A search's trials: their replicates, which of them are under way, how they ended. Neither Optuna nor a file is read."""
+"""A search's trials: their replicates, which are under way, how they ended. Reads neither Optuna nor a file."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from study import plan as space
-from study.spec import StudySpec, resolve_trial
+from study.plan import Plan, trial_label
+from study.spec import resolve_trial
 from trainables.checkpoint import Outcome
 from trainables.schema import Replicate, TrialConfig
 
@@ -25,13 +25,12 @@ class SearchState:
     """The trials of a search by their numbers, which count from 0 in the order in which they were drawn.
 
     Args:
-        spec: The study, with a search.
-        digests: Each dataset's digest by name.
+        plan: The study, with a search.
     """
 
-    def __init__(self, spec: StudySpec, digests: Mapping[str, str]):
-        self._spec, self._digests = spec, digests
-        self._labels = {config: label for label, config in space.cells(spec.with_asked([])).items()}
+    def __init__(self, plan: Plan):
+        self._spec, self._digests = plan.spec, plan.digests
+        self._labels = {config: label for label, config in plan.compared.items()}
         self._members: list[list[Replicate]] = []
         self._first: dict[TrialConfig, int] = {}
         self._open: dict[int, None] = {}
@@ -46,7 +45,7 @@ class SearchState:
         """
         number = len(self._members)
         config = resolve_trial(self._spec, fields)
-        label = self._labels.setdefault(config, space.trial_label(number))
+        label = self._labels.setdefault(config, trial_label(number))
         digest = self._digests[config.dataset]
         self._members.append([Replicate(label, config, seed, digest) for seed in range(self._spec.seeds)])
         self._first.setdefault(config, number)

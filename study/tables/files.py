@@ -19,16 +19,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from study.runfolder import TableError, read_run
 from study.spec import StudySpec
 from study.tables.columns import LATER_FIELDS, PLUGIN_PREFIX, SCHEMAS, complete
+from trainables.schema import RESULTS_VERSION
 from trainables.storage import Folder
 
 _LARGEST = 2**26
 """Rows of a row group, at most: the most that the format's writer allows, so that a block is never cut."""
-
-
-class TableError(ValueError):
-    """A table that is absent, damaged, or not of this schema; its text is one readable line."""
 
 
 P = ParamSpec("P")
@@ -157,6 +155,43 @@ def check(run: Folder, name: str) -> None:
     except (pa.ArrowException, OSError) as error:
         raise TableError(f"{file} cannot be read: {str(error).splitlines()[0]}") from None
     _check_columns(file, opened.schema_arrow, SCHEMAS[name])
+
+
+def damage(run: Folder) -> list[str]:
+    """Lists what is wrong with the tables of a run folder, as far as it has any; a launch builds them anew."""
+    problems = []
+    for name in SCHEMAS:
+        try:
+            if run.exists(f"{name}.parquet"):
+                check(run, name)
+        except TableError as error:
+            problems.append(str(error))
+    return problems
+
+
+def load_tables(url: str) -> Tables:
+    """Opens and checks the tables of a run folder or a folder under `results/`.
+
+    Raises:
+        TableError: A file is absent or damaged, a column is missing, unknown or of another type, the results are of
+            another RESULTS_VERSION.
+    """
+    run = Folder(url)
+    spec, provenance = read_run(run)
+    for name in SCHEMAS:
+        check(run, name)
+    tables = open_tables(run, spec, provenance)
+    versions = set(tables.rows("results", ["results_version"])["results_version"].unique()) - {RESULTS_VERSION}
+    if versions:
+        raise TableError(f"{url}: `results_version == {RESULTS_VERSION}` must hold, but got {sorted(versions)}.")
+    return tables
+
+
+def to_csv(frame: pd.DataFrame) -> str:
+    """Writes a frame as CSV that pandas, DuckDB and R read alike: R takes TRUE and FALSE alone for truth values."""
+    truths = [str(name) for name in frame if pd.api.types.infer_dtype(frame[name]) == "boolean"]
+    words = {name: frame[name].map({True: "TRUE", False: "FALSE"}) for name in truths}
+    return str(frame.assign(**words).to_csv(index=False, lineterminator="\n"))
 
 
 def matches(rows: pa.Table, values: Mapping[str, pa.Array]) -> pa.ChunkedArray:

@@ -9,10 +9,10 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from study.runfolder import ADDED, MERGED, differences, grown, load_tables, with_added, write_run
+from study.runfolder import ADDED, MERGED, TableError, differences, grown, with_added, write_run
 from study.spec import StudySpec
 from study.tables.columns import SCHEMAS, complete
-from study.tables.files import TableError, Tables, matches, open_tables, write
+from study.tables.files import Tables, load_tables, matches, open_tables, write
 from trainables.storage import Folder
 
 _SLICE = 10_000

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from study import plan as space
+from study.plan import Plan, trial_label
+from study.runfolder import TableError
 from study.searchspace import Parameter, SearchSpec
 from study.spec import StudySpec
-from study.tables.files import TableError, Tables, once
+from study.tables.files import Tables, once
 from trainables.schema import METRICS, Replicate
 
 STATES = {"failed": "failed", "diverged": "failed", "stopped": "stopped", "pending": "running", "running": "running"}
@@ -28,7 +29,7 @@ def search_of(tables: Tables) -> SearchSpec:
 def searched(tables: Tables) -> set[str]:
     """Cells that only the search has drawn; without one, none. What compares cells by design leaves them out."""
     asked = tables.spec.search.asked if tables.spec.search else []
-    return {space.trial_label(number) for number in range(len(asked))}
+    return {trial_label(number) for number in range(len(asked))}
 
 
 @once
@@ -46,12 +47,12 @@ def trials(tables: Tables) -> pd.DataFrame:
     search = search_of(tables)
     ends = tables.ends.set_index("replicate")
     rows = []
-    for number, (fields, config) in enumerate(zip(search.asked, space.trials(tables.spec), strict=True)):
+    for number, (fields, config) in enumerate(zip(search.asked, Plan(tables.spec).trials, strict=True)):
         digest = tables.provenance["data_digests"][config.dataset]
         hashes = [Replicate("", config, seed, digest).hash for seed in range(tables.spec.seeds)]
         members = ends.reindex(hashes)  # of those asked for since the tables were built, there is nothing
         members["status"] = members["status"].fillna("pending")
-        members["cell"] = members["cell"].fillna(space.trial_label(number))
+        members["cell"] = members["cell"].fillna(trial_label(number))
         statuses = set(members["status"])
         state = next((named for status, named in STATES.items() if status in statuses), "finished")
         values = {n: float(np.mean(members[n])) if state == "finished" else float("nan") for n in search.objectives}
@@ -135,10 +136,11 @@ def spec_of_best(tables: Tables, count: int, seeds: int) -> StudySpec:
         own = {field: getattr(config, field) for field in swept if getattr(config, field) is not None}
         arms[row["cell"]] = own | fields  # with the grid's fields, so that the grid sweeps the other arms alone
     others = {arm: fields for arm, fields in old.arms.items() if arm not in arms}
+    question = f"How good are the best {len(arms)} trials of {old.name} on seeds and images that did not choose them?"
     return StudySpec(
         name=f"{old.name}-best",
         title=f"The best of {old.name}, trained again",
-        question=f"How good are the best {len(arms)} trials of {old.name} on seeds and images that did not choose them?",
+        question=question,
         seeds=old.seeds + seeds,
         base=old.base,
         arms=others | arms,

@@ -21,11 +21,12 @@ from typing import Any
 
 from rich.console import Console
 
-from study import runfolder as table
-from study import spec
+from study import spec, table
 from study.run.display import Display
-from study.run.launch import Options, launch
+from study.run.job import Options
+from study.run.launch import launch
 from study.spec import StudySpec
+from study.tables.build import Builder
 from tests.benchmarks import scale_worker
 from trainables.storage import Folder
 
@@ -115,16 +116,16 @@ def spec_of(trials: int) -> StudySpec:
 
 def main() -> None:
     (address, run), (trials, workers) = sys.argv[1::3], map(int, sys.argv[2:4])
-    found, build, asked = Measured(), table.Builder.build, spec_of(trials)
+    found, build, asked = Measured(), Builder.build, spec_of(trials)
     Display.report = found.heard(Display.report)  # type: ignore[method-assign]
-    table.Builder.build = found.built(build)  # type: ignore[method-assign]
+    Builder.build = found.built(build)  # type: ignore[method-assign]
     with Path(f"{run}.log").open("w") as log:
         counts = launch(asked, run, Options(address=address, concurrency=workers), Console(file=log, width=120))
     found.whole_s, found.peak_mib = time.process_time(), _memory_mib("VmHWM")
     devices = set(table.load_tables(run).rows("results", ["device"])["device"])
     if counts != {"finished": trials} or devices != {scale_worker.DEVICE}:
         raise RuntimeError(f"all of {trials} trials must finish and train nothing, but: {counts}, devices {devices}.")
-    builder = table.Builder(Folder(run))
+    builder = Builder(Folder(run))
     found.build, found.rebuild = _seconds(lambda: build(builder)), _seconds(lambda: build(builder))
     print(json.dumps(asdict(found)))
 

@@ -21,10 +21,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from study import plan as space
-from study import runfolder as table
 from study import spec
+from study.plan import Plan
+from study.runfolder import read_provenance, write_run
 from study.spec import StudySpec
+from study.table import load_tables
+from study.tables.build import BLOCK, Builder
 from study.tables.columns import SCHEMAS, complete
 from study.tables.files import write
 from tests.benchmarks.lines import Line, finish, seconds
@@ -53,7 +55,7 @@ class Source:
     """What the replicates of `results/paper` have left, to draw others from."""
 
     def __init__(self) -> None:
-        tables = table.load_tables(str(ROOT / "results" / "paper"))
+        tables = load_tables(str(ROOT / "results" / "paper"))
         cells = tables.ends.set_index("replicate")["cell"]
         read = {name: file.read() for name, file in tables.files.items()}
         read["results"] = complete(read["results"])
@@ -100,26 +102,26 @@ def study(seeds: int) -> StudySpec:
 
 def make_tables(folder: Folder, seeds: int, source: Source) -> int:
     """A folder with the tables of so many seeds; returns the number of replicates."""
-    plan, rng = space.replicates(study(seeds), DIGESTS), np.random.default_rng(0)
-    starts = range(0, len(plan), table.BLOCK)
-    write(folder.create(), (source.block(plan[start : start + table.BLOCK], rng) for start in starts))
-    table.write_run(folder, study(seeds), _provenance())
+    plan, rng = Plan(study(seeds), DIGESTS).replicates, np.random.default_rng(0)
+    starts = range(0, len(plan), BLOCK)
+    write(folder.create(), (source.block(plan[start : start + BLOCK], rng) for start in starts))
+    write_run(folder, study(seeds), _provenance())
     return len(plan)
 
 
 def make_records(folder: Folder, start: int, stop: int, source: Source) -> None:
     """Lets a run folder grow to `stop` finished replicates; without weights, which no table holds."""
     whole, rng = study(-(-stop // (6 * len(LATENT_DIMS)))), np.random.default_rng(start)
-    plan = [r for r in space.replicates(whole, DIGESTS) if r.config.task == "train"][start:stop]
+    plan = [r for r in Plan(whole, DIGESTS).replicates if r.config.task == "train"][start:stop]
     replicates = folder.create().child("replicates").create()
-    for first in range(0, len(plan), table.BLOCK):
-        members = plan[first : first + table.BLOCK]
+    for first in range(0, len(plan), BLOCK):
+        members = plan[first : first + BLOCK]
         rows = source.block(members, rng)
         for replicate in members:
             own = {name: part.filter(pc.equal(part["replicate"], replicate.hash)) for name, part in rows.items()}
             record, pixels = _record(replicate, own), _pixels(own["images"]["pixels"])
             checkpoint.finish(replicates.child(replicate.hash), "aaaaaaaa", "finished", record, images=pixels)
-    table.write_run(folder, whole, _provenance())
+    write_run(folder, whole, _provenance())
 
 
 def report(folder: Folder) -> tuple[float, float]:
@@ -143,7 +145,7 @@ def grow(root: Path, source: Source) -> Iterator[tuple[str, list[float]]]:
     folder, before = Folder(str(root / "build")), 0
     for size in BUILD_REPLICATES:
         make_records(folder, before, size, source)
-        before, builder = size, table.Builder(folder)
+        before, builder = size, Builder(folder)
         yield "build_s", [size, seconds(builder.build)]
         yield "rebuild_s", [size, seconds(builder.build)]
 
@@ -213,7 +215,7 @@ def _pixels(values: pa.ChunkedArray) -> np.ndarray:
 
 def _provenance() -> dict[str, Any]:
     """That of `results/paper`, with a digest of our own."""
-    return table.read_provenance(Folder(str(ROOT / "results" / "paper"))) | {"data_digests": DIGESTS}
+    return read_provenance(Folder(str(ROOT / "results" / "paper"))) | {"data_digests": DIGESTS}
 
 
 if __name__ == "__main__":

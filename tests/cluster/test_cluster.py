@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from study import runfolder as table
+from study.tables.build import build
 from tests.cluster.rayup import Cluster
 from tests.support import faults
 from trainables.storage import Folder
@@ -104,7 +104,7 @@ def test_head_that_dies_is_brought_up_again_and_the_study_goes_on(up, spec_file,
     logs = up.finish("after", 600)
     assert f"{len(finished)} finished" in logs and "Done: 5 finished" in logs, logs
     assert finished.items() <= faults.ends(up.runs / "head").items(), "what had finished was not trained again"
-    assert table.build(run).results["replicate"].nunique() == faults.REPLICATES
+    assert build(run).results["replicate"].nunique() == faults.REPLICATES
     faults.assert_same(undisturbed, up.runs / "head")
 
 

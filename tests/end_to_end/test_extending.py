@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from analysis import cli
 from analysis.figures import catalogue
 from analysis.figures.catalogue import Drawn, Skipped
-from study import runfolder as table
+from study import runfolder, table
 from study.tables.merge import merge
 from trainables import datasets, registry
 from trainables.registry import ACTIVATIONS, CURVES, DATASETS, MEASUREMENTS, MODELS, load_plugins
@@ -218,7 +218,7 @@ def test_tables_merged_without_the_plugin_keep_what_it_has_added(mine, printed, 
     for _ in ("copied", "merged"):
         merge(table.load_tables(str(mine / "runs/mine")), Folder(str(tmp_path)))
     merged = table.load_tables(str(tmp_path))
-    assert merged.provenance[table.ADDED] == ADDED and len(merged.ends) == 12
+    assert merged.provenance[runfolder.ADDED] == ADDED and len(merged.ends) == 12
     runnable = {name for names in registry.added().values() for name in names}
     assert not runnable & {name for names in ADDED.values() for name in names}, "none of it can be run"
 
@@ -239,7 +239,7 @@ def test_launch_of_less_with_a_smaller_plugin_keeps_what_the_larger_has_added(mi
     done = command("study launch mine.yaml --runner inline", tmp_path)
     assert done.returncode == 0 and "Done: 3 finished" in done.stdout, done.stderr
     tables = table.load_tables(str(tmp_path / "runs/mine"))
-    assert tables.provenance[table.ADDED] == ADDED and len(tables.ends) == 12
+    assert tables.provenance[runfolder.ADDED] == ADDED and len(tables.ends) == 12
 
 
 BAD = {

@@ -21,13 +21,13 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from study import runfolder as table
-from study import spec
+from study import spec, table
 from study.run import launch
-from study.run.launch import Options
+from study.run.job import Options
 from study.run.lock import RunError
 from study.search.journal import Journal
 from study.search.journal_reader import read_asked
+from study.tables.build import build
 from study.tables.trials import trials as trials_of
 from tests.support.faults import (
     CHECKPOINT,
@@ -77,7 +77,7 @@ def test_driver_killed_at_random_moments_gives_the_table_of_an_undisturbed_run(s
             assert code == -signal.SIGKILL, f"the kill at {kind}, {count} did not come: {output}"
         assert finished.items() <= ends(run).items(), "a finished replicate was touched"
         finished = ends(run)
-        frame = table.build(Folder(str(run))).results
+        frame = build(Folder(str(run))).results
         assert frame["replicate"].nunique() == REPLICATES
         assert not frame.duplicated(["replicate", "step"]).any()
     code, output = finish(start(command(spec_path, run, "--runner", "inline")))
@@ -314,7 +314,7 @@ def test_disk_that_fills_up_ends_with_one_line_and_goes_on_with_room(spec_path, 
     kept = ends(run)
     assert kept, "what was finished before is still there"
     filler.unlink()
-    rows = table.build(Folder(str(run))).results
+    rows = build(Folder(str(run))).results
     assert (rows["status"] == "finished").any() and rows["replicate"].nunique() == REPLICATES
     code, output = finish(start(arguments))
     assert code == 0, output

@@ -17,12 +17,14 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from study import plan as space
-from study import runfolder as table
 from study import spec
 from study.cli import app
+from study.cost import core_hours
+from study.plan import Plan
 from study.run import launch
+from study.runfolder import write_run
 from study.spec import SpecError, StudySpec
+from study.tables.build import build
 from tests.support import tiny
 from trainables.schema import Replicate, TrialConfig
 from trainables.storage import Folder
@@ -59,7 +61,7 @@ def study_or_line(text: str) -> StudySpec | None:
     try:
         study = spec.parse(text, "here")
         if study.cell_count < 200:
-            space.cells(study)
+            _ = Plan(study).cells
     except SpecError as error:
         study, refused = None, str(error)
     assert "here" in refused or "study" in refused
@@ -72,14 +74,14 @@ def check(text: str) -> None:
     if study is not None and study.cell_count < 200:
         assert spec.parse(spec.dump(study), "again") == study
         assert Path(launch.run_path(study.name)).parent == Path("runs")
-        digests = dict.fromkeys(space.datasets(study), "")
-        plan = space.replicates(study, digests)
+        digests = dict.fromkeys(Plan(study).datasets, "")
+        plan = Plan(study, digests).replicates
         assert all(re.fullmatch("[0-9a-f]{16}", replicate.hash) for replicate in plan[:20])
-        assert min(space.core_hours(replicate.config) for replicate in plan[:20]) >= 0
+        assert min(core_hours(replicate.config) for replicate in plan[:20]) >= 0
         if len(plan) <= 20:
             with tempfile.TemporaryDirectory() as folder:
-                table.write_run(Folder(folder), study, {"data_digests": digests})
-                assert table.build(Folder(folder)).results["replicate"].nunique() == len(plan)
+                write_run(Folder(folder), study, {"data_digests": digests})
+                assert build(Folder(folder)).results["replicate"].nunique() == len(plan)
 
 
 @given(st.text())
@@ -213,4 +215,4 @@ def test_any_change_of_a_search_is_a_study_or_one_line(path: tuple[Any, ...], va
     study = study_or_line(yaml.safe_dump(base))
     if study is not None:
         with contextlib.suppress(SpecError):
-            space.check(study)
+            Plan(study).check()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from study import runfolder as table
+from study import table
 
 ROOT = Path(__file__).resolve().parents[2]
 CLOCKS = ["train_s", "evaluate_s"]

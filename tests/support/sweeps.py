@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from study import plan as space
 from study import spec
+from study.plan import Plan
 from study.spec import StudySpec
 from study.table import Tables
 from study.tables.columns import SCHEMAS
@@ -60,7 +60,7 @@ def sweep_tables(
     study = study.model_copy(update={"arms": arms, "grid": grid, "seeds": seeds, "base": {"dataset": dataset}})
     results: list[dict[str, Any]] = []
     found: list[dict[str, Any]] = []
-    for replicate in space.replicates(study, {dataset: "d1"}):
+    for replicate in Plan(study, {dataset: "d1"}).replicates:
         config, network = replicate.config, replicate.cell.split()[0]
         common = result_row(study, replicate) | {"status": status(replicate)}
         for fraction in SHARES[:1] if config.task == "pca" else SHARES:
@@ -97,7 +97,7 @@ def intrinsic_tables(
     }
     study = StudySpec(name="intrinsic", seeds=3, arms=arms, grid=grid)
     results, found = [], []
-    for replicate in space.replicates(study, dict.fromkeys(datasets, "d1")):
+    for replicate in Plan(study, dict.fromkeys(datasets, "d1")).replicates:
         config = replicate.config
         size = config.sample_size or 0
         value = raw(config.dataset, size, config.digit, replicate.seed)

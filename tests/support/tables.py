@@ -10,8 +10,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from study import plan as space
 from study import spec
+from study.plan import Plan
 from study.spec import StudySpec
 from study.table import Tables
 from study.tables.columns import SCHEMAS
@@ -34,7 +34,7 @@ def make_tables(seeds: int = 3, *, arms: tuple[str, ...] = (*FINAL, "pca"), **ch
     chosen = {name: study.arms[name] for name in arms}
     study = study.model_copy(update={"base": base, "arms": chosen, "seeds": seeds} | changes)
     results, profiles, images = [], [], []
-    for replicate in space.replicates(study, {"mnist": "d1"}):
+    for replicate in Plan(study, {"mnist": "d1"}).replicates:
         pca = replicate.config.task == "pca"
         steps = (0,) if pca else STEPS
         results += [_row(study.name, replicate, step, final=step == steps[-1]) for step in steps]

@@ -11,8 +11,8 @@ from pydantic import ValidationError
 from analysis.claims.ledger import READING_FIELDS, UNMATCHED_FIELDS, Control, LedgerError, load, parse
 from analysis.claims.pool import agrees
 from analysis.claims.samples import bind
-from study import plan as space
 from study import spec
+from study.plan import Plan
 from tests.support.claims import DIFFERENCE, content_of, ledger_of
 from trainables.registry import DATASETS
 from trainables.schema import TrialConfig
@@ -45,7 +45,7 @@ def test_ledger_names_only_studies_and_quantities_and_datasets_that_there_are() 
 def test_ledger_arms_are_cells_of_the_studies_that_feed_the_claim(claim: Any) -> None:
     ledger = load()
     for part in claim.parts:
-        planned = [c for name in claim.studies_of(part) for c in space.cells(spec.load(name)).values()]
+        planned = [c for name in claim.studies_of(part) for c in Plan(spec.load(name)).cells.values()]
         free = (getattr(part, "by", None), *getattr(part, "readings", ()), *getattr(part, "over", ()))
         for name in part.arm_names:
             arm = bind(ledger, name, part, (*free, "latent_dim") if part.kind == "reach" else free)

@@ -14,11 +14,10 @@ from analysis.figures.architecture import NotApplicableError
 from analysis.figures.catalogue import Drawn, Skipped
 from analysis.search import best, history, importance, pareto, search_figures, slices
 from analysis.search.as_optuna import common_step
-from study import runfolder as table
-from study import spec
+from study import spec, table
 from study.cli import views
 from study.run import launch
-from study.run.launch import Options
+from study.run.job import Options
 from study.table import TableError
 from trainables.registry import DATASETS
 
