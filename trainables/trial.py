@@ -17,14 +17,13 @@ from torch import Tensor, nn
 
 from trainables import checkpoint, metrics
 from trainables.batches import generator, shown_images
-from trainables.checkpoint import Record, Status
 from trainables.datasets import Dataset
 from trainables.losses import decoder_mean
 from trainables.measurements.subject import Subject
 from trainables.models import fit_pca, restore
 from trainables.pack import Pack
-from trainables.progress import Progress
 from trainables.recorder import NO_IMAGES, Member, all_finite, charge, finite
+from trainables.records import ImageKey, Profile, Progress, Record, Status
 from trainables.registry import CURVES, MEASUREMENTS
 from trainables.schema import Replicate, TrialConfig
 from trainables.storage import Folder
@@ -56,7 +55,7 @@ def run(
     Closing the generator (`close()`) stops at the next report and saves a checkpoint, so that no step is lost.
 
     Args:
-        replicates: With equal `trainables.packing.shared_fields`.
+        replicates: With equal `trainables.schema.pack_key`.
         data: The dataset that the configs name.
         folder: The run's `replicates` folder; each replicate writes into the folder of its hash.
         device: "cpu" or a CUDA device. On a CPU one thread is used, so that the numbers depend on nothing else.
@@ -230,8 +229,8 @@ class _Trial:
             seconds = {f"{name}_s": [round(time.perf_counter() - started, 3)]}
             record = Record(replicate.described(), provenance=self.stamp)
             for quantity, values in (dict(measured.profiles) | seconds).items():
-                record.profiles.append([steps, quantity, list(map(finite, values))])
-            record.images = [[steps, *place] for *place, _ in measured.images]
+                record.profiles.append(Profile(steps, quantity, list(map(finite, values))))
+            record.images = [ImageKey(steps, *place) for *place, _ in measured.images]
             pixels = [image.cpu().numpy() for *_, image in measured.images]
             stacked = np.stack(pixels) if pixels else NO_IMAGES
             checkpoint.write_measurement(folder, found, name, record, stacked)

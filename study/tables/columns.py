@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from trainables.checkpoint import Outcome, Record
+from trainables.records import ImageKey, Profile, Record
+from trainables.records import Standing as Outcome
 from trainables.schema import METRICS, RESULTS_VERSION, Replicate, TrialConfig, applies
 
 _FIELD_TYPES = {
@@ -117,7 +118,7 @@ def _results(study: str, replicate: Replicate, found: Outcome) -> pa.Table:
     return pa.table(columns, SCHEMAS["results"])
 
 
-def _profiles(replicate: str, profiles: list[list[Any]]) -> pa.Table:
+def _profiles(replicate: str, profiles: list[Profile]) -> pa.Table:
     columns = {
         "step": [step for step, _, values in profiles for _ in values],
         "quantity": [quantity for _, quantity, values in profiles for _ in values],
@@ -127,7 +128,7 @@ def _profiles(replicate: str, profiles: list[list[Any]]) -> pa.Table:
     return _table("profiles", replicate, columns)
 
 
-def _images(replicate: str, index: list[list[Any]], pixels: np.ndarray | None) -> pa.Table:
+def _images(replicate: str, index: list[ImageKey], pixels: np.ndarray | None) -> pa.Table:
     """One row for each `[step, kind, index, axis, value]`; `pixels`: uint8 `(len(index), 784)`."""
     stored = np.empty((0, 784), np.uint8) if pixels is None else pixels
     if len(stored) != len(index):
