@@ -17,7 +17,7 @@ from study.searchspace import SearchSpec
 from study.spec import StudySpec, dump, parse
 from study.tables.columns import SCHEMAS
 from trainables import checkpoint
-from trainables.records import Record
+from trainables.errors import ReadableError
 from trainables.records import Standing as Outcome
 from trainables.registry import register
 from trainables.schema import Replicate, TrialConfig
@@ -33,7 +33,7 @@ _T = TypeVar("_T")
 
 
 class TableError(ReadableError):
-    """A run folder or table that is absent, damaged, or not of this schema; its text is one readable line."""
+    """A run folder or table that is absent, damaged, or not of this schema."""
 
 
 def outcomes(run: Folder, replicates: Iterable[Replicate]) -> dict[str, Outcome]:

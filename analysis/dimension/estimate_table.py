@@ -17,7 +17,7 @@ from analysis.dimension.curve_shapes import moved
 from analysis.dimension.from_images import ALL_DIGITS, NO_SCALE, intrinsic, label
 from analysis.dimension.from_networks import CONTROLS, ENTRIES, LOWER_BOUND, Data, Entry, Measured, read
 from analysis.dimension.sweeps import FRACTIONS, pca
-from analysis.figures.architecture import NotApplicableError
+from analysis.figures.base import NotApplicableError
 from analysis.formats import table
 from analysis.intervals import t_interval
 from study.table import once

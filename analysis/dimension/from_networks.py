@@ -12,7 +12,7 @@ import numpy as np
 
 from analysis.dimension.curve_shapes import first_within, knee, saturation, still_gained
 from analysis.dimension.sweeps import NETWORKS, Sweep, sweep
-from analysis.figures.architecture import NotApplicableError
+from analysis.figures.base import NotApplicableError
 from study.table import once
 
 if TYPE_CHECKING:

@@ -23,7 +23,8 @@ from analysis.cells import cells, final_rows, mean_and_interval, summarise
 from analysis.claims.decide import INCONCLUSIVE
 from analysis.claims.evaluate import combine, counts_of, evaluate
 from analysis.dimension import card, estimate_table, ruler
-from analysis.figures.catalogue import Drawn, draw
+from analysis.figures.base import Drawn
+from analysis.figures.catalogue import draw
 from analysis.formats import table
 from analysis.report.page import render
 from analysis.search.best import best_data
@@ -180,9 +181,9 @@ def differing(text: str, other: str) -> list[str]:
 
 def figures(read: Read) -> Iterator[Drawn]:
     """The figures of docs/: the dimension card, the loss curves and the reconstructions of the paper's networks."""
-    yield card.draw_card(list(read("results/*").values()))
     (paper,) = read("results/paper").values()
-    yield from (figure for figure in draw(paper, ["f6_loss_all", "reconstructions"]) if isinstance(figure, Drawn))
+    every = [card.draw_card(list(read("results/*").values())), *draw(paper, ["f6_loss_all", "reconstructions"])]
+    yield from (figure for figure in every if isinstance(figure, Drawn))
 
 
 def reader(root: Path) -> Read:

@@ -20,7 +20,7 @@ from trainables import checkpoint
 from trainables.storage import Folder
 
 if TYPE_CHECKING:
-    from study.run.standing import Counts
+    from study.run.backlog import Counts
 
 app = common.application(
     help="Runs hyperparameter studies of auto-encoders on MNIST. Start with: study launch quick",
@@ -184,11 +184,11 @@ def status(run: Run, price: Price = None) -> None:
     """Show how far each cell of a run has come, and what the run took; works while it runs."""
     folder = Folder(run)
     plan, _ = read_plan(folder)
-    outcomes = standing(folder, plan.replicates)
-    OUT.print(views.status_table(plan, outcomes))
-    for line in views.error_lines(plan, outcomes):
+    standings = standing(folder, plan.replicates)
+    OUT.print(views.status_table(plan, standings))
+    for line in views.error_lines(plan, standings):
         OUT.print(line)
-    OUT.print("\n".join(views.spent_lines(outcomes.values(), price)), soft_wrap=True)
+    OUT.print("\n".join(views.spent_lines(standings.values(), price)), soft_wrap=True)
 
 
 def main() -> None:

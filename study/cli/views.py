@@ -16,7 +16,7 @@ from study.searchspace import Range, SearchSpec
 from study.spec import StudySpec, resolve_trial
 from study.tables.files import Tables
 from study.tables.trials import best_trials, search_of
-from trainables.checkpoint import Outcome
+from trainables.records import Standing
 from trainables.schema import METRICS, TrialConfig
 
 _Table = partial(Table, box=None, header_style="bold")
@@ -80,11 +80,11 @@ def search_lines(spec: StudySpec, search: SearchSpec, price: float | None = None
     yield f"The search costs {_cost(cost.search_core_hours(spec), price)}."
 
 
-def status_table(plan: Plan, outcomes: Mapping[str, Outcome]) -> Table:
+def status_table(plan: Plan, standings: Mapping[str, Standing]) -> Table:
     """Lists how far each cell's replicates have come."""
     table = _Table("cell", "replicates", "status", "step", "test NLL [nats/image]")
     for label, config in plan.cells.items():
-        members = [outcomes[replicate.hash] for replicate in plan.members[label]]
+        members = [standings[replicate.hash] for replicate in plan.members[label]]
         counts = Counter(member.status for member in members)
         last = [member.record.rows[-1] for member in members if member.record and member.record.rows]
         nll = [row["test_nll"] for row in last if row["test_nll"] is not None]
@@ -95,16 +95,16 @@ def status_table(plan: Plan, outcomes: Mapping[str, Outcome]) -> Table:
     return table
 
 
-def error_lines(plan: Plan, outcomes: Mapping[str, Outcome]) -> Iterator[str]:
+def error_lines(plan: Plan, standings: Mapping[str, Standing]) -> Iterator[str]:
     """Names the replicates that ended with an error, and the error."""
     for replicate in plan.replicates:
-        if error := outcomes[replicate.hash].error:
+        if error := standings[replicate.hash].error:
             yield f"{replicate.cell}, seed {replicate.seed} ({replicate.hash}): {error}"
 
 
-def spent_lines(outcomes: Iterable[Outcome], price: float | None = None) -> Iterator[str]:
+def spent_lines(standings: Iterable[Standing], price: float | None = None) -> Iterator[str]:
     """Adds up the device-hours that replicates have taken, by device; in money at a price per device-hour."""
-    records = [outcome.record for outcome in outcomes if outcome.record and outcome.record.rows]
+    records = [standing.record for standing in standings if standing.record and standing.record.rows]
     rows = [(record.provenance.get("device"), record.train_s, record.evaluate_s) for record in records]
     spent = cost.device_hours(pd.DataFrame(rows, columns=["device", "train_s", "evaluate_s"]))
     if not len(spent):

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from study.spec import SpecError
 from trainables import checkpoint
-from trainables.packing import shared_fields
-from trainables.progress import Progress
-from trainables.schema import Replicate
+from trainables.records import Progress
+from trainables.schema import Replicate, pack_key
 from trainables.storage import Folder
 
 if TYPE_CHECKING:
@@ -151,7 +150,7 @@ def make_packs(replicates: Sequence[Replicate], size: int, starts: Mapping[str, 
     packs: list[list[Replicate]] = []
     filling: dict[Any, list[Replicate]] = {}
     for replicate in replicates:
-        key = (shared_fields(replicate.config), starts.get(replicate.hash, 0))
+        key = (pack_key(replicate.config), starts.get(replicate.hash, 0))
         pack = filling.get(key) if replicate.config.task == "train" else None
         if pack is None or len(pack) == size:
             pack = filling[key] = []

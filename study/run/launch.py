@@ -18,10 +18,10 @@ from study import provenance, runfolder
 from study.cluster.clusterfile import PLACEHOLDER
 from study.plan import Plan
 from study.run import lock, preflight
+from study.run.backlog import Backlog, Counts
 from study.run.display import Display
 from study.run.job import Job, Options, make_packs
 from study.run.lock import RunError
-from study.run.standing import Counts, Standing
 from study.run.stop import Stop
 from study.spec import StudySpec
 from study.tables.build import Builder
@@ -73,16 +73,16 @@ def launch(spec: StudySpec, url: str, options: Options, console: Console) -> Cou
         replicates = options.part(drawn.replicates)
         if search is not None:
             search.catch_up()
-        standing = Standing.read(run, plan, replicates, final=set() if opened is None else opened.ended_hashes)
-        _announce(console, run, standing, search)
-        todo = standing.unfinished(replicates, but=set() if search is None else search.hashes)
+        backlog = Backlog.read(run, plan, replicates, final=set() if opened is None else opened.ended_hashes)
+        _announce(console, run, backlog, search)
+        todo = backlog.unfinished(replicates, but=set() if search is None else search.hashes)
         preflight.check_room(run, todo + ([] if search is None else search.expected()))
         builder = Builder(run)
         if (todo or (search is not None and search.remaining)) and not stop.asked():
             with _ray(options, stop):
                 device = _device(options)
                 job = Job(
-                    packs=make_packs(todo, options.pack_size(device), standing.starts(todo)),
+                    packs=make_packs(todo, options.pack_size(device), backlog.starts(todo)),
                     data=data,
                     replicates=run.child("replicates").create(),
                     device=device,
@@ -151,8 +151,8 @@ def _open_search(run: Folder, plan: Plan) -> OptunaSearch | None:
     return OptunaSearch(run, plan)
 
 
-def _announce(console: Console, run: Folder, standing: Standing, search: OptunaSearch | None) -> None:
-    line = f"{run.url}: {len(standing.outcomes)} replicates, {standing}"
+def _announce(console: Console, run: Folder, backlog: Backlog, search: OptunaSearch | None) -> None:
+    line = f"{run.url}: {len(backlog.standings)} replicates, {backlog}"
     if search is not None:
         line += f", {search.ended} of the search's {search.trials} trials done"
     console.print(line, highlight=False)

@@ -23,8 +23,7 @@ from study.search.state import SearchState, judge, mean
 from study.searchspace import SAMPLERS, Parameter, SearchSpec
 from study.spec import resolve_trial
 from trainables import checkpoint
-from trainables.checkpoint import Outcome
-from trainables.progress import Progress
+from trainables.records import Progress, Standing
 from trainables.schema import METRICS, Replicate
 from trainables.storage import Folder
 
@@ -218,13 +217,13 @@ class OptunaSearch:
         """Tells Optuna how a trial has ended, if it has: failed, stopped or with the mean of each objective."""
         if not self._state.is_open(number):
             return
-        outcomes = [checkpoint.outcome(self._folder.child(replicate.hash)) for replicate in self.members(number)]
-        judgement = judge(outcomes, self._search.objectives)
+        standings = [checkpoint.outcome(self._folder.child(replicate.hash)) for replicate in self.members(number)]
+        judgement = judge(standings, self._search.objectives)
         if judgement is None:
             return
         with self._journal.batch():
             if judgement.state == "finished":
-                self._report_unheard(number, outcomes)
+                self._report_unheard(number, standings)
             if judgement.error is not None:
                 self._trial(number).set_user_attr(ERROR, judgement.error)
             self._study.tell(number, judgement.values, _STATES[judgement.state])
@@ -244,10 +243,10 @@ class OptunaSearch:
             trial.set_user_attr(STOPPED, reason)
         return reason
 
-    def _report_unheard(self, number: int, outcomes: list[Outcome]) -> None:
+    def _report_unheard(self, number: int, standings: list[Standing]) -> None:
         """Reports the rungs that no driver heard of before the trial ended, so that others are ranked against it."""
         trial, name = self._trial(number), self._search.objectives[0]
-        rows = [row for outcome in outcomes if outcome.record is not None for row in outcome.record.rows]
+        rows = [row for standing in standings if standing.record is not None for row in standing.record.rows]
         for step in self.rungs:
             value = mean([row[name] for row in rows if row["step"] == step and row[name] is not None])
             if value is not None and step not in self._frozen(number).intermediate_values:

@@ -9,7 +9,7 @@ import numpy as np
 
 from study.plan import Plan, trial_label
 from study.spec import resolve_trial
-from trainables.checkpoint import Outcome
+from trainables.records import Standing
 from trainables.schema import Replicate, TrialConfig
 
 
@@ -109,16 +109,16 @@ class SearchState:
         return self._first[self._members[number][0].config] < number
 
 
-def judge(outcomes: Sequence[Outcome], objectives: Sequence[str]) -> Judgement | None:
-    """Judges a trial by its replicates' outcomes; None if one has yet to end."""
-    if any(outcome.status in ("pending", "running") for outcome in outcomes):
+def judge(standings: Sequence[Standing], objectives: Sequence[str]) -> Judgement | None:
+    """Judges a trial by its replicates' standings; None if one has yet to end."""
+    if any(standing.status in ("pending", "running") for standing in standings):
         return None
-    errors = [f"{o.status}: {o.error}" for o in outcomes if o.status in ("failed", "diverged")]
+    errors = [f"{o.status}: {o.error}" for o in standings if o.status in ("failed", "diverged")]
     if errors:
         return Judgement("failed", error=errors[0])
-    if any(outcome.status == "stopped" for outcome in outcomes):
+    if any(standing.status == "stopped" for standing in standings):
         return Judgement("stopped")
-    last = [outcome.record.rows[-1] for outcome in outcomes if outcome.record is not None]
+    last = [standing.record.rows[-1] for standing in standings if standing.record is not None]
     values = [mean([row[name] for row in last]) for name in objectives]
     missing = [name for name, value in zip(objectives, values, strict=True) if value is None]
     if missing:

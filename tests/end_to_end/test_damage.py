@@ -13,9 +13,9 @@ from rich.console import Console
 
 from study import spec, table
 from study.run import launch
+from study.run.backlog import Counts
 from study.run.display import Display
 from study.run.job import Options
-from study.run.standing import Counts
 from study.table import TableError
 from study.tables import columns
 from study.tables import files as parquet

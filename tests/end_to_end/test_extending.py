@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from analysis import cli
 from analysis.figures import catalogue
-from analysis.figures.catalogue import Drawn, Skipped
+from analysis.figures.base import Drawn, Skipped
 from study import runfolder, table
 from study.tables.merge import merge
 from trainables import datasets, registry

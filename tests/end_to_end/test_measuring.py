@@ -10,8 +10,8 @@ from rich.console import Console
 from study import runfolder, spec, table
 from study.plan import Plan
 from study.run import launch
+from study.run.backlog import Counts
 from study.run.job import Options
-from study.run.standing import Counts
 from study.spec import SpecError
 from study.tables.build import build
 from tests.support import tiny

@@ -7,8 +7,8 @@ from rich.console import Console
 
 from study import spec, table
 from study.run import launch
+from study.run.backlog import Counts
 from study.run.job import Options
-from study.run.standing import Counts
 from study.spec import SpecError
 from trainables import datasets, models, registry
 from trainables.registry import ACTIVATIONS, DATASETS, MODELS, PluginError

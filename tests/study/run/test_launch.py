@@ -18,10 +18,10 @@ from study import plan as space
 from study import provenance, spec
 from study import runfolder as table
 from study.run import launch
+from study.run.backlog import Counts
 from study.run.display import Display
 from study.run.job import MAX_RETRIES, Options, make_packs
 from study.run.lock import RunError
-from study.run.standing import Counts
 from study.spec import SpecError
 from study.table import TableError
 from study.tables.merge import Images, merge

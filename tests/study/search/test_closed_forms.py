@@ -8,8 +8,8 @@ import pytest
 from analysis.search import importance, pareto
 from study import plan as space
 from study import runfolder as table
+from study.run.backlog import Counts
 from study.run.job import Options
-from study.run.standing import Counts
 from study.searchspace import SearchSpec
 from study.tables import trials
 from tests.support import closed_form

@@ -14,9 +14,9 @@ from study import runfolder as table
 from study import spec
 from study.plan import Plan
 from study.run import ray_cluster
+from study.run.backlog import Counts
 from study.run.job import Options
 from study.run.lock import RunError
-from study.run.standing import Counts
 from study.search.journal import Journal
 from study.search.journal_reader import JOURNAL, JournalError, read_asked
 from study.search.optuna_search import ERROR, OptunaSearch, pruner

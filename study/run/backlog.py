@@ -10,22 +10,22 @@ from dataclasses import dataclass
 from study.plan import Plan
 from study.runfolder import unmeasured
 from trainables import checkpoint
-from trainables.checkpoint import Outcome
+from trainables.records import Standing
 from trainables.schema import Replicate
 from trainables.storage import Folder
 
 
 @dataclass(frozen=True)
-class Standing:
-    """Replicates before a launch begins."""
+class Backlog:
+    """The replicates of a launch before it begins."""
 
-    outcomes: Mapping[str, Outcome]
+    standings: Mapping[str, Standing]
     """How far each has come, by hash, without its record."""
     unmeasured: Collection[str]
     """Hashes of the finished ones that lack a measurement."""
 
     @classmethod
-    def read(cls, run: Folder, plan: Plan, replicates: Iterable[Replicate], final: Collection[str]) -> Standing:
+    def read(cls, run: Folder, plan: Plan, replicates: Iterable[Replicate], final: Collection[str]) -> Backlog:
         """Reads the run folder, and deletes what killed and failed attempts left there.
 
         Args:
@@ -38,28 +38,28 @@ class Standing:
         folder = run.child("replicates")
         folder.sweep()
         begun = set(folder.names())
-        outcomes = {}
+        standings = {}
         for name in (replicate.hash for replicate in replicates):
             read = checkpoint.outcome if name in final else checkpoint.tidy
-            outcome = read(folder.child(name)) if name in begun else Outcome("pending")
-            outcomes[name] = dataclasses.replace(outcome, record=None, images=None)
-        return cls(outcomes, unmeasured(run, plan.spec, outcomes))
+            standing = read(folder.child(name)) if name in begun else Standing("pending")
+            standings[name] = dataclasses.replace(standing, record=None, images=None)
+        return cls(standings, unmeasured(run, plan.spec, standings))
 
     def unfinished(self, replicates: Iterable[Replicate], *, but: Collection[str]) -> list[Replicate]:
         """Selects the replicates that are to be measured, or to be trained and are not the search's own (`but`)."""
         return [
-            r for r in replicates if r.hash in self.unmeasured or not (self.outcomes[r.hash].ended or r.hash in but)
+            r for r in replicates if r.hash in self.unmeasured or not (self.standings[r.hash].ended or r.hash in but)
         ]
 
     def starts(self, replicates: Iterable[Replicate]) -> dict[str, int]:
         """Returns the step from which each replicate goes on, by hash; -1 if it is only to be measured."""
-        return {r.hash: -1 if r.hash in self.unmeasured else self.outcomes[r.hash].step for r in replicates}
+        return {r.hash: -1 if r.hash in self.unmeasured else self.standings[r.hash].step for r in replicates}
 
     def __str__(self) -> str:
         words = {"running": "to continue", "failed": "to retry", "pending": "to start"}
         counts = Counter(
-            "to measure" if name in self.unmeasured else words.get(outcome.status, outcome.status)
-            for name, outcome in self.outcomes.items()
+            "to measure" if name in self.unmeasured else words.get(standing.status, standing.status)
+            for name, standing in self.standings.items()
         )
         return ", ".join(f"{count} {word}" for word, count in sorted(counts.items()))
 
