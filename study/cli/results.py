@@ -18,7 +18,7 @@ from study.tables.files import load_tables, to_csv
 from study.tables.merge import Images, merge
 from study.tables.trials import spec_of_best
 from trainables.registry import load_plugins
-from trainables.schema import METRICS, Replicate
+from trainables.schema import Replicate
 from trainables.storage import Folder
 
 commands = typer.Typer(rich_markup_mode="rich")
@@ -111,27 +111,25 @@ def replay(
     run: Run,
     replicate: Annotated[str, typer.Argument(help="The replicate's hash, or its first digits.")],
 ) -> None:
-    """Train one replicate again, without Ray, and compare its numbers with the run's table."""
-    from study.run.replay import train_again  # loads torch
+    """Train one replicate again, without Ray, and compare its numbers with the run's table.
+
+    Numbers of the same numerics must be equal below a millionth. Where numerics, device or code are others, the
+    difference must lie within the spread over seeds.
+    """
+    from study.run.replay import compare, lines, train_again  # loads torch
 
     tables = load_tables(run)
     load_plugins(tables.spec.plugins)
     chosen = _replicate(Plan(tables.spec, tables.provenance["data_digests"]), run, replicate)
-    stored = tables.results[tables.results["replicate"] == chosen.hash].set_index("step")
-    rows = [row for row in train_again(chosen, lambda text: ERR.print(text, end="\r")) if row["step"] in stored.index]
-    differing = 0
-    comparison = Table("metric", "in the table", "again", box=None, header_style="bold")
-    for row in rows:
-        for metric in METRICS:
-            value = stored.loc[row["step"], metric]
-            old = None if value != value else float(value)
-            differing += old != row[metric]
-            if row is rows[-1] and (old is not None or row[metric] is not None):
-                comparison.add_row(metric, repr(old), repr(row[metric]))
-    OUT.print(comparison)
-    verdict = "the same numbers, bit for bit" if not differing else f"{differing} numbers differ"
-    OUT.print(f"{chosen.cell}, seed {chosen.seed}: {len(rows)} steps compared: {verdict}.")
-    if differing or not rows:
+    again = train_again(chosen, lambda text: ERR.print(text, end="\r"))
+    comparison = compare(tables.rows("results"), chosen.hash, again)
+    last = Table("metric", "in the table", "again", box=None, header_style="bold")
+    for difference in comparison.last:
+        last.add_row(difference.metric, repr(difference.stored), repr(difference.again))
+    OUT.print(last)
+    for line in lines(comparison):
+        OUT.print(line, soft_wrap=True)
+    if not comparison.agrees:
         raise typer.Exit(FAILED)
 
 

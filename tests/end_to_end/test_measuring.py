@@ -92,7 +92,7 @@ def test_launch_without_a_measurement_keeps_what_was_measured(tmp_path):
 
 def test_measurement_that_fails_is_reported_and_costs_nothing_else(tmp_path):
     counts, text = run(tmp_path, "tiny", "failing")
-    assert counts == {"unmeasured": 5}
+    assert counts == Counts(unmeasured=5)
     assert "`seed > 9` must hold, but got 0" in text
     assert len(profiles(tmp_path, "tiny_codes")) == 30
     assert set(table.load_tables(str(tmp_path)).ends["status"]) == {"finished"}

@@ -57,7 +57,7 @@ class Inode:
 
 @dataclass
 class Disk:
-    """The names and contents on a disk: `names` as a process sees them, `synced` as a power cut is sure to leave them."""
+    """The names and contents on a disk: `names` as a process sees them, `synced` as a cut is sure to leave them."""
 
     names: dict[str, Inode] = field(default_factory=dict)
     synced: dict[str, Inode] = field(default_factory=dict)
