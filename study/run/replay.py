@@ -12,7 +12,7 @@ import pandas as pd
 
 from study.provenance import git_commit
 from trainables import checkpoint, datasets, trial
-from trainables.checkpoint import Record
+from trainables.records import Record
 from trainables.schema import METRICS, Replicate
 from trainables.storage import Folder
 

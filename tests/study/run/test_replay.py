@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from study.run.replay import Comparison, Difference, compare, lines
-from trainables.checkpoint import Record
+from trainables.records import Record
 from trainables.schema import METRICS
 
 OLD = {"numerics": "old", "device": "cpu", "git_commit": "abc"}
