@@ -39,8 +39,14 @@ READS_NO_TORCH = (
 )
 
 
-def lock_lines() -> list[str]:
-    return [line for line in (ROOT / "requirements.lock").read_text().splitlines() if not line.startswith("#")]
+LOCKS = ("requirements.lock", "requirements-cluster.lock")
+
+
+def locked(name: str = LOCKS[0]) -> dict[str, list[str]]:
+    """What a lock file pins, each with the digests of the files that pip may take."""
+    lines = [line for line in (ROOT / name).read_text().splitlines() if not line.startswith("#")]
+    entries = "\n".join(lines).replace(" \\\n", "").splitlines()
+    return {pin: digests for pin, *digests in (entry.split("    ") for entry in entries)}
 
 
 def project() -> dict[str, Any]:
@@ -83,21 +89,25 @@ def within(names: set[str], *tops: str) -> set[str]:
     return {name for name in names if name.split(".")[0] in tops}
 
 
-def test_lock_every_line_pins_one_version_and_names_no_host_or_path() -> None:
-    assert len(lock_lines()) > 50
-    for line in lock_lines():
-        pinned = re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][A-Za-z0-9.]*(; sys_platform == .*)?", line)
-        assert pinned, f"`NAME==VERSION` must hold, but got {line!r}."
-    assert "://" not in (ROOT / "requirements.lock").read_text()
-
-
-def test_lock_names_each_package_once_in_order() -> None:
-    names = [canonicalize_name(Requirement(line).name) for line in lock_lines()]
+@pytest.mark.parametrize("name", LOCKS)
+def test_lock_pins_each_package_once_by_version_and_digest_and_names_no_host_or_path(name) -> None:
+    pins = locked(name)
+    assert len(pins) > 20
+    for pin, digests in pins.items():
+        assert re.fullmatch(r"[a-z0-9.-]+==[0-9][A-Za-z0-9.]*( ; .*)?", pin), f"`NAME==VERSION` must hold: {pin!r}."
+        assert digests and all(re.fullmatch("--hash=sha256:[0-9a-f]{64}", digest) for digest in digests), pin
+    names = [canonicalize_name(Requirement(pin).name) for pin in pins]
     assert len(set(names)) == len(names)
+    assert "://" not in (ROOT / name).read_text()
+
+
+def test_lock_of_a_cluster_adds_to_the_other_and_changes_none_of_its_versions() -> None:
+    first, second = ({Requirement(pin).name for pin in locked(name)} for name in LOCKS)
+    assert not first & second
 
 
 def test_lock_holds_every_dependency_at_an_allowed_version() -> None:
-    pinned = {canonicalize_name(r.name): str(r.specifier)[2:] for r in map(Requirement, lock_lines())}
+    pinned = {canonicalize_name(r.name): str(r.specifier)[2:] for r in map(Requirement, locked())}
     asked = project()["dependencies"] + project()["optional-dependencies"]["dev"]
     for requirement in map(Requirement, asked):
         version = pinned.get(canonicalize_name(requirement.name))
