@@ -67,7 +67,7 @@ class ReadmeError(ValueError):
 
 
 def verdicts(tables_list: Sequence[Tables]) -> str:
-    """How many claims of the paper came out how, and the verdicts on KEY_CLAIMS."""
+    """The number of claims by verdict, and the verdicts on KEY_CLAIMS."""
     decided = evaluate(tables_list)
     rows = [(f"{v.claim.statement}", f"**{v.verdict}**") for v in decided if v.claim.id in KEY_CLAIMS]
     counts = counts_of(verdict.verdict for verdict in decided)
@@ -113,7 +113,7 @@ def sweep(tables_list: Sequence[Tables]) -> str:
 
 
 def searches(tables_list: Sequence[Tables]) -> str:
-    """Of each search its cost, its best trial and its arms, judged on seeds that did not choose them."""
+    """The cost of each search, and its best trial and its arms, judged on seeds that did not choose them."""
     rows: dict[str, tuple[str, ...]] = {}
     for tables in (tables for tables in tables_list if tables.spec.search is not None):
         search, every = search_of(tables), trials(tables)
@@ -131,7 +131,7 @@ def searches(tables_list: Sequence[Tables]) -> str:
 
 
 def unexpected(runs: Runs) -> str:
-    """What nobody expected, a line each."""
+    """The surprises that these runs hold, a line each."""
     return "\n".join(f"- {surprise.text} `{surprise.command}`" for surprise in surprises(list(runs.items())))
 
 
@@ -151,7 +151,7 @@ def metrics() -> str:
 
 
 def quantities() -> str:
-    """What profiles.parquet may hold of the project's own; names that only older tables have are left out."""
+    """The quantities of profiles.parquet; names that only older tables have are left out."""
     rows = [(f"`{q.name}`", q.unit, q.index, q.by, q.meaning) for q in QUANTITIES.values() if q.recorded]
     return table(("quantity", "unit", "index", "recorded by", "what it is"), rows)
 

@@ -89,7 +89,7 @@ def plot_answer(frame: pd.DataFrame) -> Figure:
             ax.plot([low, high], [line, line], color=color, linewidth=2)
             ax.plot(row["value"], line, marker, color=color, markerfacecolor=face, markersize=9)
     ax.set(xscale="log", xlim=(4, 250), ylim=(len(frame) - 0.5, -0.5), xlabel="latent dimensions N")
-    ax.xaxis.label.set_size(10)
+    ax.xaxis.label.set_fontsize(10)
     ax.set_xticks(_TICKS, [f"{tick}" for tick in _TICKS], fontsize=10)
     ax.xaxis.minorticks_off()
     ax.set_yticks([])

@@ -7,7 +7,8 @@ from rich.console import Console
 
 from study import spec, table
 from study.run import launch
-from study.run.launch import Options
+from study.run.backlog import Counts
+from study.run.job import Options
 from study.spec import SpecError
 from trainables import datasets, models, registry
 from trainables.registry import ACTIVATIONS, DATASETS, MODELS, PluginError
@@ -37,8 +38,8 @@ def plugin(tmp_path, monkeypatch, request):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(registry.sys, "path", list(registry.sys.path))
     yield name
-    for name in ("squared", "sine"):
-        registry.ACTIVATIONS.pop(name, None)
+    for activation in ("squared", "sine"):
+        registry.ACTIVATIONS.pop(activation, None)
     registry.MODELS.pop("m", None)
     registry.sys.modules.pop(name, None)
 
@@ -47,7 +48,7 @@ def plugin(tmp_path, monkeypatch, request):
 def test_plugin_in_the_current_folder_is_used(plugin, tmp_path, options):
     study = spec.parse(SPEC.replace("PLUGIN", plugin), "mine")
     counts = launch.launch(study, str(tmp_path / "run"), options, Console(file=io.StringIO()))
-    assert counts == {"finished": 1}
+    assert counts == Counts(finished=1)
     assert set(table.load_tables(str(tmp_path / "run")).results["config/activation"]) == {"squared"}
 
 
