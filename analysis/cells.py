@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 
 from analysis.intervals import t_interval
-from study.table import once
 from study.tables.trials import ranked, searched
 from trainables.schema import TrialConfig
 
@@ -55,7 +54,6 @@ def is_papers(tables: Tables) -> bool:
     return tables.spec.arms.keys() >= PAPER_ARMS
 
 
-@once
 def cells(tables: Tables) -> pd.DataFrame:
     """One row per cell: `cell, name, network, dataset, latent_dim` and every config field, networks in a fixed order.
 
@@ -139,7 +137,6 @@ def mean_and_interval(values: pd.Series) -> tuple[float | None, float | None, fl
     return float(numbers.mean()), *t_interval(numbers)
 
 
-@once
 def summarise(tables: Tables) -> pd.DataFrame:
     """The final table: per cell its replicates by status, the mean of each metric at the last step, and ratios.
 

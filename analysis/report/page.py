@@ -9,7 +9,7 @@ import re
 import shlex
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from functools import cache
+from functools import cache, partial
 from importlib import resources
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ import jinja2
 from markupsafe import Markup
 
 from analysis.cells import evaluated, is_papers
+from analysis.evidence import Evidence
 from analysis.report import answer
 from analysis.report.section import paper_figures, section
 from analysis.report.surprises import surprises
@@ -37,6 +38,7 @@ def render(
     price: float | None = None,
     workers: int = 1,
     meanwhile: Callable[[], object] = lambda: None,
+    evidence: Evidence | None = None,
 ) -> str:
     """The report's HTML.
 
@@ -45,10 +47,13 @@ def render(
         price: Of an hour of one device, in the reader's currency; None to tell hours alone.
         workers: Processes that share the work. With more than one, each reads the tables from the runs' folders.
         meanwhile: Called once this process has made its own share, while others may still make theirs.
+        evidence: Of these tables, if the caller needs it too.
     """
+    evidence = evidence or Evidence([tables for _, tables in runs])
     names = [run for run, _ in runs]
     rate = "" if price is None else f"{price:.15g}"
-    done = _in_one(runs, price, meanwhile) if workers == 1 else _shared(runs, price, workers, meanwhile)
+    together = partial(_together, runs, evidence, meanwhile)
+    done = _in_one(runs, price, together) if workers == 1 else _shared(runs, price, workers, together)
     context: dict[str, Any] = {
         **{key: value for name in TOGETHER for key, value in done[name].items()},
         "sections": [done[number] for number in range(len(runs))],
@@ -75,18 +80,27 @@ def sort_key(text: str) -> str:
     return found[1].replace(",", "") if found else ""
 
 
-def _in_one(
-    runs: Sequence[tuple[str, Tables]], price: float | None, meanwhile: Callable[[], object]
+def _together(
+    runs: Sequence[tuple[str, Tables]], evidence: Evidence, meanwhile: Callable[[], object]
 ) -> dict[Part, dict[str, Any]]:
-    """All parts, made by this process."""
-    parts: list[Part] = [*TOGETHER, *range(len(runs))]
-    done = {part: _part(runs, part, price) for part in parts}
+    """The parts that are made of all runs together."""
+    done: dict[Part, dict[str, Any]] = {part: make(runs, evidence) for part, make in TOGETHER.items()}
     meanwhile()
     return done
 
 
+def _in_one(
+    runs: Sequence[tuple[str, Tables]], price: float | None, together: Callable[[], dict[Part, dict[str, Any]]]
+) -> dict[Part, dict[str, Any]]:
+    """All parts, made by this process."""
+    return {number: _part(runs, number, price) for number in range(len(runs))} | together()
+
+
 def _shared(
-    runs: Sequence[tuple[str, Tables]], price: float | None, workers: int, meanwhile: Callable[[], object]
+    runs: Sequence[tuple[str, Tables]],
+    price: float | None,
+    workers: int,
+    together: Callable[[], dict[Part, dict[str, Any]]],
 ) -> dict[Part, dict[str, Any]]:
     """All parts: other processes make those of the runs, this one those of all together, which it then still knows."""
 
@@ -98,17 +112,13 @@ def _shared(
     try:
         largest_first = sorted(range(len(runs)), key=size, reverse=True)
         others = {number: pool.submit(_read_part, names, number, price) for number in largest_first}
-        own: dict[Part, dict[str, Any]] = {part: _part(runs, part, price) for part in TOGETHER}
-        meanwhile()
-        return own | {number: future.result() for number, future in others.items()}
+        return together() | {number: future.result() for number, future in others.items()}
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _part(runs: Sequence[tuple[str, Tables]], part: Part, price: float | None) -> dict[str, Any]:
-    """What the template shows of the run of this number, or, by a key of TOGETHER, of all of them."""
-    if isinstance(part, str):
-        return TOGETHER[part](runs)
+def _part(runs: Sequence[tuple[str, Tables]], part: int, price: float | None) -> dict[str, Any]:
+    """What the template shows of the run of this number."""
     run, mine = runs[part]
     others = [other for other in runs if other[1] is not mine]
     return section(run, mine, others, f"r{part + 1}-", price, shown=runs[part] is _main(runs))
@@ -124,12 +134,12 @@ def _loaded(names: tuple[str, ...]) -> list[tuple[str, Tables]]:
     return [(name, load_tables(name)) for name in names]
 
 
-def _verdicts(runs: Sequence[tuple[str, Tables]]) -> dict[str, Any]:
-    names, tables = [run for run, _ in runs], [found for _, found in runs]
-    return {"claims": answer.claims(names, tables), "dimension": answer.dimension(names, tables)}
+def _verdicts(runs: Sequence[tuple[str, Tables]], evidence: Evidence) -> dict[str, Any]:
+    names = [run for run, _ in runs]
+    return {"claims": answer.claims(names, evidence), "dimension": answer.dimension(names, evidence)}
 
 
-def _figures(runs: Sequence[tuple[str, Tables]]) -> dict[str, Any]:
+def _figures(runs: Sequence[tuple[str, Tables]], _: Evidence) -> dict[str, Any]:
     main = _main(runs)
     papers, missing = ([], []) if main is None else paper_figures(*main, "paper-")
     told = {"papers": papers, "papers_missing": missing, "papers_run": None if main is None else main[0]}
@@ -147,7 +157,7 @@ def _asset(name: str) -> Markup:
     return Markup(resources.files("analysis").joinpath("templates", name).read_text())
 
 
-TOGETHER: dict[str, Callable[[Sequence[tuple[str, Tables]]], dict[str, Any]]] = {
+TOGETHER: dict[str, Callable[[Sequence[tuple[str, Tables]], Evidence], dict[str, Any]]] = {
     "verdicts": _verdicts,
     "figures": _figures,
 }

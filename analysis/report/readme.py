@@ -11,28 +11,25 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import Annotated, NamedTuple
 
 import pandas as pd
 import typer
 
 from analysis.cells import cells, final_rows, mean_and_interval, summarise
-from analysis.claims.decide import INCONCLUSIVE
-from analysis.claims.evaluate import combine, counts_of, evaluate
 from analysis.dimension import card, estimate_table, ruler
+from analysis.evidence import Evidence
 from analysis.figures.catalogue import Drawn, draw
 from analysis.formats import table
 from analysis.report.page import render
 from analysis.search.best import best_data
+from analysis.verdict import Verdict, combine, counts_of
 from study.table import TableError, load_tables
 from study.tables.trials import search_of, trials
 from trainables.registry import unknown
-
-if TYPE_CHECKING:
-    from study.table import Tables
 
 DIFFERS, INPUT_IS_WRONG = 1, 2
 SWEEP = {
@@ -46,33 +43,33 @@ _BEGIN = "<!-- make report: "
 _BLOCK = re.compile(
     rf"(?P<begin>{_BEGIN}(?P<name>\S+) (?P<runs>[^\n]+) -->\n)(?P<body>(?:(?!{_BEGIN})[\s\S])*?)(?=<!-- end -->)"
 )
-Read = Callable[[str], Mapping[str, "Tables"]]
-"""From a block's RUN... to the tables of each run, by its folder."""
+Read = Callable[[str], tuple[Sequence[str], Evidence]]
+"""From a block's RUN... to the runs' folders, and the evidence in their tables."""
 
 
 class ReadmeError(ValueError):
     """A README whose blocks cannot be made; its text is one readable line."""
 
 
-def headline(tables_list: Sequence[Tables]) -> str:
+def headline(evidence: Evidence) -> str:
     """Whether 10 < N < 100: the verdict, the two estimates that were fixed beforehand, and how the others came out."""
-    found = estimate_table.estimates(tables_list)
-    main = found[found["headline"]].to_dict("records")
-    verdict = combine((row["verdict"] for row in main), "split")
+    main = [one for one in evidence.estimates if one.headline]
+    verdict = combine((one.verdict for one in main), "split")
     lines = [f"**10 < N < 100: {verdict}.** Two estimates of N, (a) and (c), were fixed beforehand as the answer:", ""]
-    for row in main:
-        value = estimate_table.IN_WORDS[row["key"]].format(f"**{estimate_table.number(row)}**")
-        lines.append(f"- ({row['key']}) {value}: *{row['verdict']}* ({row['reason']}).")
-    others = found[~found["headline"] & found["key"].map(estimate_table.row_name).notna()]
-    return "\n".join([*lines, "", f"The {len(others)} other estimates on the card: {counts_of(others['verdict'])}."])
+    for one in main:
+        value = estimate_table.IN_WORDS[one.key].format(f"**{one.text}**")
+        lines.append(f"- ({one.key}) {value}: *{one.verdict}* ({one.reason}).")
+    others = [one.verdict for one in evidence.estimates if not one.headline and estimate_table.card_name(one.key)]
+    return "\n".join([*lines, "", f"The {len(others)} other estimates on the card: {counts_of(others)}."])
 
 
-def claims(tables_list: Sequence[Tables]) -> str:
+def claims(evidence: Evidence) -> str:
     """The verdict on each claim of the paper, and why; a test behind it has a verdict where it is another."""
-    verdicts = evaluate(tables_list)
-    undecided = [o for verdict in verdicts for o in verdict.outcomes if o.main and o.verdict == INCONCLUSIVE]
+    verdicts = evidence.verdicts
+    main = [outcome for verdict in verdicts for outcome in verdict.outcomes if outcome.part.main]
+    undecided = [outcome for outcome in main if outcome.verdict == Verdict.INCONCLUSIVE]
     text = f"{len(verdicts)} claims: {counts_of(verdict.verdict for verdict in verdicts)}."
-    if single := sum(len(outcome.seeds) == 1 for outcome in undecided):
+    if single := sum(len(outcome.sample.seeds) == 1 for outcome in undecided):
         verb = "has" if single == 1 else "have"
         text += f" Of the {len(undecided)} inconclusive tests behind them {single} {verb} one seed: no interval."
     rows = [
@@ -83,9 +80,9 @@ def claims(tables_list: Sequence[Tables]) -> str:
     return f"{text}\n\n{table(('', 'the paper says', 'verdict', 'why'), rows)}"
 
 
-def losses(tables_list: Sequence[Tables]) -> str:
+def losses(evidence: Evidence) -> str:
     """The final test NLL of each cell with its multiple of ELU's, by rising loss, and what it is read against."""
-    summary = pd.concat([summarise(tables) for tables in tables_list])
+    summary = pd.concat([summarise(tables) for tables in evidence.tables])
     rows = []
     for row in summary[summary["test_nll"].notna()].sort_values("test_nll").to_dict("records"):
         name = f"{row['cell']}, **collapsed**" if row["collapsed"] else row["cell"]
@@ -99,9 +96,9 @@ def losses(tables_list: Sequence[Tables]) -> str:
     return table(("network", "test NLL", "z at its mean", "times ELU", "seeds"), rows)
 
 
-def sweep(tables_list: Sequence[Tables]) -> str:
+def sweep(evidence: Evidence) -> str:
     """SWEEP by latent dimension: means over the seeds that finished, with their 95 % t intervals."""
-    last = pd.concat([final_rows(tables).merge(cells(tables)[["cell", "network"]]) for tables in tables_list])
+    last = pd.concat([final_rows(tables).merge(cells(tables)[["cell", "network"]]) for tables in evidence.tables])
     shown = [(name, key, title) for name, keys in SWEEP.items() for key, title in keys.items()]
     shown = [entry for entry in shown if entry[0] in set(last["network"])]
     rows = []
@@ -116,13 +113,13 @@ def sweep(tables_list: Sequence[Tables]) -> str:
     return f"{text}\n\n{table(('N', *(title for _, _, title in shown)), rows)}"
 
 
-def searches(tables_list: Sequence[Tables]) -> str:
+def searches(evidence: Evidence) -> str:
     """Of each search its cost, its best trial and its arms, judged on seeds that did not choose them."""
     rows: dict[str, tuple[str, ...]] = {}
-    for tables in (tables for tables in tables_list if tables.spec.search is not None):
+    for tables in (tables for tables in evidence.tables if tables.spec.search is not None):
         search, every = search_of(tables), trials(tables)
         (objective,) = search.objectives
-        for row in best_data(tables, tables_list, top=1).to_dict("records"):
+        for row in best_data(tables, evidence.tables, top=1).to_dict("records"):
             found = (f"{row[objective]:.1f}", _mean(*(row[f"{objective}/{key}"] for key in ("test", "low", "high"))))
             if pd.isna(row["trial"]):
                 rows[row["cell"]] = (f"the arm `{row['cell']}`", "", "", *found)
@@ -137,7 +134,7 @@ def searches(tables_list: Sequence[Tables]) -> str:
 class Block(NamedTuple):
     """A block: its text from the tables, and the command that tells more of the same."""
 
-    text: Callable[[Sequence[Tables]], str]
+    text: Callable[[Evidence], str]
     command: str
 
 
@@ -165,7 +162,7 @@ def filled(text: str, read: Read) -> str:
         if name not in BLOCKS:
             raise ReadmeError(unknown(name, BLOCKS, what="a block of the README"))
         made, command = BLOCKS[name]
-        return f"{block['begin']}\n{made(list(read(runs).values()))}\n\n*`{command} {runs}`*\n\n"
+        return f"{block['begin']}\n{made(read(runs)[1])}\n\n*`{command} {runs}`*\n\n"
 
     return _BLOCK.sub(body, text)
 
@@ -180,20 +177,22 @@ def differing(text: str, other: str) -> list[str]:
 
 def figures(read: Read) -> Iterator[Drawn]:
     """The figures of docs/: the dimension card, the loss curves and the reconstructions of the paper's networks."""
-    yield card.draw_card(list(read("results/*").values()))
-    (paper,) = read("results/paper").values()
+    yield card.draw_card(read("results/*")[1])
+    (paper,) = read("results/paper")[1].tables
     yield from (figure for figure in draw(paper, ["f6_loss_all", "reconstructions"]) if isinstance(figure, Drawn))
 
 
 def reader(root: Path) -> Read:
-    """Reads the tables of folders under a root, each once."""
+    """Reads the tables of folders under a root, each once, and what follows from the same runs once."""
     load = cache(load_tables)
 
-    def read(runs: str) -> dict[str, Tables]:
+    @cache
+    def read(runs: str) -> tuple[list[str], Evidence]:
         folders = [path for pattern in shlex.split(runs) for path in sorted(root.glob(pattern)) if path.is_dir()]
         if not folders:
             raise ReadmeError(f"{runs} must name a folder of tables, but there is none.")
-        return {str(path.relative_to(root)): load(str(path)) for path in folders}
+        names = [str(path.relative_to(root)) for path in folders]
+        return names, Evidence([load(str(path)) for path in folders])
 
     return read
 
@@ -215,8 +214,14 @@ def main(
         if report is None:
             _update(readme, read, check)
         else:
-            runs = [(str(readme.parent / run), tables) for run, tables in read("results/*").items()]
-            page = render(runs, workers=os.cpu_count() or 1, meanwhile=lambda: _update(readme, read, check))
+            names, evidence = read("results/*")
+            runs = [(str(readme.parent / run), tables) for run, tables in zip(names, evidence.tables, strict=True)]
+            page = render(
+                runs,
+                workers=os.cpu_count() or 1,
+                meanwhile=lambda: _update(readme, read, check),
+                evidence=evidence,
+            )
             report.mkdir(parents=True, exist_ok=True)
             (report / "report.html").write_text(page, encoding="utf-8")
             typer.echo(str(report / "report.html"))

@@ -13,7 +13,7 @@ import pandas as pd
 
 from analysis.cells import STATUSES, cells, config_text, evaluated, none_if_null, summarise
 from analysis.dimension import ruler
-from analysis.dimension.from_images import intrinsic
+from analysis.evidence import Evidence
 from analysis.figures.catalogue import FIGURES, Drawn, Skipped, draw
 from analysis.figures.style import look
 from analysis.report.embed import Shown, csv_link, show
@@ -111,9 +111,10 @@ def _search(run: str, tables: Tables, others: Runs, prefix: str) -> dict[str, An
 
 def _estimates(tables: Tables) -> dict[str, Any] | None:
     """What the estimators of the images' own dimension return, by data set; None where there are none."""
-    if not len(intrinsic([tables])):
+    evidence = Evidence([tables])
+    if not evidence.intrinsic:
         return None
-    found = ruler.ruler([tables])
+    found = ruler.ruler(evidence)
     return _grid(found[["data", "known", *ruler.INTRINSIC]] if len(found) else found) | {"note": ruler.NOTE}
 
 

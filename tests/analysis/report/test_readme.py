@@ -15,6 +15,7 @@ from scipy import stats
 from typer.testing import CliRunner
 
 from analysis.claims.ledger import load
+from analysis.evidence import Evidence
 from analysis.report import readme
 from study.table import Tables, load_tables
 from tests.support.sweeps import sweep_tables
@@ -88,7 +89,7 @@ def test_number_changed_in_the_tables_is_named(copy: Path) -> None:
     content = io.BytesIO()
     pq.write_table(pa.Table.from_pandas(rows, paper.files["results"].schema_arrow, preserve_index=False), content)
     changed = Tables({**paper.files, "results": pq.ParquetFile(content)}, paper.spec, paper.provenance)
-    made = readme.filled(text, lambda runs: {runs: changed})
+    made = readme.filled(text, lambda runs: ([runs], Evidence([changed])))
     assert readme.differing(text, made) == [LOSSES]
     assert "| linear | 147.6 [147.5, 147.6] |" in made
 
@@ -141,22 +142,23 @@ def test_block_that_cannot_be_made_is_one_line_and_exit_code_2(copy: Path, text:
 
 
 def test_headline_is_that_of_known_curves() -> None:
-    three = readme.headline([sweep_tables()])
+    three = readme.headline(Evidence([sweep_tables()]))
     assert "10 < N < 100: confirmed" in three
     assert "keeps **25 [22.5, 27.5]** of them active (variance of the mean > 0.01): *confirmed*" in three
-    assert "10 < N < 100: inconclusive" in readme.headline([sweep_tables(seeds=1)])
-    assert "10 < N < 100: not measured" in readme.headline([make_tables()])
+    assert "10 < N < 100: inconclusive" in readme.headline(Evidence([sweep_tables(seeds=1)]))
+    assert "10 < N < 100: not measured" in readme.headline(Evidence([make_tables()]))
 
 
 def test_claims_without_tables_are_all_listed_and_not_measured() -> None:
-    rows = table(readme.claims([]))
+    rows = table(readme.claims(Evidence([])))
     assert [row[0] for row in rows] == [claim.id for claim in load().claims]
     assert {row[2] for row in rows} == {"**not measured**"}
     assert all(row[3].startswith("needs study") for row in rows)
 
 
 def test_losses_have_means_intervals_and_what_collapsed() -> None:
-    rows = {row[0]: row for row in table(readme.losses([replaced(make_tables(), "relu", 0, collapsed=True)]))}
+    evidence = Evidence([replaced(make_tables(), "relu", 0, collapsed=True)])
+    rows = {row[0]: row for row in table(readme.losses(evidence))}
     half = stats.t.ppf(0.975, 2) * SEED_STEP / 3**0.5
     assert rows["elu"][1] == f"102.0 [{102 - half:.1f}, {102 + half:.1f}]"
     assert rows["linear"][3] == f"{150 / 102:.2f}"
@@ -165,7 +167,7 @@ def test_losses_have_means_intervals_and_what_collapsed() -> None:
 
 
 def test_sweep_numbers_are_those_of_the_table() -> None:
-    text = readme.sweep([load_tables(str(ROOT / "results" / "latent"))])
+    text = readme.sweep(Evidence([load_tables(str(ROOT / "results" / "latent"))]))
     rows = pd.read_parquet(ROOT / "results" / "latent" / "results.parquet")
     last = rows[(rows["status"] == "finished") & rows["final"]]
     shown = {row[0]: row for row in table(text)}
@@ -182,9 +184,9 @@ def test_sweep_numbers_are_those_of_the_table() -> None:
 
 def test_searches_tell_cost_and_fresh_seeds() -> None:
     read = readme.reader(ROOT)
-    rows = table(readme.searches(list(read("results/vae results/vae-best").values())))
+    rows = table(readme.searches(read("results/vae results/vae-best")[1]))
     vae = next(row for row in rows if row[0].startswith("`vae`"))
-    fresh = read("results/vae-best")["results/vae-best"].ends
+    fresh = read("results/vae-best")[1].tables[0].ends
     means = fresh[fresh["seed"] > 0].groupby("cell")["test_neg_elbo"].mean()
     assert vae[1] == "60"
     assert float(vae[4].split()[0]) in means.round(1).tolist()

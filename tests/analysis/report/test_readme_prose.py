@@ -17,6 +17,8 @@ import pytest
 
 from analysis.dimension import estimate_table
 from analysis.dimension.curve_shapes import saturation
+from analysis.evidence import Evidence
+from analysis.formats import frame_of
 from analysis.search.pareto import REFERENCE, front_data, hypervolume
 from study.table import Tables, load_tables
 
@@ -108,19 +110,19 @@ def tables(*runs: str) -> list[Tables]:
 @cache
 def mnist() -> pd.DataFrame:
     """Every estimate of MNIST's dimension, by its key."""
-    return estimate_table.estimates(tables("latent", "intrinsic", "controls")).set_index("key")
+    return estimate_table.to_frame(Evidence(tables("latent", "intrinsic", "controls")).estimates).set_index("key")
 
 
 def class_cost() -> list[float]:
     """By how many units, at most, a VAE of ten classes keeps more than there are factors."""
-    found = estimate_table.controls(tables("latent", "intrinsic", "controls"))
+    found = frame_of(estimate_table.ControlEstimate, Evidence(tables("latent", "intrinsic", "controls")).controls)
     found = found[(found["estimator"] == "c") & ~found["dataset"].str.endswith("-one") & found["settled"]]
     return [found["error"].max()]
 
 
 def ruler(estimator: str) -> pd.DataFrame:
     """What an estimator reads on strokes of ten classes: `value, known, error, settled`."""
-    found = estimate_table.controls(tables("latent", "intrinsic", "controls"))
+    found = frame_of(estimate_table.ControlEstimate, Evidence(tables("latent", "intrinsic", "controls")).controls)
     return found[(found["estimator"] == estimator) & found["dataset"].str.fullmatch(r"strokes(-\d+)?")]
 
 
