@@ -9,8 +9,9 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import pandas as pd
 
-from analysis.claims.ledger import BUDGET_FIELDS, UNMATCHED_FIELDS, Ledger, TestedPart, Value
+from analysis.claims.ledger import BUDGET_FIELDS, UNMATCHED_FIELDS, Ledger, TestedPart
 from analysis.claims.pool import Pool
+from analysis.claims.value import Value
 from trainables.schema import TrialConfig
 
 _COLUMNS = ["replicate", "seed", "status", "collapsed", "precision", "latent_dim"]

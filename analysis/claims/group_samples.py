@@ -21,9 +21,10 @@ from analysis.claims.arms import (
     trouble_of,
     valued,
 )
-from analysis.claims.ledger import Curves, Ledger, Rate, Reach, Value
+from analysis.claims.ledger import Curves, Ledger, Rate, Reach
 from analysis.claims.pool import Pool
 from analysis.claims.samples import Sample
+from analysis.claims.value import Value
 from analysis.dimension.curve_shapes import first_within
 
 

@@ -24,17 +24,9 @@ from analysis.claims.arms import (
     trouble_of,
     valued,
 )
-from analysis.claims.ledger import (
-    READING_FIELDS,
-    Difference,
-    Equivalence,
-    Interaction,
-    Ledger,
-    Log10Ratio,
-    Threshold,
-    Value,
-)
+from analysis.claims.ledger import READING_FIELDS, Difference, Equivalence, Interaction, Ledger, Log10Ratio, Threshold
 from analysis.claims.pool import Pool
+from analysis.claims.value import Value
 from trainables.schema import TrialConfig
 
 OfValues = Difference | Log10Ratio | Threshold | Equivalence | Interaction

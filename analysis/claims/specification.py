@@ -56,7 +56,7 @@ def specification_data(judgement: Judgement) -> pd.DataFrame:
     Raises:
         NotApplicableError: Fewer than two readings were measured.
     """
-    with_readings = [o for o in judgement.outcomes if o.measured and getattr(o.part, "readings", ())]
+    with_readings = [outcome for outcome in judgement.outcomes if _has_readings(outcome)]
     if len({outcome.sample.departs for outcome in with_readings}) < 2:
         raise NotApplicableError(f"fewer than two readings of {judgement.claim.id} have been measured")
     rows = pd.DataFrame([_row(judgement, outcome) for outcome in with_readings])
@@ -65,7 +65,7 @@ def specification_data(judgement: Judgement) -> pd.DataFrame:
     rows = rows.drop(columns=[column for column in choices if rows[column].nunique() < 2])
     rows = rows.assign(panel=rows.groupby(_PANEL, sort=False).ngroup())
     rows = rows.sort_values(["panel", "estimate"], kind="stable", ignore_index=True).assign(order=range(len(rows)))
-    others = Counter(o.part.name for o in judgement.outcomes if not (o.measured and getattr(o.part, "readings", ())))
+    others = Counter(o.part.name for o in judgement.outcomes if not _has_readings(o))
     rows.attrs["not_drawn"] = ", ".join(f"“{part}” ({count})" for part, count in others.items())
     return rows
 
@@ -139,6 +139,10 @@ def _row(judgement: Judgement, outcome: Outcome) -> dict[str, Any]:
     return row | {f"{CHOICE}{name}": text for name, text in choices.items()}
 
 
+def _has_readings(outcome: Outcome) -> bool:
+    return outcome.measured and bool(getattr(outcome.part, "readings", None))
+
+
 def _measure(outcome: Outcome) -> str:
     """The quantity of the effect; the other network and the floor are choices."""
     value = outcome.sample.value.removesuffix(_FLOOR)
@@ -201,7 +205,7 @@ def _effects(ax: Axes, rows: pd.DataFrame, alike: pd.DataFrame) -> None:
     """A panel's effects against its margins, on the axis of all that have its unit."""
     size = float(np.clip(300 / len(alike), 2.4, 5.5))
     for (name, hollow), group in rows.groupby(["verdict", rows["collapsed"] > 0]):
-        color, marker = _MARKS[str(name)]
+        color, marker = _MARKS[Verdict(str(name))]
         bars = group.dropna(subset=["low", "high"])
         ax.vlines(bars["order"], bars["low"], bars["high"], color=color, linewidth=max(size / 3.5, 0.8), alpha=0.75)
         marks: dict[str, Any] = {"markersize": size, "markeredgewidth": size / 6}

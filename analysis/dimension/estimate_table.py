@@ -239,10 +239,8 @@ def markdown(estimates: Iterable[Estimate]) -> str:
     for e in estimates:
         if card_name(e.key) is None:
             continue
-        main = [e.key, e.name, e.text, e.verdict]
-        rows.append(
-            [f"**{text}**" if e.headline else text for text in main] + [e.seeds or "–", e.steps or "–", e.reason]
-        )
+        bold = [f"**{text}**" if e.headline else text for text in (e.key, e.name, e.text, e.verdict)]
+        rows.append((*bold, e.seeds or "–", e.steps or "–", e.reason))
     return table(("", "estimate", "N [95 % interval]", "verdict", "seeds", "steps", "notes"), rows) + "\n"
 
 

@@ -201,7 +201,7 @@ def _choose(planned: pd.DataFrame) -> _Grid:
         raise NotApplicableError("unfinished: study latent has none yet")
     by_seed = finished.groupby("seed")["latent_dim"].agg(set)
     dims = max(by_seed, key=len)
-    seeds = {int(seed) for seed, reached in by_seed.items() if dims <= reached}
+    seeds = set(by_seed.index[[dims <= reached for reached in by_seed]].tolist())
     rows = finished[finished["latent_dim"].isin(dims) & finished["seed"].isin(seeds)]
     return _Grid(
         replicates=rows.pivot(index="seed", columns="latent_dim", values="replicate"),
