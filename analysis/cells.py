@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from analysis.formats import ABSENT
 from analysis.intervals import t_interval
 from study.tables.trials import ranked, searched
 from trainables.schema import TrialConfig
@@ -171,7 +172,7 @@ def config_text(value: Any) -> str:
     """A config field's value as a reader writes it; a dash where the field does not apply."""
     value = none_if_null(value)
     if value is None:
-        return "–"
+        return ABSENT
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 

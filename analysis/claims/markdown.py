@@ -13,8 +13,8 @@ import pandas as pd
 from analysis.claims.decide import Outcome
 from analysis.claims.evaluate import Judgement
 from analysis.claims.ledger import READING_FIELDS, RULES, Ledger, load
-from analysis.claims.wording import basis, cell_text, effect, needs, p_value
-from analysis.formats import table
+from analysis.claims.wording import basis, cell_text, effect, needs
+from analysis.formats import ABSENT, p_value, table
 from analysis.verdict import Verdict, counts_of
 
 SPLIT_FIELDS = ("output", "init")
@@ -73,7 +73,7 @@ def tests_of(judgement: Judgement) -> list[tuple[str, ...]]:
 def split_table(judgement: Judgement) -> pd.DataFrame:
     """How many tests of a claim's main parts had each verdict: a row for each value of SPLIT_FIELDS."""
     rows = [
-        [*(outcome.sample.reading.get(field, "–") for field in SPLIT_FIELDS), str(outcome.verdict)]
+        [*(outcome.sample.reading.get(field, ABSENT) for field in SPLIT_FIELDS), str(outcome.verdict)]
         for outcome in judgement.outcomes
         if outcome.measured and outcome.part.main
     ]

@@ -18,6 +18,7 @@ from analysis.claims.evaluate import Judgement
 from analysis.figures.architecture import NotApplicableError
 from analysis.figures.catalogue import Drawn, drawn
 from analysis.figures.style import GREY, INK, theme
+from analysis.formats import ABSENT
 from analysis.verdict import Verdict
 
 CHOICE = "choice/"
@@ -176,7 +177,7 @@ def _title(rows: pd.DataFrame, width: int) -> str:
 
 def _text(name: str, value: Any) -> str:
     if value is None:
-        return "–"
+        return ABSENT
     if name in ("grad_clip", "l2", "weight_dropout"):
         sign = "±" if name == "grad_clip" else ""
         return f"{sign}{value:g}" if value else "off"

@@ -6,12 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
-
 from analysis.claims.decide import Outcome
+from analysis.formats import number, p_value, with_interval
 from analysis.verdict import Verdict
-
-SMALLEST_P = 0.0001
 
 
 def describe(outcome: Outcome) -> str:
@@ -38,8 +35,7 @@ def brief(outcome: Outcome) -> str:
 
 def effect(outcome: Outcome) -> str:
     """Its estimate with the interval, if it has one, and the unit."""
-    interval = "" if outcome.low is None else f" [{number(outcome.low)}, {number(outcome.high)}]"
-    return f"{number(outcome.estimate)}{interval} {outcome.part.unit}".rstrip()
+    return f"{with_interval(outcome.estimate, outcome.low, outcome.high, number)} {outcome.part.unit}".rstrip()
 
 
 def basis(outcome: Outcome) -> str:
@@ -68,16 +64,3 @@ def cell_text(at: Mapping[str, Any]) -> str:
         str(value) if key == "index" else f"{'N' if key == 'latent_dim' else key} = {value}"
         for key, value in at.items()
     )
-
-
-def number(value: float | None) -> str:
-    """Four significant digits, without an exponent, and no sign where that leaves nothing; a dash for None."""
-    if value is None or not np.isfinite(value):
-        return "–" if value is None or np.isnan(value) else "∞" if value > 0 else "-∞"
-    digits = max(0, 3 - int(np.floor(np.log10(abs(value))))) if abs(value) >= 1e-4 else 1
-    return f"{value:z,.{min(digits, 4)}f}"
-
-
-def p_value(value: float) -> str:
-    """Two significant digits; a smaller one than SMALLEST_P is said to be smaller."""
-    return f"< {SMALLEST_P:.4f}" if value < SMALLEST_P else f"{value:.2g}"

@@ -28,7 +28,7 @@ from analysis.dimension.from_networks import (
 )
 from analysis.dimension.sweeps import FRACTIONS
 from analysis.figures.architecture import NotApplicableError
-from analysis.formats import frame_of, table, with_interval
+from analysis.formats import ABSENT, frame_of, table, with_interval
 from analysis.intervals import t_interval
 from analysis.verdict import Verdict
 
@@ -240,7 +240,7 @@ def markdown(estimates: Iterable[Estimate]) -> str:
         if card_name(e.key) is None:
             continue
         bold = [f"**{text}**" if e.headline else text for text in (e.key, e.name, e.text, e.verdict)]
-        rows.append((*bold, e.seeds or "–", e.steps or "–", e.reason))
+        rows.append((*bold, e.seeds or ABSENT, e.steps or ABSENT, e.reason))
     return table(("", "estimate", "N [95 % interval]", "verdict", "seeds", "steps", "notes"), rows) + "\n"
 
 

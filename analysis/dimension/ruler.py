@@ -7,10 +7,10 @@ from itertools import groupby
 
 import pandas as pd
 
-from analysis import formats
 from analysis.dimension.estimate_table import ControlEstimate
 from analysis.dimension.from_images import ALL_DIGITS
 from analysis.evidence import Evidence
+from analysis.formats import ABSENT, figures, table
 
 TRAINED = {"(a) saturation": "a", "(b) knee": "b", "(c) active units": "c"}
 """Columns of estimates from trained networks, by heading their key in `estimates`."""
@@ -45,7 +45,7 @@ def markdown(evidence: Evidence) -> str:
     rows = ruler(evidence)
     if not len(rows):
         return "No control was estimated."
-    return f"{formats.table(rows.columns, rows.to_numpy())}\n\n{NOTE.replace('*', chr(92) + '*')}"
+    return f"{table(rows.columns, rows.to_numpy())}\n\n{NOTE.replace('*', chr(92) + '*')}"
 
 
 def _asked(evidence: Evidence) -> dict[str, str]:
@@ -55,15 +55,11 @@ def _asked(evidence: Evidence) -> dict[str, str]:
     for images in evidence.intrinsic_of(evidence.dataset):
         if images.digit == ALL_DIGITS and images.sample_size == size:
             values |= {images.label: images.value, f"{images.label} corrected": images.corrected}
-    return {h: _number(values.get(TRAINED.get(h, h), math.nan)) for h in (*TRAINED, *INTRINSIC)}
+    return {h: figures(values.get(TRAINED.get(h, h), math.nan)) for h in (*TRAINED, *INTRINSIC)}
 
 
 def _cell(control: ControlEstimate | None, *, corrected: bool) -> str:
     if control is None:
-        return "–"
+        return ABSENT
     value, error = (control.corrected, control.corrected_error) if corrected else (control.value, control.error)
-    return f"{_number(value)} ({error:+.2g}){'' if control.settled else '*'}" if math.isfinite(value) else "–"
-
-
-def _number(value: float) -> str:
-    return f"{value:.3g}" if math.isfinite(value) else "–"
+    return f"{figures(value)} ({error:+.2g}){'' if control.settled else '*'}" if math.isfinite(value) else ABSENT

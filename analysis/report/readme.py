@@ -23,7 +23,7 @@ from analysis.cells import cells, final_rows, mean_and_interval, summarise
 from analysis.dimension import card, estimate_table, ruler
 from analysis.evidence import Evidence
 from analysis.figures.catalogue import Drawn, draw
-from analysis.formats import table
+from analysis.formats import decimals, table, with_interval
 from analysis.report.page import render
 from analysis.search.best import best_data
 from analysis.verdict import Verdict, combine, counts_of
@@ -86,7 +86,7 @@ def losses(evidence: Evidence) -> str:
     rows = []
     for row in summary[summary["test_nll"].notna()].sort_values("test_nll").to_dict("records"):
         name = f"{row['cell']}, **collapsed**" if row["collapsed"] else row["cell"]
-        nll = _mean(row["test_nll"], row["test_nll_low"], row["test_nll_high"])
+        nll = with_interval(row["test_nll"], row["test_nll_low"], row["test_nll_high"], decimals)
         at_mean = f"{row['test_nll_mean']:,.1f}" if row["network"] == "vae" else ""
         ratio = "" if pd.isna(row["ratio"]) else f"{row['ratio']:.2f}"
         rows.append((name, nll, at_mean, ratio, "closed form" if row["network"] == "pca" else row["finished"]))
@@ -104,7 +104,7 @@ def sweep(evidence: Evidence) -> str:
     rows = []
     for latent_dim, group in last.groupby("config/latent_dim"):
         values = [mean_and_interval(group.loc[group["network"] == name, key]) for name, key, _ in shown]
-        rows.append((latent_dim, *(_mean(*value) for value in values)))
+        rows.append((latent_dim, *(with_interval(*value, decimals) for value in values)))
     trained = last[last["config/task"] == "train"].groupby("cell").size()
     few, many = trained.min(), trained.max()
     text = (
@@ -120,7 +120,8 @@ def searches(evidence: Evidence) -> str:
         search, every = search_of(tables), trials(tables)
         (objective,) = search.objectives
         for row in best_data(tables, evidence.tables, top=1).to_dict("records"):
-            found = (f"{row[objective]:.1f}", _mean(*(row[f"{objective}/{key}"] for key in ("test", "low", "high"))))
+            fresh = [row[f"{objective}/{key}"] for key in ("test", "low", "high")]
+            found = (decimals(row[objective]), with_interval(*fresh, decimals))
             if pd.isna(row["trial"]):
                 rows[row["cell"]] = (f"the arm `{row['cell']}`", "", "", *found)
             else:
@@ -243,12 +244,6 @@ def _update(readme: Path, read: Read, check: bool) -> None:
         path = readme.parent / "docs" / f"{figure.name}.png"
         path.write_bytes(figure.png())
         typer.echo(str(path))
-
-
-def _mean(value: float | None, low: float | None, high: float | None) -> str:
-    """A mean with its interval, as far as there are any."""
-    texts = ["" if pd.isna(value) else f"{value:,.1f}", "" if pd.isna(low) else f"[{low:,.1f}, {high:,.1f}]"]
-    return " ".join(filter(None, texts))
 
 
 if __name__ == "__main__":

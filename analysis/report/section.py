@@ -16,6 +16,7 @@ from analysis.dimension import ruler
 from analysis.evidence import Evidence
 from analysis.figures.catalogue import FIGURES, Drawn, Skipped, draw
 from analysis.figures.style import look
+from analysis.formats import ABSENT, decimals, with_interval
 from analysis.report.embed import Shown, csv_link, show
 from analysis.report.viewer import viewer
 from analysis.search import best, history, search_figures
@@ -142,7 +143,10 @@ def sentences(summary: pd.DataFrame) -> list[str]:
 def _group_sentences(rows: pd.DataFrame) -> Iterator[str]:
     """Test NLL of the networks with one latent dimension, and the same as multiples of ELU's."""
     seeds = sorted({int(row["finished"]) for row in rows.to_dict("records") if row["network"] != "pca"})
-    values = _listed(f"{row['name']} {_nll(row)}" for row in rows.to_dict("records"))
+    values = _listed(
+        f"{row['name']} {with_interval(row['test_nll'], row['test_nll_low'], row['test_nll_high'], decimals)}"
+        for row in rows.to_dict("records")
+    )
     how = "one seed each" if seeds == [1] else f"means over {' or '.join(map(str, seeds))} seeds [95 % t interval]"
     where = f"On {rows['dataset'].iloc[0]} at N = {rows['latent_dim'].iloc[0]}"
     levels = [
@@ -170,16 +174,11 @@ def _listed(texts: Iterable[str]) -> str:
     return ", ".join(named)
 
 
-def _nll(row: Mapping[Any, Any]) -> str:
-    interval = f" [{row['test_nll_low']:,.1f}, {row['test_nll_high']:,.1f}]" if pd.notna(row["test_nll_low"]) else ""
-    return f"{row['test_nll']:,.1f}{interval}"
-
-
 def _final(summary: pd.DataFrame) -> list[dict[str, Any]]:
     """The final table's rows as text; a dash where there is no such number."""
     rows = []
     for row in summary.to_dict("records"):
-        interval = "–"
+        interval = ABSENT
         if pd.notna(row["test_nll_low"]):
             interval = f"[{row['test_nll_low']:,.2f}, {row['test_nll_high']:,.2f}]"
         elif row["finished"] == 1:
@@ -198,11 +197,11 @@ def _final(summary: pd.DataFrame) -> list[dict[str, Any]]:
                 "unfinished": ", ".join(f"{count} {status}" for status, count in unfinished.items()),
                 "interval": interval,
                 **{
-                    key: _number(row[key], 2)
+                    key: decimals(row[key], 2)
                     for key in ("test_nll", "test_nll_mean", "test_kl", "test_sse", "train_nll")
                 },
-                **{key: _number(row[key], 2) for key in ("ratio", "excess_ratio")},
-                **{key: _number(row[key], 0) for key in ("train_s", "step")},
+                **{key: decimals(row[key], 2) for key in ("ratio", "excess_ratio")},
+                **{key: decimals(row[key], 0) for key in ("train_s", "step")},
             }
         )
     return rows
@@ -254,7 +253,7 @@ def _trouble(tables: Tables) -> list[dict[str, Any]]:
             "replicate": row["replicate"],
             "status": row["status"],
             "step": config_text(row["step"]),
-            "error": none_if_null(row["error"]) or "–",
+            "error": none_if_null(row["error"]) or ABSENT,
         }
         for row in rows.to_dict("records")
     ]
@@ -268,9 +267,9 @@ def _cost(tables: Tables, price: float | None) -> list[dict[str, str]]:
         {
             "device": row["device"],
             "replicates": f"{row['replicates']:,}",
-            **{key: _number(row[key], 3) for key in ("train_h", "evaluate_h", "hours")},
-            "measure_h": _number(measured.get(row["device"], 0.0), 3),
-            "money": "" if price is None else _number(row["hours"] * price, 2),
+            **{key: decimals(row[key], 3) for key in ("train_h", "evaluate_h", "hours")},
+            "measure_h": decimals(measured.get(row["device"], 0.0), 3),
+            "money": "" if price is None else decimals(row["hours"] * price, 2),
         }
         for row in device_hours(tables.ends).to_dict("records")
     ]
@@ -309,8 +308,4 @@ def _flatten(mapping: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
         if isinstance(value, Mapping):
             yield from _flatten(value, f"{prefix}{key}: ")
         else:
-            yield f"{prefix}{key}".replace("_", " "), "–" if value is None else str(value)
-
-
-def _number(value: Any, digits: int) -> str:
-    return "–" if pd.isna(value) else f"{value:z,.{digits}f}"
+            yield f"{prefix}{key}".replace("_", " "), ABSENT if value is None else str(value)

@@ -10,7 +10,7 @@ import pandas as pd
 
 from analysis.figures.architecture import NotApplicableError
 from analysis.figures.catalogue import Drawn, FigureEntry, Skipped, draw_entry
-from analysis.formats import table
+from analysis.formats import ABSENT, decimals, figures, table, with_interval
 from analysis.search import history, importance, pareto, slices
 from study.searchspace import SearchSpec
 from study.tables.trials import search_of
@@ -74,7 +74,7 @@ def best_text(data: pd.DataFrame) -> pd.DataFrame:
     """`best_data` with each interval in one column, as a person reads it."""
     shown = pd.DataFrame({"cell": data["cell"]})
     for name in [column.removesuffix("/test") for column in data.columns if column.endswith("/test")]:
-        shown[name] = ["-" if pd.isna(value) else f"{value:.2f}" for value in data[name]]
+        shown[name] = [decimals(value, 2) for value in data[name]]
         fresh = f"test_{name.partition('_')[2]} [95 %], fresh seeds"
         shown[fresh] = [_interval(row, name) for row in data.to_dict("records")]
     for column in data.columns:
@@ -85,10 +85,8 @@ def best_text(data: pd.DataFrame) -> pd.DataFrame:
 
 def _interval(row: dict[Any, Any], name: str) -> str:
     count = row[f"{name}/fresh_seeds"]
-    if not count:
-        return "-"
-    limits = f" [{row[f'{name}/low']:.2f}, {row[f'{name}/high']:.2f}]" if count > 1 else ""
-    return f"{row[f'{name}/test']:.2f}{limits}, {count}"
+    numbers = (row[f"{name}/{key}"] for key in ("test", "low", "high"))
+    return f"{with_interval(*numbers, partial(decimals, places=2))}, {count}" if count else ABSENT
 
 
 def _slices(search: SearchSpec) -> FigureEntry:
@@ -128,12 +126,6 @@ def _markdown(frame: pd.DataFrame) -> str:
 
 def short(value: Any) -> str:
     """A value in a few digits; a dash where there is none."""
-    if value is None or (isinstance(value, float) and pd.isna(value)):
-        return "-"
-    return (
-        f"{value:,.3g}"
-        if isinstance(value, float) and abs(value) < 1000
-        else f"{value:,}"
-        if isinstance(value, int | float)
-        else str(value)
-    )
+    if value is None or isinstance(value, float):
+        return figures(value)
+    return f"{value:,}" if isinstance(value, int) else str(value)
