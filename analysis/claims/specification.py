@@ -15,8 +15,7 @@ from matplotlib.lines import Line2D
 
 from analysis.claims.decide import Outcome
 from analysis.claims.evaluate import Judgement
-from analysis.figures.architecture import NotApplicableError
-from analysis.figures.catalogue import Drawn, drawn
+from analysis.figures.base import Drawn, FigureEntry, NotApplicableError
 from analysis.figures.style import GREY, INK, theme
 from analysis.formats import ABSENT
 from analysis.verdict import Verdict
@@ -95,12 +94,9 @@ def specification_caption(frame: pd.DataFrame) -> str:
 
 def drawn_specification(judgement: Judgement) -> Drawn | None:
     """The specification curve of a claim that turns on what the paper does not report; None of any other."""
-    try:
-        frame = specification_data(judgement)
-    except NotApplicableError:
-        return None
-    name, title = f"readings_{judgement.claim.id.lower()}", judgement.claim.statement
-    return drawn(name, title, specification_caption(frame), frame, plot_specification(frame))
+    entry = FigureEntry(judgement.claim.statement, specification_data, plot_specification, specification_caption)
+    figure = entry.draw(f"readings_{judgement.claim.id.lower()}", judgement)
+    return figure if isinstance(figure, Drawn) else None
 
 
 @theme()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from analysis.dimension.from_images import ALL_DIGITS, NO_SCALE, Intrinsic, labe
 from analysis.dimension.from_networks import LEAST_DIMS, NAT_MARGIN, Sweeps
 from analysis.dimension.sweeps import NETWORKS, Sweep
 from analysis.evidence import Evidence
-from analysis.figures.catalogue import Drawn, drawn
+from analysis.figures.base import Drawn, FigureEntry, Skipped
 from analysis.figures.style import theme
 from analysis.intervals import t_interval
 
@@ -37,10 +38,10 @@ CONTROL_SERIES = ("a", "c", "TwoNN corrected", "MLE 20 corrected")
 _WIDTH, _HEIGHT = 11.0, 8.5
 
 
-def draw_card(evidence: Evidence, title: str = "") -> Drawn:
+def draw_card(evidence: Evidence, title: str = "") -> Drawn | Skipped:
     """Draws the card of these runs, with its caption and data."""
-    frame = card_data(evidence)
-    return drawn("dimension_card", title, card_caption(frame, evidence.estimates), frame, plot_card(frame))
+    caption = partial(card_caption, estimates=evidence.estimates)
+    return FigureEntry(title, card_data, plot_card, caption).draw("dimension_card", evidence)
 
 
 def card_data(evidence: Evidence) -> pd.DataFrame:

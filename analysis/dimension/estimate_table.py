@@ -27,7 +27,7 @@ from analysis.dimension.from_networks import (
     Sweeps,
 )
 from analysis.dimension.sweeps import FRACTIONS
-from analysis.figures.architecture import NotApplicableError
+from analysis.figures.base import NotApplicableError
 from analysis.formats import ABSENT, frame_of, table, with_interval
 from analysis.intervals import t_interval
 from analysis.verdict import Verdict

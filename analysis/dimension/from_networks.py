@@ -15,7 +15,7 @@ import numpy as np
 
 from analysis.dimension.curve_shapes import first_within, knee, saturation, still_gained
 from analysis.dimension.sweeps import NETWORKS, Networks, Sweep, sweep
-from analysis.figures.architecture import NotApplicableError
+from analysis.figures.base import NotApplicableError
 
 LEAST_DIMS = 3
 """How many latent dimensions a curve must have."""

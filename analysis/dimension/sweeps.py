@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from analysis.figures.architecture import NotApplicableError
+from analysis.figures.base import NotApplicableError
 from trainables.schema import TrialConfig, applies
 
 if TYPE_CHECKING:

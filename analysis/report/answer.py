@@ -5,100 +5,170 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
 
+import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.claims import markdown, specification
 from analysis.claims.evaluate import Judgement
-from analysis.claims.ledger import RULES, load
+from analysis.claims.ledger import RULES, Erratum, load
 from analysis.dimension import card, estimate_table, panels, ruler
 from analysis.evidence import Evidence
-from analysis.figures.catalogue import drawn
+from analysis.figures.base import FigureEntry
 from analysis.figures.style import theme
 from analysis.formats import frame_of
-from analysis.report.embed import Shown, csv_link, show
+from analysis.report.embed import Figures, Grid, csv_link, embed
 from analysis.verdict import Verdict, combine
 from study.table import to_csv
 
 
-def claims(runs: Sequence[str], evidence: Evidence) -> dict[str, Any]:
-    """Every claim with its verdict and the tests behind it, how many came out how, and the errata."""
+@dataclass(frozen=True)
+class ClaimPart:
+    """One claim: its verdict, and the tests behind it as rows of text."""
+
+    id: str
+    anchor: str
+    section: str
+    statement: str
+    test: str
+    rule: str
+    family: str
+    verdict: str
+    rank: int
+    reason: str
+    tests: Sequence[Sequence[str]]
+    figure: Figures
+
+
+@dataclass(frozen=True)
+class ClaimsPart:
+    """All claims, the ledger's version and history, and the paper's errata."""
+
+    version: int
+    history: Sequence[str]
+    claims: Sequence[ClaimPart]
+    columns: Sequence[str]
+    errata: Sequence[Erratum]
+    command: str
+    csv: str
+
+    @property
+    def measured(self) -> bool:
+        """Whether these runs measure any claim."""
+        return any(claim.verdict != Verdict.NOT_MEASURED for claim in self.claims)
+
+
+@dataclass(frozen=True)
+class EstimateRow:
+    """An estimate of the latent dimension as text."""
+
+    key: str
+    name: str
+    number: str
+    verdict: str
+    reason: str
+    seeds: str
+    steps: str
+    words: str
+    """A sentence with {} for the number; empty but for the headline estimates."""
+
+
+@dataclass(frozen=True)
+class DimensionPart:
+    """The headline verdict, the card, every estimate, and what the estimators return where the dimension is known."""
+
+    verdict: str
+    rows: Sequence[EstimateRow]
+    axis: Figures
+    card: Figures
+    csv: str
+    controls: str
+    ruler: Grid
+    command: str
+
+    @property
+    def answers(self) -> list[EstimateRow]:
+        """The headline estimates."""
+        return [row for row in self.rows if row.words]
+
+
+def claims_part(runs: Sequence[str], evidence: Evidence) -> ClaimsPart:
+    """Decides every claim from the tables of these runs together."""
     ledger, judgements = load(), evidence.verdicts
-    command = shlex.join(["analysis", "claims", *runs])
-    return {
-        "version": ledger.version,
-        "history": ledger.history,
-        "count": len(judgements),
-        "measured": any(judgement.verdict != Verdict.NOT_MEASURED for judgement in judgements),
-        "claims": [_claim(judgement, f"{command} -o claims") for judgement in judgements],
-        "columns": markdown.TEST_COLUMNS,
-        "errata": ledger.errata,
-        "command": f"{command} -o claims",
-        "csv": csv_link(to_csv(markdown.to_frame(judgements))),
-    }
+    command = f"{shlex.join(['analysis', 'claims', *runs])} -o claims"
+    return ClaimsPart(
+        version=ledger.version,
+        history=ledger.history,
+        claims=[_claim(judgement, command) for judgement in judgements],
+        columns=markdown.TEST_COLUMNS,
+        errata=ledger.errata,
+        command=command,
+        csv=csv_link(to_csv(markdown.to_frame(judgements))),
+    )
 
 
-def dimension(runs: Sequence[str], evidence: Evidence) -> dict[str, Any] | None:
-    """The headline, the card and the estimates as rows; None if these runs give no estimate."""
+def dimension_part(runs: Sequence[str], evidence: Evidence) -> DimensionPart | None:
+    """Answers how many latent dimensions the data set needs; None if these runs give no estimate."""
     estimates = evidence.estimates
-    headline = [one for one in estimates if one.headline]
-    if all(math.isnan(one.value) for one in estimates):
+    headline = [estimate for estimate in estimates if estimate.headline]
+    if all(math.isnan(estimate.value) for estimate in estimates):
         return None
-    command = shlex.join(["analysis", "dimension", *runs])
+    command = f"{shlex.join(['analysis', 'dimension', *runs])} -o docs"
     title = "How many latent dimensions does MNIST need? All estimates on one card"
-    return {
-        "verdict": combine((one.verdict for one in headline), "split"),
-        "answers": [
-            {
-                "verdict": one.verdict,
-                "words": estimate_table.IN_WORDS[one.key],
-                "number": one.text,
-                "key": one.key,
-                "reason": one.reason,
-            }
-            for one in headline
-        ],
-        "axis": _axis(headline, f"{command} -o docs"),
-        "card": show(card.draw_card(evidence, title), "", f"{command} -o docs"),
-        "rows": [
-            {key: str(getattr(one, key) or "") for key in ("key", "name", "verdict", "reason", "seeds", "steps")}
-            | {"number": one.text}
-            for one in estimates
-        ],
-        "csv": csv_link(to_csv(estimate_table.to_frame(estimates))),
-        "controls": csv_link(to_csv(frame_of(estimate_table.ControlEstimate, evidence.controls))),
-        "ruler": ruler.ruler(evidence).to_dict("split"),
-        "ruler_note": ruler.NOTE,
-        "command": f"{command} -o docs",
-    }
+    return DimensionPart(
+        verdict=combine((estimate.verdict for estimate in headline), "split"),
+        rows=[_row(estimate) for estimate in estimates],
+        axis=embed([_HEADLINE.draw("headline", estimate_table.to_frame(headline))], "", lambda name: command),
+        card=embed([card.draw_card(evidence, title)], "", lambda name: command),
+        csv=csv_link(to_csv(estimate_table.to_frame(estimates))),
+        controls=csv_link(to_csv(frame_of(estimate_table.ControlEstimate, evidence.controls))),
+        ruler=Grid.of(ruler.ruler(evidence), ruler.NOTE),
+        command=command,
+    )
 
 
-def _claim(judgement: Judgement, command: str) -> dict[str, Any]:
+def _claim(judgement: Judgement, command: str) -> ClaimPart:
     claim = judgement.claim
     curve = specification.drawn_specification(judgement)
-    return {
-        "id": claim.id,
-        "anchor": f"claim-{claim.id.lower()}",
-        "section": claim.section,
-        "statement": claim.statement,
-        "test": claim.test,
-        "rule": RULES[claim.rule],
-        "family": claim.family,
-        "verdict": judgement.verdict,
-        "rank": list(Verdict).index(judgement.verdict),
-        "reason": judgement.reason,
-        "tests": markdown.tests_of(judgement),
-        "figure": None if curve is None else show(curve, "", command),
-    }
+    return ClaimPart(
+        id=claim.id,
+        anchor=f"claim-{claim.id.lower()}",
+        section=claim.section,
+        statement=claim.statement,
+        test=claim.test,
+        rule=RULES[claim.rule],
+        family=claim.family,
+        verdict=judgement.verdict,
+        rank=list(Verdict).index(judgement.verdict),
+        reason=judgement.reason,
+        tests=markdown.tests_of(judgement),
+        figure=embed([curve] if curve else [], "", lambda name: command),
+    )
+
+
+def _row(estimate: estimate_table.Estimate) -> EstimateRow:
+    return EstimateRow(
+        number=estimate.text,
+        words=estimate_table.IN_WORDS[estimate.key] if estimate.headline else "",
+        **{key: str(getattr(estimate, key) or "") for key in ("key", "name", "verdict", "reason", "seeds", "steps")},
+    )
 
 
 @theme()
-def _axis(headline: Sequence[estimate_table.Estimate], command: str) -> Shown:
-    """The two headline estimates on their axis."""
-    rows = estimate_table.to_frame(headline)
-    figure = Figure(figsize=(4.0, 1.25))  # fits a telephone
+def _plot_headline(rows: pd.DataFrame) -> Figure:
+    """Draws the two headline estimates on their axis, small enough for a telephone."""
+    figure = Figure(figsize=(4.0, 1.25))
     panels.plot_headline(rows, figure.add_axes((0.09, 0.4, 0.6, 0.58)))
-    text = "The two estimates that were chosen beforehand, with 95 % t intervals over seeds where there are several; "
-    text += "shaded: the paper's 10 < N < 100."
-    return show(drawn("headline", "Headline estimates of the latent dimension", text, rows, figure), "", command)
+    return figure
+
+
+_HEADLINE = FigureEntry(
+    "Headline estimates of the latent dimension",
+    lambda rows: rows,
+    _plot_headline,
+    lambda rows: (
+        "The two estimates that were chosen beforehand, with 95 % t intervals over seeds where there are "
+        "several; shaded: the paper's 10 < N < 100."
+    ),
+)

@@ -22,7 +22,8 @@ import typer
 from analysis.cells import cells, final_rows, mean_and_interval, summarise
 from analysis.dimension import card, estimate_table, ruler
 from analysis.evidence import Evidence
-from analysis.figures.catalogue import Drawn, draw
+from analysis.figures.base import Drawn
+from analysis.figures.catalogue import draw
 from analysis.formats import decimals, table, with_interval
 from analysis.report.page import render
 from analysis.search.best import best_data
@@ -120,8 +121,8 @@ def searches(evidence: Evidence) -> str:
         search, every = search_of(tables), trials(tables)
         (objective,) = search.objectives
         for row in best_data(tables, evidence.tables, top=1).to_dict("records"):
-            fresh = [row[f"{objective}/{key}"] for key in ("test", "low", "high")]
-            found = (decimals(row[objective]), with_interval(*fresh, decimals))
+            test, low, high = (row[f"{objective}/{key}"] for key in ("test", "low", "high"))
+            found = (decimals(row[objective]), with_interval(test, low, high, decimals))
             if pd.isna(row["trial"]):
                 rows[row["cell"]] = (f"the arm `{row['cell']}`", "", "", *found)
             else:
@@ -178,9 +179,9 @@ def differing(text: str, other: str) -> list[str]:
 
 def figures(read: Read) -> Iterator[Drawn]:
     """The figures of docs/: the dimension card, the loss curves and the reconstructions of the paper's networks."""
-    yield card.draw_card(read("results/*")[1])
     (paper,) = read("results/paper")[1].tables
-    yield from (figure for figure in draw(paper, ["f6_loss_all", "reconstructions"]) if isinstance(figure, Drawn))
+    every = [card.draw_card(read("results/*")[1]), *draw(paper, ["f6_loss_all", "reconstructions"])]
+    yield from (figure for figure in every if isinstance(figure, Drawn))
 
 
 def reader(root: Path) -> Read:

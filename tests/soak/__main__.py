@@ -33,19 +33,19 @@ def main() -> int:
     parser.add_argument("--log", type=Path, help="Where each fault is written, as CSV.")
     parser.add_argument("--keep", action="store_true", help="Keep the folders of campaigns that did not end sound.")
     options = parser.parse_args()
+    preload("tests.soak")
     with tempfile.TemporaryDirectory(prefix="soak-", ignore_cleanup_errors=True) as scratch:
-        _preload(Path(scratch))
         return _soak(options, Path(scratch))
 
 
-def _preload(scratch: Path) -> None:
-    """Starts this process again with the library that lets calls fail, and loads what all launches need."""
+def preload(module: str) -> None:
+    """Starts `python -m module` again with the library that lets calls fail, and loads what all launches need."""
     if "LD_PRELOAD" not in os.environ:
         library = faulty_calls.build(Path(tempfile.mkdtemp(prefix="soak-library-")))
         if library is None:
             sys.exit("`cc` must be there to build faulty_calls.c, but this machine has no C compiler.")
         environment = os.environ | {"LD_PRELOAD": str(library), "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
-        os.execve(sys.executable, [sys.executable, "-m", "tests.soak", *sys.argv[1:]], environment)
+        os.execve(sys.executable, [sys.executable, "-m", module, *sys.argv[1:]], environment)
     import torch
 
     import analysis.cli
@@ -72,7 +72,7 @@ def _soak(options: argparse.Namespace, scratch: Path) -> int:
         if ended.code:
             sys.exit(f"the undisturbed study failed: {ended.output}")
         whole[study] = run
-    ends, landed, faults, deadline = Counter[str](), 0, [], time.monotonic() + 60 * options.minutes
+    ends, landed, faults, deadline = Counter[bool](), 0, [], time.monotonic() + 60 * options.minutes
     number, ray_left = options.first, options.ray
     while (landed < options.faults or ray_left) and time.monotonic() < deadline:
         runner = "inline" if landed < options.faults else "ray"

@@ -96,6 +96,10 @@ class Campaign:
         """Disturbs 2 to 8 launches, then launches until the study is done, then compares."""
         for launch in range(self.rng.randint(2, 8)):
             self._disturbed(launch)
+        self.finish()
+
+    def finish(self) -> None:
+        """Launches until the study is done, then compares with the undisturbed run."""
         if self._completes():
             self.problems += compare(self.whole, self.run)
             self.problems += unsound(self.run)
@@ -175,15 +179,17 @@ class Campaign:
     # Launches
 
     def _completes(self) -> bool:
+        output = ""
         for attempt in range(CLEAN_LAUNCHES):
             ended = self._launch(100 + attempt)
+            output = ended.output
             if ended.code == 0:
                 return True
-            for path in re.findall(r"[Dd]elete (\S+)", ended.output):  # the remedy that it prints
+            for path in re.findall(r"[Dd]elete (\S+)", output):  # the remedy that it prints
                 target = Path(path.rstrip(".,:;'\"`").strip("'\"`"))
                 if self.run in target.parents and target.is_file():
                     target.unlink()
-        self.problems.append(f"not done after {CLEAN_LAUNCHES} launches: {ended.output.strip()[-300:]!r}")
+        self.problems.append(f"not done after {CLEAN_LAUNCHES} launches: {output.strip()[-300:]!r}")
         return False
 
     def _start(self, launch: int, name: str = "launch", before: Callable[[], None] = lambda: None) -> Command:

@@ -14,7 +14,7 @@ from scipy import stats
 from analysis.claims.evaluate import Judgement
 from analysis.claims.specification import CHOICE, plot_specification, specification_caption, specification_data
 from analysis.evidence import Evidence
-from analysis.figures.architecture import NotApplicableError
+from analysis.figures.base import NotApplicableError
 from tests.support.claims import (
     DIFFERENCE,
     ELU,
