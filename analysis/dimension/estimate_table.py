@@ -141,7 +141,7 @@ def verdict_on(low: float, high: float) -> Verdict:
 
 
 def estimates_of(sweeps: Sweeps, images: Sequence[Intrinsic], spectrum: np.ndarray | None) -> list[Estimate]:
-    """All estimates of the latent dimension of a dataset, (a) to (g).
+    """All estimates of the latent dimension of a dataset, (a) to (g) of docs/science.md.
 
     Args:
         sweeps: Of networks trained on the dataset.

@@ -1,4 +1,4 @@
-"""Estimates of the latent dimension from trained networks, (a) to (d) and (f): on the seeds' mean and for each seed.
+"""Estimates from trained networks, (a) to (d) and (f) of docs/science.md: on the mean over seeds and for each seed.
 
 Each estimator reads the sweeps of one dataset and raises NotApplicableError where they do not allow the estimate.
 """

@@ -1,36 +1,46 @@
-"""What README.md shows of the tables: `python -m analysis.report.readme` writes its blocks and draws its figures.
+"""The numbers and figures of README.md and docs/: `python -m analysis.report.readme` writes them from results/.
 
-With `--report DIR` it writes the report of all tables too: what both show is then decided once.
+With `--report DIR` it writes the report of all tables too: what both need is then decided once.
 
 A block stands between `<!-- make report: NAME RUN... -->` and `<!-- end -->`: NAME is in BLOCKS, each RUN a folder of
-tables or a pattern of several, from where the README lies. Everything else in the file is left as it is.
+tables or a pattern of several, from the repository's root; the vocabulary's blocks name no RUN. Text outside the blocks
+is left as it is.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import pandas as pd
 import typer
 
 from analysis.cells import cells, final_rows, mean_and_interval, summarise
+from analysis.claims import markdown
 from analysis.dimension import card, estimate_table, ruler
 from analysis.evidence import Evidence
 from analysis.figures.base import Drawn
 from analysis.figures.catalogue import draw
 from analysis.formats import decimals, table, with_interval
+from analysis.report import short_answer
 from analysis.report.page import render
+from analysis.report.surprises import surprises
 from analysis.search.best import best_data
-from analysis.verdict import Verdict, combine, counts_of
+from analysis.verdict import counts_of
 from study.table import TableError, load_tables
 from study.tables.trials import search_of, trials
+from trainables.quantities import IMAGE_KINDS, QUANTITIES
 from trainables.registry import unknown
+from trainables.schema import METRICS, TrialConfig
+
+if TYPE_CHECKING:
+    from study.table import Tables
 
 DIFFERS, INPUT_IS_WRONG = 1, 2
 SWEEP = {
@@ -40,45 +50,33 @@ SWEEP = {
     "pca": {"test_nll": "PCA"},
 }
 """Columns of the table over N: by network, each metric's name there."""
+KEY_CLAIMS = ("C7", "C8", "C9", "C10")
+"""Claims of the paper that need no explanation, for the README; docs/claims.md has all."""
 _BEGIN = "<!-- make report: "
 _BLOCK = re.compile(
-    rf"(?P<begin>{_BEGIN}(?P<name>\S+) (?P<runs>[^\n]+) -->\n)(?P<body>(?:(?!{_BEGIN})[\s\S])*?)(?=<!-- end -->)"
+    rf"(?P<begin>{_BEGIN}(?P<name>\S+)(?: (?P<runs>[^\n]+))? -->\n)(?P<body>(?:(?!{_BEGIN})[\s\S])*?)(?=<!-- end -->)"
 )
-Read = Callable[[str], tuple[Sequence[str], Evidence]]
-"""From a block's RUN... to the runs' folders, and the evidence in their tables."""
+Runs = Mapping[str, "Tables"]
+"""Tables by their folder, from the repository's root."""
+Read = Callable[[str], Runs]
+"""From a block's RUN... to the tables of each run."""
 
 
 class ReadmeError(ValueError):
-    """A README whose blocks cannot be made; its text is one readable line."""
+    """A document whose blocks cannot be made; its text is one readable line."""
 
 
-def headline(evidence: Evidence) -> str:
-    """Whether 10 < N < 100: the verdict, the two estimates that were fixed beforehand, and how the others came out."""
-    main = [one for one in evidence.estimates if one.headline]
-    verdict = combine((one.verdict for one in main), "split")
-    lines = [f"**10 < N < 100: {verdict}.** Two estimates of N, (a) and (c), were fixed beforehand as the answer:", ""]
-    for one in main:
-        value = estimate_table.IN_WORDS[one.key].format(f"**{one.text}**")
-        lines.append(f"- ({one.key}) {value}: *{one.verdict}* ({one.reason}).")
-    others = [one.verdict for one in evidence.estimates if not one.headline and estimate_table.card_name(one.key)]
-    return "\n".join([*lines, "", f"The {len(others)} other estimates on the card: {counts_of(others)}."])
+def verdicts(evidence: Evidence) -> str:
+    """How many claims of the paper came out how, and the verdicts on KEY_CLAIMS."""
+    decided = evidence.verdicts
+    rows = [(f"{v.claim.statement}", f"**{v.verdict}**") for v in decided if v.claim.id in KEY_CLAIMS]
+    counts = counts_of(verdict.verdict for verdict in decided)
+    return f"{len(decided)} claims: {counts}. Some of them:\n\n{table(('the paper says', 'verdict'), rows)}"
 
 
 def claims(evidence: Evidence) -> str:
-    """The verdict on each claim of the paper, and why; a test behind it has a verdict where it is another."""
-    verdicts = evidence.verdicts
-    main = [outcome for verdict in verdicts for outcome in verdict.outcomes if outcome.part.main]
-    undecided = [outcome for outcome in main if outcome.verdict == Verdict.INCONCLUSIVE]
-    text = f"{len(verdicts)} claims: {counts_of(verdict.verdict for verdict in verdicts)}."
-    if single := sum(len(outcome.sample.seeds) == 1 for outcome in undecided):
-        verb = "has" if single == 1 else "have"
-        text += f" Of the {len(undecided)} inconclusive tests behind them {single} {verb} one seed: no interval."
-    rows = [
-        (v.claim.id, v.claim.statement, f"**{v.verdict}**", v.reason.replace(f": {v.verdict},", ":")) for v in verdicts
-    ]
-    if any("needs study" in verdict.reason for verdict in verdicts):
-        text += " What *needs study X* is measured by `study launch X`."
-    return f"{text}\n\n{table(('', 'the paper says', 'verdict', 'why'), rows)}"
+    """The page of all claims with the tests behind them, without its title."""
+    return markdown.to_markdown(evidence.verdicts).partition("\n")[2].strip()
 
 
 def losses(evidence: Evidence) -> str:
@@ -133,25 +131,78 @@ def searches(evidence: Evidence) -> str:
     return table(header, sorted(rows.values()))
 
 
-class Block(NamedTuple):
-    """A block: its text from the tables, and the command that tells more of the same."""
+def unexpected(runs: Runs) -> str:
+    """What nobody expected, a line each."""
+    return "\n".join(f"- {surprise.text} `{surprise.command}`" for surprise in surprises(list(runs.items())))
 
-    text: Callable[[Evidence], str]
-    command: str
+
+def fields() -> str:
+    """The fields of TrialConfig with their defaults."""
+    rows = [
+        (f"`{name}`", f"`{_default(field.default)}`", field.description)
+        for name, field in TrialConfig.model_fields.items()
+    ]
+    return table(("field", "default", "what it is"), rows)
+
+
+def metrics() -> str:
+    """The metrics of the results table."""
+    rows = [(f"`{name}`", metric.unit, metric.mode or "", metric.description) for name, metric in METRICS.items()]
+    return table(("metric", "unit", "better", "what it is"), rows)
+
+
+def quantities() -> str:
+    """What profiles.parquet may hold of the project's own; names that only older tables have are left out."""
+    rows = [(f"`{q.name}`", q.unit, q.index, q.by, q.meaning) for q in QUANTITIES.values() if q.recorded]
+    return table(("quantity", "unit", "index", "recorded by", "what it is"), rows)
+
+
+def images() -> str:
+    """The kinds of image in images.parquet; those that only older tables have are left out."""
+    rows = [
+        (f"`{kind.name}`", kind.index, kind.axis, kind.value, kind.by, kind.meaning)
+        for kind in IMAGE_KINDS.values()
+        if kind.recorded
+    ]
+    return table(("kind", "index", "axis", "value", "recorded by", "what it is"), rows)
+
+
+class Block(NamedTuple):
+    """A block: its text from the runs that it names, and the command that tells more of the same."""
+
+    text: Callable[[Runs], str]
+    command: str = ""
+
+
+@cache
+def _evidence(tables: tuple[Tables, ...]) -> Evidence:
+    """The evidence in these tables; the same for all blocks and the report."""
+    return Evidence(tables)
+
+
+def _of(function: Callable[[Evidence], str]) -> Callable[[Runs], str]:
+    return lambda runs: function(_evidence(tuple(runs.values())))
 
 
 BLOCKS = {
-    "headline": Block(headline, "analysis dimension"),
-    "claims": Block(claims, "analysis claims"),
-    "losses": Block(losses, "analysis report"),
-    "sweep": Block(sweep, "analysis report"),
-    "controls": Block(ruler.markdown, "analysis dimension"),
-    "searches": Block(searches, "analysis search"),
+    "answer": Block(_of(short_answer.markdown), "analysis dimension"),
+    "verdicts": Block(_of(verdicts), "analysis claims"),
+    "claims": Block(_of(claims), "analysis claims"),
+    "losses": Block(_of(losses), "analysis report"),
+    "sweep": Block(_of(sweep), "analysis report"),
+    "estimates": Block(_of(lambda evidence: estimate_table.markdown(evidence.estimates).strip()), "analysis dimension"),
+    "controls": Block(_of(ruler.markdown), "analysis dimension"),
+    "searches": Block(_of(searches), "analysis search"),
+    "surprises": Block(unexpected, "analysis report"),
+    "fields": Block(lambda _: fields()),
+    "metrics": Block(lambda _: metrics()),
+    "quantities": Block(lambda _: quantities()),
+    "images": Block(lambda _: images()),
 }
 
 
 def filled(text: str, read: Read) -> str:
-    """A README's text with its blocks made anew.
+    """A document's text with its blocks made anew.
 
     Raises:
         ReadmeError: A marker is unknown, or stands without its end.
@@ -162,45 +213,52 @@ def filled(text: str, read: Read) -> str:
     def body(block: re.Match[str]) -> str:
         name, runs = block["name"], block["runs"]
         if name not in BLOCKS:
-            raise ReadmeError(unknown(name, BLOCKS, what="a block of the README"))
+            raise ReadmeError(unknown(name, BLOCKS, what="a block of a document"))
         made, command = BLOCKS[name]
-        return f"{block['begin']}\n{made(read(runs)[1])}\n\n*`{command} {runs}`*\n\n"
+        source = f"*`{command} {runs}`*\n\n" if runs else ""
+        return f"{block['begin']}\n{made(read(runs) if runs else {})}\n\n{source}"
 
     return _BLOCK.sub(body, text)
 
 
 def differing(text: str, other: str) -> list[str]:
-    """The blocks, by their names and runs, that differ between two texts of a README."""
-    found, made = (
-        {f"{block['name']} {block['runs']}": block["body"] for block in _BLOCK.finditer(each)} for each in (text, other)
+    """The blocks, by their names and runs, that differ between two texts of a document."""
+    before, after = (
+        {block["begin"].removeprefix(_BEGIN).removesuffix(" -->\n"): block["body"] for block in _BLOCK.finditer(each)}
+        for each in (text, other)
     )
-    return [name for name in made if made[name] != found.get(name)]
+    return [name for name in after if after[name] != before.get(name)]
+
+
+def documents(root: Path) -> list[Path]:
+    """README.md and the pages of docs/ that have blocks."""
+    return [path for path in (root / "README.md", *sorted((root / "docs").glob("*.md"))) if _BEGIN in path.read_text()]
 
 
 def figures(read: Read) -> Iterator[Drawn]:
-    """The figures of docs/: the dimension card, the loss curves and the reconstructions of the paper's networks."""
-    (paper,) = read("results/paper")[1].tables
-    every = [card.draw_card(read("results/*")[1]), *draw(paper, ["f6_loss_all", "reconstructions"])]
+    """The figures of docs/: the answer, the dimension card, and the paper's networks: loss curves, reconstructions."""
+    everything = _evidence(tuple(read("results/*").values()))
+    (paper,) = read("results/paper").values()
+    networks = draw(paper, ["f6_loss_all", "reconstructions"])
+    every = [short_answer.draw_answer(everything), card.draw_card(everything), *networks]
     yield from (figure for figure in every if isinstance(figure, Drawn))
 
 
 def reader(root: Path) -> Read:
-    """Reads the tables of folders under a root, each once, and what follows from the same runs once."""
+    """Reads the tables of folders under a root, each once."""
     load = cache(load_tables)
 
-    @cache
-    def read(runs: str) -> tuple[list[str], Evidence]:
+    def read(runs: str) -> dict[str, Tables]:
         folders = [path for pattern in shlex.split(runs) for path in sorted(root.glob(pattern)) if path.is_dir()]
         if not folders:
             raise ReadmeError(f"{runs} must name a folder of tables, but there is none.")
-        names = [str(path.relative_to(root)) for path in folders]
-        return names, Evidence([load(str(path)) for path in folders])
+        return {str(path.relative_to(root)): load(str(path)) for path in folders}
 
     return read
 
 
 def main(
-    readme: Annotated[Path, typer.Argument(help="The file whose blocks are written.")] = Path("README.md"),
+    root: Annotated[Path, typer.Argument(help="The repository's root, with README.md, docs/ and results/.")] = Path(),
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing; exit with 1 if a block differs, and name it.")
     ] = False,
@@ -208,21 +266,20 @@ def main(
         Path | None, typer.Option(metavar="DIR", help="Write the report of all tables under results/ too, into DIR.")
     ] = None,
 ) -> None:
-    """Writes what README.md shows of the tables under results/, and draws its figures in docs/."""
+    """Writes the numbers of README.md and docs/ from the tables under results/, and draws their figures."""
     if check and report is not None:
         raise typer.BadParameter("--check writes nothing, so that it takes no --report.")
-    read = reader(readme.parent)
+    read = reader(root)
     try:
         if report is None:
-            _update(readme, read, check)
+            _update(root, read, check)
         else:
-            names, evidence = read("results/*")
-            runs = [(str(readme.parent / run), tables) for run, tables in zip(names, evidence.tables, strict=True)]
+            everything = read("results/*")
             page = render(
-                runs,
+                [(str(root / run), tables) for run, tables in everything.items()],
                 workers=os.cpu_count() or 1,
-                meanwhile=lambda: _update(readme, read, check),
-                evidence=evidence,
+                meanwhile=lambda: _update(root, read, check),
+                evidence=_evidence(tuple(everything.values())),
             )
             report.mkdir(parents=True, exist_ok=True)
             (report / "report.html").write_text(page, encoding="utf-8")
@@ -232,19 +289,27 @@ def main(
         raise typer.Exit(INPUT_IS_WRONG) from None
 
 
-def _update(readme: Path, read: Read, check: bool) -> None:
+def _update(root: Path, read: Read, check: bool) -> None:
     """Writes the blocks and draws the figures, or checks the blocks."""
-    text = readme.read_text(encoding="utf-8")
-    made = filled(text, read)
-    for name in differing(text, made):
-        typer.echo(f"{readme}: block {name} {'differs from the tables: run `make report`' if check else 'written'}")
+    texts = {path: path.read_text(encoding="utf-8") for path in documents(root)}
+    made = {path: filled(text, read) for path, text in texts.items()}
+    for path, text in texts.items():
+        for name in differing(text, made[path]):
+            how = "differs from the tables: run `make report`" if check else "written"
+            typer.echo(f"{path}: block {name} {how}")
     if check:
-        raise typer.Exit(DIFFERS if made != text else 0)
-    readme.write_text(made, encoding="utf-8")
+        raise typer.Exit(DIFFERS if made != texts else 0)
+    for path, text in made.items():
+        path.write_text(text, encoding="utf-8")
     for figure in figures(read):
-        path = readme.parent / "docs" / f"{figure.name}.png"
+        path = root / "docs" / f"{figure.name}.png"
         path.write_bytes(figure.png())
         typer.echo(str(path))
+
+
+def _default(value: Any) -> str:
+    """A field's default as a spec has it."""
+    return json.dumps(list(value) if isinstance(value, tuple) else value).strip('"')
 
 
 if __name__ == "__main__":
