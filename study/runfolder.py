@@ -125,18 +125,15 @@ def differences(old: StudySpec, new: StudySpec) -> list[str]:
 
 
 def grown(old: StudySpec, new: StudySpec) -> StudySpec:
-    """Joins two specs without `differences`: all cells, seeds and measurements that either has."""
+    """Joins two specs without `differences`: all cells, seeds and measurements that either has; raises SpecError."""
     here, there = (Plan(spec).compared for spec in (new, old))
     larger = new if there.keys() <= here.keys() else old
     measurements = list(dict.fromkeys([*old.measurements, *new.measurements]))
-    search = larger.search
+    search = None
     if old.search is not None and new.search is not None:
         asked = max(old.search.asked, new.search.asked, key=len)
-        trials = max(old.search.trials, new.search.trials)
-        search = new.search.model_copy(update={"asked": asked, "trials": trials})
-    return larger.model_copy(
-        update={"seeds": max(old.seeds, new.seeds), "measurements": measurements, "search": search}
-    )
+        search = new.search.model_dump() | {"asked": asked, "trials": max(old.search.trials, new.search.trials)}
+    return larger.with_keys(seeds=max(old.seeds, new.seeds), measurements=measurements, search=search)
 
 
 def _search_differences(former: StudySpec, later: StudySpec) -> list[str]:

@@ -289,18 +289,7 @@ def _exit_code(error: Exception) -> int | None:
 
 def _load(name: str, steps: int | None, seeds: int | None, dataset: str | None, trials: int | None = None) -> StudySpec:
     """The named spec with the command line's changes, checked cell by cell."""
-    study = spec.load(name)
-    fields: dict[str, Any] = {k: v for k, v in {"steps": steps, "dataset": dataset}.items() if v is not None}
-    arms = {arm: {k: v for k, v in own.items() if k not in fields} for arm, own in study.arms.items()}
-    grid = [{k: v for k, v in grid.items() if k not in fields} for grid in study.grids]
-    changed = {"base": study.base | fields, "arms": arms, "grid": grid, "seeds": seeds or study.seeds}
-    if study.search is not None:
-        drawn = {key: value for key, value in study.search.space.items() if key not in fields}
-        wanted = {"space": drawn, "trials": trials or study.search.trials}
-        changed["search"] = study.search.model_copy(update=wanted)
-    elif trials is not None:
-        raise spec.SpecError(f"`--trials` is for a study with a search, but {study.name} has none.")
-    study = study.model_copy(update=changed)
+    study = spec.load(name).with_changes(steps=steps, seeds=seeds, dataset=dataset, trials=trials)
     space.check(study)
     return study
 
