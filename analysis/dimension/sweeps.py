@@ -6,7 +6,6 @@ hold such networks, the one with the most latent dimensions is read, so that bud
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -147,15 +146,13 @@ def _planned(tables: Tables, dataset: str, network: str) -> pd.DataFrame:
     expected = {
         field: TrialConfig.model_fields[field].default for field in applies({"task": "train"} | own) - _FREE
     } | own
-    ends = tables.ends
-    mask = ends["config/dataset"] == dataset
-    for field, value in expected.items():
-        column = f"config/{field}"
-        if column in ends:  # tables may be older than the field, and then have its default
-            mask &= ends[column] == (json.dumps(list(value)) if isinstance(value, tuple) else value)
-    names = {f"config/{name}": name for name in ("latent_dim", "steps", "precision", "evaluations")}
-    rows = ends[mask][["replicate", "seed", "status", *(name for name in names if name in ends)]]
-    return rows.rename(columns=names).astype({"latent_dim": int, "steps": int})
+    configs = {
+        cell: config
+        for cell, config in tables.configs.items()
+        if config.dataset == dataset and all(getattr(config, field) == value for field, value in expected.items())
+    }
+    rows = tables.ends.loc[tables.ends["cell"].isin(configs), ["replicate", "cell", "seed", "status"]]
+    return rows.assign(**{name: [getattr(configs[c], name) for c in rows["cell"]] for name in ("latent_dim", "steps")})
 
 
 def _breadth(planned: pd.DataFrame) -> tuple[int, int]:
@@ -166,9 +163,8 @@ def _breadth(planned: pd.DataFrame) -> tuple[int, int]:
 
 def _longest(planned: pd.DataFrame) -> pd.DataFrame:
     """Of several cells with one latent dimension, that with a finished replicate, and the most steps."""
-    cell = [name for name in ("steps", "precision", "evaluations") if name in planned]
     order = planned.assign(finished=planned["status"] == "finished").sort_values(["finished", "steps"], ascending=False)
-    return planned.merge(order.drop_duplicates("latent_dim")[["latent_dim", *cell]])
+    return planned.merge(order.drop_duplicates("latent_dim")[["cell"]])
 
 
 class _Points(NamedTuple):
