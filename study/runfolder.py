@@ -17,7 +17,7 @@ from study.searchspace import SearchSpec
 from study.spec import StudySpec, dump, parse
 from study.tables.columns import SCHEMAS
 from trainables import checkpoint
-from trainables.checkpoint import Outcome
+from trainables.records import Standing as Outcome
 from trainables.registry import register
 from trainables.schema import Replicate, TrialConfig
 from trainables.storage import Folder

@@ -14,7 +14,7 @@ import logging
 import re
 import uuid
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -22,9 +22,11 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
+from trainables.errors import ReadableError
+from trainables.records import ImageKey, Profile, Record, Standing, Status
 from trainables.storage import Folder
 
-Status = Literal["pending", "running", "finished", "stopped", "failed", "diverged"]
+Outcome = Standing  # the former name, to be deleted when every branch uses the new one
 EVERY_S = 30.0
 """Seconds between a trial's checkpoints: what a kill can cost."""
 KEPT = 2
@@ -37,50 +39,8 @@ _LOOKS = 5
 _LOG = logging.getLogger(__name__)
 
 
-class DamagedFileError(ValueError):
+class DamagedFileError(ReadableError):
     """A checkpoint or marker whose content does not match its digest."""
-
-
-@dataclass
-class Record:
-    """What a replicate has measured so far.
-
-    `rows`: one dict of metrics per evaluated step; `profiles`: `[step, quantity, values]`; `images`: `[step, kind,
-    index, axis, value]`, one for each row of the uint8 array `(n, 784)` that is stored beside the record;
-    `train_s` and `evaluate_s`: seconds spent, over all attempts that this one continues.
-    """
-
-    replicate: dict[str, Any]
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    profiles: list[list[Any]] = field(default_factory=list)
-    images: list[list[Any]] = field(default_factory=list)
-    train_s: float = 0.0
-    evaluate_s: float = 0.0
-    provenance: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a replicate stands: its status, the reason if it failed, its record, its images, uint8 `(n, 784)`."""
-
-    status: Status
-    error: str | None = None
-    record: Record | None = None
-    images: np.ndarray | None = None
-    weights: str | None = None
-    """Name of the file with the final weights, in the replicate's folder."""
-    checkpoint: str | None = None
-    """Name of the newest valid checkpoint, from which a running replicate would go on."""
-
-    @property
-    def step(self) -> int:
-        """Where a running replicate would go on; 0 where there is no checkpoint."""
-        return _step(self.checkpoint) if self.checkpoint else 0
-
-    @property
-    def ended(self) -> bool:
-        """Whether it has come to an end other than a failure: nothing changes it any more."""
-        return self.status in ("finished", "stopped", "diverged")
 
 
 def encode(tensors: dict[str, np.ndarray], record: Record) -> bytes:
@@ -101,7 +61,7 @@ def decode(content: bytes) -> tuple[dict[str, np.ndarray], Record]:
         metadata = layout.pop("__metadata__")
         if _digest(layout, metadata["record"], payload) != metadata["sha256"]:
             raise DamagedFileError("its digest does not match its content")
-        return load_tensors(content), Record(**json.loads(metadata["record"]))
+        return load_tensors(content), _record(json.loads(metadata["record"]))
     except (KeyError, TypeError, ValueError, AttributeError, SafetensorError) as error:
         raise DamagedFileError(str(error)) from None
 
@@ -157,7 +117,7 @@ def finish(
                 folder.delete(old)
 
 
-def outcome(folder: Folder) -> Outcome:
+def outcome(folder: Folder) -> Standing:
     """How the replicate of this folder stands, by the first valid marker, else the newest valid checkpoint.
 
     A result counts before a failure: a replicate that failed once and was finished by a later attempt is finished.
@@ -165,13 +125,13 @@ def outcome(folder: Folder) -> Outcome:
     return _look(folder)[0]
 
 
-def result(folder: Folder) -> Outcome | None:
+def result(folder: Folder) -> Standing | None:
     """The end that the replicate of this folder has come to, if it has, other than a failure."""
     found = _by_marker(folder, folder.files())
     return None if found is None or found.status == "failed" else found
 
 
-def write_measurement(folder: Folder, found: Outcome, name: str, record: Record, images: np.ndarray) -> None:
+def write_measurement(folder: Folder, found: Standing, name: str, record: Record, images: np.ndarray) -> None:
     """Writes what one measurement has found of a finished replicate's weights; an empty record says that it was made.
 
     Args:
@@ -184,7 +144,7 @@ def write_measurement(folder: Folder, found: Outcome, name: str, record: Record,
     folder.write(_measurement(found, name), encode({"images": images}, record))
 
 
-def unmeasured(folder: Folder, found: Outcome, names: Iterable[str]) -> list[str]:
+def unmeasured(folder: Folder, found: Standing, names: Iterable[str]) -> list[str]:
     """Measurements among `names` that have yet to be made of a replicate; none of one that has not finished."""
     wanted = list(names)
     if not wanted or found.status != "finished" or found.weights is None:
@@ -193,7 +153,7 @@ def unmeasured(folder: Folder, found: Outcome, names: Iterable[str]) -> list[str
     return [name for name in wanted if _measurement(found, name) not in there]
 
 
-def with_measurements(folder: Folder, found: Outcome) -> Outcome:
+def with_measurements(folder: Folder, found: Standing) -> Standing:
     """The outcome with what was measured of its weights, measurement by measurement; a damaged one is named."""
     if found.record is None or found.images is None or found.weights is None:
         return found
@@ -217,7 +177,7 @@ def cut_short(folder: Folder, replicate: dict[str, Any], status: Literal["failed
     finish(folder, uuid.uuid4().hex[:8], status, record, images=images, error=reason)
 
 
-def tidy(folder: Folder) -> Outcome:
+def tidy(folder: Folder) -> Standing:
     """Before a replicate is tried again, drops former failures, damaged checkpoints and cut-off writes.
 
     Valid checkpoints stay, and so does what an attempt without a marker has written, which may still be at work. Does
@@ -232,7 +192,8 @@ def tidy(folder: Folder) -> Outcome:
     folder.sweep()
     if found.status == "failed":
         newest = _newest(folder, names)
-        found = replace(found, checkpoint=newest and newest[0])
+        if newest is not None:
+            found = replace(found, checkpoint=newest[0], step=_step(newest[0]))
     checkpoints = _checkpoints(names)
     damaged = checkpoints[: checkpoints.index(found.checkpoint)] if found.checkpoint else checkpoints
     over = {_attempt(name) for name in filter(_MARKER.fullmatch, names)}
@@ -242,9 +203,9 @@ def tidy(folder: Folder) -> Outcome:
     return found
 
 
-def _look(folder: Folder) -> tuple[Outcome, list[str]]:
+def _look(folder: Folder) -> tuple[Standing, list[str]]:
     """The outcome, and the names of the files that it was read from."""
-    found, names = Outcome("pending"), folder.files()
+    found, names = Standing("pending"), folder.files()
     for _ in range(_LOOKS):
         found = _outcome(folder, names)
         if found.status != "pending" or not names:
@@ -255,15 +216,15 @@ def _look(folder: Folder) -> tuple[Outcome, list[str]]:
     return found, names
 
 
-def _outcome(folder: Folder, names: list[str]) -> Outcome:
+def _outcome(folder: Folder, names: list[str]) -> Standing:
     found = _by_marker(folder, names)
     if found is not None:
         return found
     newest = _newest(folder, names)
     if newest is None:
-        return Outcome("pending")
+        return Standing("pending")
     name, tensors, record = newest
-    return Outcome("running", record=record, images=tensors["images"], checkpoint=name)
+    return Standing("running", record=record, images=tensors["images"], checkpoint=name, step=_step(name))
 
 
 def _newest(folder: Folder, names: list[str]) -> tuple[str, dict[str, np.ndarray], Record] | None:
@@ -278,7 +239,7 @@ def _newest(folder: Folder, names: list[str]) -> tuple[str, dict[str, np.ndarray
     return None
 
 
-def _by_marker(folder: Folder, names: list[str]) -> Outcome | None:
+def _by_marker(folder: Folder, names: list[str]) -> Standing | None:
     failed = None
     for name in filter(_MARKER.fullmatch, names):
         try:
@@ -292,7 +253,7 @@ def _by_marker(folder: Folder, names: list[str]) -> Outcome | None:
     return failed
 
 
-def _read_marker(folder: Folder, name: str) -> Outcome:
+def _read_marker(folder: Folder, name: str) -> Standing:
     try:
         marker = json.loads(folder.read(name))
         files = marker["files"]
@@ -306,7 +267,15 @@ def _read_marker(folder: Folder, name: str) -> Outcome:
     if hashlib.sha256(content).hexdigest() != digest:
         raise DamagedFileError(f"{files['record']['name']} does not match its digest")
     tensors, record = decode(content)
-    return Outcome(status, error, record, tensors.get("images"), weights)
+    return Standing(status, error, record, tensors.get("images"), weights)
+
+
+def _record(fields: dict[str, Any]) -> Record:
+    """A Record from its JSON."""
+    record = Record(**fields)
+    record.profiles = [Profile(*profile) for profile in record.profiles]
+    record.images = [ImageKey(*key) for key in record.images]
+    return record
 
 
 def _checkpoints(names: list[str]) -> list[str]:
@@ -314,7 +283,7 @@ def _checkpoints(names: list[str]) -> list[str]:
     return sorted(filter(_CHECKPOINT.fullmatch, names), key=lambda name: (_step(name), name), reverse=True)
 
 
-def _measurement(found: Outcome, name: str) -> str:
+def _measurement(found: Standing, name: str) -> str:
     """The file of a measurement, which belongs to the attempt that left the weights."""
     return f"{_attempt(found.weights or '')}-measured-{name}{_SUFFIX}"
 

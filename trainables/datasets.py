@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
+from trainables.errors import ReadableError
 from trainables.registry import DATASETS, added, unknown
 
 NUM_VAL = 5_000
@@ -40,7 +41,7 @@ _MNIST_SHA256 = {
 """Of the unpacked files. For the other two, torchvision's MD5 of the .gz files is what there is to check."""
 
 
-class DataError(ValueError):
+class DataError(ReadableError):
     """A dataset is absent, incomplete or not what it should be."""
 
 

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from safetensors.numpy import load_file, save_file
 
 from trainables import checkpoint
+from trainables.errors import ReadableError
+from trainables.records import Record
 from trainables.schema import METRICS, TrialConfig
 from trainables.storage import Folder
 
@@ -23,8 +25,8 @@ if TYPE_CHECKING:
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 
 
-class ExportError(ValueError):
-    """A replicate without weights, or a folder without a model; its text is one readable line."""
+class ExportError(ReadableError):
+    """A replicate without weights, or a folder without a model."""
 
 
 def export(replicate: Folder, to: Path) -> list[Path]:
@@ -104,7 +106,7 @@ Made by: {origin}.
 """
 
 
-def _card(described: dict[str, Any], record: checkpoint.Record, name: str) -> str:
+def _card(described: dict[str, Any], record: Record, name: str) -> str:
     config, last = TrialConfig(**described["config"]), record.rows[-1]
     metrics = [
         f"| {key} | {last[key]:.6g} | {metric.unit} | {metric.description} |"

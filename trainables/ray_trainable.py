@@ -9,7 +9,7 @@ import ray
 from ray import tune
 
 from trainables.datasets import Dataset
-from trainables.progress import Progress
+from trainables.records import Progress
 from trainables.registry import load_plugins
 from trainables.schema import Replicate
 from trainables.storage import Folder, StorageError

@@ -12,8 +12,9 @@ import numpy as np
 from torch import Tensor, nn
 
 from trainables import checkpoint
-from trainables.checkpoint import Record, Status
 from trainables.models import PIXELS
+from trainables.numerics import continued
+from trainables.records import ImageKey, Profile, Record, Status
 from trainables.schema import COLLAPSED_PIXEL_VARIANCE, METRICS, Replicate
 from trainables.storage import Folder
 
@@ -47,12 +48,14 @@ class Member:
         Args:
             at_most: Goes on from this step at the latest.
         """
-        self.record = Record(self.replicate.described(), provenance=self.record.provenance)
+        stamp = self.record.provenance
+        self.record = Record(self.replicate.described(), provenance=stamp)
         self.images = []
         found = checkpoint.read_checkpoint(self.folder, at_most)
         if found is None:
             return 0, {}
         step, tensors, self.record = found
+        self.record.provenance = continued(self.record.provenance, stamp)
         self.images = [tensors.pop("images")]
         return step, tensors
 
@@ -66,11 +69,11 @@ class Member:
 
     def note(self, step: int, profiles: Mapping[str, Sequence[float]]) -> None:
         """Records values by quantity; those that are not finite are null."""
-        self.record.profiles += [[step, quantity, list(map(finite, values))] for quantity, values in profiles.items()]
+        self.record.profiles += [Profile(step, name, list(map(finite, values))) for name, values in profiles.items()]
 
     def keep(self, step: int, kind: str, images: Tensor) -> None:
         """Records images, uint8 `(n, 784)`."""
-        self.record.images += [[step, kind, index, None, None] for index in range(len(images))]
+        self.record.images += [ImageKey(step, kind, index, None, None) for index in range(len(images))]
         self.images.append(images.cpu().numpy())
 
     def save(self, step: int, state: dict[str, Tensor]) -> None:

@@ -15,11 +15,13 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+from trainables.errors import ReadableError
+
 ACTIVATIONS: dict[str, str] = {
     "linear": "trainables.models:identity",
     "sigmoid": "torch:sigmoid",
     "relu": "torch:relu",
-    "elu": "torch.nn.functional:elu",
+    "elu": "trainables.kernels:elu",
     "tanh": "torch:tanh",
     "silu": "torch.nn.functional:silu",
     "gelu": "torch.nn.functional:gelu",
@@ -90,8 +92,8 @@ _REGISTRIES: dict[str, dict[str, Any]] = {
 _OURS = {kind: frozenset(registry) for kind, registry in _REGISTRIES.items()}
 
 
-class PluginError(ValueError):
-    """A plugin that cannot be used; its text is one readable line."""
+class PluginError(ReadableError):
+    """A plugin that cannot be used."""
 
 
 def declare(kind: str, registry: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -45,7 +45,7 @@ class TrialConfig(BaseModel):
     """Everything that decides a trial's result but the seed. Frozen; fields that do not apply are None.
 
     A field left out takes its default where it applies. `applies` tells which fields do. Source of the defaults:
-    the paper, and where it is silent, the code base that it was built on (`vae-tf`); see the README, "Settings".
+    the paper, and where it is silent, the code base that it was built on (`vae-tf`); see docs/tables.md.
 
     Raises:
         pydantic.ValidationError: An unknown key, a value outside its range, a field that does not apply.
@@ -188,6 +188,19 @@ def applies(given: Mapping[str, Any]) -> frozenset[str]:
     if task != "train" or not isinstance(model, str) or model not in MODELS:
         return fields
     return fields - _SUBSAMPLE - (frozenset() if MODELS[model].variational else _VARIATIONAL)
+
+
+FREE_FIELDS = ("latent_dim", "beta", "init", "grad_clip")
+"""Fields of TrialConfig in which the members of a pack may differ (beside the seed)."""
+
+
+def pack_key(config: TrialConfig) -> Hashable:
+    """The fields that all members of a pack share: two configs may share a pack if their keys are equal, else not.
+
+    A spherical posterior has one sigma and no latents that padding could add, so there `latent_dim` is shared too.
+    """
+    free = [name for name in FREE_FIELDS if name != "latent_dim" or config.posterior != "spherical"]
+    return tuple((field, value) for field, value in vars(config).items() if field not in free)
 
 
 @dataclass(frozen=True)

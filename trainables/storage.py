@@ -12,16 +12,18 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 from pyarrow import fs
 
+from trainables.errors import ReadableError
+
 _SYSTEMS: dict[tuple[str, str, str], fs.FileSystem] = {}
 """A file system per server and bucket, since each has connections of its own, which take a while to open."""
 
 
-class StorageError(OSError):
-    """A folder cannot be written: it is full, gone or not ours to write. Its text is one readable line."""
+class StorageError(ReadableError, OSError):
+    """A folder cannot be written: it is full, gone or not ours to write."""
 
 
-class UrlError(ValueError):
-    """A folder's name that no file system knows; its text is one readable line."""
+class UrlError(ReadableError):
+    """A folder's name that no file system knows."""
 
 
 @dataclass(frozen=True)

@@ -17,14 +17,14 @@ from torch import Tensor, nn
 
 from trainables import checkpoint, metrics
 from trainables.batches import generator, shown_images
-from trainables.checkpoint import Record, Status
 from trainables.datasets import Dataset
 from trainables.losses import decoder_mean
 from trainables.measurements.subject import Subject
 from trainables.models import fit_pca, restore
+from trainables.numerics import numerics
 from trainables.pack import Pack
-from trainables.progress import Progress
 from trainables.recorder import NO_IMAGES, Member, all_finite, charge, finite
+from trainables.records import ImageKey, Profile, Progress, Record, Status
 from trainables.registry import CURVES, MEASUREMENTS
 from trainables.schema import Replicate, TrialConfig
 from trainables.storage import Folder
@@ -56,7 +56,7 @@ def run(
     Closing the generator (`close()`) stops at the next report and saves a checkpoint, so that no step is lost.
 
     Args:
-        replicates: With equal `trainables.packing.shared_fields`.
+        replicates: With equal `trainables.schema.pack_key`.
         data: The dataset that the configs name.
         folder: The run's `replicates` folder; each replicate writes into the folder of its hash.
         device: "cpu" or a CUDA device. On a CPU one thread is used, so that the numbers depend on nothing else.
@@ -76,7 +76,10 @@ def run(
         torch.set_num_threads(1)
     images = {key: torch.tensor(value, device=device) for key, value in data.images.items()}
     labels = {key: torch.tensor(value, dtype=torch.long, device=device) for key, value in data.labels.items()}
-    stamp = {"device": _device_name(device), "torch": torch.__version__} | dict(provenance or {})
+    own = {"device": _device_name(device), "numerics": numerics(device), "torch": torch.__version__}
+    if len(replicates) > 1:
+        own["numerics"] += " in a pack"
+    stamp = own | dict(provenance or {})
     trial = _Trial(images, labels, folder, stamp, checkpoint_every_s, len(replicates), measurements, pauses)
     yield from trial.go_on(replicates)
 
@@ -230,8 +233,8 @@ class _Trial:
             seconds = {f"{name}_s": [round(time.perf_counter() - started, 3)]}
             record = Record(replicate.described(), provenance=self.stamp)
             for quantity, values in (dict(measured.profiles) | seconds).items():
-                record.profiles.append([steps, quantity, list(map(finite, values))])
-            record.images = [[steps, *place] for *place, _ in measured.images]
+                record.profiles.append(Profile(steps, quantity, list(map(finite, values))))
+            record.images = [ImageKey(steps, *place) for *place, _ in measured.images]
             pixels = [image.cpu().numpy() for *_, image in measured.images]
             stacked = np.stack(pixels) if pixels else NO_IMAGES
             checkpoint.write_measurement(folder, found, name, record, stacked)

@@ -37,7 +37,7 @@ BUDGET_FIELDS = ("steps", "sample_size")
 UNMATCHED_FIELDS = (*BUDGET_FIELDS, "evaluations")
 """`evaluations` changes how often a trial is looked at, and not what it becomes."""
 FLOAT32 = ("fp32", "tf32")
-"""Arms of either precision count as the same: they end some hundredths of a nat apart (README)."""
+"""Arms of either precision count as the same: they end some hundredths of a nat apart (docs/speed.md)."""
 RULES = {"all": "All of its tests must be confirmed", "split": "Where its tests disagree, each is told apart"}
 """What a claim's `rule` says, as a reader has it."""
 

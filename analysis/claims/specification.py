@@ -15,8 +15,7 @@ from matplotlib.lines import Line2D
 
 from analysis.claims.decide import CONFIRMED, INCONCLUSIVE, NOT_MEASURED, REFUTED, Outcome
 from analysis.claims.evaluate import Verdict
-from analysis.figures.architecture import NotApplicableError
-from analysis.figures.catalogue import Drawn, drawn
+from analysis.figures.base import Drawn, FigureEntry, NotApplicableError
 from analysis.figures.style import GREY, INK, theme
 
 CHOICE = "choice/"
@@ -90,12 +89,9 @@ def specification_caption(frame: pd.DataFrame) -> str:
 
 def drawn_specification(verdict: Verdict) -> Drawn | None:
     """The specification curve of a claim that turns on what the paper does not report; None of any other."""
-    try:
-        frame = specification_data(verdict)
-    except NotApplicableError:
-        return None
-    name, title = f"readings_{verdict.claim.id.lower()}", verdict.claim.statement
-    return drawn(name, title, specification_caption(frame), frame, plot_specification(frame))
+    entry = FigureEntry(verdict.claim.statement, specification_data, plot_specification, specification_caption)
+    figure = entry.draw(f"readings_{verdict.claim.id.lower()}", verdict)
+    return figure if isinstance(figure, Drawn) else None
 
 
 @theme()

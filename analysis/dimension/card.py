@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from analysis.dimension.estimate_table import CORRECTED, NAMED_SCALE, RAW, contr
 from analysis.dimension.from_images import ALL_DIGITS, NO_SCALE, intrinsic, label
 from analysis.dimension.from_networks import LEAST_DIMS, NAT_MARGIN, Data, read
 from analysis.dimension.sweeps import NETWORKS, Sweep, pca
-from analysis.figures.catalogue import Drawn, drawn
+from analysis.figures.base import Drawn, FigureEntry, Skipped
 from analysis.figures.style import theme
 from analysis.intervals import t_interval
 
@@ -39,10 +40,10 @@ CONTROL_SERIES = ("a", "c", "TwoNN corrected", "MLE 20 corrected")
 _WIDTH, _HEIGHT = 11.0, 8.5
 
 
-def draw_card(tables_list: Sequence[Tables], dataset: str = "mnist", title: str = "") -> Drawn:
-    """The card of these tables with its caption and data."""
-    frame = card_data(tables_list, dataset)
-    return drawn("dimension_card", title, card_caption(frame), frame, plot_card(frame))
+def draw_card(tables_list: Sequence[Tables], dataset: str = "mnist", title: str = "") -> Drawn | Skipped:
+    """Draws the card of these tables, with its caption and data."""
+    entry = FigureEntry(title, partial(card_data, dataset=dataset), plot_card, card_caption)
+    return entry.draw("dimension_card", tables_list)
 
 
 def card_data(tables_list: Sequence[Tables], dataset: str = "mnist") -> pd.DataFrame:

@@ -17,7 +17,7 @@ from analysis.dimension.curve_shapes import moved
 from analysis.dimension.from_images import ALL_DIGITS, NO_SCALE, intrinsic, label
 from analysis.dimension.from_networks import CONTROLS, ENTRIES, LOWER_BOUND, Data, Entry, Measured, read
 from analysis.dimension.sweeps import FRACTIONS, pca
-from analysis.figures.architecture import NotApplicableError
+from analysis.figures.base import NotApplicableError
 from analysis.formats import table
 from analysis.intervals import t_interval
 from study.table import once
@@ -63,7 +63,7 @@ def verdict(low: float, high: float) -> str:
 
 @once
 def estimates(tables_list: Sequence[Tables], dataset: str = "mnist") -> pd.DataFrame:
-    """All estimates of the latent dimension of a dataset, SCIENCE 5 (a) to (g), a row each; COLUMNS.
+    """All estimates of the latent dimension of a dataset, (a) to (g) of docs/science.md, a row each; COLUMNS.
 
     `value` is N, or a dimension; NaN if not measured. `low` and `high` are its interval of `level`, over training
     seeds, for (e) over subsamples; that of PCA (g), a closed form, is a point. `verdict`: confirmed, refuted,

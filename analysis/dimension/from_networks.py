@@ -1,4 +1,4 @@
-"""The latent dimension that trained networks tell: SCIENCE 5 (a) to (d) and (f), on the seed mean and per seed."""
+"""The latent dimension that trained networks tell: (a) to (d) and (f) of docs/science.md, on the mean and per seed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from analysis.dimension.curve_shapes import first_within, knee, saturation, still_gained
 from analysis.dimension.sweeps import NETWORKS, Sweep, sweep
-from analysis.figures.architecture import NotApplicableError
+from analysis.figures.base import NotApplicableError
 from study.table import once
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import FancyBboxPatch, Polygon
 
 from analysis.cells import paper_cells
+from analysis.figures.base import NotApplicableError
 from analysis.figures.style import GREY, INK, blank, theme
 
 if TYPE_CHECKING:
@@ -20,10 +21,6 @@ PIXELS = 784
 _PART_COLORS = {"input": "#D9D9D9", "encoder": "#A9CCE3", "code": "#F2B134", "decoder": "#A9D8C3", "output": "#D9D9D9"}
 _STEP = 1.55
 _BAR = 0.44
-
-
-class NotApplicableError(ValueError):
-    """A figure that these tables cannot give; its text is the reason."""
 
 
 def architecture_data(tables: Tables, *, variational: bool) -> pd.DataFrame:

@@ -3,105 +3,175 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.claims import markdown, specification
 from analysis.claims.decide import NOT_MEASURED
 from analysis.claims.evaluate import VERDICTS, Verdict, combine, evaluate
-from analysis.claims.ledger import RULES, load
+from analysis.claims.ledger import RULES, Erratum, load
 from analysis.dimension import card, estimate_table, panels, ruler
-from analysis.figures.catalogue import drawn
+from analysis.figures.base import FigureEntry
 from analysis.figures.style import theme
-from analysis.report.embed import Shown, csv_link, show
+from analysis.report.embed import Figures, Grid, csv_link, embed
 from study.table import to_csv
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from study.table import Tables
 
 DATASET = "mnist"
-"""The paper's, of which it asks how many latent dimensions are right."""
+"""The paper's data set: its question is how many latent dimensions these images need."""
 
 
-def claims(runs: Sequence[str], tables: Sequence[Tables]) -> dict[str, Any]:
-    """Every claim with its verdict and the tests behind it, how many came out how, and the errata."""
+@dataclass(frozen=True)
+class ClaimPart:
+    """One claim: its verdict, and the tests behind it as rows of text."""
+
+    id: str
+    anchor: str
+    section: str
+    statement: str
+    test: str
+    rule: str
+    family: str
+    verdict: str
+    rank: int
+    reason: str
+    tests: Sequence[Sequence[str]]
+    figure: Figures
+
+
+@dataclass(frozen=True)
+class ClaimsPart:
+    """All claims, the ledger's version and history, and the paper's errata."""
+
+    version: int
+    history: Sequence[str]
+    claims: Sequence[ClaimPart]
+    columns: Sequence[str]
+    errata: Sequence[Erratum]
+    command: str
+    csv: str
+
+    @property
+    def measured(self) -> bool:
+        """Whether these runs measure any claim."""
+        return any(claim.verdict != NOT_MEASURED for claim in self.claims)
+
+
+@dataclass(frozen=True)
+class EstimateRow:
+    """An estimate of the latent dimension as text."""
+
+    key: str
+    name: str
+    number: str
+    verdict: str
+    reason: str
+    seeds: str
+    steps: str
+    words: str
+    """A sentence with {} for the number; empty but for the headline estimates."""
+
+
+@dataclass(frozen=True)
+class DimensionPart:
+    """The headline verdict, the card, every estimate, and what the estimators return where the dimension is known."""
+
+    verdict: str
+    rows: Sequence[EstimateRow]
+    axis: Figures
+    card: Figures
+    csv: str
+    controls: str
+    ruler: Grid
+    command: str
+
+    @property
+    def answers(self) -> list[EstimateRow]:
+        """The headline estimates."""
+        return [row for row in self.rows if row.words]
+
+
+def claims_part(runs: Sequence[str], tables: Sequence[Tables]) -> ClaimsPart:
+    """Decides every claim from the tables of these runs together."""
     ledger, verdicts = load(), evaluate(tables)
-    command = shlex.join(["analysis", "claims", *runs])
-    return {
-        "version": ledger.version,
-        "history": ledger.history,
-        "count": len(verdicts),
-        "measured": any(verdict.verdict != NOT_MEASURED for verdict in verdicts),
-        "claims": [_claim(verdict, f"{command} -o claims") for verdict in verdicts],
-        "columns": markdown.TEST_COLUMNS,
-        "errata": ledger.errata,
-        "command": f"{command} -o claims",
-        "csv": csv_link(to_csv(markdown.to_frame(verdicts))),
-    }
+    command = f"{shlex.join(['analysis', 'claims', *runs])} -o claims"
+    return ClaimsPart(
+        version=ledger.version,
+        history=ledger.history,
+        claims=[_claim(verdict, command) for verdict in verdicts],
+        columns=markdown.TEST_COLUMNS,
+        errata=ledger.errata,
+        command=command,
+        csv=csv_link(to_csv(markdown.to_frame(verdicts))),
+    )
 
 
-def dimension(runs: Sequence[str], tables: Sequence[Tables]) -> dict[str, Any] | None:
-    """The headline, the card and the estimates as rows; None if these runs give no estimate."""
-    found = estimate_table.estimates(tables, DATASET)
-    if found["value"].isna().all():
+def dimension_part(runs: Sequence[str], tables: Sequence[Tables]) -> DimensionPart | None:
+    """Answers how many latent dimensions DATASET needs; None if these runs give no estimate."""
+    estimates = estimate_table.estimates(tables, DATASET)
+    if estimates["value"].isna().all():
         return None
-    command = shlex.join(["analysis", "dimension", *runs])
+    command = f"{shlex.join(['analysis', 'dimension', *runs])} -o docs"
     title = "How many latent dimensions does MNIST need? All estimates on one card"
-    return {
-        "verdict": combine(found.loc[found["headline"], "verdict"], "split"),
-        "answers": [
-            {
-                "verdict": row["verdict"],
-                "words": estimate_table.IN_WORDS[row["key"]],
-                "number": estimate_table.number(row),
-            }
-            | {"key": row["key"], "reason": row["reason"]}
-            for row in found[found["headline"]].to_dict("records")
-        ],
-        "axis": _axis(found, f"{command} -o docs"),
-        "card": show(card.draw_card(tables, DATASET, title), "", f"{command} -o docs"),
-        "rows": [
-            {key: str(row[key] or "") for key in ("key", "name", "verdict", "reason", "seeds", "steps")}
-            | {"number": estimate_table.number(row)}
-            for row in found.to_dict("records")
-        ],
-        "csv": csv_link(to_csv(found)),
-        "controls": csv_link(to_csv(estimate_table.controls(tables))),
-        "ruler": ruler.ruler(tables, DATASET).to_dict("split"),
-        "ruler_note": ruler.NOTE,
-        "command": f"{command} -o docs",
-    }
+    return DimensionPart(
+        verdict=combine(estimates.loc[estimates["headline"], "verdict"], "split"),
+        rows=[_row(row) for row in estimates.to_dict("records")],
+        axis=embed([_HEADLINE.draw("headline", estimates[estimates["headline"]])], "", lambda name: command),
+        card=embed([card.draw_card(tables, DATASET, title)], "", lambda name: command),
+        csv=csv_link(to_csv(estimates)),
+        controls=csv_link(to_csv(estimate_table.controls(tables))),
+        ruler=Grid.of(ruler.ruler(tables, DATASET), ruler.NOTE),
+        command=command,
+    )
 
 
-def _claim(verdict: Verdict, command: str) -> dict[str, Any]:
+def _claim(verdict: Verdict, command: str) -> ClaimPart:
     claim = verdict.claim
     curve = specification.drawn_specification(verdict)
-    return {
-        "id": claim.id,
-        "anchor": f"claim-{claim.id.lower()}",
-        "section": claim.section,
-        "statement": claim.statement,
-        "test": claim.test,
-        "rule": RULES[claim.rule],
-        "family": claim.family,
-        "verdict": verdict.verdict,
-        "rank": VERDICTS.index(verdict.verdict),
-        "reason": verdict.reason,
-        "tests": markdown.evidence(verdict),
-        "figure": None if curve is None else show(curve, "", command),
-    }
+    return ClaimPart(
+        id=claim.id,
+        anchor=f"claim-{claim.id.lower()}",
+        section=claim.section,
+        statement=claim.statement,
+        test=claim.test,
+        rule=RULES[claim.rule],
+        family=claim.family,
+        verdict=verdict.verdict,
+        rank=VERDICTS.index(verdict.verdict),
+        reason=verdict.reason,
+        tests=markdown.evidence(verdict),
+        figure=embed([curve] if curve else [], "", lambda name: command),
+    )
+
+
+def _row(row: Mapping[Any, Any]) -> EstimateRow:
+    return EstimateRow(
+        number=estimate_table.number(row),
+        words=estimate_table.IN_WORDS[row["key"]] if row["headline"] else "",
+        **{key: str(row[key] or "") for key in ("key", "name", "verdict", "reason", "seeds", "steps")},
+    )
 
 
 @theme()
-def _axis(found: pd.DataFrame, command: str) -> Shown:
-    """The two headline estimates on their axis."""
-    rows = found[found["headline"]]
-    figure = Figure(figsize=(4.0, 1.25))  # fits a telephone
+def _plot_headline(rows: pd.DataFrame) -> Figure:
+    """Draws the two headline estimates on their axis, small enough for a telephone."""
+    figure = Figure(figsize=(4.0, 1.25))
     panels.plot_headline(rows, figure.add_axes((0.09, 0.4, 0.6, 0.58)))
-    text = "The two estimates that were chosen beforehand, with 95 % t intervals over seeds where there are several; "
-    text += "shaded: the paper's 10 < N < 100."
-    return show(drawn("headline", "Headline estimates of the latent dimension", text, rows, figure), "", command)
+    return figure
+
+
+_HEADLINE = FigureEntry(
+    "Headline estimates of the latent dimension",
+    lambda rows: rows,
+    _plot_headline,
+    lambda rows: (
+        "The two estimates that were chosen beforehand, with 95 % t intervals over seeds where there are "
+        "several; shaded: the paper's 10 < N < 100."
+    ),
+)

@@ -16,7 +16,7 @@ from study.spec import StudySpec, resolve_trial
 from study.table import TableError, Tables
 from study.tables.trials import search_of
 from study.tables.trials import top as top_trials
-from trainables.checkpoint import Outcome
+from trainables.records import Standing as Outcome
 from trainables.schema import METRICS, Replicate, TrialConfig
 
 _PLAIN: dict[str, Any] = {"markup": False, "highlight": False, "emoji": False}  # what a spec says is shown as it is

@@ -13,7 +13,7 @@ from study.runfolder import TableError, read_plan
 from study.tables.columns import SCHEMAS, rows_of
 from study.tables.files import Tables, open_table, open_tables, write
 from trainables import checkpoint
-from trainables.checkpoint import Outcome
+from trainables.records import Standing as Outcome
 from trainables.schema import Replicate
 from trainables.storage import Folder
 

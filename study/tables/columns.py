@@ -9,7 +9,8 @@ from typing import Any, get_args
 import numpy as np
 import pyarrow as pa
 
-from trainables.checkpoint import Outcome, Record
+from trainables.records import ImageKey, Profile, Record
+from trainables.records import Standing as Outcome
 from trainables.schema import METRICS, RESULTS_VERSION, Replicate, TrialConfig
 
 CONFIG = "config/"
@@ -29,7 +30,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         + [("step", pa.int64()), ("epoch", pa.float64())]
         + [(f"{CONFIG}{name}", _field_type(name)) for name in TrialConfig.model_fields]
         + [(name, pa.float64()) for name in METRICS]
-        + [("train_s", pa.float64()), ("evaluate_s", pa.float64()), ("device", pa.string())]
+        + [("train_s", pa.float64()), ("evaluate_s", pa.float64()), ("device", pa.string()), ("numerics", pa.string())]
         + [("data_digest", pa.string()), ("git_commit", pa.string()), ("results_version", pa.int64())]
     ),
     "profiles": pa.schema(
@@ -54,6 +55,8 @@ SCHEMAS: dict[str, pa.Schema] = {
     ),
 }
 """Column names and types of each table."""
+LATER_COLUMNS = ("numerics",)
+"""Columns, beside those of a config, that are younger than the first tables; null where a table has none."""
 
 
 def rows_of(study: str, replicate: Replicate, outcome: Outcome) -> dict[str, pa.Table]:
@@ -67,13 +70,12 @@ def rows_of(study: str, replicate: Replicate, outcome: Outcome) -> dict[str, pa.
 
 
 def complete(rows: pa.Table, configs: Mapping[str, TrialConfig]) -> pa.Table:
-    """Adds to rows of `results` the columns of fields that are younger than the table, from each cell's config."""
-    younger = [c for c in SCHEMAS["results"] if c.name.startswith(CONFIG) and c.name not in rows.column_names]
-    if younger:
-        cells = rows["cell"].to_pylist()
-        values = {cell: config_columns(configs[cell]) for cell in set(cells)}
-        for column in younger:
-            rows = rows.append_column(column, pa.array([values[cell][column.name] for cell in cells], column.type))
+    """Adds to rows of `results` the columns that are younger than the table: a config's from `configs`, else null."""
+    absent = [column for column in SCHEMAS["results"] if column.name not in rows.column_names]
+    cells = rows["cell"].to_pylist() if absent else []
+    values = {cell: config_columns(configs[cell]) for cell in set(cells)}
+    for column in absent:
+        rows = rows.append_column(column, pa.array([values[cell].get(column.name) for cell in cells], column.type))
     return rows
 
 
@@ -95,6 +97,7 @@ def _results(study: str, replicate: Replicate, outcome: Outcome) -> pa.Table:
         "status": outcome.status,
         "error": outcome.error,
         "device": provenance.get("device"),
+        "numerics": provenance.get("numerics"),
         "git_commit": provenance.get("git_commit"),
         "data_digest": replicate.data_digest,
         "results_version": RESULTS_VERSION,
@@ -111,7 +114,7 @@ def _results(study: str, replicate: Replicate, outcome: Outcome) -> pa.Table:
     return pa.table(columns, SCHEMAS["results"])
 
 
-def _profiles(replicate: str, profiles: list[list[Any]]) -> pa.Table:
+def _profiles(replicate: str, profiles: list[Profile]) -> pa.Table:
     columns = {
         "step": [step for step, _, values in profiles for _ in values],
         "quantity": [quantity for _, quantity, values in profiles for _ in values],
@@ -121,7 +124,7 @@ def _profiles(replicate: str, profiles: list[list[Any]]) -> pa.Table:
     return _table("profiles", replicate, columns)
 
 
-def _images(replicate: str, index: list[list[Any]], pixels: np.ndarray | None) -> pa.Table:
+def _images(replicate: str, index: list[ImageKey], pixels: np.ndarray | None) -> pa.Table:
     """One row for each `[step, kind, index, axis, value]`; `pixels`: uint8 `(len(index), 784)`."""
     stored = np.empty((0, 784), np.uint8) if pixels is None else pixels
     if len(stored) != len(index):

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from study.plan import Plan
 from study.runfolder import TableError, read_run
 from study.spec import StudySpec
-from study.tables.columns import CONFIG, SCHEMAS, complete
+from study.tables.columns import CONFIG, LATER_COLUMNS, SCHEMAS, complete
 from trainables.schema import RESULTS_VERSION, TrialConfig
 from trainables.storage import Folder
 
@@ -218,8 +218,8 @@ def matches(rows: pa.Table, values: Mapping[str, pa.Array]) -> pa.ChunkedArray:
 def _check_columns(file: str, found: pa.Schema, expected: pa.Schema) -> None:
     for column in expected:
         if column.name not in found.names:
-            if column.name.startswith(CONFIG):
-                continue  # the table is older than the field
+            if column.name.startswith(CONFIG) or column.name in LATER_COLUMNS:
+                continue  # the table is older than the column
             raise TableError(f"{file} must have the column `{column.name}`, but it is missing.")
         if found.field(column.name).type != column.type:
             actual = found.field(column.name).type

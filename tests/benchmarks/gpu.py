@@ -242,7 +242,7 @@ def study_line(what: str, spec: str, goal: float) -> Line:
     if missing or not torch.cuda.is_available():
         why = f"{', '.join(missing)} missing" if missing else "no CUDA device"
         return Line(what, None, "s", goal, note=why)
-    code = "from study.cli import main; main()"
+    code = "from study.cli.app import main; main()"
     with tempfile.TemporaryDirectory() as folder:
         command = ["launch", spec, "--runner", "inline", "--device", "cuda", "--run", f"{folder}/run"]
         wall = seconds(lambda: subprocess.run([sys.executable, "-c", code, *command], check=True))

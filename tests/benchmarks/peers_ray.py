@@ -102,7 +102,7 @@ def _ours(models: Sequence[str], steps: int) -> Steps:
         path, run = Path(folder, "peers.yaml"), f"{folder}/run"
         path.write_text(yaml.safe_dump(spec))
         arguments = ["launch", str(path), "--run", run, "--concurrency", str(CORES), "--device", "cpu"]
-        code = "from study.cli import main; main()"
+        code = "from study.cli.app import main; main()"
         subprocess.run([sys.executable, "-c", code, *arguments], check=True, stdout=subprocess.DEVNULL)
         replicates = Folder(run).child("replicates")
         for name in replicates.names():

@@ -177,7 +177,7 @@ def test_node_lost_while_it_trains_gives_the_same_table(spec_path, whole, tmp_pa
     run, slow = tmp_path / "run", ["--checkpoint-every", "0.05"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_AUTH_MODE", "disabled")
-        patch.setenv("PYTHONPATH", f"{ROOT}:{ROOT / 'tests'}")
+        patch.setenv("PYTHONPATH", f"{ROOT}")
         cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
         try:
             node = cluster.add_node(num_cpus=1)

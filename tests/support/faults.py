@@ -42,11 +42,12 @@ def command(spec_path: Path, run: Path | str, *more: object, killed: tuple[objec
 
 def program(package: str, *words: object) -> list[str]:
     """`study` or `analysis` with these words."""
-    return [sys.executable, "-c", f"from {package}.cli import main; main()", *map(str, words)]
+    module = {"study": "study.cli.app", "analysis": "analysis.cli"}[package]
+    return [sys.executable, "-c", f"from {module} import main; main()", *map(str, words)]
 
 
 def start(arguments: list[str]) -> subprocess.Popen[str]:
-    environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "RAY_AUTH_MODE": "disabled", "COLUMNS": "200"}
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "200"}
     return subprocess.Popen(
         arguments,
         env=environment,

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from trainables.measurements import reference
-from trainables.measurements.decoder import decode, is_finite
 from trainables.measurements.subject import Measured, Subject
 from trainables.metrics import by_group, to_grey
 
@@ -104,11 +103,11 @@ def nearest_distances(images: Tensor, train: Tensor) -> Tensor:
 
 
 def _applies(subject: Subject) -> bool:
-    return reference.available(subject.config.dataset) and is_finite(subject)
+    return reference.available(subject.config.dataset) and subject.is_finite()
 
 
 def _drawn(subject: Subject, codes: Tensor) -> Tensor:
-    return decode(subject, codes).clamp(0, 1)
+    return subject.decode(codes).clamp(0, 1)
 
 
 def _read_right(images: Tensor, labels: Tensor) -> Tensor:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from functools import partial
 
 import torch
 from scipy import stats
 from torch import Tensor
 from torch.nn import functional
 
-from trainables.measurements.decoder import is_finite, mean_image
 from trainables.measurements.subject import CHUNK, Measured, Subject
 from trainables.metrics import importance_weighted_bound
 from trainables.models import fit_pca
@@ -32,7 +30,7 @@ def measure_bound(subject: Subject) -> Measured:
 
     It is of what the network is shown, under its own likelihood.
     """
-    if not subject.config.variational or not is_finite(subject):
+    if not subject.config.variational or not subject.is_finite():
         return Measured({})
     images = subject.shown("test")[:NUM_IMAGES]
     values = []
@@ -51,7 +49,7 @@ def measure_jacobian(subject: Subject) -> Measured:
 
     The Jacobian is that of the decoder's mean image at an image's code. Where it is 0, so are its rank and spectrum.
     """
-    if not is_finite(subject):
+    if not subject.is_finite():
         return Measured({})
     values = _singular_values(subject, subject.codes(subject.shown("test")[:NUM_IMAGES]))
     largest = values[:, :1]
@@ -68,7 +66,7 @@ def measure_subspace(subject: Subject) -> Measured:
     decoder_cosine: mean |cosine| of two different columns; variance_rank: minus Spearman's correlation of the latent's
     index with the variance that it explains. The last two are left out where fewer than two latents have an effect.
     """
-    if not _is_linear(subject) or subject.config.width > subject.images["train"].shape[1] or not is_finite(subject):
+    if not _is_linear(subject) or subject.config.width > subject.images["train"].shape[1] or not subject.is_finite():
         return Measured({})
     codes = subject.codes(subject.shown("train"))
     num_latents = codes.shape[1]
@@ -122,7 +120,7 @@ def _singular_values(subject: Subject, codes: Tensor) -> Tensor:
     num_latents, pixels = codes.shape[1], subject.images["test"].shape[1]
     values = []
     for part in codes.split(max(1, JACOBIAN_ENTRIES[codes.device.type] // (pixels * num_latents))):
-        jacobians = _jacobians(partial(mean_image, subject), part).double()  # (part, 784, N)
+        jacobians = _jacobians(subject.mean_image, part).double()  # (part, 784, N)
         if num_latents > pixels:
             jacobians = jacobians.mT
         squares = torch.linalg.eigvalsh(jacobians.mT @ jacobians).flip(1)

@@ -10,7 +10,6 @@ from scipy.spatial import KDTree
 from torch import Tensor
 from torch.nn import functional
 
-from trainables.measurements.decoder import is_finite
 from trainables.measurements.subject import Measured, Subject
 
 PROBE_LABELS = (100, 1000, 10_000, 55_000)
@@ -32,7 +31,7 @@ def measure_probes(subject: Subject) -> Measured:
     without a seed, NAME/1, NAME/2 ... are those with the labels that seeds 1, 2 ... draw: partners of their networks.
     """
     labels = subject.labels["train"]
-    if labels.unique().numel() < 2 or not is_finite(subject):
+    if labels.unique().numel() < 2 or not subject.is_finite():
         return Measured({})
     train, test = scaled(subject.codes(subject.shown("train")), subject.codes(subject.shown("test")))
     truth, sizes = subject.labels["test"], [min(size, len(labels)) for size in PROBE_LABELS]

@@ -10,12 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from trainables.batches import generator, shown_images
+from trainables.losses import decoder_mean
 
 if TYPE_CHECKING:
     from trainables.schema import TrialConfig
 
 CHUNK = {"cpu": 500, "cuda": 10_000}
-"""Images that go through a network at once, by kind of device."""
+"""How many images go through a network at once, by kind of device."""
+CHECKED = 1000
+"""How many test images `Subject.is_finite` tries a network on."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,23 @@ class Subject:
         """Codes, or posterior means, `(n, N)`, of uint8 images `(n, 784)` as the network is `shown` them."""
         parts = images.split(CHUNK[self.device.type])
         return torch.cat([self.model(part.float() / 255).mu for part in parts])
+
+    def mean_image(self, codes: Tensor) -> Tensor:
+        """The decoder's mean images `(..., 784)` at codes `(..., N)`; can be differentiated."""
+        return decoder_mean(self.model.decoder(codes), self.config)  # type: ignore[operator]
+
+    @torch.no_grad()
+    def decode(self, codes: Tensor) -> Tensor:
+        """Mean images `(n, 784)` at codes `(n, N)`; those of an identity output may leave [0, 1]."""
+        return torch.cat([self.mean_image(part) for part in codes.split(CHUNK[self.device.type])])
+
+    def is_finite(self) -> bool:
+        """Whether the codes of test images, and the images decoded from them, are finite; else nothing is measured.
+
+        A finished trial's are; weights from elsewhere may not be.
+        """
+        codes = self.codes(self.shown("test")[:CHECKED])
+        return bool(codes.isfinite().all() and self.decode(codes).isfinite().all())
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from trainables.losses import bernoulli_nll, eq_1
-from trainables.measurements.decoder import is_finite, mean_image
 from trainables.measurements.subject import CHUNK, Measured, Subject
 
 NUM_PROJECTED = 500
@@ -23,7 +22,7 @@ def measure_projection(subject: Subject) -> Measured:
 
     The second is an upper bound of the squared distance to the set of all decoded images, grey^2/image.
     """
-    if not is_finite(subject):
+    if not subject.is_finite():
         return Measured({})
     images = subject.images["test"][:NUM_PROJECTED].float() / 255
     encoded, best = project(subject, images, subject.shown("test")[:NUM_PROJECTED].float() / 255)
@@ -59,7 +58,7 @@ def measure_denoising(subject: Subject) -> Measured:
 
     The noise has sd NOISE and is added to what the network is shown, then clipped to [0, 1]; nats/image.
     """
-    if not is_finite(subject):
+    if not subject.is_finite():
         return Measured({})
     source, chunk = subject.draws("denoising"), CHUNK[subject.device.type]
     denoised, noisy = [], []
@@ -73,4 +72,4 @@ def measure_denoising(subject: Subject) -> Measured:
 
 
 def _errors(subject: Subject, codes: Tensor, images: Tensor) -> Tensor:
-    return (mean_image(subject, codes) - images).square().sum(1)
+    return (subject.mean_image(codes) - images).square().sum(1)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from trainables.measurements.decoder import decode, is_finite
 from trainables.measurements.subject import Measured, Subject
 from trainables.metrics import to_grey
 
@@ -24,7 +23,7 @@ def measure_walks(subject: Subject) -> Measured:
     of DEVIATIONS (`value`). Images `interpolation`: at each of FRACTIONS (`value`) from the first test image of an even
     label to that of the next one (`index` is the pair).
     """
-    if not is_finite(subject):
+    if not subject.is_finite():
         return Measured({})
     codes = subject.codes(subject.shown("test"))
     centre, spread = codes.mean(0), codes.std(0, correction=0)
@@ -45,5 +44,5 @@ def measure_walks(subject: Subject) -> Measured:
 def _draw(
     subject: Subject, found: Measured, name: tuple[str, int, int | None], path: Tensor, values: tuple[float, ...]
 ) -> None:
-    greys = to_grey(decode(subject, path).clamp(0, 1))
+    greys = to_grey(subject.decode(path).clamp(0, 1))
     found.images.extend((*name, value, grey) for value, grey in zip(values, greys, strict=True))

@@ -14,7 +14,7 @@ from scipy import stats
 from analysis.claims.evaluate import Verdict, evaluate
 from analysis.claims.specification import CHOICE, plot_specification, specification_caption, specification_data
 from analysis.dimension import estimate_table
-from analysis.figures.architecture import NotApplicableError
+from analysis.figures.base import NotApplicableError
 from tests.support.claims import (
     DIFFERENCE,
     ELU,

@@ -13,8 +13,8 @@ import pytest
 from typer.testing import CliRunner
 
 from analysis import cli as analysis_cli
+from analysis.report.bookkeeping import costs
 from analysis.report.page import render
-from analysis.report.section import _cost
 from study import plan as space
 from study import runfolder as table
 from study import spec
@@ -24,7 +24,8 @@ from study.tables.merge import merge
 from tests.support import tiny
 from tests.support.tables import make_tables, replaced, stored
 from trainables import checkpoint
-from trainables.checkpoint import Outcome, Record
+from trainables.records import Record
+from trainables.records import Standing as Outcome
 from trainables.registry import DATASETS
 from trainables.schema import METRICS
 from trainables.storage import Folder
@@ -229,7 +230,7 @@ def test_report_tells_what_measurements_took_of_each_device_apart(tables: Tables
     profiles = pd.concat([tables.profiles, pd.DataFrame(rows)], ignore_index=True)
     frames = {"results": tables.results, "profiles": profiles, "images": tables.images}
     measured = stored(frames, tables.spec, tables.provenance)
-    assert [row["measure_h"] for row in _cost(measured, None)] == ["1.000", "1.500"]
+    assert [row.measure_h for row in costs(measured, None)] == ["1.000", "1.500"]
 
 
 @pytest.mark.parametrize("price", ["-0.01", "nan", "inf", "much"])
