@@ -178,7 +178,7 @@ def looked_at(monkeypatch):
 
 @pytest.mark.parametrize("block", [1, 3, 100])
 def test_builder_reads_what_has_ended_once_and_what_runs_each_time(stopped, monkeypatch, looked_at, study, block):
-    monkeypatch.setattr(table, "BLOCK", block)
+    monkeypatch.setattr("study.tables.build.BLOCK", block)
     builder = Builder(Folder(str(stopped)))
     builder.build()
     assert len(looked_at) == 4
