@@ -5,7 +5,6 @@ The folder is the truth of a run; its tables (`study.tables`) are built from it.
 
 from __future__ import annotations
 
-import importlib
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -17,6 +16,7 @@ from study.searchspace import SearchSpec
 from study.spec import StudySpec, dump, parse
 from study.tables.columns import SCHEMAS
 from trainables import checkpoint
+from trainables.errors import ReadableError
 from trainables.records import Standing as Outcome
 from trainables.registry import register
 from trainables.schema import Replicate, TrialConfig
@@ -31,8 +31,8 @@ RUN_FILES = frozenset({"spec.yaml", "provenance.json", "replicates", JOURNAL, *(
 _T = TypeVar("_T")
 
 
-class TableError(ValueError):
-    """A run folder or table that is absent, damaged, or not of this schema; its text is one readable line."""
+class TableError(ReadableError):
+    """A run folder or table that is absent, damaged, or not of this schema."""
 
 
 def outcomes(run: Folder, replicates: Iterable[Replicate]) -> dict[str, Outcome]:
@@ -180,16 +180,3 @@ def _parse_provenance(content: bytes) -> dict[str, Any]:
 def _last_row(outcome: Outcome) -> Outcome:
     record = outcome.record and replace(outcome.record, rows=outcome.record.rows[-1:], profiles=[], images=[])
     return replace(outcome, record=record, images=None)
-
-
-def __getattr__(name: str) -> Any:  # until study.run and study.cli import these from where they are
-    rooms = {
-        "study.tables.build": ("Builder", "build", "BLOCK"),
-        "study.tables.files": ("Tables", "damage", "load_tables", "to_csv"),
-        "study.tables.standing": ("standing",),
-        "study.cost": ("device_hours",),
-    }
-    for room, names in rooms.items():
-        if name in names:
-            return getattr(importlib.import_module(room), name)
-    raise AttributeError(name)
