@@ -65,12 +65,8 @@ def cells(tables: Tables) -> pd.DataFrame:
     """
     hidden = searched(tables) - (set(ranked(tables)["cell"].head(BEST_TRIALS)) if tables.spec.search else set())
     shown = tables.ends[~tables.ends["cell"].isin(hidden) & (tables.ends["config/task"] != "intrinsic_dimension")]
-    first = shown.drop_duplicates("cell")
-    fields = [column for column in first.columns if column.startswith("config/")]
-    rows: list[dict[str, Any]] = []
-    for record in first[["cell", *fields]].to_dict("records"):
-        config = {field.removeprefix("config/"): none_if_null(record[field]) for field in fields}
-        rows.append({"cell": record["cell"], "network": network(config), **config})
+    configs = {cell: dict(tables.configs[cell]) for cell in shown["cell"].unique()}
+    rows: list[dict[str, Any]] = [{"cell": cell, "network": network(c), **c} for cell, c in configs.items()]
     rank = {name: index for index, name in enumerate(["linear", "linear clipped", "sigmoid", "relu", "elu"])}
     last = {"vae": 90, "pca": 99}
     order = sorted(
@@ -170,7 +166,7 @@ def none_if_null(value: Any) -> Any:
 
 def config_text(value: Any) -> str:
     """A config field's value as a reader writes it; a dash where the field does not apply."""
-    value = none_if_null(value)
+    value = list(value) if isinstance(value, tuple) else none_if_null(value)
     if value is None:
         return ABSENT
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

@@ -6,7 +6,6 @@ hold such networks, the one with the most latent dimensions is read, so that bud
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -87,7 +86,7 @@ class Networks:
     def planned(self, dataset: str, network: str) -> pd.DataFrame:
         """A row per replicate of a network on a dataset, finished or not.
 
-        Columns: `replicate, seed, status, latent_dim, steps`, and `precision, evaluations` where the tables have them.
+        Columns: `replicate, cell, seed, status, dataset, latent_dim, steps`.
         """
         rows = self._reference[network]
         return rows[rows["dataset"] == dataset]
@@ -99,15 +98,15 @@ class Networks:
     def _having(self, own: dict[str, str]) -> pd.DataFrame:
         fields = applies({"task": "train"} | own) - _FREE
         expected = {field: TrialConfig.model_fields[field].default for field in fields} | own
+        configs = {
+            cell: config
+            for cell, config in self._tables.configs.items()
+            if all(getattr(config, field) == value for field, value in expected.items())
+        }
         ends = self._tables.ends
-        mask = pd.Series(data=True, index=ends.index)
-        for field, value in expected.items():
-            column = f"config/{field}"
-            if column in ends:  # tables may be older than the field, and then have its default
-                mask &= ends[column] == (json.dumps(list(value)) if isinstance(value, tuple) else value)
-        names = {f"config/{name}": name for name in ("dataset", "latent_dim", "steps", "precision", "evaluations")}
-        rows = ends[mask][["replicate", "seed", "status", *(name for name in names if name in ends)]]
-        return rows.rename(columns=names).astype({"latent_dim": int, "steps": int})
+        rows = ends.loc[ends["cell"].isin(configs), ["replicate", "cell", "seed", "status"]]
+        own_fields = ("dataset", "latent_dim", "steps")
+        return rows.assign(**{name: [getattr(configs[cell], name) for cell in rows["cell"]] for name in own_fields})
 
     @cached_property
     def points(self) -> Points:
@@ -213,9 +212,8 @@ def _choose(planned: pd.DataFrame) -> _Grid:
 
 def _longest(planned: pd.DataFrame) -> pd.DataFrame:
     """Of several cells with one latent dimension, that with a finished replicate, and the most steps."""
-    cell = [name for name in ("steps", "precision", "evaluations") if name in planned]
     order = planned.assign(finished=planned["status"] == "finished").sort_values(["finished", "steps"], ascending=False)
-    return planned.merge(order.drop_duplicates("latent_dim")[["latent_dim", *cell]])
+    return planned.merge(order.drop_duplicates("latent_dim")[["cell"]])
 
 
 def _read(points: Points, grid: _Grid) -> Sweep:

@@ -231,8 +231,9 @@ def test_estimates_without_the_studies_say_which_they_need() -> None:
 
 def test_estimates_of_another_setting_do_not_mix_into_the_sweep(latent: Tables) -> None:
     wider = sweep_tables(dims=(*DIMS, 300), networks=("elu",))
-    results = wider.results.assign(test_nll=0.0, **{"config/l2": 0.5})
-    other = stored({"results": results, "profiles": wider.profiles, "images": wider.images}, wider.spec, {})
+    results = wider.results.assign(test_nll=0.0)
+    spec = wider.spec.model_copy(update={"base": wider.spec.base | {"l2": 0.5}})
+    other = stored({"results": results, "profiles": wider.profiles, "images": wider.images}, spec, {})
     alone, both = (estimate_table.to_frame(Evidence(runs).estimates) for runs in ([latent], [other, latent]))
     pd.testing.assert_frame_equal(both, alone)
 
