@@ -1,4 +1,4 @@
-"""CONTRIBUTING's "Extending it", done to the letter: its blocks are a user's own files, in whose folder ours run."""
+"""docs/extending.md, done to the letter: its blocks are a user's own files, in whose folder ours run."""
 
 from __future__ import annotations
 
@@ -38,11 +38,9 @@ ADDED: dict[str, dict[str, Any]] = {
 
 
 def blocks(language: str) -> list[str]:
-    """The blocks of the section in a language."""
-    text = (ROOT / "CONTRIBUTING.md").read_text()
-    section = re.search(r"^## Extending it\n(.*?)^## ", text, re.MULTILINE | re.DOTALL)
-    assert section
-    return re.findall(rf"^```{language}\n(.*?)^```$", section[1], re.MULTILINE | re.DOTALL)
+    """The page's blocks in a language."""
+    text = (ROOT / "docs" / "extending.md").read_text()
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
 def command(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -87,7 +85,7 @@ def mine(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def printed(mine) -> dict[str, str]:
-    """What each of the section's commands has printed, by its first two words; all end with 0."""
+    """What each of the page's commands printed, by its first two words; all end with 0."""
     (lines,) = blocks("sh")
     found = {}
     for line in lines.splitlines():
@@ -112,7 +110,7 @@ def test_each_python_block_alone_is_a_plugin(block, kind, tmp_path, monkeypatch)
     assert not {name for other in ADDED.keys() - {kind} for name in ADDED[other]} & set(ACTIVATIONS | MODELS | DATASETS)
 
 
-def test_commands_of_the_section_finish_every_cell_and_show_it(printed, ends, mine):
+def test_commands_of_the_page_finish_every_cell_and_show_it(printed, ends, mine):
     assert "Done: 12 finished" in printed["study launch"]
     assert set(ends.index) == {(cell, seed) for cell in ("elu", "bent", "tied", "tied vae") for seed in range(3)}
     assert (ends["status"] == "finished").all() and (ends["step"] == 100).all()

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from analysis.cells import summarise
-from analysis.claims.wording import number, p_value
 from analysis.figures.catalogue import FIGURES
+from analysis.formats import number, p_value
 from analysis.report.page import render, sort_key
 from analysis.report.section import section
 from analysis.report.surprises import guided_search, linear_catches_up, output_head, slow_pruning, surprises
