@@ -85,7 +85,7 @@ def curves(tables: Tables, metric: str) -> pd.DataFrame:
 def parameters(tables: Tables) -> list[dict[str, tuple[Parameter, Any]]]:
     """What the sampler drew for each trial, by the parameter's name."""
     search = search_of(tables)
-    return [search.parameters(tables.spec.base, fields) for fields in search.asked]
+    return [search.parameters(fields) for fields in search.asked]
 
 
 def ranked(tables: Tables) -> pd.DataFrame:
