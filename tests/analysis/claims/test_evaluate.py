@@ -12,7 +12,6 @@ import pytest
 from analysis.claims import markdown
 from analysis.claims.ledger import READING_FIELDS, load
 from analysis.evidence import Evidence
-from analysis.verdict import combine
 from study.table import Tables
 from tests.support.claims import DIFFERENCE, ELU, EQUIVALENCE, LINEAR, arms, ledger_of, tables, trial, verdict_of
 
@@ -22,26 +21,6 @@ def test_evaluate_without_tables_measures_nothing_and_names_the_studies() -> Non
     assert {verdict.verdict for verdict in verdicts} == {"not measured"}
     for verdict in verdicts:
         assert all(study in verdict.reason for study in verdict.claim.studies), verdict.claim.id
-
-
-@pytest.mark.parametrize(
-    ("found", "rule", "expected"),
-    [
-        (["confirmed", "confirmed"], "all", "confirmed"),
-        (["confirmed", "refuted"], "all", "refuted"),
-        (["confirmed", "refuted"], "split", "split"),
-        (["refuted", "refuted"], "split", "refuted"),
-        (["confirmed", "inconclusive"], "all", "inconclusive"),
-        (["confirmed", "inconclusive", "refuted"], "split", "split"),
-        (["confirmed", "not measured"], "all", "inconclusive"),
-        (["refuted", "not measured"], "all", "refuted"),
-        (["refuted", "not measured"], "split", "inconclusive"),
-        (["not measured"], "all", "not measured"),
-        ([], "split", "not measured"),
-    ],
-)
-def test_combine_follows_the_rule(found: list[str], rule: str, expected: str) -> None:
-    assert combine(found, rule) == expected
 
 
 def test_reason_of_many_tests_counts_them_and_names_the_few_that_refute() -> None:
