@@ -17,6 +17,7 @@ from study.searchspace import SearchSpec
 from study.spec import StudySpec, dump, parse
 from study.tables.columns import SCHEMAS
 from trainables import checkpoint
+from trainables.errors import ReadableError
 from trainables.records import Standing as Outcome
 from trainables.registry import register
 from trainables.schema import Replicate, TrialConfig
@@ -31,8 +32,8 @@ RUN_FILES = frozenset({"spec.yaml", "provenance.json", "replicates", JOURNAL, *(
 _T = TypeVar("_T")
 
 
-class TableError(ValueError):
-    """A run folder or table that is absent, damaged, or not of this schema; its text is one readable line."""
+class TableError(ReadableError):
+    """A run folder or table that is absent, damaged, or not of this schema."""
 
 
 def outcomes(run: Folder, replicates: Iterable[Replicate]) -> dict[str, Outcome]:

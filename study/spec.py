@@ -14,6 +14,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from study.searchspace import SearchSpec
+from trainables.errors import ReadableError
 from trainables.registry import CURVES, MEASUREMENTS, PluginError, load_plugins, unknown
 from trainables.schema import TrialConfig, applies, check_keys
 
@@ -23,8 +24,8 @@ _MAX_BYTES = 1_000_000
 _MAX_DEPTH = 20
 
 
-class SpecError(ValueError):
-    """A spec that cannot be found, read or run; its text is one readable line."""
+class SpecError(ReadableError):
+    """A spec that cannot be found, read or run."""
 
 
 class StudySpec(BaseModel):

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from trainables.progress import Progress as Report
+from trainables.records import Progress as Report
 
 LINE_EVERY_S = 15.0
 

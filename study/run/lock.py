@@ -18,6 +18,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from trainables.errors import ReadableError
 from trainables.storage import Folder
 
 HEARTBEAT = ".launch-lock.json"
@@ -29,8 +30,8 @@ _IN_USE = "{} is in use by another `study launch`: wait for it, or use another -
 _LOG = logging.getLogger(__name__)
 
 
-class RunError(ValueError):
-    """A run folder that cannot be used; its text is one readable line."""
+class RunError(ReadableError):
+    """A run folder that cannot be used."""
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import pandas as pd
 from study.plan import Plan, trial_label
 from study.runfolder import TableError
 from study.searchspace import Parameter, SearchSpec
+from study.spec import StudySpec
 from study.tables.files import Tables, once
 from trainables.schema import METRICS, Replicate
 
@@ -107,6 +108,45 @@ def top(tables: Tables, count: int) -> pd.DataFrame:
         return found.head(count)
     places = np.linspace(0, len(found) - 1, count).round().astype(int)
     return found.iloc[places].reset_index(drop=True)
+
+
+def best_trials(tables: Tables, count: int) -> pd.DataFrame:
+    """Returns the rows of `top`; raises TableError if no trial has finished."""
+    best = top(tables, count)
+    if not len(best):
+        raise TableError(f"a trial of {tables.spec.name!r} must have finished before one is the best, but none has.")
+    return best
+
+
+def spec_of_best(tables: Tables, count: int, seeds: int) -> StudySpec:
+    """Makes a study that trains the best trials again: they become arms, beside the arms that the study had.
+
+    It has so many fresh seeds beside the search's own; those chose the trials, and `--first-seed` leaves them out.
+
+    Args:
+        tables: The tables of a search.
+        count: How many of the best trials.
+        seeds: How many fresh seeds.
+    """
+    search, old, configs = search_of(tables), tables.spec, Plan(tables.spec).trials
+    swept = {field for grid in old.grids for field in grid}
+    arms = {}
+    for row in best_trials(tables, count).to_dict("records"):
+        config, fields = configs[int(row["trial"])], search.asked[int(row["trial"])]
+        own = {field: getattr(config, field) for field in swept if getattr(config, field) is not None}
+        arms[row["cell"]] = own | fields  # with the grid's fields, so that the grid sweeps the other arms alone
+    others = {arm: fields for arm, fields in old.arms.items() if arm not in arms}
+    question = f"How good are the best {len(arms)} trials of {old.name} on seeds and images that did not choose them?"
+    return StudySpec(
+        name=f"{old.name}-best",
+        title=f"The best of {old.name}, trained again",
+        question=question,
+        seeds=old.seeds + seeds,
+        base=old.base,
+        arms=others | arms,
+        grid=old.grid,
+        plugins=old.plugins,
+    )
 
 
 def _dominated(row: Any, losses: Any) -> bool:

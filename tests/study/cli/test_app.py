@@ -258,14 +258,14 @@ def test_launch_with_failed_and_collapsed_trials_exits_1_and_status_shows_them(s
     collapses = "  collapses: {learning_rate: 1.0e-12, activation: sigmoid, hidden_dims: [1]}\n"
     (tmp_path / "tiny.yaml").write_text(tiny.SPEC + raises + collapses)
     code, out, _ = launch(study)
-    assert code == 1 and "2 failed, 7 finished" in out and "study status runs/tiny" in out
+    assert code == 1 and "7 finished, 2 failed" in out and "study status runs/tiny" in out
     study("table", "runs/tiny", "--to", "results/tiny")
     for place in ("runs/tiny", "results/tiny"):
         code, out, _ = study("status", place)
         assert code == 0 and "2 failed" in out and "2 finished (collapsed)" in out
         assert "raises, seed 1" in out and "ValueError: `batch_size <= 200`" in out
     code, out, _ = launch(study)
-    assert code == 1 and "2 to retry, 7 finished" in out
+    assert code == 1 and "7 finished, 2 to retry" in out
 
 
 def test_launch_on_a_full_disk_exits_1_with_one_line(study, monkeypatch):

@@ -18,7 +18,7 @@ from analysis.report.page import render
 from study import plan as space
 from study import runfolder as table
 from study import spec
-from study.cli import app, views
+from study.cli import app, common, views
 from study.table import Tables, device_hours
 from study.tables.merge import merge
 from tests.support import tiny
@@ -52,7 +52,7 @@ def tables() -> Tables:
 @pytest.fixture
 def study(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
     """Calls the command `study`; returns its exit code and what it printed and complained."""
-    monkeypatch.setattr(views.OUT, "_width", 200)  # COLUMNS is read when the console is made, with the module
+    monkeypatch.setattr(common.OUT, "_width", 200)  # COLUMNS is read when the console is made, with the module
 
     def call(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr("sys.argv", ["study", *map(str, arguments)])

@@ -18,8 +18,9 @@ from study import plan as space
 from study import provenance, spec
 from study import runfolder as table
 from study.run import launch
+from study.run.backlog import Counts
 from study.run.display import Display
-from study.run.launch import Options
+from study.run.job import MAX_RETRIES, Options, make_packs
 from study.run.lock import RunError
 from study.spec import SpecError
 from study.table import TableError
@@ -69,7 +70,7 @@ def results(folder):
 
 def test_launch_inline_finishes_every_replicate(study, tmp_path):
     counts, text = run(study, tmp_path / "run")
-    assert counts == {"finished": 5}
+    assert counts == Counts(finished=5)
     assert "5 replicates, 5 to start" in text and "vae, seed 1: finished at step 6" in text
     frame = results(tmp_path / "run")
     assert frame.groupby("replicate")["final"].sum().eq(1).all()
@@ -84,7 +85,7 @@ def test_launch_again_runs_nothing_and_changes_nothing(study, tmp_path, monkeypa
     before = results(tmp_path / "run")
     monkeypatch.setattr(trial, "run", lambda *_, **__: pytest.fail("a finished replicate was run again"))
     counts, text = run(study, tmp_path / "run")
-    assert counts == {"finished": 5} and "5 finished" in text
+    assert counts == Counts(finished=5) and "5 finished" in text
     pd.testing.assert_frame_equal(before, results(tmp_path / "run"))
 
 
@@ -94,16 +95,16 @@ def test_launch_with_more_seeds_adds_only_those(study, tmp_path):
     assert "3 finished" in text and "2 to start" in text
     assert set(results(tmp_path / "run")["seed"]) == {0, 1}
     counts, _ = run(study.model_copy(update={"seeds": 1}), tmp_path / "run")
-    assert counts == {"finished": 3}
+    assert counts == Counts(finished=3)
     assert set(results(tmp_path / "run")["seed"]) == {0, 1}, "a smaller launch must not drop rows"
 
 
 def test_launch_of_a_part_leaves_the_rest_and_parts_merge_into_the_whole(study, tmp_path):
     run(study, tmp_path / "whole")
     counts, text = run(study, tmp_path / "vae", dataclasses.replace(INLINE, cells="vae*", first_seed=1))
-    assert counts == {"finished": 1} and "1 replicates" in text
+    assert counts == Counts(finished=1) and "1 replicates" in text
     counts, _ = run(study, tmp_path / "rest", dataclasses.replace(INLINE, cells="[!v]*"))
-    assert counts == {"finished": 3}
+    assert counts == Counts(finished=3)
     run(study, tmp_path / "rest", dataclasses.replace(INLINE, cells="vae"))
     for part in ("vae", "rest"):
         merge(table.load_tables(str(tmp_path / part)), Folder(str(tmp_path / "merged")))
@@ -165,10 +166,10 @@ def test_launch_stopped_once_saves_every_step_and_goes_on_bit_for_bit(study, tmp
     signal_at(at)
     monkeypatch.setattr(Pack, "step", counted(Pack.step, steps))
     counts, text = run(study, tmp_path / "cut")
-    assert counts["pending"] + counts["running"] and "SIGINT received: stopping" in text
+    assert counts.pending + counts.running and "SIGINT received: stopping" in text
     monkeypatch.setattr(Display, "report", lambda *_: None)
     counts, text = run(study, tmp_path / "cut")
-    assert counts == {"finished": 2}
+    assert counts == Counts(finished=2)
     assert len(steps) == 2 * 6, "no step was trained twice"
     whole, again = results(tmp_path / "whole"), results(tmp_path / "cut")
     pd.testing.assert_frame_equal(whole.drop(columns=CLOCKS), again.drop(columns=CLOCKS), check_exact=True)
@@ -180,7 +181,7 @@ def test_launch_stopped_twice_ends_at_once_and_goes_on(study, tmp_path, monkeypa
         run(study, tmp_path)
     monkeypatch.undo()
     monkeypatch.setitem(DATASETS, "tiny", "tests.support.tiny:load")
-    assert run(study, tmp_path)[0] == {"finished": 5}
+    assert run(study, tmp_path)[0] == Counts(finished=5)
 
 
 def test_launch_with_a_failing_trial_keeps_the_others_and_the_reason(study, tmp_path, monkeypatch):
@@ -194,14 +195,14 @@ def test_launch_with_a_failing_trial_keeps_the_others_and_the_reason(study, tmp_
 
     monkeypatch.setattr(trial, "run", fails_for_vae)
     counts, text = run(study, tmp_path / "run")
-    assert counts == {"finished": 3, "failed": 2}
-    assert len(tries) == 2 * (launch.MAX_RETRIES + 1) and "no such luck" in text
+    assert counts == Counts(finished=3, failed=2)
+    assert len(tries) == 2 * (MAX_RETRIES + 1) and "no such luck" in text
     frame = results(tmp_path / "run")
     failed = frame[frame["status"] == "failed"]
     assert len(failed) == 2 and failed["step"].isna().all() and (failed["error"] == "RuntimeError: no such luck").all()
     monkeypatch.setattr(trial, "run", real)
     counts, text = run(study, tmp_path / "run")
-    assert "2 to retry" in text and counts == {"finished": 5}
+    assert "2 to retry" in text and counts == Counts(finished=5)
 
 
 def test_launch_that_cannot_write_ends_at_once_and_fails_no_trial(study, tmp_path, monkeypatch):
@@ -225,7 +226,7 @@ def test_launch_diverging_trial_ends_as_diverged(study, tmp_path):
         }
     )
     counts, _ = run(wild, tmp_path / "run")
-    assert counts == {"diverged": 2}
+    assert counts == Counts(diverged=2)
     last = results(tmp_path / "run").query("final")
     assert (last["status"] == "diverged").all() and last["error"].str.contains("not finite at step").all()
 
@@ -233,7 +234,7 @@ def test_launch_diverging_trial_ends_as_diverged(study, tmp_path):
 def test_launch_packed_gives_nearly_the_numbers_of_one_at_a_time(study, tmp_path):
     run(study, tmp_path / "one")
     counts, text = run(study, tmp_path / "packed", Options(runner="inline", device="cpu", pack=8))
-    assert counts == {"finished": 5} and "and 1 more" in text
+    assert counts == Counts(finished=5) and "and 1 more" in text
     one, packed = results(tmp_path / "one"), results(tmp_path / "packed")
     numbers = list(METRICS)
     pd.testing.assert_frame_equal(one[numbers], packed[numbers], rtol=1e-5)
@@ -243,7 +244,7 @@ def test_launch_through_ray_equals_inline_bit_for_bit(study, tmp_path, capfd):
     once = study.model_copy(update={"seeds": 1})
     run(once, tmp_path / "inline")
     counts, text = run(once, tmp_path / "through", Options(device="cpu", concurrency=2))
-    assert counts == {"finished": 3}
+    assert counts == Counts(finished=3)
     printed = text.replace(str(tmp_path), "") + "".join(capfd.readouterr())
     assert not re.search("ray|tune", printed, re.IGNORECASE), "Ray's chatter is off"
     inline, through_ray = results(tmp_path / "inline"), results(tmp_path / "through")
@@ -252,13 +253,13 @@ def test_launch_through_ray_equals_inline_bit_for_bit(study, tmp_path, capfd):
 
 def test_plan_packs_only_what_is_compatible(study):
     plan = space.replicates(study, {"tiny": "d"})
-    assert [len(pack) for pack in launch.plan(plan, 1, {})] == [1] * 5
-    packs = launch.plan(plan, 64, {})
+    assert [len(pack) for pack in make_packs(plan, 1, {})] == [1] * 5
+    packs = make_packs(plan, 64, {})
     assert [[(r.cell, r.seed) for r in pack] for pack in packs] == [
         [("linear", 0), ("linear", 1)], [("vae", 0), ("vae", 1)], [("pca", 0)],
     ]  # fmt: skip
     starts = {replicate.hash: 3 for replicate in plan if (replicate.cell, replicate.seed) == ("vae", 1)}
-    assert [len(pack) for pack in launch.plan(plan, 64, starts)] == [2, 1, 1, 1], "who shares a pack starts together"
+    assert [len(pack) for pack in make_packs(plan, 64, starts)] == [2, 1, 1, 1], "who shares a pack starts together"
 
 
 def test_build_while_a_replicate_runs_shows_it_as_running(study, tmp_path, signal_at):
@@ -279,7 +280,7 @@ def test_launch_with_every_kind_of_bad_end_leaves_the_others_alone(study, tmp_pa
     }
     run(study, tmp_path / "good")
     counts, _ = run(study.model_copy(update={"arms": study.arms | bad}), tmp_path / "run")
-    assert counts == {"finished": 7, "failed": 2, "diverged": 2}
+    assert counts == Counts(finished=7, failed=2, diverged=2)
     frame = results(tmp_path / "run")
     last = frame.groupby(["cell", "seed"]).tail(1).set_index("cell")
     assert (
@@ -291,7 +292,7 @@ def test_launch_with_every_kind_of_bad_end_leaves_the_others_alone(study, tmp_pa
     unharmed = results(tmp_path / "good").drop(columns=CLOCKS)
     pd.testing.assert_frame_equal(good.drop(columns=CLOCKS), unharmed, check_dtype=False, check_exact=True)
     counts, text = run(study.model_copy(update={"arms": study.arms | bad}), tmp_path / "run")
-    assert "2 to retry" in text and "2 diverged" in text and counts["failed"] == 2, "a divergence is not retried"
+    assert "2 to retry" in text and "2 diverged" in text and counts.failed == 2, "a divergence is not retried"
 
 
 def test_two_attempts_of_one_replicate_at_once_do_no_harm(study, tmp_path, monkeypatch):

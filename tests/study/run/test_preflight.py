@@ -13,7 +13,7 @@ import trainables
 from study import plan as space
 from study import spec
 from study.run import launch, preflight, ray_cluster
-from study.run.launch import Options
+from study.run.job import Options
 from study.run.lock import RunError
 from study.run.preflight import NodeCheck
 from tests.support import tiny

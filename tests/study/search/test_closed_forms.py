@@ -8,7 +8,8 @@ import pytest
 from analysis.search import importance, pareto
 from study import plan as space
 from study import runfolder as table
-from study.run.launch import Options
+from study.run.backlog import Counts
+from study.run.job import Options
 from study.searchspace import SearchSpec
 from study.tables import trials
 from tests.support import closed_form
@@ -23,7 +24,7 @@ def tiny_dataset(monkeypatch):
 
 def test_search_through_ray_finds_the_optimum_of_a_closed_form(tmp_path):
     counts, _ = run(hunt(trials=40), tmp_path, Options(device="cpu", concurrency=2))
-    assert counts == {"finished": 40}
+    assert counts == Counts(finished=40)
     assert_agree(tmp_path)
     tables = table.load_tables(str(tmp_path))
     best = trials.ranked(tables).iloc[0]

@@ -13,12 +13,14 @@ from study import plan as space
 from study import runfolder as table
 from study import spec
 from study.cluster import token
+from study.plan import Plan
 from study.run import ray_cluster
-from study.run.launch import Options
+from study.run.backlog import Counts
+from study.run.job import Options
 from study.run.lock import RunError
 from study.search.journal import Journal
 from study.search.journal_reader import JOURNAL, JournalError, read_asked
-from study.search.optuna_search import ERROR, Search, pruner
+from study.search.optuna_search import ERROR, OptunaSearch, pruner
 from study.searchspace import Range, SearchSpec
 from study.spec import SpecError
 from study.table import TableError
@@ -168,7 +170,7 @@ def test_same_seed_gives_the_same_sequence_and_another_one_another(tmp_path, sam
     study = hunt(trials=12, sampler=sampler)
     other = study.model_copy(update={"search": study.search.model_copy(update={"seed": 1})})
     for name, searched in {"a": study, "b": study, "other": other}.items():
-        assert run(searched, tmp_path / name)[0] == {"finished": 12}
+        assert run(searched, tmp_path / name)[0] == Counts(finished=12)
     a, b, c = (read_asked(Folder(str(tmp_path / name))) for name in ("a", "b", "other"))
     assert a == b and len(a) == 12 and all(x != y for x, y in zip(a, c, strict=True))
     assert len({tuple(fields.values()) for fields in a}) == 12, "no point is drawn twice"
@@ -178,20 +180,20 @@ def test_run_launched_in_parts_asks_the_same_and_goes_on(tmp_path):
     run(hunt(trials=8, more=ASHA, fields=REAL, model="vae"), tmp_path / "whole")
     for count in (3, 4, 8, 8):
         counts, text = run(hunt(trials=count, more=ASHA, fields=REAL, model="vae"), tmp_path / "parts")
-        assert sum(counts.values()) == count
+        assert counts.total == count
     assert "8 of the search's 8 trials done" in text
     whole, parts = (table.load_tables(str(tmp_path / name)).results for name in ("whole", "parts"))
     pd.testing.assert_frame_equal(
         whole.drop(columns=["train_s", "evaluate_s"]), parts.drop(columns=["train_s", "evaluate_s"])
     )
     counts, _ = run(hunt(trials=2, more=ASHA, fields=REAL, model="vae"), tmp_path / "parts")
-    assert sum(counts.values()) == 8, "fewer trials than there are drop none"
+    assert counts.total == 8, "fewer trials than there are drop none"
 
 
 def test_asha_stops_what_optunas_own_rule_stops(tmp_path):
     study = hunt(trials=20, more=ASHA, fields=REAL, model="vae", objectives="val_neg_elbo")
     counts, text = run(study, tmp_path)
-    assert counts["stopped"] > counts["finished"] > 0 and "stopped by asha at step" in text
+    assert counts.stopped > counts.finished > 0 and "stopped by asha at step" in text
     held, found = assert_agree(tmp_path)
     values = trials.curves(table.load_tables(str(tmp_path)), "val_neg_elbo").pivot(
         index="trial", columns="step", values="value"
@@ -237,7 +239,7 @@ def test_run_through_a_callers_ray_holds_what_it_says_and_equals_inline_with_one
     run(study, tmp_path / "inline")
     counts, text = run(study, tmp_path / "one", callers_ray)
     assert ray_cluster.ray.is_initialized(), "it is the caller's to end"
-    assert sum(counts.values()) == 4 and counts["stopped"] and "stopped by asha" in text
+    assert counts.total == 4 and counts.stopped and "stopped by asha" in text
     assert read_asked(Folder(str(tmp_path / "one"))) == read_asked(Folder(str(tmp_path / "inline")))
     a, b = (table.load_tables(str(tmp_path / name)).results for name in ("inline", "one"))
     pd.testing.assert_frame_equal(a.drop(columns=["train_s", "evaluate_s"]), b.drop(columns=["train_s", "evaluate_s"]))
@@ -253,7 +255,7 @@ def test_search_through_ray_with_failures_copies_seeds_and_asha_agrees_with_optu
     held, found = assert_agree(tmp_path)
     assert len(held) == 10 and found["cell"].nunique() < 10, "some were drawn again"
     assert {one.state for one in held} == {TrialState.COMPLETE, TrialState.FAIL, TrialState.PRUNED}
-    assert counts["failed"] and "`learning_rate <= 0.01` must hold" in text
+    assert counts.failed and "`learning_rate <= 0.01` must hold" in text
     assert run(study, tmp_path)[0] == counts
 
 
@@ -274,10 +276,10 @@ def test_diverged_and_failed_trials_reach_optuna_as_failed(tmp_path, monkeypatch
 
     monkeypatch.setattr(trial, "run", fails)
     counts, _ = run(study, tmp_path)
-    assert counts["failed"] == 1 and counts["diverged in the search"] and counts["finished"]
+    assert counts.failed == 1 and counts.diverged_in_search and counts.finished
     held, _ = assert_agree(tmp_path)
     failed = [one for one in held if one.state == TrialState.FAIL]
-    assert len(failed) == 1 + counts["diverged in the search"] and all(one.values is None for one in failed)
+    assert len(failed) == 1 + counts.diverged_in_search and all(one.values is None for one in failed)
     assert "RuntimeError: no such luck" in held[2].user_attrs[ERROR]
     monkeypatch.setattr(trial, "run", lambda *_, **__: pytest.fail("a trial that Optuna knows was run again"))
     again, _ = run(study, tmp_path)
@@ -290,7 +292,7 @@ def test_trials_with_one_configuration_share_its_replicates(tmp_path):
     drawn = {"model": "flat", "learning_rate": [1e-3, 1e-2], "l2": 0.3}
     study = study.model_copy(update={"search": study.search.model_copy(update={"space": drawn})})
     counts, _ = run(study, tmp_path)
-    assert counts == {"finished": 2}
+    assert counts == Counts(finished=2)
     held, found = assert_agree(tmp_path)
     second = next(
         number
@@ -305,28 +307,28 @@ def test_arm_and_search_in_one_study_and_an_arm_that_is_also_drawn(tmp_path):
     study = hunt(trials=3)
     arms = {"known": {"model": "flat", "learning_rate": 1e-3, "l2": 0.3}}
     study = study.model_copy(update={"arms": arms})
-    assert run(study, tmp_path, Options(runner="inline", device="cpu", cells="known"))[0] == {"finished": 1}
+    assert run(study, tmp_path, Options(runner="inline", device="cpu", cells="known"))[0] == Counts(finished=1)
     assert not read_asked(Folder(str(tmp_path))), "a part of a study runs no search"
     counts, _ = run(study, tmp_path)
-    assert counts == {"finished": 4}
+    assert counts == Counts(finished=4)
     ends = table.load_tables(str(tmp_path)).ends.set_index("cell")["val_sse"]
     assert ends["known"] == ends.min()
 
 
 def test_search_that_cannot_write_its_journal_asks_for_nothing(tmp_path, monkeypatch):
-    real = Folder.write
+    real = Folder.append
 
-    def full(self, name, content):
-        if name == JOURNAL and len(content) > 3_000:
+    def full(self, name, content, *, at):
+        if at > 3_000:
             raise StorageError("it is full")
-        real(self, name, content)
+        real(self, name, content, at=at)
 
-    monkeypatch.setattr(Folder, "write", full)
+    monkeypatch.setattr(Folder, "append", full)
     with pytest.raises(StorageError, match="it is full"):
         run(hunt(trials=12), tmp_path)
     monkeypatch.undo()
     monkeypatch.setitem(DATASETS, "tiny", "tests.support.tiny:load")
-    assert run(hunt(trials=12), tmp_path)[0] == {"finished": 12}
+    assert run(hunt(trials=12), tmp_path)[0] == Counts(finished=12)
     run(hunt(trials=12), tmp_path.with_name("whole"))
     assert read_asked(Folder(str(tmp_path))) == read_asked(Folder(str(tmp_path.with_name("whole"))))
 
@@ -386,18 +388,18 @@ def test_hear_waits_for_every_seed_and_decides_once(tmp_path):
     study = hunt(trials=3, seeds=2, more=ASHA, fields=REAL, model="vae")
     folder = Folder(str(tmp_path)).create()
     folder.child("replicates").create()
-    search = Search(folder, study, {"tiny": "d"})
+    search = OptunaSearch(folder, Plan(study, {"tiny": "d"}))
     for value in (1.0, 2.0):
         number = search.next()
         first, second = (replicate.hash for replicate in search.members(number))
         said = [
-            search.hear(number, trial.Progress(1, 9, 2, {}, {hash_: {"step": 1, "val_sse": value}}))
+            search.report(number, trial.Progress(1, 9, 2, {}, {hash_: {"step": 1, "val_sse": value}}))
             for hash_ in (first, first, second, second)
         ]
         assert [bool(reason) for reason in said] == [False, False, value == 2.0, False]
     assert outcome(folder.child("replicates").child(first)).status == "stopped"
-    again = Search(folder, study, {"tiny": "d"})
-    again.settle()
+    again = OptunaSearch(folder, Plan(study, {"tiny": "d"}))
+    again.catch_up()
     assert [t.state for t in optunas(tmp_path)] == [TrialState.RUNNING, TrialState.PRUNED]
     assert (again.next(), again.next(), again.next(), again.next()) == (0, 2, None, None)
 
