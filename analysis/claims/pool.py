@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from analysis.cells import none_if_null
-from analysis.claims.ledger import FLOAT32, Value
+from analysis.claims.ledger import FLOAT32
+from analysis.claims.value import Value
 from study.tables.trials import searched
 from trainables.schema import METRICS, TrialConfig
 

@@ -37,7 +37,7 @@ def architecture_data(tables: Tables, *, variational: bool) -> pd.DataFrame:
     if not len(cells):
         raise NotApplicableError(f"no cell trains {'a variational' if variational else 'an'} auto-encoder")
     same = cells[[dims == cells["hidden_dims"].iloc[0] for dims in cells["hidden_dims"]]]
-    config = same.iloc[0].to_dict() | {
+    config = {str(name): value for name, value in same.iloc[0].items()} | {
         "activation": " | ".join(dict.fromkeys(same["activation"])),
         "output": " | ".join(dict.fromkeys(same["output"])),
     }

@@ -52,7 +52,7 @@ def fresh_of(search: Tables, other: Tables) -> pd.DataFrame:
     """Finished replicates of a study whose seeds the search did not use, with their configs."""
     ends = other.ends[(other.ends["status"] == "finished") & (other.ends["seed"] >= search.spec.seeds)]
     ends = ends[ends["data_digest"].isin(set(search.ends["data_digest"]))]
-    return ends.assign(config=[other.configs[cell] for cell in ends["cell"]])
+    return ends.assign(config=ends["cell"].map(other.configs))
 
 
 def _judged(name: str, values: np.ndarray) -> dict[str, Any]:

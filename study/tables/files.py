@@ -6,13 +6,11 @@ A row group holds a block, so that neither writing nor reading needs more than o
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import cached_property, reduce, wraps
-from inspect import signature
-from typing import Any, ParamSpec, TypeVar, cast
-from weakref import WeakKeyDictionary, ref
+from functools import cached_property, reduce
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -28,35 +26,6 @@ from trainables.storage import Folder
 
 _LARGEST = 2**26
 """Rows of a row group, at most: the most that the format's writer allows, so that a block is never cut."""
-
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
-def once(function: Callable[P, T]) -> Callable[P, T]:
-    """Makes what follows from the same tables once, for as long as they live; each caller has a copy of a frame.
-
-    The function's first argument is Tables or a sequence of them, its others can be keys of a dict.
-    """
-    kept: WeakKeyDictionary[Tables, dict[Any, T]] = WeakKeyDictionary()
-
-    form = signature(function)
-
-    @wraps(function)
-    def given(*args: P.args, **kwargs: P.kwargs) -> T:
-        first, *rest = form.bind(*args, **kwargs).arguments.values()
-        every = [first] if isinstance(first, Tables) else list(cast(Iterable[Tables], first))
-        if not every:
-            return function(*args, **kwargs)
-        known = kept.setdefault(every[0], {})
-        key = (*map(ref, every), *rest)  # a reference to what is gone equals no other
-        if key not in known:
-            known[key] = function(*args, **kwargs)
-        found = known[key]
-        return found.copy() if isinstance(found, pd.DataFrame) else found
-
-    return given
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,7 @@ from study.plan import trial_label
 from study.runfolder import TableError
 from study.searchspace import Parameter, SearchSpec
 from study.spec import StudySpec
-from study.tables.files import Tables, once
+from study.tables.files import Tables
 from trainables.schema import METRICS
 
 STATES = {"failed": "failed", "diverged": "failed", "stopped": "stopped", "pending": "running", "running": "running"}
@@ -32,7 +32,6 @@ def searched(tables: Tables) -> set[str]:
     return {trial_label(number) for number in range(len(asked))}
 
 
-@once
 def trials(tables: Tables) -> pd.DataFrame:
     """A row for each trial asked for, in their order.
 
@@ -86,7 +85,7 @@ def curves(tables: Tables, metric: str) -> pd.DataFrame:
 def parameters(tables: Tables) -> list[dict[str, tuple[Parameter, Any]]]:
     """What the sampler drew for each trial, by the parameter's name."""
     search = search_of(tables)
-    return [search.parameters(tables.spec.base, fields) for fields in search.asked]
+    return [search.parameters(fields) for fields in search.asked]
 
 
 def ranked(tables: Tables) -> pd.DataFrame:

@@ -7,8 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.claims.evaluate import Verdict, evaluate
+from analysis.claims.evaluate import Judgement
 from analysis.claims.ledger import Ledger, load
+from analysis.evidence import Evidence
 from study.spec import StudySpec
 from study.table import Tables
 from study.tables.columns import SCHEMAS
@@ -79,8 +80,8 @@ def content_of(claims: list[dict[str, Any]]) -> dict[str, Any]:
     return {"version": 1, "arms": load().arms, "claims": claims}
 
 
-def verdict_of(trials: Sequence[dict[str, Any]], *parts: dict[str, Any], **keys: Any) -> Verdict:
-    (verdict,) = evaluate([tables(*trials)], ledger_of(*parts, **keys))
+def verdict_of(trials: Sequence[dict[str, Any]], *parts: dict[str, Any], **keys: Any) -> Judgement:
+    (verdict,) = Evidence([tables(*trials)]).judge(ledger_of(*parts, **keys))
     return verdict
 
 

@@ -51,7 +51,7 @@ def test_importance_of_a_logarithmic_range_is_that_of_its_logarithm_and_of_a_pro
     space = {"l2": {"low": 1e-7, "high": 1e-3, "log": True}, "weight_dropout": {"low": 0.0, "high": 0.5}}
     search = SearchSpec(space=space, objectives=["val_nll"], trials=1)
     fields = search.samples({}, 150)
-    drawn = [search.parameters({}, one) for one in fields]
+    drawn = [search.parameters(one) for one in fields]
     u = [math.log10(one["l2"]) / 4 + 1.25 for one in fields]  # -0.5 to 0.5
     v = [2 * one["weight_dropout"] - 0.5 for one in fields]
     alone = importance.importances(drawn, [min(x, 0) + 0.05 * y for x, y in zip(u, v, strict=True)], trees=16)

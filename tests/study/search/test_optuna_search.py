@@ -17,8 +17,7 @@ from study.run import ray_cluster
 from study.run.backlog import Counts
 from study.run.job import Options
 from study.run.lock import RunError
-from study.search.journal import Journal
-from study.search.journal_reader import JOURNAL, JournalError, read_asked
+from study.search.journal_reader import JOURNAL, read_asked
 from study.search.optuna_search import ERROR, OptunaSearch, pruner
 from study.searchspace import Range, SearchSpec
 from study.spec import SpecError
@@ -110,14 +109,14 @@ def test_parameters_are_the_reverse_of_draw(beta, warmup, seed, ranged):
         assert drawn.keys() == {"model", "hidden_dims"} | (
             {"beta", "kl_warmup_steps"} if drawn["model"] == "vae" else set()
         )
-        known = given.parameters({}, drawn)
+        known = given.parameters(drawn)
         again = given.draw({}, lambda parameter, known=known: known[parameter.name][1])
         assert again == drawn
 
 
 def test_range_among_choices_is_drawn_only_where_it_is_chosen():
     given = SearchSpec(space={"l2": [0.0, {"low": 1, "high": 2}]}, objectives=["val_nll"], trials=1)
-    names = {tuple(given.parameters({}, drawn)) for drawn in given.samples({}, 30)}
+    names = {tuple(given.parameters(drawn)) for drawn in given.samples({}, 30)}
     assert names == {("l2",), ("l2", "l2 in 1..2")}
 
 
@@ -133,26 +132,6 @@ def test_rungs_and_their_expected_share_of_steps(first, factor, steps, rungs, sh
 
 
 # The journal
-
-
-def test_journal_writes_a_batch_whole_or_not_at_all(tmp_path):
-    journal = Journal(Folder(str(tmp_path)))
-    with journal.batch():
-        journal.append_logs([{"a": 1}])
-        assert not (tmp_path / JOURNAL).exists() and list(journal.read_logs(0)) == [{"a": 1}]
-        journal.append_logs([{"b": 2}])
-    with pytest.raises(TypeError, match="not JSON serializable"), journal.batch():
-        journal.append_logs([{"c": 3}, {"d": object()}])
-    with pytest.raises(JournalError, match="must be opened again"):
-        journal.append_logs([{"e": 4}])
-    assert list(Journal(Folder(str(tmp_path))).read_logs(1)) == [{"b": 2}]
-
-
-@pytest.mark.parametrize("content", [b'{"op_code": 0}\n{"op', b"[1]\n", b"\xff\n"])
-def test_journal_that_is_damaged_is_refused_by_name(tmp_path, content):
-    (tmp_path / JOURNAL).write_bytes(content)
-    with pytest.raises(JournalError, match=r"search\.jsonl is damaged"):
-        Journal(Folder(str(tmp_path)))
 
 
 def test_journal_opens_as_optunas_own_file(tmp_path):
