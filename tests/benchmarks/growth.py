@@ -121,7 +121,12 @@ def _journal_s(batches: int) -> float:
     with tempfile.TemporaryDirectory() as folder:
         journal = Journal(Folder(folder))
         operation = {"op_code": 4, "trial_id": 0, "user_attr": {"fields": {"learning_rate": 1e-3, "beta": 1.0}}}
-        return seconds(lambda: [journal.append_logs([operation]) for _ in range(batches)])
+
+        def write() -> None:
+            for _ in range(batches):
+                journal.append_logs([operation])
+
+        return seconds(write)
 
 
 def _search_s(trials: int) -> float:
