@@ -9,14 +9,13 @@ is left as it is.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import pandas as pd
 import typer
@@ -29,15 +28,13 @@ from analysis.dimension.estimate_table import estimates
 from analysis.figures.base import Drawn
 from analysis.figures.catalogue import draw
 from analysis.formats import table
-from analysis.report import short_answer
+from analysis.report import short_answer, vocabulary
 from analysis.report.page import render
 from analysis.report.surprises import surprises
 from analysis.search.best import best_data
 from study.table import TableError, load_tables
 from study.tables.trials import search_of, trials
-from trainables.quantities import IMAGE_KINDS, QUANTITIES
 from trainables.registry import unknown
-from trainables.schema import METRICS, TrialConfig
 
 if TYPE_CHECKING:
     from study.table import Tables
@@ -135,37 +132,6 @@ def unexpected(runs: Runs) -> str:
     return "\n".join(f"- {surprise.text} `{surprise.command}`" for surprise in surprises(list(runs.items())))
 
 
-def fields() -> str:
-    """The fields of TrialConfig with their defaults."""
-    rows = [
-        (f"`{name}`", f"`{_default(field.default)}`", field.description)
-        for name, field in TrialConfig.model_fields.items()
-    ]
-    return table(("field", "default", "what it is"), rows)
-
-
-def metrics() -> str:
-    """The metrics of the results table."""
-    rows = [(f"`{name}`", metric.unit, metric.mode or "", metric.description) for name, metric in METRICS.items()]
-    return table(("metric", "unit", "better", "what it is"), rows)
-
-
-def quantities() -> str:
-    """The quantities of profiles.parquet; names that only older tables have are left out."""
-    rows = [(f"`{q.name}`", q.unit, q.index, q.by, q.meaning) for q in QUANTITIES.values() if q.recorded]
-    return table(("quantity", "unit", "index", "recorded by", "what it is"), rows)
-
-
-def images() -> str:
-    """The kinds of image in images.parquet; those that only older tables have are left out."""
-    rows = [
-        (f"`{kind.name}`", kind.index, kind.axis, kind.value, kind.by, kind.meaning)
-        for kind in IMAGE_KINDS.values()
-        if kind.recorded
-    ]
-    return table(("kind", "index", "axis", "value", "recorded by", "what it is"), rows)
-
-
 class Block(NamedTuple):
     """A block: its text from the runs that it names, and the command that tells more of the same."""
 
@@ -189,10 +155,11 @@ BLOCKS = {
     "controls": Block(_of(ruler.markdown), "analysis dimension"),
     "searches": Block(_of(searches), "analysis search"),
     "surprises": Block(unexpected, "analysis report"),
-    "fields": Block(lambda _: fields()),
-    "metrics": Block(lambda _: metrics()),
-    "quantities": Block(lambda _: quantities()),
-    "images": Block(lambda _: images()),
+    "fields": Block(lambda _: vocabulary.fields()),
+    "metrics": Block(lambda _: vocabulary.metrics()),
+    "quantities": Block(lambda _: vocabulary.quantities()),
+    "images": Block(lambda _: vocabulary.images()),
+    "commands": Block(lambda _: vocabulary.commands()),
 }
 
 
@@ -295,11 +262,6 @@ def _update(root: Path, read: Read, check: bool) -> None:
         path = root / "docs" / f"{figure.name}.png"
         path.write_bytes(figure.png())
         typer.echo(str(path))
-
-
-def _default(value: Any) -> str:
-    """A field's default as a spec has it."""
-    return json.dumps(list(value) if isinstance(value, tuple) else value).strip('"')
 
 
 def _mean(value: float | None, low: float | None, high: float | None) -> str:

@@ -22,8 +22,6 @@ from study.table import Tables, load_tables
 from study.tables.columns import SCHEMAS
 from tests.support.sweeps import sweep_tables
 from tests.support.tables import SEED_STEP, make_tables, replaced
-from trainables.quantities import IMAGE_KINDS, QUANTITIES
-from trainables.schema import METRICS, TrialConfig
 
 ROOT = Path(__file__).resolve().parents[3]
 TEXTS = {str(path.relative_to(ROOT)): path.read_text() for path in readme.documents(ROOT)}
@@ -193,16 +191,6 @@ def test_verdicts_without_tables_are_not_measured() -> None:
     text = readme.verdicts([])
     assert f"{len(load().claims)} claims: {len(load().claims)} not measured" in text
     assert {row[1] for row in table(text)} == {"**not measured**"} and len(table(text)) == len(readme.KEY_CLAIMS)
-
-
-def test_vocabulary_lists_every_name() -> None:
-    recorded = {name for names in (QUANTITIES, IMAGE_KINDS) for name, entry in names.items() if entry.recorded}
-    for text, names in [
-        (readme.fields(), set(TrialConfig.model_fields)),
-        (readme.metrics(), set(METRICS)),
-        (readme.quantities() + "\n" + "\n".join(readme.images().splitlines()[2:]), recorded),
-    ]:
-        assert {row[0].strip("`") for row in table(text)} == names
 
 
 def test_every_column_of_the_tables_is_explained() -> None:
