@@ -31,7 +31,7 @@ TESTED_BY = {
     "study.cli": "tests/study/cli/test_app.py",
     # Single modules.
     "analysis.cli": "tests/analysis/figures/test_catalogue.py",
-    "analysis.formats": "tests/analysis/report/test_readme.py",
+    "analysis.evidence": "tests/analysis/claims/test_evaluate.py",
     "analysis.report.short_answer": "tests/analysis/report/test_readme.py",
     "study.cluster.spot": "tests/study/cluster/test_aws.py",
     "study.cluster.token": "tests/study/run/test_ray_cluster.py",

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
@@ -22,16 +22,16 @@ import typer
 
 from analysis.cells import cells, final_rows, mean_and_interval, summarise
 from analysis.claims import markdown
-from analysis.claims.evaluate import counts_of, evaluate
 from analysis.dimension import card, estimate_table, ruler
-from analysis.dimension.estimate_table import estimates
+from analysis.evidence import Evidence
 from analysis.figures.base import Drawn
 from analysis.figures.catalogue import draw
-from analysis.formats import table
+from analysis.formats import decimals, table, with_interval
 from analysis.report import short_answer, vocabulary
 from analysis.report.page import render
 from analysis.report.surprises import surprises
 from analysis.search.best import best_data
+from analysis.verdict import counts_of
 from study.table import TableError, load_tables
 from study.tables.trials import search_of, trials
 from trainables.registry import unknown
@@ -63,26 +63,26 @@ class ReadmeError(ValueError):
     """A document whose blocks cannot be made; its text is one readable line."""
 
 
-def verdicts(tables_list: Sequence[Tables]) -> str:
+def verdicts(evidence: Evidence) -> str:
     """The number of claims by verdict, and the verdicts on KEY_CLAIMS."""
-    decided = evaluate(tables_list)
+    decided = evidence.verdicts
     rows = [(f"{v.claim.statement}", f"**{v.verdict}**") for v in decided if v.claim.id in KEY_CLAIMS]
     counts = counts_of(verdict.verdict for verdict in decided)
     return f"{len(decided)} claims: {counts}. Some of them:\n\n{table(('the paper says', 'verdict'), rows)}"
 
 
-def claims(tables_list: Sequence[Tables]) -> str:
+def claims(evidence: Evidence) -> str:
     """The page of all claims with the tests behind them, without its title."""
-    return markdown.to_markdown(evaluate(tables_list)).partition("\n")[2].strip()
+    return markdown.to_markdown(evidence.verdicts).partition("\n")[2].strip()
 
 
-def losses(tables_list: Sequence[Tables]) -> str:
+def losses(evidence: Evidence) -> str:
     """The final test NLL of each cell with its multiple of ELU's, by rising loss, and what it is read against."""
-    summary = pd.concat([summarise(tables) for tables in tables_list])
+    summary = pd.concat([summarise(tables) for tables in evidence.tables])
     rows = []
     for row in summary[summary["test_nll"].notna()].sort_values("test_nll").to_dict("records"):
         name = f"{row['cell']}, **collapsed**" if row["collapsed"] else row["cell"]
-        nll = _mean(row["test_nll"], row["test_nll_low"], row["test_nll_high"])
+        nll = with_interval(row["test_nll"], row["test_nll_low"], row["test_nll_high"], decimals)
         at_mean = f"{row['test_nll_mean']:,.1f}" if row["network"] == "vae" else ""
         ratio = "" if pd.isna(row["ratio"]) else f"{row['ratio']:.2f}"
         rows.append((name, nll, at_mean, ratio, "closed form" if row["network"] == "pca" else row["finished"]))
@@ -92,15 +92,15 @@ def losses(tables_list: Sequence[Tables]) -> str:
     return table(("network", "test NLL", "z at its mean", "times ELU", "seeds"), rows)
 
 
-def sweep(tables_list: Sequence[Tables]) -> str:
+def sweep(evidence: Evidence) -> str:
     """SWEEP by latent dimension: means over the seeds that finished, with their 95 % t intervals."""
-    last = pd.concat([final_rows(tables).merge(cells(tables)[["cell", "network"]]) for tables in tables_list])
+    last = pd.concat([final_rows(tables).merge(cells(tables)[["cell", "network"]]) for tables in evidence.tables])
     shown = [(name, key, title) for name, keys in SWEEP.items() for key, title in keys.items()]
     shown = [entry for entry in shown if entry[0] in set(last["network"])]
     rows = []
     for latent_dim, group in last.groupby("config/latent_dim"):
         values = [mean_and_interval(group.loc[group["network"] == name, key]) for name, key, _ in shown]
-        rows.append((latent_dim, *(_mean(*value) for value in values)))
+        rows.append((latent_dim, *(with_interval(*value, decimals) for value in values)))
     trained = last[last["config/task"] == "train"].groupby("cell").size()
     few, many = trained.min(), trained.max()
     text = (
@@ -109,14 +109,15 @@ def sweep(tables_list: Sequence[Tables]) -> str:
     return f"{text}\n\n{table(('N', *(title for _, _, title in shown)), rows)}"
 
 
-def searches(tables_list: Sequence[Tables]) -> str:
+def searches(evidence: Evidence) -> str:
     """The cost of each search, and its best trial and its arms, judged on seeds that did not choose them."""
     rows: dict[str, tuple[str, ...]] = {}
-    for tables in (tables for tables in tables_list if tables.spec.search is not None):
+    for tables in (tables for tables in evidence.tables if tables.spec.search is not None):
         search, every = search_of(tables), trials(tables)
         (objective,) = search.objectives
-        for row in best_data(tables, tables_list, top=1).to_dict("records"):
-            found = (f"{row[objective]:.1f}", _mean(*(row[f"{objective}/{key}"] for key in ("test", "low", "high"))))
+        for row in best_data(tables, evidence.tables, top=1).to_dict("records"):
+            test, low, high = (row[f"{objective}/{key}"] for key in ("test", "low", "high"))
+            found = (decimals(row[objective]), with_interval(test, low, high, decimals))
             if pd.isna(row["trial"]):
                 rows[row["cell"]] = (f"the arm `{row['cell']}`", "", "", *found)
             else:
@@ -139,8 +140,14 @@ class Block(NamedTuple):
     command: str = ""
 
 
-def _of(function: Callable[[Sequence[Tables]], str]) -> Callable[[Runs], str]:
-    return lambda runs: function(list(runs.values()))
+@cache
+def _evidence(tables: tuple[Tables, ...]) -> Evidence:
+    """The evidence in these tables; the same for all blocks and the report."""
+    return Evidence(tables)
+
+
+def _of(function: Callable[[Evidence], str]) -> Callable[[Runs], str]:
+    return lambda runs: function(_evidence(tuple(runs.values())))
 
 
 BLOCKS = {
@@ -149,9 +156,7 @@ BLOCKS = {
     "claims": Block(_of(claims), "analysis claims"),
     "losses": Block(_of(losses), "analysis report"),
     "sweep": Block(_of(sweep), "analysis report"),
-    "estimates": Block(
-        lambda runs: estimate_table.markdown(estimates(list(runs.values()))).strip(), "analysis dimension"
-    ),
+    "estimates": Block(_of(lambda evidence: estimate_table.markdown(evidence.estimates).strip()), "analysis dimension"),
     "controls": Block(_of(ruler.markdown), "analysis dimension"),
     "searches": Block(_of(searches), "analysis search"),
     "surprises": Block(unexpected, "analysis report"),
@@ -199,7 +204,7 @@ def documents(root: Path) -> list[Path]:
 
 def figures(read: Read) -> Iterator[Drawn]:
     """The figures of docs/: the answer, the dimension card, and the paper's networks: loss curves, reconstructions."""
-    everything = list(read("results/*").values())
+    everything = _evidence(tuple(read("results/*").values()))
     (paper,) = read("results/paper").values()
     networks = draw(paper, ["f6_loss_all", "reconstructions"])
     every = [short_answer.draw_answer(everything), card.draw_card(everything), *networks]
@@ -236,8 +241,13 @@ def main(
         if report is None:
             _update(root, read, check)
         else:
-            runs = [(str(root / run), tables) for run, tables in read("results/*").items()]
-            page = render(runs, workers=os.cpu_count() or 1, meanwhile=lambda: _update(root, read, check))
+            everything = read("results/*")
+            page = render(
+                [(str(root / run), tables) for run, tables in everything.items()],
+                workers=os.cpu_count() or 1,
+                meanwhile=lambda: _update(root, read, check),
+                evidence=_evidence(tuple(everything.values())),
+            )
             report.mkdir(parents=True, exist_ok=True)
             (report / "report.html").write_text(page, encoding="utf-8")
             typer.echo(str(report / "report.html"))
@@ -262,12 +272,6 @@ def _update(root: Path, read: Read, check: bool) -> None:
         path = root / "docs" / f"{figure.name}.png"
         path.write_bytes(figure.png())
         typer.echo(str(path))
-
-
-def _mean(value: float | None, low: float | None, high: float | None) -> str:
-    """A mean with its interval, as far as there are any."""
-    texts = ["" if pd.isna(value) else f"{value:,.1f}", "" if pd.isna(low) else f"[{low:,.1f}, {high:,.1f}]"]
-    return " ".join(filter(None, texts))
 
 
 if __name__ == "__main__":

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.claims.evaluate import combine
-from analysis.dimension.estimate_table import BAND, estimates, number
+from analysis.dimension.estimate_table import BAND, to_frame
 from analysis.dimension.panels import SHADE, VERDICTS
+from analysis.evidence import Evidence
 from analysis.figures.base import Drawn, FigureEntry, Skipped
 from analysis.figures.style import GREY, theme
-
-if TYPE_CHECKING:
-    from study.table import Tables
+from analysis.formats import with_interval
+from analysis.verdict import combine
 
 ROWS = {
     "c": ("A VAE with latents to spare", "latents kept in use"),
@@ -37,36 +33,36 @@ _LEFT = -0.95
 _TICKS = (5, 10, 20, 50, 100, 200)
 
 
-def answer_data(tables_list: Sequence[Tables], dataset: str = "mnist") -> pd.DataFrame:
-    """The rows of ROWS in its order: `who, label`, and the columns of `estimate_table.estimates`."""
-    rows = estimates(tables_list, dataset).set_index("key", drop=False).loc[list(ROWS)]
+def answer_data(evidence: Evidence) -> pd.DataFrame:
+    """The rows of ROWS in its order: `who, label`, and the columns of `estimate_table.to_frame`."""
+    rows = to_frame(evidence.estimates).set_index("key", drop=False).loc[list(ROWS)]
     return pd.DataFrame(ROWS, index=["who", "label"]).T.join(rows)
 
 
-def markdown(tables_list: Sequence[Tables], dataset: str = "mnist") -> str:
+def markdown(evidence: Evidence) -> str:
     """The verdict on 10 < N < 100, and the two estimates that were chosen beforehand, in words."""
-    frame = answer_data(tables_list, dataset)
-    main = frame[frame["headline"]].to_dict("records")
-    verdict = combine((row["verdict"] for row in main), "split")
+    main = [estimate for estimate in evidence.estimates if estimate.headline]
+    main.sort(key=lambda estimate: list(ROWS).index(estimate.key))
+    verdict = combine((estimate.verdict for estimate in main), "split")
     lines = [f"**Is N between 10 and 100, as the paper supposes? The verdict is {verdict}.**", ""]
-    for row in main:
-        reason = f" ({row['reason']})" if row["reason"] else ""
-        lines.append(f"- {SAYS[row['key']].format(f'**{number(row)}**')}: *{row['verdict']}*{reason}.")
+    for estimate in main:
+        reason = f" ({estimate.reason})" if estimate.reason else ""
+        lines.append(f"- {SAYS[estimate.key].format(f'**{estimate.text}**')}: *{estimate.verdict}*{reason}.")
     return "\n".join(lines)
 
 
-def draw_answer(tables_list: Sequence[Tables], dataset: str = "mnist") -> Drawn | Skipped:
+def draw_answer(evidence: Evidence) -> Drawn | Skipped:
     """Draws the picture of the answer, with its data and caption."""
     entry = FigureEntry(
         "How many latent dimensions do the images need?",
-        lambda tables: answer_data(tables, dataset),
+        answer_data,
         plot_answer,
         lambda _: (
             "The latent dimensions that the data need, by who asks. Points have 95 % intervals over training seeds, "
             "or over subsamples of the images; shaded: the paper's 10 < N < 100; bold: chosen beforehand as the answer."
         ),
     )
-    return entry.draw("answer", tables_list)
+    return entry.draw("answer", evidence)
 
 
 @theme()
@@ -80,9 +76,8 @@ def plot_answer(frame: pd.DataFrame) -> Figure:
         weight = "bold" if row["headline"] else "normal"
         ax.annotate(row["who"], (_LEFT, line - 0.18), xycoords=("axes fraction", "data"), fontsize=10.5, weight=weight)
         ax.annotate(row["label"], (_LEFT, line + 0.24), xycoords=("axes fraction", "data"), fontsize=9, color=GREY)
-        ax.annotate(
-            number(row), (1.04, line), xycoords=("axes fraction", "data"), fontsize=10.5, weight=weight, va="center"
-        )
+        text = with_interval(row["value"], row["low"], row["high"])
+        ax.annotate(text, (1.04, line), xycoords=("axes fraction", "data"), fontsize=10.5, weight=weight, va="center")
         if np.isfinite(row["value"]):
             color, face, marker, _ = VERDICTS[row["verdict"]]
             low, high = (row[end] if np.isfinite(row[end]) else row["value"] for end in ("low", "high"))

@@ -16,6 +16,7 @@ from scipy import stats
 from typer.testing import CliRunner
 
 from analysis.claims.ledger import load
+from analysis.evidence import Evidence
 from analysis.figures.base import Drawn
 from analysis.report import readme, short_answer
 from study.table import Tables, load_tables
@@ -167,15 +168,15 @@ def test_block_that_cannot_be_made_is_one_line_and_exit_code_2(copy: Path, text:
 
 
 def test_answer_is_that_of_known_curves() -> None:
-    three = short_answer.markdown([sweep_tables()])
+    three = short_answer.markdown(Evidence([sweep_tables()]))
     assert "The verdict is confirmed." in three
     assert "A VAE with latents to spare keeps **25 [22.5, 27.5]** of them in use: *confirmed*" in three
-    assert "The verdict is inconclusive." in short_answer.markdown([sweep_tables(seeds=1)])
-    assert "The verdict is not measured." in short_answer.markdown([make_tables()])
+    assert "The verdict is inconclusive." in short_answer.markdown(Evidence([sweep_tables(seeds=1)]))
+    assert "The verdict is not measured." in short_answer.markdown(Evidence([make_tables()]))
 
 
 def test_picture_has_a_line_for_each_estimate_and_a_point_where_there_is_a_value() -> None:
-    figure = short_answer.draw_answer([sweep_tables()])
+    figure = short_answer.draw_answer(Evidence([sweep_tables()]))
     assert isinstance(figure, Drawn)
     assert set(figure.frame["who"] + figure.frame["label"]) <= {*map("".join, short_answer.ROWS.values())}
     svg = figure.svg()
@@ -188,7 +189,7 @@ def test_picture_has_a_line_for_each_estimate_and_a_point_where_there_is_a_value
 
 
 def test_verdicts_without_tables_are_not_measured() -> None:
-    text = readme.verdicts([])
+    text = readme.verdicts(Evidence([]))
     assert f"{len(load().claims)} claims: {len(load().claims)} not measured" in text
     assert {row[1] for row in table(text)} == {"**not measured**"} and len(table(text)) == len(readme.KEY_CLAIMS)
 
@@ -201,7 +202,7 @@ def test_every_column_of_the_tables_is_explained() -> None:
 
 
 def test_losses_have_means_intervals_and_what_collapsed() -> None:
-    rows = {row[0]: row for row in table(readme.losses([replaced(make_tables(), "relu", 0, collapsed=True)]))}
+    rows = {row[0]: row for row in table(readme.losses(Evidence([replaced(make_tables(), "relu", 0, collapsed=True)])))}
     half = stats.t.ppf(0.975, 2) * SEED_STEP / 3**0.5
     assert rows["elu"][1] == f"102.0 [{102 - half:.1f}, {102 + half:.1f}]"
     assert rows["linear"][3] == f"{150 / 102:.2f}"
@@ -210,7 +211,7 @@ def test_losses_have_means_intervals_and_what_collapsed() -> None:
 
 
 def test_sweep_numbers_are_those_of_the_table() -> None:
-    text = readme.sweep([load_tables(str(ROOT / "results" / "latent"))])
+    text = readme.sweep(Evidence([load_tables(str(ROOT / "results" / "latent"))]))
     rows = pd.read_parquet(ROOT / "results" / "latent" / "results.parquet")
     last = rows[(rows["status"] == "finished") & rows["final"]]
     shown = {row[0]: row for row in table(text)}
@@ -227,7 +228,7 @@ def test_sweep_numbers_are_those_of_the_table() -> None:
 
 def test_searches_tell_cost_and_fresh_seeds() -> None:
     read = readme.reader(ROOT)
-    rows = table(readme.searches(list(read("results/vae results/vae-best").values())))
+    rows = table(readme.searches(Evidence(list(read("results/vae results/vae-best").values()))))
     vae = next(row for row in rows if row[0].startswith("`vae`"))
     fresh = read("results/vae-best")["results/vae-best"].ends
     means = fresh[fresh["seed"] > 0].groupby("cell")["test_neg_elbo"].mean()

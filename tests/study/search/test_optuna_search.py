@@ -9,22 +9,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.trial import TrialState
 
-from study import plan as space
-from study import runfolder as table
 from study import spec
 from study.cluster import token
+from study.cost import search_core_hours
 from study.plan import Plan
 from study.run import ray_cluster
 from study.run.backlog import Counts
 from study.run.job import Options
 from study.run.lock import RunError
-from study.search.journal import Journal
-from study.search.journal_reader import JOURNAL, JournalError, read_asked
+from study.search.journal_reader import JOURNAL, read_asked
 from study.search.optuna_search import ERROR, OptunaSearch, pruner
 from study.searchspace import Range, SearchSpec
 from study.spec import SpecError
-from study.table import TableError
+from study.table import TableError, load_tables
 from study.tables import trials
+from study.tables.build import build
 from study.tables.merge import merge
 from tests.support.searches import ASHA, REAL, assert_agree, hunt, optunas, run
 from trainables import trial
@@ -45,8 +44,8 @@ def test_every_builtin_study_is_valid_and_says_what_its_search_costs():
     searched = [study for study in map(spec.load, spec.names()) if study.search]
     assert {"vae", "vae-random", "rate-distortion"} <= {study.name for study in searched}
     for study in searched:
-        space.check(study)
-        assert space.search_core_hours(study) > 0
+        Plan(study).check()
+        assert search_core_hours(study) > 0
 
 
 @pytest.mark.parametrize(
@@ -83,7 +82,7 @@ def test_every_builtin_study_is_valid_and_says_what_its_search_costs():
 )
 def test_search_that_cannot_be_run_is_refused_in_one_line(changes, message):
     with pytest.raises(SpecError, match=message) as error:
-        space.check(hunt(**changes))
+        Plan(hunt(**changes)).check()
     assert "\n" not in str(error.value)
 
 
@@ -110,14 +109,14 @@ def test_parameters_are_the_reverse_of_draw(beta, warmup, seed, ranged):
         assert drawn.keys() == {"model", "hidden_dims"} | (
             {"beta", "kl_warmup_steps"} if drawn["model"] == "vae" else set()
         )
-        known = given.parameters({}, drawn)
+        known = given.parameters(drawn)
         again = given.draw({}, lambda parameter, known=known: known[parameter.name][1])
         assert again == drawn
 
 
 def test_range_among_choices_is_drawn_only_where_it_is_chosen():
     given = SearchSpec(space={"l2": [0.0, {"low": 1, "high": 2}]}, objectives=["val_nll"], trials=1)
-    names = {tuple(given.parameters({}, drawn)) for drawn in given.samples({}, 30)}
+    names = {tuple(given.parameters(drawn)) for drawn in given.samples({}, 30)}
     assert names == {("l2",), ("l2", "l2 in 1..2")}
 
 
@@ -133,26 +132,6 @@ def test_rungs_and_their_expected_share_of_steps(first, factor, steps, rungs, sh
 
 
 # The journal
-
-
-def test_journal_writes_a_batch_whole_or_not_at_all(tmp_path):
-    journal = Journal(Folder(str(tmp_path)))
-    with journal.batch():
-        journal.append_logs([{"a": 1}])
-        assert not (tmp_path / JOURNAL).exists() and list(journal.read_logs(0)) == [{"a": 1}]
-        journal.append_logs([{"b": 2}])
-    with pytest.raises(TypeError, match="not JSON serializable"), journal.batch():
-        journal.append_logs([{"c": 3}, {"d": object()}])
-    with pytest.raises(JournalError, match="must be opened again"):
-        journal.append_logs([{"e": 4}])
-    assert list(Journal(Folder(str(tmp_path))).read_logs(1)) == [{"b": 2}]
-
-
-@pytest.mark.parametrize("content", [b'{"op_code": 0}\n{"op', b"[1]\n", b"\xff\n"])
-def test_journal_that_is_damaged_is_refused_by_name(tmp_path, content):
-    (tmp_path / JOURNAL).write_bytes(content)
-    with pytest.raises(JournalError, match=r"search\.jsonl is damaged"):
-        Journal(Folder(str(tmp_path)))
 
 
 def test_journal_opens_as_optunas_own_file(tmp_path):
@@ -182,7 +161,7 @@ def test_run_launched_in_parts_asks_the_same_and_goes_on(tmp_path):
         counts, text = run(hunt(trials=count, more=ASHA, fields=REAL, model="vae"), tmp_path / "parts")
         assert counts.total == count
     assert "8 of the search's 8 trials done" in text
-    whole, parts = (table.load_tables(str(tmp_path / name)).results for name in ("whole", "parts"))
+    whole, parts = (load_tables(str(tmp_path / name)).results for name in ("whole", "parts"))
     pd.testing.assert_frame_equal(
         whole.drop(columns=["train_s", "evaluate_s"]), parts.drop(columns=["train_s", "evaluate_s"])
     )
@@ -195,7 +174,7 @@ def test_asha_stops_what_optunas_own_rule_stops(tmp_path):
     counts, text = run(study, tmp_path)
     assert counts.stopped > counts.finished > 0 and "stopped by asha at step" in text
     held, found = assert_agree(tmp_path)
-    values = trials.curves(table.load_tables(str(tmp_path)), "val_neg_elbo").pivot(
+    values = trials.curves(load_tables(str(tmp_path)), "val_neg_elbo").pivot(
         index="trial", columns="step", values="value"
     )
     seen = {1: [], 3: []}
@@ -215,7 +194,7 @@ def test_asha_stops_what_optunas_own_rule_stops(tmp_path):
 def test_trial_with_two_seeds_is_judged_by_their_mean(tmp_path):
     run(hunt(trials=6, seeds=2, more=ASHA, fields=REAL, model="vae"), tmp_path)
     held, found = assert_agree(tmp_path)
-    rows = table.load_tables(str(tmp_path)).results
+    rows = load_tables(str(tmp_path)).results
     for number, one in enumerate(held):
         mine = rows[rows["cell"] == f"trial-{number:04d}"]
         assert set(mine["seed"]) == {0, 1}
@@ -241,7 +220,7 @@ def test_run_through_a_callers_ray_holds_what_it_says_and_equals_inline_with_one
     assert ray_cluster.ray.is_initialized(), "it is the caller's to end"
     assert counts.total == 4 and counts.stopped and "stopped by asha" in text
     assert read_asked(Folder(str(tmp_path / "one"))) == read_asked(Folder(str(tmp_path / "inline")))
-    a, b = (table.load_tables(str(tmp_path / name)).results for name in ("inline", "one"))
+    a, b = (load_tables(str(tmp_path / name)).results for name in ("inline", "one"))
     pd.testing.assert_frame_equal(a.drop(columns=["train_s", "evaluate_s"]), b.drop(columns=["train_s", "evaluate_s"]))
     assert_agree(tmp_path / "one")
 
@@ -311,7 +290,7 @@ def test_arm_and_search_in_one_study_and_an_arm_that_is_also_drawn(tmp_path):
     assert not read_asked(Folder(str(tmp_path))), "a part of a study runs no search"
     counts, _ = run(study, tmp_path)
     assert counts == Counts(finished=4)
-    ends = table.load_tables(str(tmp_path)).ends.set_index("cell")["val_sse"]
+    ends = load_tables(str(tmp_path)).ends.set_index("cell")["val_sse"]
     assert ends["known"] == ends.min()
 
 
@@ -353,14 +332,14 @@ def test_tables_merge_as_the_search_goes_on_and_hold_what_was_asked(tmp_path):
     target = Folder(str(tmp_path / "results"))
     for count in (2, 5):
         run(hunt(trials=count), tmp_path / "run")
-        merged = merge(table.load_tables(str(tmp_path / "run")), target)
+        merged = merge(load_tables(str(tmp_path / "run")), target)
     assert len(trials.trials(merged)) == 5 and merged.spec.search.asked == read_asked(Folder(str(tmp_path / "run")))
     pd.testing.assert_frame_equal(
-        trials.trials(table.load_tables(target.url)), trials.trials(table.load_tables(str(tmp_path / "run")))
+        trials.trials(load_tables(target.url)), trials.trials(load_tables(str(tmp_path / "run")))
     )
     run(hunt(trials=2, sampler="random"), tmp_path / "other")
     with pytest.raises(TableError, match="belong to another spec"):
-        merge(table.load_tables(str(tmp_path / "other")), target)
+        merge(load_tables(str(tmp_path / "other")), target)
 
 
 def test_trials_asked_for_since_the_tables_were_built_are_running(tmp_path):
@@ -369,19 +348,19 @@ def test_trials_asked_for_since_the_tables_were_built_are_running(tmp_path):
     run(hunt(trials=5), tmp_path)
     for name, content in stale.items():
         (tmp_path / f"{name}.parquet").write_bytes(content)
-    found = trials.trials(table.load_tables(str(tmp_path)))
+    found = trials.trials(load_tables(str(tmp_path)))
     assert list(found["state"]) == ["finished"] * 3 + ["running"] * 2 and found["cell"].iloc[4] == "trial-0004"
 
 
 def test_merge_of_an_older_copy_keeps_what_was_stopped(tmp_path):
     run(hunt(trials=8, more=ASHA, fields=REAL, model="vae"), tmp_path / "run")
-    tables = table.load_tables(str(tmp_path / "run"))
+    tables = load_tables(str(tmp_path / "run"))
     target = Folder(str(tmp_path / "results"))
     merge(tables, target)
     for path in (tmp_path / "run" / "replicates").glob("*/*.done.json"):
         path.unlink()
-    merge(table.build(Folder(str(tmp_path / "run"))), target)
-    assert set(table.load_tables(target.url).ends["status"]) == set(tables.ends["status"]) == {"finished", "stopped"}
+    merge(build(Folder(str(tmp_path / "run"))), target)
+    assert set(load_tables(target.url).ends["status"]) == set(tables.ends["status"]) == {"finished", "stopped"}
 
 
 def test_hear_waits_for_every_seed_and_decides_once(tmp_path):
