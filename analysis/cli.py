@@ -6,6 +6,7 @@ import math
 import os
 import shlex
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -18,7 +19,7 @@ from trainables.registry import unknown
 
 if TYPE_CHECKING:
     from analysis.claims.ledger import Ledger
-    from analysis.figures.catalogue import Drawn
+    from analysis.figures.base import Drawn, Skipped
     from study.table import Tables
 
 INPUT_IS_WRONG = 2
@@ -58,19 +59,16 @@ def figures(
 
     Of several runs, each gets a folder of its own in DIR.
     """
-    from analysis.figures.catalogue import FIGURES, Drawn, draw
+    from analysis.figures.base import Drawn
+    from analysis.figures.catalogue import FIGURES, draw
 
     for name in only or []:
         if name not in FIGURES:
             _refuse(unknown(name, FIGURES, what="--only"))
     loaded = _load(runs)
     for folder, (_, tables) in zip(_folders([run for run, _ in loaded], out), loaded, strict=True):
-        found = draw(tables, only)
-        for figure in found:
-            if isinstance(figure, Drawn):
-                _write_figure(folder, figure)
-            else:
-                _say(f"skipped {figure.name}: {figure.reason}")
+        found = draw(tables, only or FIGURES)
+        _write_figures(folder, found)
         if not any(isinstance(figure, Drawn) for figure in found):
             _refuse("none of the figures asked for can be drawn from these tables.")
 
@@ -95,23 +93,22 @@ def claims(
     each test; and the specification curves of the claims that turn on what the paper does not report.
     """
     from analysis.claims import markdown
-    from analysis.claims.evaluate import evaluate
     from analysis.claims.specification import drawn_specification
+    from analysis.evidence import Evidence
 
     loaded = [tables for _, tables in _load(runs, trained=False)]  # before the ledger, which may name what plugins add
     given = _ledger(ledger)
-    verdicts = evaluate(loaded, given)
+    judgements = Evidence(loaded).judge(given)
     shown = Table("", "claim", "verdict", "why", box=None, header_style="bold")
-    for verdict in verdicts:
-        shown.add_row(verdict.claim.id, verdict.claim.statement, verdict.verdict, verdict.reason)
+    for judgement in judgements:
+        shown.add_row(judgement.claim.id, judgement.claim.statement, judgement.verdict, judgement.reason)
     _out.print(shown)
     if out is None:
         return
     command = _command("claims", runs if ledger is None else [*runs, "--ledger", str(ledger)])
-    _write(out / "claims.md", markdown.to_markdown(verdicts, given, command=command).encode())
-    _write(out / "claims.csv", to_csv(markdown.to_frame(verdicts)).encode())
-    for figure in filter(None, map(drawn_specification, verdicts)):
-        _write_figure(out, figure)
+    _write(out / "claims.md", markdown.to_markdown(judgements, given, command=command).encode())
+    _write(out / "claims.csv", to_csv(markdown.to_frame(judgements)).encode())
+    _write_figures(out, filter(None, map(drawn_specification, judgements)))
 
 
 @app.command()
@@ -131,26 +128,34 @@ def dimension(
     known.
     """
     from analysis.dimension import card, estimate_table, ruler
+    from analysis.evidence import Evidence
+    from analysis.figures.base import Drawn
+    from analysis.formats import frame_of
 
     loaded = [tables for _, tables in _load(runs, trained=False)]
     known = {"mnist"}.union(*(tables.ends["config/dataset"].dropna() for tables in loaded))
     if dataset not in known:
         _refuse(unknown(dataset, sorted(known), what="--dataset"))
-    found = estimate_table.estimates(loaded, dataset)
+    evidence = Evidence(loaded, dataset)
     shown = Table("", "estimate", "N [95 % interval]", "verdict", "note", box=None, header_style="bold")
-    for row in found[found["key"].map(estimate_table.row_name).notna()].to_dict("records"):
-        shown.add_row(row["key"], row["name"], estimate_table.number(row), row["verdict"], row["reason"])
+    for estimate in evidence.estimates:
+        if estimate_table.card_name(estimate.key) is not None:
+            shown.add_row(estimate.key, estimate.name, estimate.text, estimate.verdict, estimate.reason)
     _out.print(shown)
-    _say(estimate_table.headline(found))
+    _say(estimate_table.headline(evidence.estimates))
     if out is None:
         return
-    drawn = card.draw_card(loaded, dataset)
-    _write_figure(out, drawn)
-    text = f"![{drawn.caption}](dimension_card.png)\n\n*{drawn.caption}* `{_command('dimension', runs)}`\n\n"
-    text += f"{estimate_table.markdown(found)}\n## Where the dimension is known\n\n{ruler.markdown(loaded, dataset)}\n"
+    figure = card.draw_card(evidence)
+    _write_figures(out, [figure])
+    text = f"`{_command('dimension', runs)}`\n\n"
+    if isinstance(figure, Drawn):
+        text = f"![{figure.caption}](dimension_card.png)\n\n*{figure.caption}* {text}"
+    text += f"{estimate_table.markdown(evidence.estimates)}\n"
+    text += f"## Where the dimension is known\n\n{ruler.markdown(evidence)}\n"
     _write(out / "dimension.md", text.encode())
-    for name, table in {"dimension": found, "dimension_controls": estimate_table.controls(loaded)}.items():
-        _write(out / f"{name}.csv", to_csv(table).encode())
+    _write(out / "dimension.csv", to_csv(estimate_table.to_frame(evidence.estimates)).encode())
+    controls = frame_of(estimate_table.ControlEstimate, evidence.controls)
+    _write(out / "dimension_controls.csv", to_csv(controls).encode())
 
 
 @app.command()
@@ -169,8 +174,7 @@ def search(
     RUN --spec FILE`). In DIR, each name led by the study's: search.md, the page; best.csv; history, importance (fANOVA,
     with intervals), slices, pairs, front and hypervolume as SVG, PNG and CSV.
     """
-    from analysis.figures.catalogue import Drawn
-    from analysis.search import best, search_figures
+    from analysis.search import best, search_figures, search_page
     from study.tables.trials import ranked
 
     loaded = _load(runs)
@@ -182,7 +186,7 @@ def search(
         if not len(ranked(tables)):
             _refuse(f"no trial of {tables.spec.name} has finished yet.")
         found = best.best_data(tables, others)
-        every = search_figures.best_text(found)
+        every = search_page.best_text(found)
         text = every.head(WIDEST)
         shown = Table(tables.spec.name, *text["cell"].str.removeprefix("trial-"), box=None, header_style="bold")
         for column in text.columns[1:]:
@@ -193,12 +197,8 @@ def search(
         if out is None:
             continue
         drawn = search_figures.draw(tables)
-        for figure in drawn:
-            if isinstance(figure, Drawn):
-                _write_figure(out, figure)
-            else:
-                _say(f"skipped {figure.name}: {figure.reason}")
-        written = search_figures.page(tables, found, drawn, _command("search", runs))
+        _write_figures(out, drawn)
+        written = search_page.page(tables, found, drawn, _command("search", runs))
         _write(out / f"{tables.spec.name}_search.md", written.encode())
         _write(out / f"{tables.spec.name}_best.csv", to_csv(found).encode())
 
@@ -317,10 +317,17 @@ def _write(path: Path, content: bytes) -> None:
     _say(str(path))
 
 
-def _write_figure(folder: Path, figure: Drawn) -> None:
-    """Writes NAME.svg, NAME.png, and NAME.csv, the numbers behind it."""
-    for suffix, content in {"svg": figure.svg().encode(), "png": figure.png(), "csv": figure.csv().encode()}.items():
-        _write(folder / f"{figure.name}.{suffix}", content)
+def _write_figures(folder: Path, figures: Iterable[Drawn | Skipped]) -> None:
+    """Writes each as NAME.svg, NAME.png, and NAME.csv, the numbers behind it; says why one was skipped."""
+    from analysis.figures.base import Skipped
+
+    for figure in figures:
+        if isinstance(figure, Skipped):
+            _say(f"skipped {figure.name}: {figure.reason}")
+            continue
+        files = {"svg": figure.svg().encode(), "png": figure.png(), "csv": figure.csv().encode()}
+        for suffix, content in files.items():
+            _write(folder / f"{figure.name}.{suffix}", content)
 
 
 def _command(name: str, runs: list[str]) -> str:

@@ -144,7 +144,7 @@ def test_module_imports_run_one_way(module: str) -> None:
     if package == "analysis":
         assert not within(names, "torch", "torchvision", "ray")
         study = ("study.table", "study.spec", "study.searchspace", "study.tables.trials")
-        allowed = (*study, "trainables.schema", "trainables.registry")
+        allowed = (*study, "trainables.schema", "trainables.quantities", "trainables.registry")
         ours = within(names, "study", "trainables") - {"study", "trainables"}
         assert all(name.startswith(allowed) for name in ours), ours
 
@@ -221,7 +221,28 @@ def test_relative_links_lead_to_a_file_and_a_heading(document: str) -> None:
 
 
 def test_headings_are_spelt_as_github_spells_them() -> None:
-    assert {"what-came-out", "the-claims-and-the-question-10--n--100", "on-a-cluster"} <= anchors("README.md")
+    assert {"how-many-latent-dimensions-do-images-need", "on-a-cluster"} <= anchors("README.md")
+    assert "the-papers-networks-at-n--5" in anchors("docs/results.md")
+
+
+def test_readme_leads_to_every_page() -> None:
+    seen, waiting = set(), ["README.md"]
+    while waiting:
+        page = waiting.pop()
+        seen.add(page)
+        for path in re.findall(r"\]\(([^)#\s:]+\.md)", unfenced(page)):
+            name = str(((ROOT / page).parent / path).resolve().relative_to(ROOT))
+            waiting += [] if name in seen else [name]
+    assert {*DOCUMENTS} <= seen
+
+
+def test_documents_that_are_named_exist() -> None:
+    files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    names = {Path(file).name for file in files}
+    for file in files:
+        if file.endswith((".py", ".md", ".yaml", ".toml", ".j2")) and file != "tests/test_repository.py":
+            named = set(re.findall(r"\b([A-Z_]{4,}\.md)\b", (ROOT / file).read_text()))
+            assert named <= names, f"{file} names {named - names}, which is not in the repository."
 
 
 def test_ci_runs_the_documented_test_command() -> None:

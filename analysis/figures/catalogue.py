@@ -1,85 +1,20 @@
-"""Every figure of a study, by name: its title, the tidy frame behind it, how it is drawn and its caption.
-
-A figure that these tables cannot give is skipped with a reason. To add one, write its `*_data`, `plot_*` and
-`*_caption`, and one entry here.
-"""
+"""The figures of a study, by name. To add one, write its `*_data`, `plot_*` and `*_caption`, and an entry here."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from analysis.cells import cells, is_papers, paper_cells
 from analysis.figures import architecture, curves, mosaics
-from analysis.figures.architecture import NotApplicableError
-from analysis.figures.style import settle, to_png, to_svg
-from study.table import to_csv
+from analysis.figures.base import Drawn, FigureEntry, Skipped
 
 if TYPE_CHECKING:
     from study.table import Tables
-
-
-@dataclass(frozen=True)
-class FigureEntry:
-    """A figure: `data` gives its tidy frame or raises NotApplicableError, `plot` draws it, `caption` explains it.
-
-    `paper`: what the paper shows there and reads from it, if the figure is one of its own.
-    """
-
-    title: str
-    data: Callable[[Tables], pd.DataFrame]
-    plot: Callable[[pd.DataFrame], Axes | Figure]
-    caption: Callable[[pd.DataFrame], str]
-    paper: str = ""
-
-    def applicable(self, tables: Tables) -> str | None:
-        """None if these tables can give the figure, else the reason why not."""
-        try:
-            self.data(tables)
-        except NotApplicableError as reason:
-            return str(reason)
-        return None
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """A figure that was drawn, and the frame that it shows."""
-
-    name: str
-    title: str
-    caption: str
-    frame: pd.DataFrame
-    figure: Figure
-
-    def svg(self, prefix: str = "") -> str:
-        """SVG text whose ids start with `prefix` and the figure's name."""
-        return to_svg(self.figure, f"{prefix}{self.name}")
-
-    def png(self) -> bytes:
-        """PNG at 150 dots per inch."""
-        return to_png(self.figure)
-
-    def csv(self) -> str:
-        """The frame; images as 1,568 hex digits."""
-        frame = self.frame
-        if "pixels" in frame:
-            frame = frame.assign(pixels=[px.hex() if isinstance(px, bytes) else "" for px in frame["pixels"]])
-        return to_csv(frame)
-
-
-@dataclass(frozen=True)
-class Skipped:
-    """A figure that these tables cannot give, and why."""
-
-    name: str
-    title: str
-    reason: str
 
 
 def _linear(tables: Tables) -> pd.DataFrame:
@@ -167,30 +102,12 @@ FIGURES: dict[str, FigureEntry] = {
 """In the order of the report. F1 to F7 are the paper's figures, at the latent dimension nearest to its 5."""
 
 
-def draw(tables: Tables, names: Iterable[str] | None = None) -> list[Drawn | Skipped]:
-    """Draws figures (all by default), in the order of FIGURES; those that do not apply come back as Skipped."""
+def draw(tables: Tables, names: Iterable[str] = FIGURES) -> list[Drawn | Skipped]:
+    """Draws these figures of a run, all by default; those that do not apply come back as Skipped."""
     return [
-        draw_entry(name, _entry(name, tables), tables, note=_restriction(tables) if FIGURES[name].paper else "")
-        for name in (FIGURES if names is None else names)
+        _entry(name, tables).draw(name, tables, note=_restriction(tables) if FIGURES[name].paper else "")
+        for name in names
     ]
-
-
-def drawn(name: str, title: str, caption: str, frame: pd.DataFrame, shown: Axes | Figure) -> Drawn:
-    """A figure, or the one that these axes are in, laid out for good."""
-    figure = shown if isinstance(shown, Figure) else shown.get_figure(root=True)
-    if figure is None:
-        raise RuntimeError(f"{name} has been drawn on axes without a figure.")
-    settle(figure)
-    return Drawn(name, title, caption, frame, figure)
-
-
-def draw_entry(name: str, entry: FigureEntry, tables: Tables, *, note: str = "") -> Drawn | Skipped:
-    """One figure of these tables, under this name; `note` is added to its caption."""
-    try:
-        frame = entry.data(tables)
-    except NotApplicableError as reason:
-        return Skipped(name, entry.title, str(reason))
-    return drawn(name, entry.title, entry.caption(frame) + note, frame, entry.plot(frame))
 
 
 def _entry(name: str, tables: Tables) -> FigureEntry:

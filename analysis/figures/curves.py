@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 from analysis.cells import config_text, counted, mean_and_interval, paper_cells, references
-from analysis.figures.architecture import NotApplicableError
+from analysis.figures.base import NotApplicableError
 from analysis.figures.style import ALIKE, GREY, INK, looks, theme
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.cells import cells, counted, paper_cells
-from analysis.figures.architecture import NotApplicableError
+from analysis.figures.base import NotApplicableError
 from analysis.figures.style import DIGITS, GREY, INK, blank, theme
 
 if TYPE_CHECKING:
@@ -25,6 +25,15 @@ _UNITS_PER_INCH = 62.0
 _SAMPLES_A_ROW = 10
 MOST_RECONSTRUCTED, MOST_SAMPLED, MOST_PLANES = 16, 8, 4
 """Networks that a figure shows; of more, some of each dataset and latent dimension."""
+
+
+def canvas(images: Sequence[bytes] | pd.Series[Any], places: Sequence[tuple[int, int]]) -> np.ndarray:
+    """One picture `(height, width)` of images, 784 bytes of ink each, whose tops and lefts are `places`; uint8."""
+    height, width = (max(ends) + SIDE for ends in zip(*places, strict=True))
+    picture = np.zeros((height, width), np.uint8)
+    for pixels, (top, left) in zip(images, places, strict=True):
+        picture[top : top + SIDE, left : left + SIDE] = np.frombuffer(pixels, np.uint8).reshape(SIDE, SIDE)
+    return picture
 
 
 def reconstructions_data(
@@ -121,11 +130,13 @@ def plot_mosaic(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     left, right, top = 14 + _CHARACTER * longest, _RIGHT if measured else 6, _TOP if measured else 6
     if ax is None:
         ax = blank((left + width + right) / _UNITS_PER_INCH, (top + height + 6) / _UNITS_PER_INCH)
-    canvas = np.zeros((height, width))
+    places = [
+        (tops[number], column * (SIDE + _GAP))
+        for number, (_, row) in enumerate(frame.groupby("row"))
+        for column in range(len(row))
+    ]
+    ink = canvas(frame.sort_values("row", kind="stable")["pixels"], places) / 255
     for number, (_, row) in enumerate(frame.groupby("row")):
-        for column, pixels in enumerate(row["pixels"]):
-            x = column * (SIDE + _GAP)
-            canvas[tops[number] : tops[number] + SIDE, x : x + SIDE] = _to_image(pixels)
         middle = tops[number] + SIDE / 2
         ax.text(-7, middle, row["label"].iloc[0], ha="right", va="center", fontsize=8.5, color=INK)
         nll = row["test_nll_mean"].iloc[0]
@@ -133,7 +144,7 @@ def plot_mosaic(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
             ax.text(width + 7, middle, f"{nll:,.1f}", ha="left", va="center", fontsize=8.5, color=INK)
     if measured:
         ax.text(width + 7, -6, "test NLL,\nnats/image", ha="left", va="bottom", fontsize=7.5, color=GREY)
-    ax.imshow(canvas, cmap="gray_r", vmin=0, vmax=1, interpolation="none", extent=(0, width, height, 0), aspect="equal")
+    ax.imshow(ink, cmap="gray_r", vmin=0, vmax=1, interpolation="none", extent=(0, width, height, 0), aspect="equal")
     ax.set(xlim=(-left, width + right), ylim=(height + 6, -top))
     ax.set_axis_off()
     return ax
@@ -209,13 +220,11 @@ def plot_decoded(frame: pd.DataFrame, ax: Axes) -> Axes:
     """One cell's decoded images, each at the place of its code."""
     decoded = frame[frame["kind"] == "decoded"]
     z1, z2 = np.unique(decoded["z1"]), np.unique(decoded["z2"])
-    canvas = np.zeros((len(z2) * SIDE, len(z1) * SIDE))
-    for x, y, pixels in zip(decoded["z1"], decoded["z2"], decoded["pixels"], strict=True):
-        column, row = int(np.searchsorted(z1, x)), len(z2) - 1 - int(np.searchsorted(z2, y))
-        canvas[row * SIDE : (row + 1) * SIDE, column * SIDE : (column + 1) * SIDE] = _to_image(pixels)
+    columns, rows = np.searchsorted(z1, decoded["z1"]), len(z2) - 1 - np.searchsorted(z2, decoded["z2"])
+    ink = canvas(decoded["pixels"], list(zip(rows * SIDE, columns * SIDE, strict=True))) / 255
     half = [(axis[-1] - axis[0]) / max(len(axis) - 1, 1) / 2 or 0.5 for axis in (z1, z2)]
     extent = (z1[0] - half[0], z1[-1] + half[0], z2[0] - half[1], z2[-1] + half[1])
-    ax.imshow(canvas, cmap="gray_r", vmin=0, vmax=1, interpolation="none", extent=extent, aspect="auto")
+    ax.imshow(ink, cmap="gray_r", vmin=0, vmax=1, interpolation="none", extent=extent, aspect="auto")
     ax.grid(visible=False)
     ax.set(xlabel="z₁ (no unit)", ylabel="z₂ (no unit)")
     return ax
@@ -306,11 +315,6 @@ def _frame(values: pd.Series[float]) -> tuple[float, float]:
     low, high = float(values.quantile(0.01)), float(values.quantile(0.99))
     margin = 0.1 * (high - low) or 1.0
     return low - margin, high + margin
-
-
-def _to_image(pixels: bytes) -> np.ndarray:
-    """`(28, 28)` in [0, 1] from 784 bytes."""
-    return np.frombuffer(pixels, dtype=np.uint8).reshape(SIDE, SIDE) / 255
 
 
 def _steps_text(step: int) -> str:

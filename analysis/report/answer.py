@@ -2,106 +2,173 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
 
+import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.claims import markdown, specification
-from analysis.claims.decide import NOT_MEASURED
-from analysis.claims.evaluate import VERDICTS, Verdict, combine, evaluate
-from analysis.claims.ledger import RULES, load
+from analysis.claims.evaluate import Judgement
+from analysis.claims.ledger import RULES, Erratum, load
 from analysis.dimension import card, estimate_table, panels, ruler
-from analysis.figures.catalogue import drawn
+from analysis.evidence import Evidence
+from analysis.figures.base import FigureEntry
 from analysis.figures.style import theme
-from analysis.report.embed import Shown, csv_link, show
+from analysis.formats import frame_of
+from analysis.report.embed import Figures, Grid, csv_link, embed
+from analysis.verdict import Verdict, combine
 from study.table import to_csv
 
-if TYPE_CHECKING:
-    import pandas as pd
 
-    from study.table import Tables
+@dataclass(frozen=True)
+class ClaimPart:
+    """One claim: its verdict, and the tests behind it as rows of text."""
 
-DATASET = "mnist"
-"""The paper's, of which it asks how many latent dimensions are right."""
-
-
-def claims(runs: Sequence[str], tables: Sequence[Tables]) -> dict[str, Any]:
-    """Every claim with its verdict and the tests behind it, how many came out how, and the errata."""
-    ledger, verdicts = load(), evaluate(tables)
-    command = shlex.join(["analysis", "claims", *runs])
-    return {
-        "version": ledger.version,
-        "history": ledger.history,
-        "count": len(verdicts),
-        "measured": any(verdict.verdict != NOT_MEASURED for verdict in verdicts),
-        "claims": [_claim(verdict, f"{command} -o claims") for verdict in verdicts],
-        "columns": markdown.TEST_COLUMNS,
-        "errata": ledger.errata,
-        "command": f"{command} -o claims",
-        "csv": csv_link(to_csv(markdown.to_frame(verdicts))),
-    }
+    id: str
+    anchor: str
+    section: str
+    statement: str
+    test: str
+    rule: str
+    family: str
+    verdict: str
+    rank: int
+    reason: str
+    tests: Sequence[Sequence[str]]
+    figure: Figures
 
 
-def dimension(runs: Sequence[str], tables: Sequence[Tables]) -> dict[str, Any] | None:
-    """The headline, the card and the estimates as rows; None if these runs give no estimate."""
-    found = estimate_table.estimates(tables, DATASET)
-    if found["value"].isna().all():
+@dataclass(frozen=True)
+class ClaimsPart:
+    """All claims, the ledger's version and history, and the paper's errata."""
+
+    version: int
+    history: Sequence[str]
+    claims: Sequence[ClaimPart]
+    columns: Sequence[str]
+    errata: Sequence[Erratum]
+    command: str
+    csv: str
+
+    @property
+    def measured(self) -> bool:
+        """Whether these runs measure any claim."""
+        return any(claim.verdict != Verdict.NOT_MEASURED for claim in self.claims)
+
+
+@dataclass(frozen=True)
+class EstimateRow:
+    """An estimate of the latent dimension as text."""
+
+    key: str
+    name: str
+    number: str
+    verdict: str
+    reason: str
+    seeds: str
+    steps: str
+    words: str
+    """A sentence with {} for the number; empty but for the headline estimates."""
+
+
+@dataclass(frozen=True)
+class DimensionPart:
+    """The headline verdict, the card, every estimate, and what the estimators return where the dimension is known."""
+
+    verdict: str
+    rows: Sequence[EstimateRow]
+    axis: Figures
+    card: Figures
+    csv: str
+    controls: str
+    ruler: Grid
+    command: str
+
+    @property
+    def answers(self) -> list[EstimateRow]:
+        """The headline estimates."""
+        return [row for row in self.rows if row.words]
+
+
+def claims_part(runs: Sequence[str], evidence: Evidence) -> ClaimsPart:
+    """Decides every claim from the tables of these runs together."""
+    ledger, judgements = load(), evidence.verdicts
+    command = f"{shlex.join(['analysis', 'claims', *runs])} -o claims"
+    return ClaimsPart(
+        version=ledger.version,
+        history=ledger.history,
+        claims=[_claim(judgement, command) for judgement in judgements],
+        columns=markdown.TEST_COLUMNS,
+        errata=ledger.errata,
+        command=command,
+        csv=csv_link(to_csv(markdown.to_frame(judgements))),
+    )
+
+
+def dimension_part(runs: Sequence[str], evidence: Evidence) -> DimensionPart | None:
+    """Answers how many latent dimensions the data set needs; None if these runs give no estimate."""
+    estimates = evidence.estimates
+    headline = [estimate for estimate in estimates if estimate.headline]
+    if all(math.isnan(estimate.value) for estimate in estimates):
         return None
-    command = shlex.join(["analysis", "dimension", *runs])
+    command = f"{shlex.join(['analysis', 'dimension', *runs])} -o docs"
     title = "How many latent dimensions does MNIST need? All estimates on one card"
-    return {
-        "verdict": combine(found.loc[found["headline"], "verdict"], "split"),
-        "answers": [
-            {
-                "verdict": row["verdict"],
-                "words": estimate_table.IN_WORDS[row["key"]],
-                "number": estimate_table.number(row),
-            }
-            | {"key": row["key"], "reason": row["reason"]}
-            for row in found[found["headline"]].to_dict("records")
-        ],
-        "axis": _axis(found, f"{command} -o docs"),
-        "card": show(card.draw_card(tables, DATASET, title), "", f"{command} -o docs"),
-        "rows": [
-            {key: str(row[key] or "") for key in ("key", "name", "verdict", "reason", "seeds", "steps")}
-            | {"number": estimate_table.number(row)}
-            for row in found.to_dict("records")
-        ],
-        "csv": csv_link(to_csv(found)),
-        "controls": csv_link(to_csv(estimate_table.controls(tables))),
-        "ruler": ruler.ruler(tables, DATASET).to_dict("split"),
-        "ruler_note": ruler.NOTE,
-        "command": f"{command} -o docs",
-    }
+    return DimensionPart(
+        verdict=combine((estimate.verdict for estimate in headline), "split"),
+        rows=[_row(estimate) for estimate in estimates],
+        axis=embed([_HEADLINE.draw("headline", estimate_table.to_frame(headline))], "", lambda name: command),
+        card=embed([card.draw_card(evidence, title)], "", lambda name: command),
+        csv=csv_link(to_csv(estimate_table.to_frame(estimates))),
+        controls=csv_link(to_csv(frame_of(estimate_table.ControlEstimate, evidence.controls))),
+        ruler=Grid.of(ruler.ruler(evidence), ruler.NOTE),
+        command=command,
+    )
 
 
-def _claim(verdict: Verdict, command: str) -> dict[str, Any]:
-    claim = verdict.claim
-    curve = specification.drawn_specification(verdict)
-    return {
-        "id": claim.id,
-        "anchor": f"claim-{claim.id.lower()}",
-        "section": claim.section,
-        "statement": claim.statement,
-        "test": claim.test,
-        "rule": RULES[claim.rule],
-        "family": claim.family,
-        "verdict": verdict.verdict,
-        "rank": VERDICTS.index(verdict.verdict),
-        "reason": verdict.reason,
-        "tests": markdown.evidence(verdict),
-        "figure": None if curve is None else show(curve, "", command),
-    }
+def _claim(judgement: Judgement, command: str) -> ClaimPart:
+    claim = judgement.claim
+    curve = specification.drawn_specification(judgement)
+    return ClaimPart(
+        id=claim.id,
+        anchor=f"claim-{claim.id.lower()}",
+        section=claim.section,
+        statement=claim.statement,
+        test=claim.test,
+        rule=RULES[claim.rule],
+        family=claim.family,
+        verdict=judgement.verdict,
+        rank=list(Verdict).index(judgement.verdict),
+        reason=judgement.reason,
+        tests=markdown.tests_of(judgement),
+        figure=embed([curve] if curve else [], "", lambda name: command),
+    )
+
+
+def _row(estimate: estimate_table.Estimate) -> EstimateRow:
+    return EstimateRow(
+        number=estimate.text,
+        words=estimate_table.IN_WORDS[estimate.key] if estimate.headline else "",
+        **{key: str(getattr(estimate, key) or "") for key in ("key", "name", "verdict", "reason", "seeds", "steps")},
+    )
 
 
 @theme()
-def _axis(found: pd.DataFrame, command: str) -> Shown:
-    """The two headline estimates on their axis."""
-    rows = found[found["headline"]]
-    figure = Figure(figsize=(4.0, 1.25))  # fits a telephone
+def _plot_headline(rows: pd.DataFrame) -> Figure:
+    """Draws the two headline estimates on their axis, small enough for a telephone."""
+    figure = Figure(figsize=(4.0, 1.25))
     panels.plot_headline(rows, figure.add_axes((0.09, 0.4, 0.6, 0.58)))
-    text = "The two estimates that were chosen beforehand, with 95 % t intervals over seeds where there are several; "
-    text += "shaded: the paper's 10 < N < 100."
-    return show(drawn("headline", "Headline estimates of the latent dimension", text, rows, figure), "", command)
+    return figure
+
+
+_HEADLINE = FigureEntry(
+    "Headline estimates of the latent dimension",
+    lambda rows: rows,
+    _plot_headline,
+    lambda rows: (
+        "The two estimates that were chosen beforehand, with 95 % t intervals over seeds where there are "
+        "several; shaded: the paper's 10 < N < 100."
+    ),
+)

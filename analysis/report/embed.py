@@ -1,20 +1,22 @@
-"""A figure as the report shows it: SVG that fits the page, caption, data, and the command that draws it."""
+"""A figure or a table as the report's page shows it: SVG that fits the page, its data as a link, and its command."""
 
 from __future__ import annotations
 
 import base64
 import gzip
 import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import pandas as pd
 from markupsafe import Markup, escape
 
-from analysis.figures.catalogue import Drawn
+from analysis.figures.base import Drawn, Skipped
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A figure in the page. `data` is a URI of the CSV, which the reader saves as `file`."""
+class Embedded:
+    """A figure in the page. `data` is a URI of its CSV, which the reader saves as `file`."""
 
     id: str
     title: str
@@ -26,22 +28,49 @@ class Shown:
     paper: str = ""
 
 
-def show(drawn: Drawn, prefix: str, command: str, paper: str = "") -> Shown:
-    """A drawn figure with ids of its own in the page.
+@dataclass(frozen=True)
+class Figures:
+    """The figures of a part of the page, and those that could not be drawn."""
+
+    drawn: Sequence[Embedded] = ()
+    skipped: Sequence[Skipped] = ()
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table of texts, and a note on it."""
+
+    columns: Sequence[str] = ()
+    rows: Sequence[Sequence[str]] = ()
+    note: str = ""
+
+    @classmethod
+    def of(cls, frame: pd.DataFrame, note: str = "") -> Grid:
+        """The texts of a frame."""
+        return cls(list(frame.columns), [[str(value) for value in row] for row in frame.to_numpy(object)], note)
+
+
+def embed(
+    figures: Iterable[Drawn | Skipped],
+    prefix: str,
+    command: Callable[[str], str],
+    papers: Mapping[str, str] | None = None,
+) -> Figures:
+    """Puts figures into a page.
 
     Args:
-        drawn: The figure.
-        prefix: Of its ids, for a page with several runs.
-        command: That draws it again.
-        paper: What the paper shows there, if it has such a figure.
+        figures: The figures, drawn or skipped.
+        prefix: The beginning of their ids, for a page with several runs.
+        command: The command that draws the figure of a name again.
+        papers: By name, what the paper shows there, if it has such a figure.
     """
-    name = f"{prefix}{drawn.name}"
-    # An image is 1,568 hex digits in the CSV: such frames travel compressed, and pandas opens them as they are.
-    pixels = "pixels" in drawn.frame
-    text = drawn.csv().encode()
-    data = _uri("application/gzip", gzip.compress(text, mtime=0)) if pixels else _uri("text/csv", text)
-    file = f"{drawn.name}.csv{'.gz' * pixels}"
-    return Shown(name, drawn.title, drawn.caption, _svg(drawn, prefix, name), data, file, command, paper)
+    every = list(figures)
+    drawn = [
+        _embedded(one, prefix, command(one.name), (papers or {}).get(one.name, ""))
+        for one in every
+        if isinstance(one, Drawn)
+    ]
+    return Figures(drawn, [one for one in every if isinstance(one, Skipped)])
 
 
 def csv_link(text: str) -> str:
@@ -49,8 +78,18 @@ def csv_link(text: str) -> str:
     return _uri("text/csv", text.encode())
 
 
+def _embedded(drawn: Drawn, prefix: str, command: str, paper: str) -> Embedded:
+    name = f"{prefix}{drawn.name}"
+    # An image is 1,568 hex digits in the CSV: such frames travel compressed, and pandas opens them as they are.
+    pixels = "pixels" in drawn.frame
+    text = drawn.csv().encode()
+    data = _uri("application/gzip", gzip.compress(text, mtime=0)) if pixels else _uri("text/csv", text)
+    file = f"{drawn.name}.csv{'.gz' * pixels}"
+    return Embedded(name, drawn.title, drawn.caption, _svg(drawn, prefix, name), data, file, command, paper)
+
+
 def _svg(drawn: Drawn, prefix: str, name: str) -> Markup:
-    """Its SVG without what only a file needs, as wide as the page allows, up to its own width."""
+    """The figure's SVG without what only a file needs, as wide as the page allows, up to its own width."""
     svg = drawn.svg(prefix)
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"\s*<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)

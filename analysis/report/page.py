@@ -7,56 +7,69 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 from multiprocessing import get_context
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jinja2
 from markupsafe import Markup
 
 from analysis.cells import evaluated, is_papers
-from analysis.report import answer
-from analysis.report.section import paper_figures, section
-from analysis.report.surprises import surprises
+from analysis.evidence import Evidence
+from analysis.report.answer import ClaimsPart, DimensionPart, claims_part, dimension_part
+from analysis.report.embed import Figures
+from analysis.report.section import Runs, Section, paper_figures, section
+from analysis.report.surprises import Surprise, surprises
 from study.table import load_tables
 
 if TYPE_CHECKING:
     from study.table import Tables
 
 SCRIPTS = ("vendor/sortable.min.js", "vendor/sortable.a11y.min.js", "report.js")
-Part = int | str
-"""A part of the page: a run's number, or a key of TOGETHER."""
 _NUMBER = re.compile(r"(?:< |\[)?(-?[\d,]*\.?\d+(?:e[-+]?\d+)?)", re.IGNORECASE)
 
 
+@dataclass(frozen=True)
+class Page:
+    """Everything that the template shows. `papers` are the paper's figures, redrawn from the run `papers_run`."""
+
+    dimension: DimensionPart | None
+    claims: ClaimsPart
+    papers: Figures
+    papers_run: str
+    surprises: Sequence[Surprise]
+    price: str
+    command: str
+    style: Markup
+    scripts: Sequence[Markup]
+    sections: Sequence[Section] = ()
+
+
 def render(
-    runs: Sequence[tuple[str, Tables]],
+    runs: Runs,
     price: float | None = None,
     workers: int = 1,
     meanwhile: Callable[[], object] = lambda: None,
+    evidence: Evidence | None = None,
 ) -> str:
     """The report's HTML.
 
     Args:
         runs: Each run's folder, as the reader would name it to `analysis report`, and its tables.
-        price: Of an hour of one device, in the reader's currency; None to tell hours alone.
-        workers: Processes that share the work. With more than one, each reads the tables from the runs' folders.
+        price: The price of an hour of one device, in the reader's currency; None to tell hours alone.
+        workers: How many processes share the work. With more than one, each reads the tables from the runs' folders.
         meanwhile: Called once this process has made its own share, while others may still make theirs.
+        evidence: The evidence in these tables, if the caller uses it too.
     """
-    names = [run for run, _ in runs]
-    rate = "" if price is None else f"{price:.15g}"
-    done = _in_one(runs, price, meanwhile) if workers == 1 else _shared(runs, price, workers, meanwhile)
-    context: dict[str, Any] = {
-        **{key: value for name in TOGETHER for key, value in done[name].items()},
-        "sections": [done[number] for number in range(len(runs))],
-        "price": rate,
-        "command": shlex.join(["analysis", "report", *names, *(["--price", rate] if rate else [])]),
-        "style": _asset("report.css"),
-        "scripts": [_asset(name) for name in SCRIPTS],
-    }
+    with _sections(runs, price, workers) as sections:
+        page = _together(runs, price, evidence or Evidence([tables for _, tables in runs]))
+        meanwhile()
+        page = replace(page, sections=sections())
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("analysis"),
         autoescape=True,
@@ -66,77 +79,73 @@ def render(
     )
     environment.filters["sort_key"] = sort_key
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False}  # the viewer's choices stand in our order
-    return environment.get_template("report.html.j2").render(context) + "\n"
+    return environment.get_template("report.html.j2").render(page=page) + "\n"
 
 
 def sort_key(text: str) -> str:
-    """What a cell of numbers sorts by: the first number in its text; nothing where it has none, which sorts last."""
-    found = _NUMBER.match(text.strip())
-    return found[1].replace(",", "") if found else ""
+    """The number that a cell sorts by: the first in its text; empty where it has none, which sorts last."""
+    number = _NUMBER.match(text.strip())
+    return number[1].replace(",", "") if number else ""
 
 
-def _in_one(
-    runs: Sequence[tuple[str, Tables]], price: float | None, meanwhile: Callable[[], object]
-) -> dict[Part, dict[str, Any]]:
-    """All parts, made by this process."""
-    parts: list[Part] = [*TOGETHER, *range(len(runs))]
-    done = {part: _part(runs, part, price) for part in parts}
-    meanwhile()
-    return done
+def _together(runs: Runs, price: float | None, evidence: Evidence) -> Page:
+    """The page as far as it is made of all runs together."""
+    names = [run for run, _ in runs]
+    rate = "" if price is None else f"{price:.15g}"
+    main = _main(runs)
+    return Page(
+        dimension=dimension_part(names, evidence),
+        claims=claims_part(names, evidence),
+        papers=paper_figures(*main) if main else Figures(),
+        papers_run=main[0] if main else "",
+        surprises=surprises([run for run in runs if evaluated(run[1])]),
+        price=rate,
+        command=shlex.join(["analysis", "report", *names, *(["--price", rate] if rate else [])]),
+        style=_asset("report.css"),
+        scripts=[_asset(name) for name in SCRIPTS],
+    )
 
 
-def _shared(
-    runs: Sequence[tuple[str, Tables]], price: float | None, workers: int, meanwhile: Callable[[], object]
-) -> dict[Part, dict[str, Any]]:
-    """All parts: other processes make those of the runs, this one those of all together, which it then still knows."""
+@contextmanager
+def _sections(runs: Runs, price: float | None, workers: int) -> Iterator[Callable[[], list[Section]]]:
+    """A function that gives each run's part; other processes, if any, make the parts meanwhile, the largest first."""
 
     def size(number: int) -> tuple[bool, int]:
         return runs[number][1].spec.search is not None, len(runs[number][1].ends)
 
+    numbers = range(len(runs))
+    if workers == 1:
+        yield lambda: [_section(runs, number, price) for number in numbers]
+        return
     names = tuple(run for run, _ in runs)
     pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
     try:
-        largest_first = sorted(range(len(runs)), key=size, reverse=True)
-        others = {number: pool.submit(_read_part, names, number, price) for number in largest_first}
-        own: dict[Part, dict[str, Any]] = {part: _part(runs, part, price) for part in TOGETHER}
-        meanwhile()
-        return own | {number: future.result() for number, future in others.items()}
+        futures = {
+            number: pool.submit(_read_section, names, number, price)
+            for number in sorted(numbers, key=size, reverse=True)
+        }
+        yield lambda: [futures[number].result() for number in numbers]
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _part(runs: Sequence[tuple[str, Tables]], part: Part, price: float | None) -> dict[str, Any]:
-    """What the template shows of the run of this number, or, by a key of TOGETHER, of all of them."""
-    if isinstance(part, str):
-        return TOGETHER[part](runs)
-    run, mine = runs[part]
-    others = [other for other in runs if other[1] is not mine]
-    return section(run, mine, others, f"r{part + 1}-", price, shown=runs[part] is _main(runs))
+def _section(runs: Runs, number: int, price: float | None) -> Section:
+    run, tables = runs[number]
+    others = [other for other in runs if other[1] is not tables]
+    return section(run, tables, others, f"r{number + 1}-", price, shown=runs[number] is _main(runs))
 
 
-def _read_part(names: tuple[str, ...], part: int, price: float | None) -> dict[str, Any]:
-    return _part(_loaded(names), part, price)
+def _read_section(names: tuple[str, ...], number: int, price: float | None) -> Section:
+    return _section(_loaded(names), number, price)
 
 
 @cache
 def _loaded(names: tuple[str, ...]) -> list[tuple[str, Tables]]:
-    """The tables that a worker reads once, whatever parts it makes: what is kept of them serves several."""
+    """The tables that a worker reads once, however many parts it makes."""
     return [(name, load_tables(name)) for name in names]
 
 
-def _verdicts(runs: Sequence[tuple[str, Tables]]) -> dict[str, Any]:
-    names, tables = [run for run, _ in runs], [found for _, found in runs]
-    return {"claims": answer.claims(names, tables), "dimension": answer.dimension(names, tables)}
-
-
-def _figures(runs: Sequence[tuple[str, Tables]]) -> dict[str, Any]:
-    main = _main(runs)
-    papers, missing = ([], []) if main is None else paper_figures(*main, "paper-")
-    told = {"papers": papers, "papers_missing": missing, "papers_run": None if main is None else main[0]}
-    return {"surprises": surprises([run for run in runs if evaluated(run[1])]), **told}
-
-
-def _main(runs: Sequence[tuple[str, Tables]]) -> tuple[str, Tables] | None:
+def _main(runs: Runs) -> tuple[str, Tables] | None:
     """The run whose figures stand for the paper's: that of the study `paper`, else the first with its networks."""
     having = [run for run in runs if is_papers(run[1]) and evaluated(run[1])]
     return min(having, key=lambda run: run[1].spec.name != "paper", default=None)
@@ -145,10 +154,3 @@ def _main(runs: Sequence[tuple[str, Tables]]) -> tuple[str, Tables] | None:
 def _asset(name: str) -> Markup:
     """A file of ours that goes into the page as it is."""
     return Markup(resources.files("analysis").joinpath("templates", name).read_text())
-
-
-TOGETHER: dict[str, Callable[[Sequence[tuple[str, Tables]]], dict[str, Any]]] = {
-    "verdicts": _verdicts,
-    "figures": _figures,
-}
-"""The parts of the page that are made of all runs together."""

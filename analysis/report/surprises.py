@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import permutations
 from typing import TYPE_CHECKING
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from analysis.cells import cells, counted, summarise
+from analysis.report.section import Runs
 from study.tables.trials import ranked, search_of, trials
 
 if TYPE_CHECKING:
@@ -33,16 +34,13 @@ class Surprise:
     command: str
 
 
-Runs = Sequence[tuple[str, "Tables"]]
-
-
 def surprises(runs: Runs) -> list[Surprise]:
     """All surprises that these runs hold, in the order of SURPRISES.
 
     Args:
         runs: Each run's folder and its tables.
     """
-    return [found for surprise in SURPRISES for found in surprise(runs)]
+    return [one for surprise in SURPRISES for one in surprise(runs)]
 
 
 def output_head(runs: Runs) -> Iterator[Surprise]:

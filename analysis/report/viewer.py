@@ -1,19 +1,19 @@
-"""What the viewer steps through: the images of each network, by latent dimension and training step, as strips."""
+"""The viewer's data: the images of each network as strips, by latent dimension and training step."""
 
 from __future__ import annotations
 
 import base64
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 from PIL import Image
 
 from analysis.cells import cells, counted
-from analysis.figures.mosaics import SIDE
+from analysis.figures.mosaics import SIDE, canvas
 
 if TYPE_CHECKING:
     from study.table import Tables
@@ -33,41 +33,68 @@ _GAP = 3
 _COLUMNS = {"reconstruction": 10, "sample": 10, "traversal": 7, "interpolation": 7}
 
 
-def viewer(tables: Tables) -> dict[str, Any] | None:
-    """The viewer's data, ready for JSON; None if no network has left a reconstruction.
+@dataclass(frozen=True)
+class Network:
+    """A network's images: by kind and step a strip, as a data URI; `nll` by step, at a VAE's posterior mean."""
 
-    `kinds`: caption by kind; `figures`: FIGURE_OF; `arms`: by arm, a list of networks by rising N, each with `cell`,
-    `dim`, `seed`, `nll` (at the posterior mean) by step, and `strips`, by kind and step a data URI of a PNG. A network
-    is shown by the seed that left most kinds of images, the smallest of those that count; an arm is what has the same
-    name but for its latent dimension.
+    cell: str
+    dim: int
+    seed: int
+    nll: Mapping[int, float]
+    strips: Mapping[str, Mapping[int, str]]
+
+
+@dataclass(frozen=True)
+class Viewer:
+    """The viewer's data: captions by kind, figures by kind, and by arm its networks by rising N."""
+
+    kinds: Mapping[str, str]
+    figures: Mapping[str, str]
+    arms: Mapping[str, Sequence[Network]]
+
+    def plain(self) -> dict[str, Any]:
+        """The same as dictionaries and lists, ready for JSON."""
+        return asdict(self)
+
+
+def viewer(tables: Tables) -> Viewer | None:
+    """Collects the images of a run; None if no network has left a reconstruction.
+
+    A network is shown by the seed that left most kinds of images, the smallest of those that count. Cells of one arm
+    have the same name but for their latent dimension.
     """
     every = tables.rows("images", where={"kind": ["input", *KINDS]})
-    shown = counted(tables, cells(tables)["cell"])
-    shown = shown[shown["replicate"].isin(every.loc[every["kind"] == "reconstruction", "replicate"].unique())]
-    kinds = every[every["kind"] != "input"].groupby("replicate")["kind"].nunique()
-    shown = shown.assign(kinds=-shown["replicate"].map(kinds)).sort_values(["kinds", "seed"], kind="stable")
-    shown = shown.drop_duplicates("cell")
-    first = {row["cell"]: row for row in shown.to_dict("records")}
+    rows = _replicates(tables, every)
     images = dict(iter(every.groupby("replicate")))
-    losses = tables.rows("results", ["replicate", "step", "test_nll_mean"], {"replicate": list(shown["replicate"])})
-    arms: dict[str, list[dict[str, Any]]] = {}
+    losses = tables.rows("results", ["replicate", "step", "test_nll_mean"], {"replicate": list(rows["replicate"])})
+    first = {row["cell"]: row for row in rows.to_dict("records")}
+    arms: dict[str, list[Network]] = {}
     for cell in cells(tables).to_dict("records"):
         if (row := first.get(cell["cell"])) is None:
             continue
         own, nll = images[row["replicate"]], losses[losses["replicate"] == row["replicate"]].dropna()
-        network = {
-            "cell": cell["cell"],
-            "dim": int(cell["latent_dim"]),
-            "seed": int(row["seed"]),
-            "nll": {int(step): round(value, 1) for step, value in zip(nll["step"], nll["test_nll_mean"], strict=True)},
-            "strips": {kind: dict(_strips(own, kind)) for kind in KINDS if (own["kind"] == kind).any()},
-        }
+        network = Network(
+            cell=cell["cell"],
+            dim=int(cell["latent_dim"]),
+            seed=int(row["seed"]),
+            nll={int(step): round(value, 1) for step, value in zip(nll["step"], nll["test_nll_mean"], strict=True)},
+            strips={kind: dict(_strips(own, kind)) for kind in KINDS if (own["kind"] == kind).any()},
+        )
         arms.setdefault(_arm(cell["cell"]), []).append(network)
     if not arms:
         return None
-    used = [kind for kind in KINDS if any(kind in one["strips"] for arm in arms.values() for one in arm)]
-    ordered = {name: sorted(arm, key=lambda network: network["dim"]) for name, arm in arms.items()}
-    return {"kinds": {kind: KINDS[kind] for kind in used}, "figures": FIGURE_OF, "arms": ordered}
+    used = [kind for kind in KINDS if any(kind in one.strips for arm in arms.values() for one in arm)]
+    ordered = {name: sorted(arm, key=lambda network: network.dim) for name, arm in arms.items()}
+    return Viewer({kind: KINDS[kind] for kind in used}, FIGURE_OF, ordered)
+
+
+def _replicates(tables: Tables, images: pd.DataFrame) -> pd.DataFrame:
+    """A row of the replicate that stands for each cell with a reconstruction."""
+    rows = counted(tables, cells(tables)["cell"])
+    rows = rows[rows["replicate"].isin(images.loc[images["kind"] == "reconstruction", "replicate"].unique())]
+    kinds = images[images["kind"] != "input"].groupby("replicate")["kind"].nunique()
+    rows = rows.assign(kinds=-rows["replicate"].map(kinds)).sort_values(["kinds", "seed"], kind="stable")
+    return rows.drop_duplicates("cell")
 
 
 def _arm(cell: str) -> str:
@@ -82,13 +109,10 @@ def _strips(images: pd.DataFrame, kind: str) -> Iterator[tuple[int, str]]:
         yield int(str(step)), _png([*above, *pixels] if kind == "reconstruction" else pixels, _COLUMNS[kind])
 
 
-def _png(pixels: list[bytes], columns: int) -> str:
+def _png(pixels: Sequence[bytes], columns: int) -> str:
     """Images of 784 bytes in rows, ink dark, as a data URI; one pixel of a digit is one of the picture."""
-    rows, step = -(-len(pixels) // columns), SIDE + _GAP
-    canvas = np.full((rows * step - _GAP, columns * step - _GAP), 255, np.uint8)
-    for index, image in enumerate(pixels):
-        top, left = index // columns * step, index % columns * step
-        canvas[top : top + SIDE, left : left + SIDE] = 255 - np.frombuffer(image, np.uint8).reshape(SIDE, SIDE)
+    step = SIDE + _GAP
+    ink = canvas(pixels, [(index // columns * step, index % columns * step) for index in range(len(pixels))])
     buffer = io.BytesIO()
-    Image.fromarray(canvas).save(buffer, "PNG")
+    Image.fromarray(255 - ink).save(buffer, "PNG")
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from analysis.figures.architecture import NotApplicableError
+from analysis.figures.base import NotApplicableError
 from analysis.intervals import Values
 from study.searchspace import Parameter
 from study.tables.trials import curves, parameters, search_of, trials
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
     from study.table import Tables
 
-Drawn = Mapping[str, tuple[Parameter, Any]]
+Parameters = Mapping[str, tuple[Parameter, Any]]
+"""The parameters that the sampler drew for a trial: each with its value, by name."""
 
 
 def common_step(tables: Tables) -> int:
@@ -55,7 +56,7 @@ def log_values(axes: Axes) -> None:
     axes.yaxis.set_major_formatter("{x:,g}")
 
 
-def to_optuna(drawn: Sequence[Drawn], values: Values) -> list[FrozenTrial]:
+def to_optuna(drawn: Sequence[Parameters], values: Values) -> list[FrozenTrial]:
     """Trials as Optuna's, complete with these values; of a logarithmic range, the logarithm.
 
     A forest is averaged over each range as it is given: what was drawn uniformly in the logarithm must be given so.
@@ -95,7 +96,7 @@ def sign(objective: str) -> int:
     return 1 if METRICS[objective].mode == "min" else -1
 
 
-def drawn_of(tables: Tables, numbers: Sequence[int]) -> list[Drawn]:
+def drawn_of(tables: Tables, numbers: Sequence[int]) -> list[Parameters]:
     """What was drawn for these trials."""
     every = parameters(tables)
     return [every[number] for number in numbers]

@@ -10,10 +10,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.figures.architecture import NotApplicableError
+from analysis.figures.base import NotApplicableError
 from analysis.figures.style import INK, theme
 from analysis.intervals import Values
-from analysis.search.as_optuna import Drawn, common_step, drawn_of, sign, to_optuna, values_at
+from analysis.search.as_optuna import Parameters, common_step, drawn_of, sign, to_optuna, values_at
 from study.tables.trials import search_of
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ TREES, FEWER_TREES = 64, 8
 """Of the forest, and of each resample's: that there are fewer makes the standard errors a little too large."""
 
 
-def importances(drawn: Sequence[Drawn], values: Values, *, seed: int = 0, trees: int) -> dict[str, float]:
+def importances(drawn: Sequence[Parameters], values: Values, *, seed: int = 0, trees: int) -> dict[str, float]:
     """The share of the variance over the space that each parameter explains alone, as a forest sees it.
 
     Only what was drawn for every trial takes part. What parameters explain only together is in none of the shares,

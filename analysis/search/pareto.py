@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib import patheffects
 from matplotlib.figure import Figure
 
-from analysis.figures.architecture import NotApplicableError
+from analysis.figures.base import NotApplicableError
 from analysis.figures.style import GREY, INK, theme
 from analysis.search.as_optuna import sign
 from study.tables.trials import ranked, search_of, trials

@@ -1,16 +1,14 @@
-"""Every figure of a search, by name (a study's are in `analysis.figures.catalogue`), and the page that shows them."""
+"""The figures of a search, by name; `analysis.figures.catalogue` has those of any study."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from analysis.figures.architecture import NotApplicableError
-from analysis.figures.catalogue import Drawn, FigureEntry, Skipped, draw_entry
-from analysis.formats import table
+from analysis.figures.base import Drawn, FigureEntry, NotApplicableError, Skipped
 from analysis.search import history, importance, pareto, slices
 from study.searchspace import SearchSpec
 from study.tables.trials import search_of
@@ -38,7 +36,7 @@ def draw(tables: Tables) -> list[Drawn | Skipped]:
     search = search_of(tables)
 
     def drawn(name: str, entry: FigureEntry) -> Drawn | Skipped:
-        return draw_entry(f"{tables.spec.name}_{name}", entry, tables)
+        return entry.draw(f"{tables.spec.name}_{name}", tables)
 
     important, sliced = drawn("importance", _IMPORTANCE), drawn("slices", _slices(search))
     order = _order(important, sliced)
@@ -46,49 +44,6 @@ def draw(tables: Tables) -> list[Drawn | Skipped]:
     if len(search.objectives) > 1:
         found += [drawn("front", _FRONT), drawn("hypervolume", _HYPERVOLUME)]
     return found
-
-
-def page(tables: Tables, found: pd.DataFrame, figures: Sequence[Drawn | Skipped], command: str) -> str:
-    """The search's page in Markdown: best configurations (`found`, of `best_data`), what was stopped, figures."""
-    spec = tables.spec
-    parts = [f"# {spec.title or spec.name}", spec.question, f"`{command}`"]
-    parts += ["## Best configurations", _markdown(found)]
-    parts.append(
-        "Trials are ranked by the validation images and the search's own seeds. `test` is the same metric on the test "
-        "images over seeds that the search did not use, with its 95 % t interval: `study best RUN --spec FILE` writes "
-        "the study that trains them."
-    )
-    rungs = history.rungs_data(tables)
-    if len(rungs):
-        parts += ["## What early stopping did", _markdown(rungs)]
-    for figure in figures:
-        if isinstance(figure, Drawn):
-            shown = f"![{figure.title}]({figure.name}.png)\n\n*{figure.caption}*"
-        else:
-            shown = f"Not drawn: {figure.reason}."
-        parts += [f"## {figure.title}", shown]
-    return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def best_text(data: pd.DataFrame) -> pd.DataFrame:
-    """`best_data` with each interval in one column, as a person reads it."""
-    shown = pd.DataFrame({"cell": data["cell"]})
-    for name in [column.removesuffix("/test") for column in data.columns if column.endswith("/test")]:
-        shown[name] = ["-" if pd.isna(value) else f"{value:.2f}" for value in data[name]]
-        fresh = f"test_{name.partition('_')[2]} [95 %], fresh seeds"
-        shown[fresh] = [_interval(row, name) for row in data.to_dict("records")]
-    for column in data.columns:
-        if column.startswith("field/"):
-            shown[column.removeprefix("field/")] = [short(value) for value in data[column]]
-    return shown
-
-
-def _interval(row: dict[Any, Any], name: str) -> str:
-    count = row[f"{name}/fresh_seeds"]
-    if not count:
-        return "-"
-    limits = f" [{row[f'{name}/low']:.2f}, {row[f'{name}/high']:.2f}]" if count > 1 else ""
-    return f"{row[f'{name}/test']:.2f}{limits}, {count}"
 
 
 def _slices(search: SearchSpec) -> FigureEntry:
@@ -119,21 +74,3 @@ def _enough(data: pd.DataFrame, order: Sequence[str]) -> pd.DataFrame:
     if len(order) < 2:
         raise NotApplicableError("fewer than two settings vary")
     return data
-
-
-def _markdown(frame: pd.DataFrame) -> str:
-    shown = best_text(frame) if any(column.endswith("/test") for column in frame.columns) else frame.map(short)
-    return table(shown.columns, shown.to_numpy(object))
-
-
-def short(value: Any) -> str:
-    """A value in a few digits; a dash where there is none."""
-    if value is None or (isinstance(value, float) and pd.isna(value)):
-        return "-"
-    return (
-        f"{value:,.3g}"
-        if isinstance(value, float) and abs(value) < 1000
-        else f"{value:,}"
-        if isinstance(value, int | float)
-        else str(value)
-    )

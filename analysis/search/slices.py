@@ -14,7 +14,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullFormatter
 
-from analysis.figures.architecture import NotApplicableError
+from analysis.figures.base import NotApplicableError
 from analysis.figures.style import theme
 from analysis.search.as_optuna import common_step, log_values, values_at
 from study.searchspace import Range, SearchSpec

@@ -24,7 +24,7 @@ from study.run.lock import RunError
 from study.run.ray_guard import GO_ON, Guard
 
 if TYPE_CHECKING:
-    from study.run.launch import Options
+    from study.run.job import Options
     from study.run.stop import Stop
 
 _ENVIRONMENT = {

@@ -7,7 +7,8 @@ from rich.console import Console
 
 from study import spec, table
 from study.run import launch
-from study.run.launch import Options
+from study.run.backlog import Counts
+from study.run.job import Options
 from study.spec import SpecError
 from trainables import datasets, models, registry
 from trainables.registry import ACTIVATIONS, DATASETS, MODELS, PluginError
@@ -45,7 +46,7 @@ def plugin(tmp_path, monkeypatch, request):
 def test_plugin_in_the_current_folder_is_used(plugin, tmp_path, options):
     study = spec.parse(SPEC.replace("PLUGIN", plugin), "mine")
     counts = launch.launch(study, str(tmp_path / "run"), options, Console(file=io.StringIO()))
-    assert counts == {"finished": 1}
+    assert counts == Counts(finished=1)
     assert set(table.load_tables(str(tmp_path / "run")).results["config/activation"]) == {"squared"}
 
 
@@ -66,8 +67,8 @@ def test_plugins_that_are_no_list_of_names_are_refused_in_one_line(given, where)
     ("more", "message"),
     [
         ("raise KeyError('no')", "cannot: KeyError: 'no'"),
-        ("ACTIVATIONS['elu'] = 'torch:sin'", r"ACTIVATIONS\['elu'\] must stay 'torch.nn.functional:elu'"),
-        ("del ACTIVATIONS['elu']", r"ACTIVATIONS\['elu'\] must stay 'torch.nn.functional:elu'"),
+        ("ACTIVATIONS['elu'] = 'torch:sin'", r"ACTIVATIONS\['elu'\] must stay 'trainables.kernels:elu'"),
+        ("del ACTIVATIONS['elu']", r"ACTIVATIONS\['elu'\] must stay 'trainables.kernels:elu'"),
         ("ACTIVATIONS['sine'] = 'torch:sign_'", "has no attribute 'sign_'"),
         ("ACTIVATIONS['sine'] = squared", "must be a str of its import path, but got <function squared"),
         (
@@ -101,7 +102,7 @@ def test_register_makes_names_known_that_only_the_plugin_can_use(plugin, monkeyp
     registry.load_plugins([plugin])
     assert registry.added()["ACTIVATIONS"]["squared"] == f"{plugin}:squared"
     registry.register({"ACTIVATIONS": {"squared": "os:abort", "elu": "os:abort"}})
-    assert ACTIVATIONS["squared"] == f"{plugin}:squared" and ACTIVATIONS["elu"] == "torch.nn.functional:elu"
+    assert ACTIVATIONS["squared"] == f"{plugin}:squared" and ACTIVATIONS["elu"] == "trainables.kernels:elu"
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from analysis.figures import architecture, curves, mosaics
-from analysis.figures.catalogue import FIGURES, Drawn, Skipped, draw
+from analysis.figures.base import Drawn, Skipped
+from analysis.figures.catalogue import FIGURES, draw
 from analysis.figures.style import ALIKE, LOOKS, look, looks
 from analysis.intervals import t_interval
 from study.table import Tables
@@ -57,7 +58,6 @@ def test_figure_frame_is_its_csv_and_has_a_caption(name: str, paper: Tables) -> 
     figure = Drawn(name, "", "", frame, Figure())
     assert len(list(csv.reader(io.StringIO(figure.csv())))) == len(frame) + 1
     assert FIGURES[name].caption(frame).endswith(".")
-    assert FIGURES[name].applicable(paper) is None
 
 
 def test_latent_plane_places_codes_and_decoded_images(plane: Tables) -> None:

@@ -17,7 +17,8 @@ from typer.testing import CliRunner
 from analysis.cells import summarise
 from analysis.cli import app
 from analysis.report.page import render
-from analysis.report.section import section, sentences
+from analysis.report.section import section
+from analysis.report.sentences import sentences
 from study.table import Tables
 from study.tables.merge import merge
 from tests.support.tables import make_tables, replaced
@@ -141,7 +142,7 @@ def test_sentences_and_final_table_leave_out_usual_values_and_name_a_few_of_many
     tables = make_tables(seeds=1, arms=("elu", "pca"), grid=grid)
     (told,) = sentences(summarise(tables))
     assert "is pca " not in told and "elu init=xavier l2=0.0" not in told and "7 between them" in told
-    names = {row["name"]: row["cell"] for row in section("runs/a", tables, [], "", None, shown=False)["final"]}
+    names = {row.name: row.cell for row in section("runs/a", tables, [], "", None, shown=False).final}
     assert names["elu"] == "elu init=he grad_clip=5.0 l2=1e-05" and len(names) == 13
     assert names["elu init=xavier l2=0.0"] == "elu init=xavier grad_clip=5.0 l2=0.0"
     page = render([("runs/a", tables)])

@@ -10,15 +10,14 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from analysis.cli import app
-from analysis.figures.architecture import NotApplicableError
-from analysis.figures.catalogue import Drawn, Skipped
-from analysis.search import best, history, importance, pareto, search_figures, slices
+from analysis.figures.base import Drawn, NotApplicableError, Skipped
+from analysis.search import best, history, importance, pareto, search_figures, search_page, slices
 from analysis.search.as_optuna import common_step
 from study import spec, table
-from study.cli import views
 from study.run import launch
-from study.run.launch import Options
+from study.run.job import Options
 from study.table import TableError
+from study.tables.trials import spec_of_best
 from trainables.registry import DATASETS
 
 ONE = """
@@ -78,7 +77,7 @@ def two(runs):
 @pytest.fixture(scope="module")
 def again(one, runs):
     """The two best trials of `one` and its arm, on two fresh seeds."""
-    return made(views.spec_of_best(one, 2, 2), runs / "again", first_seed=one.spec.seeds)
+    return made(spec_of_best(one, 2, 2), runs / "again", first_seed=one.spec.seeds)
 
 
 def test_every_figure_of_a_search_is_drawn_and_the_same_again(one, two):
@@ -199,13 +198,13 @@ def test_best_is_judged_on_fresh_seeds_only(one, again):
     for row in fresh.to_dict("records"):
         assert row["val_neg_elbo/test"] == pytest.approx(ends[row["cell"]])
         assert row["val_neg_elbo/low"] < row["val_neg_elbo/test"] < row["val_neg_elbo/high"]
-    assert set(best_column(search_figures.best_text(alone))) == {"-"}
-    assert all(value.endswith(", 2") for value in best_column(search_figures.best_text(judged))[:2])
+    assert set(best_column(search_page.best_text(alone))) == {"-"}
+    assert all(value.endswith(", 2") for value in best_column(search_page.best_text(judged))[:2])
 
 
 def test_best_of_an_arm_without_the_metric_shows_a_dash(one):
     found = best.best_data(one).assign(val_neg_elbo=[math.nan, *[7.0] * (len(best.best_data(one)) - 1)])
-    assert search_figures.best_text(found)["val_neg_elbo"].tolist()[:2] == ["-", "7.00"]
+    assert search_page.best_text(found)["val_neg_elbo"].tolist()[:2] == ["-", "7.00"]
 
 
 def best_column(text: pd.DataFrame) -> list[str]:

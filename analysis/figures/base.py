@@ -1,0 +1,80 @@
+"""How every figure is made: an entry names its frame, drawing and caption; what it gives is drawn or skipped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis.figures.style import settle, to_png, to_svg
+from study.table import to_csv
+
+
+class NotApplicableError(ValueError):
+    """A figure that its source cannot give; the text is the reason."""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure that was drawn, and the frame that it shows."""
+
+    name: str
+    title: str
+    caption: str
+    frame: pd.DataFrame
+    figure: Figure
+
+    def svg(self, prefix: str = "") -> str:
+        """SVG text whose ids start with `prefix` and the figure's name."""
+        return to_svg(self.figure, f"{prefix}{self.name}")
+
+    def png(self) -> bytes:
+        """PNG at 150 dots per inch."""
+        return to_png(self.figure)
+
+    def csv(self) -> str:
+        """The frame; each image as hexadecimal digits, two a pixel."""
+        frame = self.frame
+        if "pixels" in frame:
+            frame = frame.assign(pixels=[px.hex() if isinstance(px, bytes) else "" for px in frame["pixels"]])
+        return to_csv(frame)
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A figure that its source cannot give, and why."""
+
+    name: str
+    title: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class FigureEntry:
+    """How a figure is made from its source: a run's tables, those of several runs, or a claim's verdict.
+
+    `data` gives the tidy frame or raises NotApplicableError, `plot` draws it, `caption` explains it. `paper` says what
+    the paper shows there and reads from it, if the figure is one of its own.
+    """
+
+    title: str
+    data: Callable[[Any], pd.DataFrame]
+    plot: Callable[[pd.DataFrame], Axes | Figure]
+    caption: Callable[[pd.DataFrame], str]
+    paper: str = ""
+
+    def draw(self, name: str, source: Any, *, note: str = "") -> Drawn | Skipped:
+        """Draws the figure under this name; `note` is added to its caption."""
+        try:
+            frame = self.data(source)
+        except NotApplicableError as reason:
+            return Skipped(name, self.title, str(reason))
+        figure = self.plot(frame).get_figure(root=True)
+        if figure is None:
+            raise RuntimeError(f"{name} must be drawn on axes of a figure, but these axes have none.")
+        settle(figure)
+        return Drawn(name, self.title, self.caption(frame) + note, frame, figure)

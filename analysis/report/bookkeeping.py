@@ -1,0 +1,161 @@
+"""A run's bookkeeping as the report shows it: settings, replicates that have not finished, cost, provenance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from analysis.cells import STATUSES, cells, config_text, none_if_null
+from analysis.formats import ABSENT, decimals
+from study.table import MERGED, device_hours
+from trainables.registry import MEASUREMENTS
+from trainables.schema import TrialConfig
+
+if TYPE_CHECKING:
+    from study.table import Tables
+
+_ORDER = ("failed", "diverged", "stopped", "running", "pending")
+
+
+@dataclass(frozen=True)
+class CommonField:
+    """A config field with one value wherever it applies, and the cells that it applies to."""
+
+    name: str
+    value: str
+    cells: str
+    description: str
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Config fields with one value, and those that differ: name and meaning, then each cell with its values."""
+
+    common: Sequence[CommonField] = ()
+    varying: Sequence[tuple[str, str]] = ()
+    rows: Sequence[tuple[str, Sequence[str]]] = ()
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """A replicate that has not finished, and why."""
+
+    cell: str
+    seed: int
+    replicate: str
+    status: str
+    step: str
+    error: str
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What the replicates took of a device, in device-hours; `money` is empty without a price."""
+
+    device: str
+    replicates: str
+    train_h: str
+    evaluate_h: str
+    hours: str
+    measure_h: str
+    money: str
+
+
+def settings(tables: Tables) -> Settings:
+    """The settings of a run's cells; none where it trains nothing."""
+    every = cells(tables)
+    texts = {
+        field: [config_text(value) for value in every[field]] for field in TrialConfig.model_fields if field in every
+    }
+    values = {field: sorted(set(column) - {config_text(None)}) for field, column in texts.items()}
+    varying = [field for field, distinct in values.items() if len(distinct) > 1]
+    common = [
+        CommonField(
+            field, ", ".join(distinct) or config_text(None), _those(every["cell"], texts[field]), _meaning(field)
+        )
+        for field, distinct in values.items()
+        if field not in varying
+    ]
+    rows = [(cell, [texts[field][index] for field in varying]) for index, cell in enumerate(every.get("cell", ()))]
+    return Settings(common, [(field, _meaning(field)) for field in varying], rows)
+
+
+def unfinished(tables: Tables) -> list[Unfinished]:
+    """Replicates that have not finished, with the reason; running and pending ones too."""
+    rows = tables.ends[tables.ends["status"] != "finished"]
+    order = {status: index for index, status in enumerate(_ORDER)}
+    replicates = [
+        Unfinished(
+            step=config_text(row["step"]),
+            error=none_if_null(row["error"]) or ABSENT,
+            **{key: row[key] for key in ("cell", "seed", "replicate", "status")},
+        )
+        for row in rows.to_dict("records")
+    ]
+    return sorted(replicates, key=lambda row: (order.get(row.status, len(STATUSES)), row.cell, row.seed))
+
+
+def costs(tables: Tables, price: float | None) -> list[Cost]:
+    """What the replicates took of each device; in money where there is a price."""
+    measured = _measuring_hours(tables)
+    return [
+        Cost(
+            device=row["device"],
+            replicates=f"{row['replicates']:,}",
+            measure_h=decimals(measured.get(row["device"], 0.0), 3),
+            money="" if price is None else decimals(row["hours"] * price, 2),
+            **{key: decimals(row[key], 3) for key in ("train_h", "evaluate_h", "hours")},
+        )
+        for row in device_hours(tables.ends).to_dict("records")
+    ]
+
+
+def provenance(tables: Tables) -> list[tuple[str, str]]:
+    """Key and value of the run's provenance, and what the replicates themselves recorded."""
+    own = {key: value for key, value in tables.provenance.items() if key not in ("command", MERGED)}
+    parts = [(f"part {place}", _part(part)) for place, part in enumerate(tables.provenance.get(MERGED, []), start=1)]
+    flat = [*_flatten(own), *parts]
+    names = {"device": "device", "numerics": "numerics", "git_commit": "git commit", "data_digest": "data digest"}
+    recorded = [
+        (f"{name} of the replicates", ", ".join(sorted({str(value) for value in tables.ends[column].dropna()})))
+        for column, name in names.items()
+    ]
+    return [*flat, *((key, value) for key, value in recorded if value)]
+
+
+def _meaning(field: str) -> str:
+    return TrialConfig.model_fields[field].description or ""
+
+
+def _those(names: Iterable[str], texts: Iterable[str]) -> str:
+    """The cells that a field applies to by name, or those that it does not, whichever are fewer."""
+    pairs = list(zip(names, texts, strict=True))
+    with_it = [name for name, text in pairs if text != config_text(None)]
+    without = [name for name, text in pairs if text == config_text(None)]
+    if not without:
+        return "all"
+    return f"all but {', '.join(without)}" if len(without) < len(with_it) else ", ".join(with_it) or "none"
+
+
+def _measuring_hours(tables: Tables) -> dict[str, float]:
+    """By device, what the measurements of finished networks took."""
+    quantities = [f"{name}_s" for name in MEASUREMENTS]
+    seconds = tables.rows("profiles", ["replicate", "value"], {"quantity": quantities})
+    device = seconds["replicate"].map(tables.ends.set_index("replicate")["device"])
+    return {str(name): float(total) / 3600 for name, total in seconds["value"].groupby(device).sum().items()}
+
+
+def _part(provenance: Mapping[str, Any]) -> str:
+    """What was merged before: its command, and with which code it ran."""
+    versions = provenance.get("versions", {})
+    texts = [provenance.get("command"), f"commit {provenance.get('git_commit')}", f"torch {versions.get('torch')}"]
+    return " · ".join(str(text) for text in [*texts, provenance.get("processor")] if text)
+
+
+def _flatten(mapping: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in mapping.items():
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{prefix}{key}: ")
+        else:
+            yield f"{prefix}{key}".replace("_", " "), ABSENT if value is None else str(value)
