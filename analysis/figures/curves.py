@@ -15,6 +15,7 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 
 from analysis.cells import config_text, counted, mean_and_interval, paper_cells, references
 from analysis.figures.base import NotApplicableError
+from analysis.figures.lines import lines
 from analysis.figures.style import ALIKE, GREY, INK, looks, theme
 
 if TYPE_CHECKING:
@@ -93,24 +94,19 @@ def plot_curves(frame: pd.DataFrame, ax: Axes | None = None, *, log: bool = Fals
     if ax is None:
         ax = Figure(figsize=(6.4, 4.2), layout="constrained").add_subplot()
     styles = _styles(frame)
-    for index, (cell, rows) in enumerate(_in_order(frame)):
-        style = styles[cell]
-        banded = rows.dropna(subset=["low", "high"])
-        ax.fill_between(banded["step"], banded["low"], banded["high"], color=style.color, alpha=0.2, linewidth=0)
-        every = max(len(rows) // 7, 1)
-        ax.plot(
-            rows["step"],
-            rows["mean"],
-            color=style.color,
-            linestyle=style.line,
-            marker=style.marker,
-            markersize=4.5,
-            markevery=(index * every // 6 % every, every),
-            label=_label(cell, rows),
-        )
+    curves = dict(_in_order(frame))
+    drawn = lines(
+        frame[frame["kind"] == "curve"], ax, {cell: styles[cell] for cell in curves},
+        by="cell", x="step", y="mean", markersize=6,
+    )  # fmt: skip
+    for index, (cell, line) in enumerate(drawn.items()):
+        every = max(len(curves[cell]) // 7, 1)
+        line.set(markevery=(index * every // 6 % every, every), label=_label(cell, curves[cell]))
     for row in frame[frame["kind"] == "reference"].to_dict("records"):
-        color, line = _REFERENCE_LINES.get(row["cell"]) or styles[row["cell"]][:2]
-        ax.axhline(row["mean"], color=color, linestyle=line, linewidth=1.2, label=f"{row['cell']}  {row['mean']:,.1f}")
+        color, dashes = _REFERENCE_LINES.get(row["cell"]) or styles[row["cell"]][:2]
+        ax.axhline(
+            row["mean"], color=color, linestyle=dashes, linewidth=1.2, label=f"{row['cell']}  {row['mean']:,.1f}"
+        )
     band = frame[frame["kind"] == "noise"]
     if noise and len(band):
         label = f"± 1 sd of a {band['cell'].iloc[0]}"

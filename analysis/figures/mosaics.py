@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -203,8 +204,9 @@ def plot_plane(frame: pd.DataFrame) -> Figure:
 def plot_codes(frame: pd.DataFrame, ax: Axes) -> Axes:
     """Scatter of one cell's codes, coloured by digit."""
     codes = frame[frame["kind"] == "code"]
-    colors = [DIGITS[int(digit) % len(DIGITS)] for digit in codes["digit"].to_numpy(dtype=np.float64)]
-    ax.scatter(codes["z1"], codes["z2"], s=7, color=colors, alpha=0.65, linewidths=0, rasterized=True)
+    colors = {digit: DIGITS[int(digit) % len(DIGITS)] for digit in codes["digit"].unique()}
+    style: dict[str, Any] = {"palette": colors, "legend": False, "s": 7, "alpha": 0.65, "linewidth": 0}
+    sns.scatterplot(codes, x="z1", y="z2", hue="digit", rasterized=True, ax=ax, **style)
     for digit, rows in codes.groupby("digit"):
         text = ax.text(
             rows["z1"].median(), rows["z2"].median(), f"{digit:.0f}", weight="bold", ha="center", va="center"

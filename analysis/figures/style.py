@@ -57,19 +57,12 @@ _RC: dict[Any, Any] = {
     "svg.fonttype": "none",
     "text.parse_math": False,  # a dollar in a name is a dollar
     "font.family": "sans-serif",
-    "font.size": 9.0,
-    "axes.titlesize": 10.0,
-    "axes.labelsize": 9.0,
-    "xtick.labelsize": 8.0,
-    "ytick.labelsize": 8.0,
-    "legend.fontsize": 8.5,
     "axes.edgecolor": GREY,
     "axes.labelcolor": INK,
     "text.color": INK,
     "xtick.color": INK,
     "ytick.color": INK,
     "grid.color": "#E6E6E6",
-    "grid.linewidth": 0.7,
     "axes.linewidth": 0.8,
     "lines.linewidth": 1.7,
     "figure.facecolor": "white",
@@ -100,7 +93,7 @@ def looks(cells: Sequence[tuple[str, str]]) -> dict[str, Look]:
 @contextmanager
 def theme() -> Iterator[None]:
     """The look of what is drawn inside; also a decorator, `@theme()`."""
-    with mpl.rc_context(sns.axes_style("whitegrid") | _RC):
+    with mpl.rc_context(sns.axes_style("whitegrid") | sns.plotting_context("paper", font_scale=0.91) | _RC):
         yield
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
+import seaborn as sns
 from matplotlib.figure import Figure
 
 from analysis.figures.base import NotApplicableError
+from analysis.figures.lines import INTERVAL, three_rows
 from analysis.figures.style import INK, theme
 from analysis.intervals import Values
 from analysis.search.as_optuna import Parameters, common_step, drawn_of, sign, to_optuna, values_at
@@ -76,9 +77,13 @@ def plot_importance(data: pd.DataFrame) -> Figure:
         figure = Figure(figsize=(3.6 * len(ats) + 0.8, 0.34 * len(order) + 1.3), layout="constrained")
         panels = figure.subplots(1, len(ats), sharey=True, squeeze=False)[0]
         for axes, at in zip(panels, ats, strict=True):
-            _bars(axes, shown[shown["at"] == at].set_index("parameter").reindex(order))
+            rows = three_rows(shown[shown["at"] == at], ["parameter"], "importance")
+            bars: dict[str, Any] = {"color": "#0072B2", "saturation": 1, "width": 0.62}
+            bars |= INTERVAL | {"err_kws": {"color": INK, "linewidth": 1.2}}
+            sns.barplot(rows, x="at", y="parameter", order=order, ax=axes, **bars)
+            axes.set(xlim=(0, 1), xlabel="importance (share of variance)", ylabel="")
+            axes.grid(axis="y", visible=False)
             axes.set_title(f"{at} ({int(shown.loc[shown['at'] == at, 'trials'].iloc[0])} trials)")
-        panels[0].invert_yaxis()
     return figure
 
 
@@ -119,13 +124,3 @@ def _importances_at(tables: Tables, objective: str, step: int | None) -> pd.Data
     return pd.DataFrame(rows).assign(
         at=at, step=np.nan if step is None else step, trials=len(values), objective=objective
     )
-
-
-def _bars(axes: Axes, rows: pd.DataFrame) -> None:
-    places = np.arange(len(rows))
-    axes.barh(places, rows["importance"], color="#0072B2", height=0.62)
-    axes.hlines(places, rows["low"], rows["high"], color=INK, linewidth=1.2)
-    axes.set_yticks(places, list(rows.index))
-    axes.set_xlim(0, 1)
-    axes.set_xlabel("importance (share of variance)")
-    axes.grid(axis="y", visible=False)
