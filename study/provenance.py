@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from trainables.numerics import processor
 from trainables.schema import RESULTS_VERSION
 
 PACKAGES = ("torch", "numpy", "ray", "optuna", "pandas", "pyarrow")
@@ -31,7 +32,7 @@ def collect(data_digests: Mapping[str, str]) -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": {name: installed(name) for name in PACKAGES},
         "platform": f"{platform.system()} {platform.machine()}",
-        "processor": _processor(),
+        "processor": processor(),
         "command": " ".join([Path(sys.argv[0]).name, *map(_portable, sys.argv[1:])]),
     }
 
@@ -76,12 +77,3 @@ def installed(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
-
-
-def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        for line in cpuinfo.read_text(errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor()

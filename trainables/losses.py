@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
+from trainables.kernels import bernoulli_nll_from_logits
 from trainables.models import Output
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def bernoulli_nll(decoded: Tensor, x: Tensor, output: str | None) -> Tensor:
         `(...,)` nats per image.
     """
     if output == "sigmoid":
-        return functional.binary_cross_entropy_with_logits(decoded, x, reduction="none").sum(-1)
+        return bernoulli_nll_from_logits(decoded, x)
     mean = decoded.clamp(CLIP, 1 - CLIP)
     return -(x * mean.log() + (1 - x) * torch.log1p(-mean)).sum(-1)
 

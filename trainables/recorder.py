@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from trainables import checkpoint
 from trainables.models import PIXELS
+from trainables.numerics import continued
 from trainables.records import ImageKey, Profile, Record, Status
 from trainables.schema import COLLAPSED_PIXEL_VARIANCE, METRICS, Replicate
 from trainables.storage import Folder
@@ -47,12 +48,14 @@ class Member:
         Args:
             at_most: Goes on from this step at the latest.
         """
-        self.record = Record(self.replicate.described(), provenance=self.record.provenance)
+        stamp = self.record.provenance
+        self.record = Record(self.replicate.described(), provenance=stamp)
         self.images = []
         found = checkpoint.read_checkpoint(self.folder, at_most)
         if found is None:
             return 0, {}
         step, tensors, self.record = found
+        self.record.provenance = continued(self.record.provenance, stamp)
         self.images = [tensors.pop("images")]
         return step, tensors
 

@@ -21,7 +21,7 @@ ACTIVATIONS: dict[str, str] = {
     "linear": "trainables.models:identity",
     "sigmoid": "torch:sigmoid",
     "relu": "torch:relu",
-    "elu": "torch.nn.functional:elu",
+    "elu": "trainables.kernels:elu",
     "tanh": "torch:tanh",
     "silu": "torch.nn.functional:silu",
     "gelu": "torch.nn.functional:gelu",

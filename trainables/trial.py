@@ -21,6 +21,7 @@ from trainables.datasets import Dataset
 from trainables.losses import decoder_mean
 from trainables.measurements.subject import Subject
 from trainables.models import fit_pca, restore
+from trainables.numerics import numerics
 from trainables.pack import Pack
 from trainables.recorder import NO_IMAGES, Member, all_finite, charge, finite
 from trainables.records import ImageKey, Profile, Progress, Record, Status
@@ -75,7 +76,10 @@ def run(
         torch.set_num_threads(1)
     images = {key: torch.tensor(value, device=device) for key, value in data.images.items()}
     labels = {key: torch.tensor(value, dtype=torch.long, device=device) for key, value in data.labels.items()}
-    stamp = {"device": _device_name(device), "torch": torch.__version__} | dict(provenance or {})
+    own = {"device": _device_name(device), "numerics": numerics(device), "torch": torch.__version__}
+    if len(replicates) > 1:
+        own["numerics"] += " in a pack"
+    stamp = own | dict(provenance or {})
     trial = _Trial(images, labels, folder, stamp, checkpoint_every_s, len(replicates), measurements, pauses)
     yield from trial.go_on(replicates)
 

@@ -116,7 +116,7 @@ def provenance(tables: Tables) -> list[tuple[str, str]]:
     own = {key: value for key, value in tables.provenance.items() if key not in ("command", MERGED)}
     parts = [(f"part {place}", _part(part)) for place, part in enumerate(tables.provenance.get(MERGED, []), start=1)]
     flat = [*_flatten(own), *parts]
-    names = {"device": "device", "git_commit": "git commit", "data_digest": "data digest"}
+    names = {"device": "device", "numerics": "numerics", "git_commit": "git commit", "data_digest": "data digest"}
     recorded = [
         (f"{name} of the replicates", ", ".join(sorted({str(value) for value in tables.ends[column].dropna()})))
         for column, name in names.items()

@@ -15,7 +15,7 @@ from study.cli import views
 from study.cli.views import ERR, OUT
 from study.tables.merge import Images, merge
 from trainables.registry import load_plugins
-from trainables.schema import METRICS, Replicate
+from trainables.schema import Replicate
 from trainables.storage import Folder
 
 commands = typer.Typer(rich_markup_mode="rich")
@@ -110,30 +110,25 @@ def replay(
     run: Run,
     replicate: Annotated[str, typer.Argument(help="The replicate's hash, or its first digits.")],
 ) -> None:
-    """Train one replicate again, without Ray, and compare its numbers with the run's table."""
-    from study.run.replay import train_again  # loads torch
+    """Train one replicate again, without Ray, and compare its numbers with the run's table.
+
+    Numbers of the same numerics must be equal below a millionth. Where numerics, device or code are others, the
+    difference must lie within the spread over seeds.
+    """
+    from study.run.replay import compare, lines, train_again  # loads torch
 
     tables = table.load_tables(run)
     load_plugins(tables.spec.plugins)
     found = _replicate(space.replicates(tables.spec, tables.provenance["data_digests"]), run, replicate)
-    rows = tables.results[tables.results["replicate"] == found.hash].set_index("step")
     again = train_again(found, lambda text: ERR.print(text, end="\r"))
-    differing = 0
+    comparison = compare(tables.rows("results"), found.hash, again)
     shown = Table("metric", "in the table", "again", box=None, header_style="bold")
-    for row in again:
-        if row["step"] not in rows.index:
-            continue
-        stored = rows.loc[row["step"]]
-        for metric in METRICS:
-            old = None if stored[metric] != stored[metric] else float(stored[metric])
-            differing += old != row[metric]
-            if row is again[-1] and (old is not None or row[metric] is not None):
-                shown.add_row(metric, repr(old), repr(row[metric]))
+    for difference in comparison.last:
+        shown.add_row(difference.metric, repr(difference.stored), repr(difference.again))
     OUT.print(shown)
-    compared = sum(row["step"] in rows.index for row in again)
-    verdict = "the same numbers, bit for bit" if not differing else f"{differing} numbers differ"
-    OUT.print(f"{found.cell}, seed {found.seed}: {compared} steps compared: {verdict}.")
-    if differing or not compared:
+    for line in lines(comparison):
+        OUT.print(line, soft_wrap=True)
+    if not comparison.agrees:
         raise typer.Exit(1)
 
 

@@ -13,7 +13,7 @@ from study import plan as space
 from study.runfolder import device_hours
 from study.searchspace import Range, SearchSpec
 from study.spec import StudySpec, resolve_trial
-from study.tables.files import TableError, Tables
+from study.table import TableError, Tables
 from study.tables.trials import search_of
 from study.tables.trials import top as top_trials
 from trainables.records import Standing as Outcome

@@ -10,8 +10,9 @@ from typing import Any
 
 import yaml
 
+from study.cluster import token
+
 PLACEHOLDER = "EDIT-ME"
-TOKEN = "~/.ray/auth_token"
 _TOKEN_MODE = "RAY_AUTH_MODE=token"
 
 
@@ -82,11 +83,13 @@ def _key(config: dict[str, Any]) -> Iterator[str]:
 def _token(config: dict[str, Any], text: str) -> Iterator[str]:
     if _TOKEN_MODE not in text:
         yield f"whoever reaches a port can run code unless {_TOKEN_MODE} is set on every node, and it is not."
-    source = config.get("file_mounts", {}).get(TOKEN)
+    source = config.get("file_mounts", {}).get(token.FILE)
     if source is None:
-        yield f"every node needs the token, but `file_mounts` has no {TOKEN}."
+        yield f"every node needs the token, but `file_mounts` has no {token.FILE}."
     elif not Path(source).expanduser().is_file():
-        yield f"there is no token in {source}: make one with `ray get-auth-token --generate`."
+        yield f"there is no token in {source}: make one with `ray get-auth-token --generate`, then chmod 600."
+    elif token.open_to_others(Path(source).expanduser()):
+        yield f"the token in {source} must be yours alone, but others can read it: chmod 600 {source}"
 
 
 def _closed(config: dict[str, Any], text: str) -> Iterator[str]:
@@ -102,7 +105,7 @@ def _closed(config: dict[str, Any], text: str) -> Iterator[str]:
 
 def _mounts(config: dict[str, Any]) -> Iterator[str]:
     for target, source in config.get("file_mounts", {}).items():
-        if target != TOKEN and not Path(source).expanduser().exists():
+        if target != token.FILE and not Path(source).expanduser().exists():
             yield f"`file_mounts` sends {source} to {target}, but it is not here: run this in the project's folder."
 
 

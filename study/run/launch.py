@@ -30,9 +30,9 @@ from study.run.stop import Stop
 from study.runfolder import Tables
 from study.spec import SpecError, StudySpec
 from trainables import checkpoint, datasets
-from trainables.records import Standing as Outcome
 from trainables.packing import shared_fields
 from trainables.progress import Progress
+from trainables.records import Standing as Outcome
 from trainables.registry import added
 from trainables.schema import Replicate
 from trainables.storage import Folder, StorageError

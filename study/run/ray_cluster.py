@@ -12,12 +12,13 @@ import logging
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from study.cluster import token
 from study.run.lock import RunError
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ for _key, _value in _ENVIRONMENT.items():
 
 import ray  # noqa: E402 (ray reads the environment when it is imported)
 
+_LOG = logging.getLogger(__name__)
 BOOTSTRAP = Path("~/ray_bootstrap_config.yaml").expanduser()
 """Where `ray up` leaves the cluster file on the head."""
 
@@ -53,27 +55,31 @@ def joined(options: Options, stop: Stop) -> Iterator[None]:
     Raises:
         study.lock.RunError: Ray cannot be reached.
     """
-    callers = ray.is_initialized()
     with ThreadPoolExecutor(1) as aside:
         loading = aside.submit(importlib.import_module, "study.run.ray_runner")
-        try:
-            connect(options)  # in this thread: Ray's processes end with the one that started them
+        # Ray's processes end with the thread that started them, which is this one
+        with nullcontext() if ray.is_initialized() else _connected(options):
             stop.listen()  # Ray has taken SIGTERM
             loading.result()
             yield
+
+
+@contextmanager
+def _connected(options: Options) -> Iterator[None]:
+    """Starts Ray on this machine, with a token of its own, or joins the cluster at `options.address`."""
+    with token.environment(options.address):
+        try:
+            _connect(options)
+            yield
         finally:
-            if not callers:
-                ray.shutdown()
+            ray.shutdown()
 
 
-def connect(options: Options) -> None:
-    """Starts Ray on this machine, or joins the cluster at `options.address`."""
-    if ray.is_initialized():
-        return
-    os.environ.setdefault("RAY_AUTH_MODE", "disabled" if options.address is None else "token")
-    local: dict[str, Any] = (
-        {"num_cpus": options.concurrency, "include_dashboard": False} if options.address is None else {}
-    )
+def _connect(options: Options) -> None:
+    local: dict[str, Any] = {"num_cpus": options.concurrency, "include_dashboard": False}
+    if options.address is not None:
+        local = {}
+        _close_token()
     try:
         ray.init(
             address=options.address or "local",
@@ -87,14 +93,26 @@ def connect(options: Options) -> None:
         ) from None
 
 
+def _close_token() -> None:
+    """Takes the cluster's token from others on this machine."""
+    file = token.file()
+    if not (file.is_file() and token.open_to_others(file)):
+        return
+    try:
+        token.close(file)
+    except OSError:
+        raise RunError(
+            f"{file} must be readable by you alone, but others can read it, and it is not yours to close."
+        ) from None
+    _LOG.warning("%s could be read by others, who could run code on the cluster. It is yours alone now.", file)
+
+
 def _hint() -> str:
     """What a cluster with a token would miss of this process."""
-    token = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", "~/.ray/auth_token")).expanduser()
-    if os.environ["RAY_AUTH_MODE"] != "token" or "RAY_AUTH_TOKEN" in os.environ or token.is_file():
+    file = token.file()
+    if os.environ["RAY_AUTH_MODE"] != "token" or "RAY_AUTH_TOKEN" in os.environ or file.is_file():
         return ""
-    return (
-        f" It needs the cluster's token in {token}, which is not there: copy it from the head, or launch on the head."
-    )
+    return f" It needs the cluster's token in {file}, which is not there: copy it from the head, or launch on the head."
 
 
 def has_gpu(options: Options) -> bool:

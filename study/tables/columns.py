@@ -35,7 +35,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         + [("step", pa.int64()), ("epoch", pa.float64())]
         + [(f"config/{name}", _FIELD_TYPES.get(name, pa.string())) for name in TrialConfig.model_fields]
         + [(name, pa.float64()) for name in METRICS]
-        + [("train_s", pa.float64()), ("evaluate_s", pa.float64()), ("device", pa.string())]
+        + [("train_s", pa.float64()), ("evaluate_s", pa.float64()), ("device", pa.string()), ("numerics", pa.string())]
         + [("data_digest", pa.string()), ("git_commit", pa.string()), ("results_version", pa.int64())]
     ),
     "profiles": pa.schema(
@@ -62,6 +62,8 @@ SCHEMAS: dict[str, pa.Schema] = {
 """Column names and types of each table; tuples are JSON strings."""
 LATER_FIELDS = ("precision", "learning_rate_schedule", "input_noise", "sample_size", "digit", "input")
 """Fields of TrialConfig that are younger than the first tables; where a table has no such column, its default holds."""
+LATER_COLUMNS = ("numerics",)
+"""Other columns that are younger than the first tables; null where a table has none."""
 PLUGIN_PREFIX = "x/"
 """Columns of this prefix are a plugin's own and pass every check."""
 
@@ -77,7 +79,7 @@ def rows_of(study: str, replicate: Replicate, found: Outcome) -> dict[str, pa.Ta
 
 
 def complete(rows: pa.Table) -> pa.Table:
-    """Rows of the results table with the columns of LATER_FIELDS, where they are older than these."""
+    """Rows of the results table with the columns of LATER_FIELDS and LATER_COLUMNS, where they are older than these."""
     for name in LATER_FIELDS:
         if f"config/{name}" in SCHEMAS["results"].names and f"config/{name}" not in rows.column_names:
             kinds = zip(rows["config/task"].to_pylist(), rows["config/model"].to_pylist(), strict=True)
@@ -85,6 +87,10 @@ def complete(rows: pa.Table) -> pa.Table:
             values = [default if name in applies({"task": task, "model": model}) else None for task, model in kinds]
             field = SCHEMAS["results"].field(f"config/{name}")
             rows = rows.append_column(field, pa.array(values, field.type))
+    for name in LATER_COLUMNS:
+        if name not in rows.column_names:
+            field = SCHEMAS["results"].field(name)
+            rows = rows.append_column(field, pa.nulls(len(rows), field.type))
     return rows
 
 
@@ -102,6 +108,7 @@ def _results(study: str, replicate: Replicate, found: Outcome) -> pa.Table:
         "status": found.status,
         "error": found.error,
         "device": provenance.get("device"),
+        "numerics": provenance.get("numerics"),
         "git_commit": provenance.get("git_commit"),
         "data_digest": replicate.data_digest,
         "results_version": RESULTS_VERSION,

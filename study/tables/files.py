@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from study.runfolder import TableError, read_run
 from study.spec import StudySpec
-from study.tables.columns import LATER_FIELDS, PLUGIN_PREFIX, SCHEMAS, complete
+from study.tables.columns import LATER_COLUMNS, LATER_FIELDS, PLUGIN_PREFIX, SCHEMAS, complete
 from trainables.schema import RESULTS_VERSION
 from trainables.storage import Folder
 
@@ -202,7 +202,7 @@ def matches(rows: pa.Table, values: Mapping[str, pa.Array]) -> pa.ChunkedArray:
 def _check_columns(file: str, found: pa.Schema, expected: pa.Schema) -> None:
     for column in expected:
         if column.name not in found.names:
-            if column.name.removeprefix("config/") in LATER_FIELDS:
+            if column.name.removeprefix("config/") in LATER_FIELDS + LATER_COLUMNS:
                 continue
             raise TableError(f"{file} must have the column `{column.name}`, but it is missing.")
         if found.field(column.name).type != column.type:

@@ -9,7 +9,8 @@ import pandas as pd
 
 from study.runfolder import outcomes
 from study.tables.files import load_tables
-from trainables.checkpoint import Outcome, Record
+from trainables.records import Record
+from trainables.records import Standing as Outcome
 from trainables.schema import Replicate
 from trainables.storage import Folder
 

@@ -19,9 +19,9 @@ import numpy as np
 
 import trainables
 from trainables import checkpoint
-from trainables.checkpoint import Record
 from trainables.datasets import Dataset
 from trainables.progress import Progress
+from trainables.records import ImageKey, Profile, Record
 from trainables.schema import METRICS, Replicate, TrialConfig
 from trainables.storage import Folder
 
@@ -64,9 +64,9 @@ def made_up(replicate: Replicate, data: Dataset) -> tuple[Record, np.ndarray]:
     sizes = {"test_nll_by_label": _CLASSES, "test_nll_by_block": blocks, "code_variance": config.width}
     quantities = [(step, *quantity) for step in config.image_steps for quantity in sizes.items()]
     quantities += [(0, name, 1) for name in ("test_nll_floor", "test_nll_mean_image")]
-    record.profiles = [[step, quantity, rng.random(size).tolist()] for step, quantity, size in quantities]
+    record.profiles = [Profile(step, quantity, rng.random(size).tolist()) for step, quantity, size in quantities]
     kinds = [(0, "input"), *((step, "reconstruction") for step in config.image_steps)]
-    record.images = [[step, kind, index, None, None] for step, kind in kinds for index in range(_SHOWN)]
+    record.images = [ImageKey(step, kind, index, None, None) for step, kind in kinds for index in range(_SHOWN)]
     return record, data.images["test"][: len(record.images)]
 
 

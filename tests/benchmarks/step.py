@@ -22,6 +22,7 @@ from study.table import load_tables
 from tests.benchmarks.lines import Line, finish, seconds
 from trainables import datasets
 from trainables.losses import objective
+from trainables.numerics import has_native_bf16
 from trainables.pack import Pack
 from trainables.schema import TrialConfig
 
@@ -93,7 +94,7 @@ def shares(step: Callable[[], None]) -> dict[str, float]:
 def precision_lines(fp32: Callable[[], None], bf16: Callable[[], None]) -> list[Line]:
     """The speed of bf16 where the processor has it, and what it does to the loss."""
     ratio = statistics.median(seconds(fp32, 5) / seconds(bf16, 3) for _ in range(3))
-    native = any(flag in _cpu_flags() for flag in ("avx512_bf16", "amx_bf16"))
+    native = has_native_bf16()
     note = "" if native else f"no AVX512-BF16 or AMX here; emulated, bf16 takes {1 / ratio:.1f} times as long"
     speed = Line("bf16: fp32 step / bf16 step", ratio if native else None, "times", 1.4, "more", note)
     what = "bf16: difference of the final test NLL to fp32 (10,000 steps)"
@@ -144,12 +145,6 @@ def _fastest_layout(rows: int, inner: int, columns: int) -> tuple[Tensor, Tensor
     times = [min(seconds(partial(torch.mm, a, b, out=out), 20) for _ in range(3)) for a, b in pairs]
     a, b = pairs[times.index(min(times))]
     return a, b, out
-
-
-def _cpu_flags() -> set[str]:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
-    return next((set(line.split()) for line in lines if line.startswith("flags")), set())
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ from study.tables.columns import SCHEMAS, complete
 from study.tables.files import write
 from tests.benchmarks.lines import Line, finish, seconds
 from trainables import checkpoint
-from trainables.checkpoint import Record
+from trainables.records import ImageKey, Profile, Record
 from trainables.schema import METRICS, Replicate
 from trainables.storage import Folder
 
@@ -175,8 +175,8 @@ def _record(replicate: Replicate, own: dict[str, pa.Table]) -> Record:
     """What a trial with these rows would have recorded."""
     rows = own["results"].select(["step", "epoch", "collapsed", *METRICS, "train_s", "evaluate_s"]).to_pylist()
     groups = own["profiles"].to_pandas().groupby(["step", "quantity"], sort=False)["value"]
-    profiles = [[step, quantity, values.tolist()] for (step, quantity), values in groups]
-    images = [list(row.values()) for row in own["images"].drop(["replicate", "pixels"]).to_pylist()]
+    profiles = [Profile(step, quantity, values.tolist()) for (step, quantity), values in groups]
+    images = [ImageKey(*row.values()) for row in own["images"].drop(["replicate", "pixels"]).to_pylist()]
     return Record({"cell": replicate.cell}, rows, profiles, images)
 
 

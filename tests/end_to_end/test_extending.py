@@ -248,7 +248,7 @@ BAD = {
     "is no Python": ("def", "'mine' cannot: SyntaxError"),
     "takes a name of ours": (
         'from trainables.registry import ACTIVATIONS\nACTIVATIONS["elu"] = "torch:sin"',
-        "plugin 'mine': ACTIVATIONS['elu'] must stay 'torch.nn.functional:elu', but it was set: use another name.",
+        "plugin 'mine': ACTIVATIONS['elu'] must stay 'trainables.kernels:elu', but it was set: use another name.",
     ),
     "gives a thing": (
         'from trainables.registry import DATASETS\nDATASETS["bars"] = print',

@@ -66,8 +66,8 @@ def test_plugins_that_are_no_list_of_names_are_refused_in_one_line(given, where)
     ("more", "message"),
     [
         ("raise KeyError('no')", "cannot: KeyError: 'no'"),
-        ("ACTIVATIONS['elu'] = 'torch:sin'", r"ACTIVATIONS\['elu'\] must stay 'torch.nn.functional:elu'"),
-        ("del ACTIVATIONS['elu']", r"ACTIVATIONS\['elu'\] must stay 'torch.nn.functional:elu'"),
+        ("ACTIVATIONS['elu'] = 'torch:sin'", r"ACTIVATIONS\['elu'\] must stay 'trainables.kernels:elu'"),
+        ("del ACTIVATIONS['elu']", r"ACTIVATIONS\['elu'\] must stay 'trainables.kernels:elu'"),
         ("ACTIVATIONS['sine'] = 'torch:sign_'", "has no attribute 'sign_'"),
         ("ACTIVATIONS['sine'] = squared", "must be a str of its import path, but got <function squared"),
         (
@@ -101,7 +101,7 @@ def test_register_makes_names_known_that_only_the_plugin_can_use(plugin, monkeyp
     registry.load_plugins([plugin])
     assert registry.added()["ACTIVATIONS"]["squared"] == f"{plugin}:squared"
     registry.register({"ACTIVATIONS": {"squared": "os:abort", "elu": "os:abort"}})
-    assert ACTIVATIONS["squared"] == f"{plugin}:squared" and ACTIVATIONS["elu"] == "torch.nn.functional:elu"
+    assert ACTIVATIONS["squared"] == f"{plugin}:squared" and ACTIVATIONS["elu"] == "trainables.kernels:elu"
 
 
 @pytest.mark.parametrize(

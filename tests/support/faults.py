@@ -47,7 +47,7 @@ def program(package: str, *words: object) -> list[str]:
 
 
 def start(arguments: list[str]) -> subprocess.Popen[str]:
-    environment = os.environ | {"PYTHONPATH": f"{ROOT}", "RAY_AUTH_MODE": "disabled", "COLUMNS": "200"}
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "200"}
     return subprocess.Popen(
         arguments,
         env=environment,

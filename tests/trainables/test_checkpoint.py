@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from trainables import checkpoint
-from trainables.checkpoint import DamagedFileError, Record
+from trainables.checkpoint import DamagedFileError
+from trainables.records import Record
 from trainables.storage import Folder
 
 

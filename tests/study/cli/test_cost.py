@@ -24,7 +24,8 @@ from study.tables.merge import merge
 from tests.support import tiny
 from tests.support.tables import make_tables, replaced, stored
 from trainables import checkpoint
-from trainables.checkpoint import Outcome, Record
+from trainables.records import Record
+from trainables.records import Standing as Outcome
 from trainables.registry import DATASETS
 from trainables.schema import METRICS
 from trainables.storage import Folder

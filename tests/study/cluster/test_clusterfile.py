@@ -37,6 +37,7 @@ def laptop(tmp_path, monkeypatch):
     (tmp_path / ".ssh" / "id_ed25519").touch()
     (tmp_path / ".ray").mkdir()
     (tmp_path / ".ray" / "auth_token").write_text("0" * 64)
+    (tmp_path / ".ray" / "auth_token").chmod(0o600)
 
 
 @pytest.fixture
@@ -122,8 +123,16 @@ def test_problems_without_credentials_or_token_says_how_to_have_them(check, tmp_
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     (tmp_path / ".ray" / "auth_token").unlink()
     assert check() == [
-        "there is no token in ~/.ray/auth_token: make one with `ray get-auth-token --generate`.",
+        "there is no token in ~/.ray/auth_token: make one with `ray get-auth-token --generate`, then chmod 600.",
         "there are no AWS credentials: run `aws configure`, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.",
+    ]
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o602])
+def test_problems_with_a_token_that_others_can_reach_says_how_to_close_it(check, tmp_path, mode):
+    (tmp_path / ".ray" / "auth_token").chmod(mode)
+    assert check() == [
+        "the token in ~/.ray/auth_token must be yours alone, but others can read it: chmod 600 ~/.ray/auth_token"
     ]
 
 
@@ -137,7 +146,7 @@ def test_problems_of_what_is_no_cluster_file_raises(text, complaint, tmp_path):
 
 
 def test_check_prints_each_problem_and_exits_with_2_or_says_what_to_do_next(tmp_path):
-    from study.cli import app
+    from study.cli.app import app
 
     ready = tmp_path / "cluster.yaml"
     ready.write_text(edited("aws"))

@@ -173,21 +173,3 @@ def test_device_and_capacity_of_a_cluster_without_workers_are_of_those_that_may_
     assert ray_cluster.capacity("GPU", Options()) == 0, "this machine starts no others"
     monkeypatch.setattr(ray, "cluster_resources", lambda: {"GPU": 20.0})
     assert ray_cluster.capacity("GPU", options) == 20
-
-
-def test_connect_without_the_clusters_token_says_where_it_belongs(tmp_path, monkeypatch):
-    def refuse(**_):
-        raise ray.exceptions.AuthenticationError("no token")
-
-    monkeypatch.setattr(ray, "init", refuse)
-    monkeypatch.setattr(ray, "is_initialized", lambda: False)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("RAY_AUTH_MODE", "token")
-    monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
-    with pytest.raises(RunError, match=r"Ray at auto cannot be reached: .*needs the cluster's token in .*auth_token"):
-        ray_cluster.connect(Options(address="auto"))
-    (tmp_path / ".ray").mkdir()
-    (tmp_path / ".ray" / "auth_token").write_text("0" * 64)
-    with pytest.raises(RunError) as error:
-        ray_cluster.connect(Options(address="auto"))
-    assert "which is not there" not in str(error.value)

@@ -12,6 +12,7 @@ from optuna.trial import TrialState
 from study import plan as space
 from study import runfolder as table
 from study import spec
+from study.cluster import token
 from study.run import ray_cluster
 from study.run.launch import Options
 from study.run.lock import RunError
@@ -225,9 +226,10 @@ def test_trial_with_two_seeds_is_judged_by_their_mean(tmp_path):
 def callers_ray():
     """The options of a launch by one who has started Ray already."""
     options = Options(device="cpu", concurrency=1)
-    ray_cluster.connect(options)
-    yield options
-    ray_cluster.ray.shutdown()
+    with token.environment(None):
+        ray_cluster.ray.init(address="local", num_cpus=1, include_dashboard=False, logging_level="ERROR")
+        yield options
+        ray_cluster.ray.shutdown()
 
 
 def test_run_through_a_callers_ray_holds_what_it_says_and_equals_inline_with_one_worker(tmp_path, callers_ray):
