@@ -16,7 +16,7 @@ from matplotlib.ticker import EngFormatter, FixedLocator, NullLocator
 from analysis.dimension.curve_shapes import LAST_FIFTH
 from analysis.dimension.estimate_table import BAND, number, row_name
 from analysis.figures.lines import lines
-from analysis.figures.style import GREY, INK, LOOKS, Look
+from analysis.figures.style import GREY, INK, LOOKS, TICK, Look
 
 SHADE = "#FFF1C9"
 VERDICTS = {
@@ -280,7 +280,7 @@ def _label(axis: Axis, ticks: Sequence[float] | np.ndarray) -> None:
     """Ticks at these values and no others."""
     axis.set_major_locator(FixedLocator(list(ticks)))
     axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter("{x:,g}")
+    axis.set_major_formatter(TICK)
 
 
 def _label_log(ax: Axes, values: pd.Series, *, room: float) -> None:

@@ -83,10 +83,16 @@ def reconstructions_data(
 def reconstructions_caption(frame: pd.DataFrame) -> str:
     """Which images and seeds these are."""
     return (
-        "The same ten test images, the first of each digit, and their reconstructions (a VAE at its posterior mean). "
+        f"The same {_count(frame)}, and their reconstructions (a VAE at its posterior mean). "
         f"{_seeds_text(frame)}, one per network. At the right: the network's test NLL at that step, over all test "
         f"images (a VAE's at its posterior mean too). Ink is drawn dark.{_part_text(frame)}"
     )
+
+
+def _count(frame: pd.DataFrame) -> str:
+    """How many test images the input row shows."""
+    inputs = int((frame["cell"] == "").sum())
+    return "ten test images, the first of each digit" if inputs == 10 else f"{inputs} test image{'s' * (inputs != 1)}"
 
 
 def samples_data(tables: Tables) -> pd.DataFrame:

@@ -45,6 +45,8 @@ def importances(drawn: Sequence[Parameters], values: Values, *, seed: int = 0, t
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study()
+    if len(set(values)) < 2:
+        return {}  # nothing is left to explain
     study.add_trials(to_optuna(drawn, values))
     evaluator = FanovaImportanceEvaluator(n_trees=trees, seed=seed)
     return evaluator.evaluate(study)  # not normalised, as `get_param_importances` would
@@ -62,10 +64,12 @@ def importance_data(tables: Tables) -> pd.DataFrame:
     """
     objective = search_of(tables).objectives[0]
     parts = [_importances_at(tables, objective, step) for step in (common_step(tables), None)]
-    found = pd.concat([part for part in parts if len(part)] or parts)
-    if not len(found):
-        raise NotApplicableError(f"fewer than {LEAST_TRIALS} trials have a value")
-    return found.reset_index(drop=True)
+    every = pd.concat([part for part in parts if len(part)] or parts)
+    if not len(every):
+        raise NotApplicableError(f"fewer than {LEAST_TRIALS} trials have a value, or all have the same")
+    if every["left_out"].notna().all():
+        raise NotApplicableError("no setting was drawn for every trial with more than one value")
+    return every.reset_index(drop=True)
 
 
 def plot_importance(data: pd.DataFrame) -> Figure:
@@ -100,7 +104,7 @@ def importance_caption(data: pd.DataFrame) -> str:
 
 def _importances_at(tables: Tables, objective: str, step: int | None) -> pd.DataFrame:
     values = values_at(tables, objective, step).dropna() * sign(objective)
-    if len(values) < LEAST_TRIALS:
+    if len(values) < LEAST_TRIALS or values.nunique() < 2:
         return pd.DataFrame()
     drawn = drawn_of(tables, [int(number) for number in values.index])
     point = importances(drawn, values.to_numpy(), trees=TREES)
@@ -116,7 +120,7 @@ def _importances_at(tables: Tables, objective: str, step: int | None) -> pd.Data
         known = name in point
         reach = 1.96 * float(np.std(resampled, ddof=1))
         low, high = np.clip([point[name] - reach, point[name] + reach], 0, 1) if known else (np.nan, np.nan)
-        reason = None if known else "not drawn for every trial"
+        reason = None if known else "not drawn for every trial, or always the same"
         rows.append(
             {"parameter": name, "importance": point.get(name, np.nan), "low": low, "high": high, "left_out": reason}
         )

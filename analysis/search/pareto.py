@@ -60,7 +60,7 @@ def hypervolume_data(tables: Tables) -> pd.DataFrame:
     """The hypervolume after each finished trial: `trial`, `hypervolume` (squared nats), `reference_x`, `reference_y`.
 
     Raises:
-        NotApplicableError: The objectives have no reference point.
+        NotApplicableError: The objectives have no reference point, or no trial has finished.
     """
     names = _objectives(tables)
     reference = tuple(REFERENCE.get(name.partition("_")[2], np.nan) for name in names)
@@ -68,6 +68,8 @@ def hypervolume_data(tables: Tables) -> pd.DataFrame:
         raise NotApplicableError(f"there is no reference point for {' and '.join(names)}")
     found = trials(tables)
     found = found[found["state"] == "finished"]
+    if not len(found):
+        raise NotApplicableError("no trial has finished")
     points = found[list(names)].to_numpy(float)
     areas = [hypervolume(points[: count + 1], (reference[0], reference[1])) for count in range(len(points))]
     frame = pd.DataFrame({"trial": found["trial"].to_numpy(), "hypervolume": areas})
