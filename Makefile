@@ -10,12 +10,19 @@ CLUSTER_STAMP := $(VENV)/.installed-cluster
 RUN ?= runs/quick
 PYTEST_FLAGS ?= -n 2 --dist loadfile --no-loadscope-reorder
 
-# What pip would not list by itself on Python 3.11 (setuptools, which torch needs) is asked for; pip itself is left out.
-FREEZE := -m pip freeze --all --exclude pip --exclude wheel --exclude mnist-autoencoder-study
-CUDA_ONLY := sys_platform == \"linux\" and platform_machine == \"x86_64\"
+# An environment runs the code of the clone that made it, whose folder is in the stamp.
+OWNER := $(shell cat $(STAMP) 2> /dev/null)
+ifneq ($(OWNER),)
+ifneq ($(OWNER),$(CURDIR))
+$(error $(VENV) is the environment of the clone in $(OWNER): choose another VENV, or delete it)
+endif
+endif
+
+# What one lock file holds, for every platform that the project runs on, without the name of a host.
+COMPILE := build/lock/bin/uv pip compile pyproject.toml --universal --generate-hashes --no-header --no-annotate --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help venv quick test test-recovery test-cluster test-slow lint format bench report lock clean
+.PHONY: help venv quick test test-recovery test-cluster test-slow lint format bench report lock audit clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,9 +31,9 @@ venv: $(STAMP) ## Create the virtual environment with the locked versions (once)
 
 $(STAMP): requirements.lock pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --requirement requirements.lock
+	$(BIN)/python -m pip install --require-hashes --requirement requirements.lock
 	$(BIN)/python -m pip install --no-deps --no-build-isolation --editable .
-	@touch $@
+	@echo "$(CURDIR)" > $@
 
 quick: venv ## Run the quick study (built-in data, minutes on two cores) and write its report
 	$(BIN)/study launch quick --run $(RUN)
@@ -44,7 +51,7 @@ test-cluster: $(CLUSTER_STAMP) ## Run the tests on three hosts that are started 
 	$(BIN)/python -m pytest -m cluster
 
 $(CLUSTER_STAMP): $(STAMP) requirements-cluster.lock
-	$(BIN)/python -m pip install --requirement requirements.lock --requirement requirements-cluster.lock
+	$(BIN)/python -m pip install --require-hashes --requirement requirements.lock --requirement requirements-cluster.lock
 	@touch $@
 
 test-slow: venv ## Run the tests that take long, or need a GPU
@@ -64,25 +71,30 @@ bench: $(BENCH_STAMP) ## Measure what has a goal, side by side with what a user 
 	$(BIN)/python -m tests.benchmarks
 
 $(BENCH_STAMP): $(STAMP)
-	$(BIN)/python -m pip install --constraint requirements.lock --no-build-isolation --editable '.[bench]'
+	@mkdir -p build
+	sed '/--hash/d; s/ \\$$//' requirements.lock > build/constraints.txt
+	$(BIN)/python -m pip install --constraint build/constraints.txt --no-build-isolation --editable '.[bench]'
 	@touch $@
 
 report: venv ## Draw results/ again: the report, into report/, and the README's blocks and figures
 	$(BIN)/python -m analysis.report.readme --report report
 
-lock: ## Make both lock files again from pyproject.toml, in a fresh environment
-	rm -rf build/lock
+lock: ## Make both lock files again from pyproject.toml; UPGRADE=1 takes newer versions, at least a week old
 	$(PYTHON) -m venv build/lock
-	build/lock/bin/python -m pip install --editable '.[dev]'
-	grep '^#' requirements.lock > build/requirements.lock
-	build/lock/bin/python $(FREEZE) \
-	    | awk '/^(cuda|nvidia|triton)/ {$$0 = $$0 "; $(CUDA_ONLY)"} {print}' >> build/requirements.lock
-	build/lock/bin/python -m pip install --constraint build/requirements.lock --editable '.[dev,cluster]'
-	grep '^#' requirements-cluster.lock > build/requirements-cluster.lock
-	sed 's/;.*//' build/requirements.lock > build/known
-	build/lock/bin/python $(FREEZE) | grep -vxFf build/known >> build/requirements-cluster.lock
-	mv build/requirements*.lock .
-	rm -rf build/lock
+	build/lock/bin/python -m pip install uv
+	grep '^#' requirements.lock > build/head
+	$(COMPILE) $(if $(UPGRADE),--upgrade --exclude-newer '7 days') --extra dev --output-file requirements.lock
+	cat requirements.lock >> build/head
+	mv build/head requirements.lock
+	grep '^#' requirements-cluster.lock > build/head
+	$(COMPILE) --extra dev --extra cluster --constraint requirements.lock --output-file build/both
+	awk '/==/ {own = FNR == NR ? 0 : !($$1 in known); known[$$1]} own' requirements.lock build/both >> build/head
+	mv build/head requirements-cluster.lock
+
+audit: ## Look every locked version up in the public list of vulnerabilities (asks the package index about each)
+	test -x build/audit/bin/pip-audit || $(PYTHON) -m venv build/audit
+	build/audit/bin/python -m pip install pip-audit
+	build/audit/bin/pip-audit --disable-pip --require-hashes -r requirements.lock -r requirements-cluster.lock
 
 clean: ## Remove the virtual environment, caches and builds; keep runs/ and results/
 	rm -rf .venv build dist report *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

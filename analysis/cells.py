@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from analysis.formats import ABSENT
 from analysis.intervals import t_interval
-from study.table import once
 from study.tables.trials import ranked, searched
 from trainables.schema import TrialConfig
 
@@ -56,7 +56,6 @@ def is_papers(tables: Tables) -> bool:
     return tables.spec.arms.keys() >= PAPER_ARMS
 
 
-@once
 def cells(tables: Tables) -> pd.DataFrame:
     """One row per cell: `cell, name, network, dataset, latent_dim` and every config field, networks in a fixed order.
 
@@ -67,12 +66,8 @@ def cells(tables: Tables) -> pd.DataFrame:
     """
     hidden = searched(tables) - (set(ranked(tables)["cell"].head(BEST_TRIALS)) if tables.spec.search else set())
     shown = tables.ends[~tables.ends["cell"].isin(hidden) & (tables.ends["config/task"] != "intrinsic_dimension")]
-    first = shown.drop_duplicates("cell")
-    fields = [column for column in first.columns if column.startswith("config/")]
-    rows: list[dict[str, Any]] = []
-    for record in first[["cell", *fields]].to_dict("records"):
-        config = {field.removeprefix("config/"): none_if_null(record[field]) for field in fields}
-        rows.append({"cell": record["cell"], "network": network(config), **config})
+    configs = {cell: dict(tables.configs[cell]) for cell in shown["cell"].unique()}
+    rows: list[dict[str, Any]] = [{"cell": cell, "network": network(c), **c} for cell, c in configs.items()]
     rank = {name: index for index, name in enumerate(["linear", "linear clipped", "sigmoid", "relu", "elu"])}
     last = {"vae": 90, "pca": 99}
     places = {**rank, **last}
@@ -82,7 +77,7 @@ def cells(tables: Tables) -> pd.DataFrame:
 
     order = sorted(rows, key=place)
     names = _names(order, tables.spec.base)
-    columns = ["name", "cell", "network", *(field.removeprefix("config/") for field in fields)]
+    columns = ["name", "cell", "network", *TrialConfig.model_fields]
     return pd.DataFrame([{"name": name, **row} for name, row in zip(names, order, strict=True)], columns=columns)
 
 
@@ -152,7 +147,6 @@ def mean_and_interval(values: pd.Series) -> tuple[float | None, float | None, fl
     return float(numbers.mean()), *t_interval(numbers)
 
 
-@once
 def summarise(tables: Tables) -> pd.DataFrame:
     """The final table: per cell its replicates by status, the mean of each metric at the last step, and ratios.
 
@@ -185,9 +179,9 @@ def none_if_null(value: Any) -> Any:
 
 def config_text(value: Any) -> str:
     """A config field's value as a reader writes it; a dash where the field does not apply."""
-    value = none_if_null(value)
+    value = list(value) if isinstance(value, tuple) else none_if_null(value)
     if value is None:
-        return "–"
+        return ABSENT
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 

@@ -93,22 +93,22 @@ def claims(
     each test; and the specification curves of the claims that turn on what the paper does not report.
     """
     from analysis.claims import markdown
-    from analysis.claims.evaluate import evaluate
     from analysis.claims.specification import drawn_specification
+    from analysis.evidence import Evidence
 
     loaded = [tables for _, tables in _load(runs, trained=False)]  # before the ledger, which may name what plugins add
     given = _ledger(ledger)
-    verdicts = evaluate(loaded, given)
+    judgements = Evidence(loaded).judge(given)
     shown = Table("", "claim", "verdict", "why", box=None, header_style="bold")
-    for verdict in verdicts:
-        shown.add_row(verdict.claim.id, verdict.claim.statement, verdict.verdict, verdict.reason)
+    for judgement in judgements:
+        shown.add_row(judgement.claim.id, judgement.claim.statement, judgement.verdict, judgement.reason)
     _out.print(shown)
     if out is None:
         return
     command = _command("claims", runs if ledger is None else [*runs, "--ledger", str(ledger)])
-    _write(out / "claims.md", markdown.to_markdown(verdicts, given, command=command).encode())
-    _write(out / "claims.csv", to_csv(markdown.to_frame(verdicts)).encode())
-    _write_figures(out, filter(None, map(drawn_specification, verdicts)))
+    _write(out / "claims.md", markdown.to_markdown(judgements, given, command=command).encode())
+    _write(out / "claims.csv", to_csv(markdown.to_frame(judgements)).encode())
+    _write_figures(out, filter(None, map(drawn_specification, judgements)))
 
 
 @app.command()
@@ -128,29 +128,34 @@ def dimension(
     known.
     """
     from analysis.dimension import card, estimate_table, ruler
+    from analysis.evidence import Evidence
     from analysis.figures.base import Drawn
+    from analysis.formats import frame_of
 
     loaded = [tables for _, tables in _load(runs, trained=False)]
     known = {"mnist"}.union(*(tables.ends["config/dataset"].dropna() for tables in loaded))
     if dataset not in known:
         _refuse(unknown(dataset, sorted(known), what="--dataset"))
-    found = estimate_table.estimates(loaded, dataset)
+    evidence = Evidence(loaded, dataset)
     shown = Table("", "estimate", "N [95 % interval]", "verdict", "note", box=None, header_style="bold")
-    for row in found[found["key"].map(estimate_table.row_name).notna()].to_dict("records"):
-        shown.add_row(row["key"], row["name"], estimate_table.number(row), row["verdict"], row["reason"])
+    for estimate in evidence.estimates:
+        if estimate_table.card_name(estimate.key) is not None:
+            shown.add_row(estimate.key, estimate.name, estimate.text, estimate.verdict, estimate.reason)
     _out.print(shown)
-    _say(estimate_table.headline(found))
+    _say(estimate_table.headline(evidence.estimates))
     if out is None:
         return
-    figure = card.draw_card(loaded, dataset)
+    figure = card.draw_card(evidence)
     _write_figures(out, [figure])
     text = f"`{_command('dimension', runs)}`\n\n"
     if isinstance(figure, Drawn):
         text = f"![{figure.caption}](dimension_card.png)\n\n*{figure.caption}* {text}"
-    text += f"{estimate_table.markdown(found)}\n## Where the dimension is known\n\n{ruler.markdown(loaded, dataset)}\n"
+    text += f"{estimate_table.markdown(evidence.estimates)}\n"
+    text += f"## Where the dimension is known\n\n{ruler.markdown(evidence)}\n"
     _write(out / "dimension.md", text.encode())
-    for name, table in {"dimension": found, "dimension_controls": estimate_table.controls(loaded)}.items():
-        _write(out / f"{name}.csv", to_csv(table).encode())
+    _write(out / "dimension.csv", to_csv(estimate_table.to_frame(evidence.estimates)).encode())
+    controls = frame_of(estimate_table.ControlEstimate, evidence.controls)
+    _write(out / "dimension_controls.csv", to_csv(controls).encode())
 
 
 @app.command()

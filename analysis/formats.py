@@ -1,13 +1,69 @@
-"""Tables in Markdown."""
+"""Numbers, intervals and tables as text: the one place that formats them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, fields
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+ABSENT = "–"
+"""Stands where there is no number."""
+SMALLEST_P = 0.0001
+
+
+def number(value: float | None) -> str:
+    """A number to four significant digits, four places at most; no exponent, no sign where all digits are 0."""
+    if value is None or not math.isfinite(value):
+        return _not_finite(value)
+    places = max(0, 3 - math.floor(math.log10(abs(value)))) if abs(value) >= 1e-4 else 1
+    return f"{value:z,.{min(places, 4)}f}"
+
+
+def figures(value: float | None) -> str:
+    """A number to three significant digits, or all before the point."""
+    if value is None or not math.isfinite(value):
+        return _not_finite(value)
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def decimals(value: float | None, places: int = 1) -> str:
+    """A number to so many decimal places, without a sign where all digits are 0."""
+    return _not_finite(value) if value is None or not math.isfinite(value) else f"{value:z,.{places}f}"
+
+
+def with_interval(
+    value: float | None, low: float | None, high: float | None, write: Callable[[float | None], str] = figures
+) -> str:
+    """A number with its interval, if it has one with a width, each written by `write`."""
+    if value is None or low is None or high is None or not math.isfinite(value) or math.isnan(low) or low == high:
+        return write(value)
+    return f"{write(value)} [{write(low)}, {write(high)}]"
+
+
+def p_value(value: float) -> str:
+    """A p value to two significant digits; one below SMALLEST_P is said to be smaller."""
+    return f"< {SMALLEST_P:.4f}" if value < SMALLEST_P else f"{value:.2g}"
 
 
 def table(header: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
-    """A table: one line for the header, one for the rule below it, one for each row; pipes in cells are escaped."""
+    """A table in Markdown: a line for the header, one for the rule below it, one a row; pipes in cells are escaped."""
     names = list(header)
     lines = [names, ["---"] * len(names), *rows]
     return "\n".join("| " + " | ".join(str(cell).strip().replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def frame_of(kind: type[DataclassInstance], rows: Iterable[DataclassInstance]) -> pd.DataFrame:
+    """A row for each of some dataclasses of one kind, a column for each field."""
+    return pd.DataFrame(map(asdict, rows), columns=[field.name for field in fields(kind)])
+
+
+def _not_finite(value: float | None) -> str:
+    if value is None or math.isnan(value):
+        return ABSENT
+    return "∞" if value > 0 else "-∞"

@@ -5,7 +5,6 @@ The folder is the truth of a run; its tables (`study.tables`) are built from it.
 
 from __future__ import annotations
 
-import importlib
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -17,6 +16,7 @@ from study.searchspace import SearchSpec
 from study.spec import StudySpec, dump, parse
 from study.tables.columns import SCHEMAS
 from trainables import checkpoint
+from trainables.errors import ReadableError
 from trainables.records import Standing as Outcome
 from trainables.registry import register
 from trainables.schema import Replicate, TrialConfig
@@ -31,8 +31,8 @@ RUN_FILES = frozenset({"spec.yaml", "provenance.json", "replicates", JOURNAL, *(
 _T = TypeVar("_T")
 
 
-class TableError(ValueError):
-    """A run folder or table that is absent, damaged, or not of this schema; its text is one readable line."""
+class TableError(ReadableError):
+    """A run folder or table that is absent, damaged, or not of this schema."""
 
 
 def outcomes(run: Folder, replicates: Iterable[Replicate]) -> dict[str, Outcome]:
@@ -125,18 +125,15 @@ def differences(old: StudySpec, new: StudySpec) -> list[str]:
 
 
 def grown(old: StudySpec, new: StudySpec) -> StudySpec:
-    """Joins two specs without `differences`: all cells, seeds and measurements that either has."""
+    """Joins two specs without `differences`: all cells, seeds and measurements that either has; raises SpecError."""
     here, there = (Plan(spec).compared for spec in (new, old))
     larger = new if there.keys() <= here.keys() else old
     measurements = list(dict.fromkeys([*old.measurements, *new.measurements]))
-    search = larger.search
+    search = None
     if old.search is not None and new.search is not None:
         asked = max(old.search.asked, new.search.asked, key=len)
-        trials = max(old.search.trials, new.search.trials)
-        search = new.search.model_copy(update={"asked": asked, "trials": trials})
-    return larger.model_copy(
-        update={"seeds": max(old.seeds, new.seeds), "measurements": measurements, "search": search}
-    )
+        search = new.search.model_dump() | {"asked": asked, "trials": max(old.search.trials, new.search.trials)}
+    return larger.with_keys(seeds=max(old.seeds, new.seeds), measurements=measurements, search=search)
 
 
 def _search_differences(former: StudySpec, later: StudySpec) -> list[str]:
@@ -183,16 +180,3 @@ def _parse_provenance(content: bytes) -> dict[str, Any]:
 def _last_row(outcome: Outcome) -> Outcome:
     record = outcome.record and replace(outcome.record, rows=outcome.record.rows[-1:], profiles=[], images=[])
     return replace(outcome, record=record, images=None)
-
-
-def __getattr__(name: str) -> Any:  # until study.run and study.cli import these from where they are
-    rooms = {
-        "study.tables.build": ("Builder", "build", "BLOCK"),
-        "study.tables.files": ("Tables", "damage", "load_tables", "to_csv"),
-        "study.tables.standing": ("standing",),
-        "study.cost": ("device_hours",),
-    }
-    for room, names in rooms.items():
-        if name in names:
-            return getattr(importlib.import_module(room), name)
-    raise AttributeError(name)

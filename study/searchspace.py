@@ -7,6 +7,7 @@ import json
 import math
 import random
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, Literal, NamedTuple, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -26,7 +27,7 @@ declare("SAMPLERS", SAMPLERS)
 _DECIDING = ("task", "dataset", "model")
 """Fields on which it depends which others apply; drawn first."""
 _IDLE = 200
-"""Configurations without a new pair after which all pairs have been seen, as good as certainly."""
+"""How many draws in a row without a new pair end `corners`: by then all pairs have been seen, almost certainly."""
 
 
 class Range(BaseModel):
@@ -139,39 +140,33 @@ class SearchSpec(BaseModel):
     def draw(self, base: Mapping[str, Any], draw: Draw) -> dict[str, Any]:
         """Draws a configuration: its fields' values, without those of `base`."""
         fields: dict[str, Any] = {}
-        for field in sorted(self.space, key=lambda name: (*_DECIDING, name).index(name)):
+        for field in self._in_order:
             if field not in applies({**base, **fields}):
                 continue
             options = self.options(field)
             choice = options[0]
             if len(options) > 1:
-                labels = tuple(map(_label, options))
-                choice = options[labels.index(draw(Parameter(field, choices=labels)))]
-            if isinstance(choice, Range):
-                name = field if len(options) == 1 else f"{field} in {choice}"
-                choice = draw(Parameter(name, range=choice, whole=is_whole(field)))
-            fields[field] = choice
+                parameter = _choice(field, options)
+                choice = options[parameter.choices.index(draw(parameter))]
+            fields[field] = draw(_number(field, options, choice)) if isinstance(choice, Range) else choice
         return fields
 
-    def parameters(self, base: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, tuple[Parameter, Any]]:
-        """The reverse of `draw`: what was drawn, parameter by parameter, for a configuration of these fields."""
-        drawn: dict[str, tuple[Parameter, Any]] = {}
+    def parameters(self, fields: Mapping[str, Any]) -> dict[str, tuple[Parameter, Any]]:
+        """Returns what a sampler drew for a configuration of these fields: each parameter and its value, by name."""
+        drawn: list[tuple[Parameter, Any]] = []
+        for field in filter(fields.__contains__, self._in_order):
+            options, value = self.options(field), fields[field]
+            choice = next(o for o in options if (value in o if isinstance(o, Range) else value == o))
+            if len(options) > 1:
+                drawn.append((_choice(field, options), _label(choice)))
+            if isinstance(choice, Range):
+                drawn.append((_number(field, options, choice), value))
+        return {parameter.name: (parameter, value) for parameter, value in drawn}
 
-        def know(parameter: Parameter) -> Any:
-            value: Any = fields[parameter.name.partition(" in ")[0]]
-            if parameter.range is None:
-                options = self.options(parameter.name)
-                index = next(
-                    i
-                    for i, option in enumerate(options)
-                    if (value in option if isinstance(option, Range) else value == option)
-                )
-                value = parameter.choices[index]
-            drawn[parameter.name] = (parameter, value)
-            return value
-
-        self.draw(base, know)
-        return drawn
+    @property
+    def _in_order(self) -> list[str]:
+        """The searched fields as they are drawn: first those on which it depends which others apply."""
+        return sorted(self.space, key=lambda name: (*_DECIDING, name).index(name))
 
     def rungs(self, steps: int) -> list[int]:
         """ASHA's rungs in training steps, for trials of `steps`; none without it."""
@@ -193,20 +188,14 @@ class SearchSpec(BaseModel):
         return [self.draw(base, lambda parameter: _random(parameter, rng)) for _ in range(count)]
 
     def corners(self, base: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        """Configurations that together hold each pair of choices or ends of ranges: to check that all are valid."""
+        """Yields configurations that together hold each pair of choices or ends of ranges, for checking the space."""
         rng = random.Random(0)
         seen: set[tuple[Any, ...]] = set()
         idle = 0
         while idle < _IDLE:
-            picked: list[tuple[str, Any]] = []
-
-            def pick(parameter: Parameter, picked: list[tuple[str, Any]] = picked) -> Any:
-                ends = parameter.choices if parameter.range is None else (parameter.range.low, parameter.range.high)
-                picked.append((parameter.name, rng.choice(ends)))
-                return picked[-1][1]
-
-            fields = self.draw(base, pick)
-            pairs = {(a, b) for i, a in enumerate(picked) for b in picked[: i + 1]}
+            ends: list[tuple[str, Any]] = []
+            fields = self.draw(base, partial(_draw_end, rng, ends))
+            pairs = set(itertools.combinations_with_replacement(ends, 2))
             idle = idle + 1 if pairs <= seen else 0
             seen |= pairs
             yield fields
@@ -245,6 +234,22 @@ def _label(option: Any) -> str | int | float | bool:
     if isinstance(option, str | int | float | bool):
         return option
     return str(option) if isinstance(option, Range) else json.dumps(option)
+
+
+def _choice(field: str, options: list[Any]) -> Parameter:
+    return Parameter(field, choices=tuple(map(_label, options)))
+
+
+def _number(field: str, options: list[Any], limits: Range) -> Parameter:
+    name = field if len(options) == 1 else f"{field} in {limits}"
+    return Parameter(name, range=limits, whole=is_whole(field))
+
+
+def _draw_end(rng: random.Random, ends: list[tuple[str, Any]], parameter: Parameter) -> Any:
+    """Draws one of a parameter's choices, or an end of its range, and notes it in `ends`."""
+    limits = parameter.range
+    ends.append((parameter.name, rng.choice(parameter.choices if limits is None else (limits.low, limits.high))))
+    return ends[-1][1]
 
 
 def _random(parameter: Parameter, rng: random.Random) -> Any:

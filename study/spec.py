@@ -14,6 +14,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from study.searchspace import SearchSpec
+from trainables.errors import ReadableError
 from trainables.registry import CURVES, MEASUREMENTS, PluginError, load_plugins, unknown
 from trainables.schema import TrialConfig, applies, check_keys
 
@@ -23,8 +24,8 @@ _MAX_BYTES = 1_000_000
 _MAX_DEPTH = 20
 
 
-class SpecError(ValueError):
-    """A spec that cannot be found, read or run; its text is one readable line."""
+class SpecError(ReadableError):
+    """A spec that cannot be found, read or run."""
 
 
 class StudySpec(BaseModel):
@@ -88,6 +89,45 @@ class StudySpec(BaseModel):
         """An upper bound: arms times grid points, before cells that turn out alike are merged."""
         sizes = ([len(values) for values in grid.values() if isinstance(values, list)] for grid in self.grids)
         return len(self.arms) * sum(map(math.prod, sizes))
+
+    def with_keys(self, **keys: Any) -> StudySpec:
+        """Replaces keys of the spec, and validates it like one that was written so; raises SpecError."""
+        try:
+            return StudySpec.model_validate(self.model_dump() | keys)
+        except ValidationError as error:
+            raise SpecError(f"study {self.name}: {readable(error)}") from None
+
+    def with_changes(
+        self,
+        *,
+        steps: int | None = None,
+        dataset: str | None = None,
+        seeds: int | None = None,
+        trials: int | None = None,
+    ) -> StudySpec:
+        """Changes a study as the options of the command line do; None leaves it as it is.
+
+        `steps` and `dataset` hold for every arm, grid point and trial, `seeds` for every cell, `trials` for the search.
+
+        Raises:
+            SpecError: A change breaks a rule of specs, or there is no search that `trials` could change.
+        """
+        fields = {key: value for key, value in {"steps": steps, "dataset": dataset}.items() if value is not None}
+
+        def others(former: Mapping[str, Any]) -> dict[str, Any]:
+            return {key: value for key, value in former.items() if key not in fields}
+
+        keys: dict[str, Any] = {"base": self.base | fields, "grid": list(map(others, self.grids))}
+        keys["arms"] = {arm: others(own) for arm, own in self.arms.items()}
+        if seeds is not None:
+            keys["seeds"] = seeds
+        if self.search is not None:
+            keys["search"] = self.search.model_dump() | {"space": others(self.search.space)}
+        if trials is not None:
+            if self.search is None:
+                raise SpecError(f"`--trials` is for a study with a search, but {self.name} has none.")
+            keys["search"] |= {"trials": trials}
+        return self.with_keys(**keys)
 
     def with_asked(self, asked: list[dict[str, Any]]) -> StudySpec:
         """The same study whose search has asked for these trials; itself without a search."""

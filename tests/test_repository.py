@@ -39,8 +39,14 @@ READS_NO_TORCH = (
 )
 
 
-def lock_lines() -> list[str]:
-    return [line for line in (ROOT / "requirements.lock").read_text().splitlines() if not line.startswith("#")]
+LOCKS = ("requirements.lock", "requirements-cluster.lock")
+
+
+def locked(name: str = LOCKS[0]) -> dict[str, list[str]]:
+    """What a lock file pins, each with the digests of the files that pip may take."""
+    lines = [line for line in (ROOT / name).read_text().splitlines() if not line.startswith("#")]
+    entries = "\n".join(lines).replace(" \\\n", "").splitlines()
+    return {pin: digests for pin, *digests in (entry.split("    ") for entry in entries)}
 
 
 def project() -> dict[str, Any]:
@@ -83,21 +89,25 @@ def within(names: set[str], *tops: str) -> set[str]:
     return {name for name in names if name.split(".")[0] in tops}
 
 
-def test_lock_every_line_pins_one_version_and_names_no_host_or_path() -> None:
-    assert len(lock_lines()) > 50
-    for line in lock_lines():
-        pinned = re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][A-Za-z0-9.]*(; sys_platform == .*)?", line)
-        assert pinned, f"`NAME==VERSION` must hold, but got {line!r}."
-    assert "://" not in (ROOT / "requirements.lock").read_text()
-
-
-def test_lock_names_each_package_once_in_order() -> None:
-    names = [canonicalize_name(Requirement(line).name) for line in lock_lines()]
+@pytest.mark.parametrize("name", LOCKS)
+def test_lock_pins_each_package_once_by_version_and_digest_and_names_no_host_or_path(name) -> None:
+    pins = locked(name)
+    assert len(pins) > 20
+    for pin, digests in pins.items():
+        assert re.fullmatch(r"[a-z0-9.-]+==[0-9][A-Za-z0-9.]*( ; .*)?", pin), f"`NAME==VERSION` must hold: {pin!r}."
+        assert digests and all(re.fullmatch("--hash=sha256:[0-9a-f]{64}", digest) for digest in digests), pin
+    names = [canonicalize_name(Requirement(pin).name) for pin in pins]
     assert len(set(names)) == len(names)
+    assert "://" not in (ROOT / name).read_text()
+
+
+def test_lock_of_a_cluster_adds_to_the_other_and_changes_none_of_its_versions() -> None:
+    first, second = ({Requirement(pin).name for pin in locked(name)} for name in LOCKS)
+    assert not first & second
 
 
 def test_lock_holds_every_dependency_at_an_allowed_version() -> None:
-    pinned = {canonicalize_name(r.name): str(r.specifier)[2:] for r in map(Requirement, lock_lines())}
+    pinned = {canonicalize_name(r.name): str(r.specifier)[2:] for r in map(Requirement, locked())}
     asked = project()["dependencies"] + project()["optional-dependencies"]["dev"]
     for requirement in map(Requirement, asked):
         version = pinned.get(canonicalize_name(requirement.name))
@@ -134,7 +144,7 @@ def test_module_imports_run_one_way(module: str) -> None:
     if package == "analysis":
         assert not within(names, "torch", "torchvision", "ray")
         study = ("study.table", "study.spec", "study.searchspace", "study.tables.trials")
-        allowed = (*study, "trainables.schema", "trainables.registry")
+        allowed = (*study, "trainables.schema", "trainables.quantities", "trainables.registry")
         ours = within(names, "study", "trainables") - {"study", "trainables"}
         assert all(name.startswith(allowed) for name in ours), ours
 
@@ -211,7 +221,28 @@ def test_relative_links_lead_to_a_file_and_a_heading(document: str) -> None:
 
 
 def test_headings_are_spelt_as_github_spells_them() -> None:
-    assert {"what-came-out", "the-claims-and-the-question-10--n--100", "on-a-cluster"} <= anchors("README.md")
+    assert {"how-many-latent-dimensions-do-images-need", "on-a-cluster"} <= anchors("README.md")
+    assert "the-papers-networks-at-n--5" in anchors("docs/results.md")
+
+
+def test_readme_leads_to_every_page() -> None:
+    seen, waiting = set(), ["README.md"]
+    while waiting:
+        page = waiting.pop()
+        seen.add(page)
+        for path in re.findall(r"\]\(([^)#\s:]+\.md)", unfenced(page)):
+            name = str(((ROOT / page).parent / path).resolve().relative_to(ROOT))
+            waiting += [] if name in seen else [name]
+    assert {*DOCUMENTS} <= seen
+
+
+def test_documents_that_are_named_exist() -> None:
+    files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    names = {Path(file).name for file in files}
+    for file in files:
+        if file.endswith((".py", ".md", ".yaml", ".toml", ".j2")) and file != "tests/test_repository.py":
+            named = set(re.findall(r"\b([A-Z_]{4,}\.md)\b", (ROOT / file).read_text()))
+            assert named <= names, f"{file} names {named - names}, which is not in the repository."
 
 
 def test_ci_runs_the_documented_test_command() -> None:

@@ -126,10 +126,9 @@ class Pack:
         with torch.no_grad():
             for name, parameter in self.parameters.items():
                 parameter.copy_(stacked["weights"][name])
-                kept = self.optimizer.state[parameter]
-                kept["step"].fill_(step)
                 for key in MOMENTS:
-                    kept[key].copy_(stacked[key][name])
+                    self.optimizer.state[parameter][key].copy_(stacked[key][name])
+        self.optimizer.steps.fill_(step)
         self.inputs.step.fill_(step)
         self.steps_done = step
 
@@ -154,8 +153,11 @@ class Pack:
         """One member's loss and Eq. 1; the network runs in `precision`, the losses in float32 whatever that is."""
         low = torch.bfloat16 if self.config.precision == "bf16" else torch.float32
         inputs = (batch.shown.to(low), None if batch.noise is None else batch.noise.to(low))
-        with _FeatureMajor() if len(self.members) > 1 else contextlib.nullcontext():
-            out = functional_call(self._template, {name: w.to(low) for name, w in weights.items()}, inputs)
+        if weights is self.parameters and low is torch.float32:
+            out = self._template(*inputs)  # a pack of one: they are the module's own
+        else:
+            with _FeatureMajor() if len(self.members) > 1 else contextlib.nullcontext():
+                out = functional_call(self._template, {name: w.to(low) for name, w in weights.items()}, inputs)
         out = Output(*map(_float, out))
         loss, nll = objective(out, batch.target, self.config, batch.beta)
         return loss, nll if is_eq_1(self.config) else eq_1(out.decoded, batch.x, self.config).mean()

@@ -45,7 +45,7 @@ class TrialConfig(BaseModel):
     """Everything that decides a trial's result but the seed. Frozen; fields that do not apply are None.
 
     A field left out takes its default where it applies. `applies` tells which fields do. Source of the defaults:
-    the paper, and where it is silent, the code base that it was built on (`vae-tf`); see the README, "Settings".
+    the paper, and where it is silent, the code base that it was built on (`vae-tf`); see docs/tables.md.
 
     Raises:
         pydantic.ValidationError: An unknown key, a value outside its range, a field that does not apply.

@@ -80,10 +80,25 @@ class Folder:
         try:
             _write_local(Path(root), name, content)
         except OSError as error:
-            raise StorageError(
-                f"{self.url}/{name} cannot be written: {_cause(error)}. What was written before is intact; "
-                "mend this, then launch again to go on."
-            ) from error
+            raise self._unwritable(name, error) from error
+
+    def append(self, name: str, content: bytes, *, at: int) -> None:
+        """Writes onto the disk behind the first `at` bytes of a local file; what was behind them is lost.
+
+        Unlike `write`, a cut-off leaves a part of `content`.
+
+        Raises:
+            StorageError: The file is absent or cannot be written.
+        """
+        try:
+            with Path(self._open()[1], name).open("r+b") as file:
+                file.truncate(at)
+                file.seek(at)
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise self._unwritable(name, error) from error
 
     def delete(self, name: str) -> None:
         """Deletes a file; one that is gone already is no error."""
@@ -117,6 +132,12 @@ class Folder:
         if self.url.startswith("file://"):
             return Path(self._open()[1])
         return None if "://" in self.url else Path(self.url).expanduser()
+
+    def _unwritable(self, name: str, error: OSError) -> StorageError:
+        return StorageError(
+            f"{self.url}/{name} cannot be written: {_cause(error)}. What was written before is intact; "
+            "mend this, then launch again to go on."
+        )
 
     def _list(self) -> list[tuple[str, fs.FileType]]:
         system, root = self._open()

@@ -1,19 +1,17 @@
-"""Samples of what compares more than two cells: rates over many, curves of several arms, a loss over N."""
+"""Samples that compare more than two cells: rates over many, curves of several arms, a loss over N."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from analysis.claims.ledger import Curves, Ledger, Rate, Reach, Value
-from analysis.claims.pool import Pool
-from analysis.claims.samples import (
+from analysis.claims.arms import (
     Arm,
-    Sample,
+    Trouble,
     at_budget,
     bind,
     budget_text,
@@ -23,12 +21,17 @@ from analysis.claims.samples import (
     trouble_of,
     valued,
 )
+from analysis.claims.ledger import Curves, Ledger, Rate, Reach
+from analysis.claims.pool import Pool
+from analysis.claims.samples import Sample
+from analysis.claims.value import Value
 from analysis.dimension.curve_shapes import first_within
 
 
 def samples_of_rates(pool: Pool, ledger: Ledger, part: Rate) -> list[Sample]:
     """For each pair and seed the share of trials in trouble, first arm minus second, over all cells that both have."""
-    return [_rate(pool, part, tuple(bind(ledger, name, part, part.over) for name in pair)) for pair in part.pairs]
+    pairs = [(bind(ledger, one, part, part.over), bind(ledger, other, part, part.over)) for one, other in part.pairs]
+    return [_rate(pool, part, arms) for arms in pairs]
 
 
 def samples_of_curves(pool: Pool, ledger: Ledger, part: Curves) -> list[Sample]:
@@ -101,38 +104,50 @@ def samples_of_reach(pool: Pool, ledger: Ledger, part: Reach) -> list[Sample]:
     ]
 
 
-def _rate(pool: Pool, part: Rate, arms: tuple[Arm, ...]) -> Sample:
-    base = Sample(f"{arms[0].name} minus {arms[1].name}", "share diverged or collapsed")
-    first, second = (_in_trouble(arm.rows(pool)) for arm in arms)
-    free = [field for field in part.over if field in arms[0].free and field in arms[1].free]
-    pairs, used, budgets = [], [], []
-    partners = split(second, free)
-    for key, mine in split(first, free).items():
-        theirs = partners.get(key, second[:0])
-        rows, budget, missing = at_budget([mine, theirs], arms)
-        if missing is None and budget is not None:
-            pairs.append(pd.DataFrame({0: seedwise(rows[0]), 1: seedwise(rows[1])}).dropna())
-            used.append(rows)
-            budgets.append(budget)
-    every = pd.concat(pairs) if pairs else pd.DataFrame({0: [], 1: []})
-    if not len(every):
-        return replace(base, note=f"no cell has ended both in {arms[0].name} and in {arms[1].name}")
-    by_seed = (every[0] - every[1]).groupby(level=0).mean()
-    trials = len(every)
-    counts = f"{int(every[0].sum())} of {trials} in {arms[0].name}, {int(every[1].sum())} of {trials} in {arms[1].name}"
-    nothing = "" if every.to_numpy().any() else "; no trial did in either arm: there is nothing to avoid"
-    troubles = [trouble_of(rows, [int(seed) for seed in by_seed.index], arms) for rows in used]
-    totals: dict[str, Any] = {name: sum(getattr(t, name) for t in troubles) for name in vars(troubles[0])}
+@dataclass(frozen=True)
+class _Trials:
+    """One cell of two arms: by seed whether the trial got into trouble, in columns 0 and 1."""
+
+    in_trouble: pd.DataFrame
+    budget: int
+    rows: tuple[pd.DataFrame, ...]
+
+
+def _rate(pool: Pool, part: Rate, arms: tuple[Arm, Arm]) -> Sample:
+    first, second = arms
+    base = Sample(f"{first.name} minus {second.name}", "share diverged or collapsed")
+    cells = list(_trials(pool, part, arms))
+    trials = pd.concat([cell.in_trouble for cell in cells]) if cells else pd.DataFrame()
+    if not len(trials):
+        return replace(base, note=f"no cell has ended both in {first.name} and in {second.name}")
+    by_seed = (trials[0] - trials[1]).groupby(level=0).mean()
+    seeds = tuple(int(seed) for seed in by_seed.index)
+    budget = min(cell.budget for cell in cells)
+    note = ", ".join(f"{int(trials[i].sum())} of {len(trials)} in {arm.name}" for i, arm in enumerate(arms))
+    if not trials.to_numpy().any():
+        note += "; no trial did in either arm: there is nothing to avoid"
     return replace(
         base,
         values=by_seed.to_numpy(dtype=float),
-        seeds=tuple(int(seed) for seed in by_seed.index),
-        means=(float(every[0].mean()), float(every[1].mean())),
-        budget=min(budgets),
-        budget_text=budget_text(min(budgets), arms),
-        trouble=replace(troubles[0], **totals),
-        note=counts + nothing,
+        seeds=seeds,
+        means=(float(trials[0].mean()), float(trials[1].mean())),
+        budget=budget,
+        budget_text=budget_text(budget, arms),
+        trouble=sum((trouble_of(cell.rows, seeds, arms) for cell in cells), Trouble()),
+        note=note,
     )
+
+
+def _trials(pool: Pool, part: Rate, arms: tuple[Arm, Arm]) -> Iterator[_Trials]:
+    """The cells that both arms have, at one budget each."""
+    first, second = (_in_trouble(arm.rows(pool)) for arm in arms)
+    free = [field for field in part.over if all(field in arm.free for arm in arms)]
+    partners = split(second, free)
+    for key, cell in split(first, free).items():
+        rows, budget, missing = at_budget([cell, partners.get(key, second[:0])], arms)
+        if missing is None and budget is not None:
+            pairs = pd.DataFrame(dict(enumerate(map(seedwise, rows)))).dropna()
+            yield _Trials(pairs, budget, rows)
 
 
 def _in_trouble(rows: pd.DataFrame) -> pd.DataFrame:

@@ -24,11 +24,12 @@ from importlib.resources import files
 from typing import Annotated, Any, Literal, TypeAlias
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
+from analysis.claims.value import Entry, Value, exactly_one
 from study.spec import readable
 from trainables.registry import unknown
-from trainables.schema import METRICS, TrialConfig, applies
+from trainables.schema import TrialConfig, applies
 
 READING_FIELDS = ("output", "init", "grad_clip", "l2", "weight_dropout")
 """What the paper leaves open; a reading of it is a value for each."""
@@ -37,7 +38,7 @@ BUDGET_FIELDS = ("steps", "sample_size")
 UNMATCHED_FIELDS = (*BUDGET_FIELDS, "evaluations")
 """`evaluations` changes how often a trial is looked at, and not what it becomes."""
 FLOAT32 = ("fp32", "tf32")
-"""Arms of either precision count as the same: they end some hundredths of a nat apart (README)."""
+"""Arms of either precision count as the same: they end some hundredths of a nat apart (docs/speed.md)."""
 RULES = {"all": "All of its tests must be confirmed", "split": "Where its tests disagree, each is told apart"}
 """What a claim's `rule` says, as a reader has it."""
 
@@ -49,81 +50,11 @@ class LedgerError(ValueError):
     """A ledger that cannot be read; its text is one readable line."""
 
 
-class _Entry(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class StepsUntil(_Entry):
-    """How far a curve must have come: exactly one of the three.
-
-    `within`: to its plateau, the mean over the last tenth of its evaluations, and from then on no farther from it than
-    this share; `target`: down to that loss; `share`: up to that share of its last value, and never if that is below
-    `least`.
-    """
-
-    within: float | None = Field(None, gt=0)
-    target: float | None = Field(None, gt=0)
-    share: float | None = Field(None, gt=0, le=1)
-    least: float = 0.0
-
-    @model_validator(mode="after")
-    def _check(self) -> StepsUntil:
-        _exactly_one("steps_until", self.model_dump(exclude={"least"}))
-        return self
-
-
-class Value(_Entry):
-    """One number per replicate: a metric of its last row, or a quantity of its profiles.
-
-    `index`, `reduce`: which of a profile's values (the first by default), or what of all; `each`: several, by label,
-    each a test of its own; `at`: not at the end but at this share of the run; `excess`: above the entropy floor;
-    `steps_until`: the number of steps after which the curve has come that far; `drawn`: a seed draws for it even where
-    an arm is in closed form, so that arms are paired by seed, and none stands for every seed.
-    """
-
-    metric: str | None = None
-    profile: str | None = None
-    index: int | None = Field(None, ge=0)
-    each: dict[str, int] | None = None
-    reduce: Literal["mean", "min"] | None = None
-    at: float | None = Field(None, ge=0, le=1)
-    excess: bool = False
-    drawn: bool = False
-    steps_until: StepsUntil | None = None
-
-    @model_validator(mode="after")
-    def _check(self) -> Value:
-        _exactly_one("value", {"metric": self.metric, "profile": self.profile})
-        if self.metric is not None and self.metric not in METRICS:
-            raise ValueError(unknown(self.metric, METRICS, what="metric"))
-        return self
-
-    @property
-    def label(self) -> str:
-        """What a reader calls it."""
-        name = str(self.metric or self.profile)
-        if self.profile and self.index:
-            name += f"[{self.index}]"
-        if self.reduce:
-            name = f"{self.reduce} {name}"
-        if self.at is not None:
-            name += f" at {100 * self.at:g} % of the run"
-        if self.steps_until:
-            (how, much), *_ = self.steps_until.model_dump(exclude_none=True, exclude={"least"}).items()
-            ends = {
-                "within": f"within {100 * much:g} % of its plateau",
-                "target": f"<= {much:g}",
-                "share": f"at {100 * much:g} % of its end",
-            }
-            name = f"steps until {name} is {ends[how]}"
-        return name + (" above the floor" if self.excess else "")
-
-
 def _all_readings(given: Any) -> Any:
     return {True: READING_FIELDS, False: ()}[given] if isinstance(given, bool) else given
 
 
-class _Part(_Entry):
+class _Part(Entry):
     """What all parts of a claim have.
 
     `main`: whether it decides, or stands beside; `where`: config fields of all arms, where they apply and an arm does
@@ -167,7 +98,7 @@ class _OfValues(_Part):
                 raise ValueError(unknown(field, READING_FIELDS, what="readings"))
         if self.by is not None and self.by not in TrialConfig.model_fields:
             raise ValueError(unknown(self.by, TrialConfig.model_fields, what="by"))
-        _exactly_one(f"part {self.name!r}", {"pairs": self.pairs or None, "arms": self.arms or None})
+        exactly_one(f"part {self.name!r}", {"pairs": self.pairs or None, "arms": self.arms or None})
         return self
 
 
@@ -297,7 +228,7 @@ TestedPart: TypeAlias = DirectedPart | EquivalencePart
 Part = Annotated[TestedPart | Dimension | Control | NotMeasured, Field(discriminator="kind")]
 
 
-class Claim(_Entry):
+class Claim(Entry):
     """A claim of the paper and the rule that decides it.
 
     `rule`: of its main parts, `all` must be confirmed and one that is refuted refutes it; `split` reports each by
@@ -318,7 +249,7 @@ class Claim(_Entry):
         return part.studies or self.studies
 
 
-class Erratum(_Entry):
+class Erratum(Entry):
     """Where the paper is wrong or incomplete, to be printed beside the verdicts."""
 
     section: str
@@ -326,7 +257,7 @@ class Erratum(_Entry):
     correct: str
 
 
-class Ledger(_Entry):
+class Ledger(Entry):
     """All claims, the arms that they speak of (TrialConfig fields by name), and the paper's errata.
 
     `history` says of each version when it was written, in which commit, and what it changed; or it is empty.
@@ -384,9 +315,3 @@ def parse(text: str, source: str = "the ledger") -> Ledger:
         raise LedgerError(f"{source}: {readable(error)}") from None
     except (yaml.YAMLError, RecursionError) as error:
         raise LedgerError(f"{source} is no valid YAML: {' '.join(str(error).split())}") from None
-
-
-def _exactly_one(what: str, given: Mapping[str, Any]) -> None:
-    named = [key for key, value in given.items() if value is not None]
-    if len(named) != 1:
-        raise ValueError(f"`{what}` must have exactly one of {', '.join(given)}, but got {', '.join(named) or 'none'}.")

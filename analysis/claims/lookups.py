@@ -1,69 +1,70 @@
-"""Outcomes that are looked up and not tested: estimates of the latent dimension, and what cannot be measured."""
+"""Outcomes that are looked up and not tested: estimates of the latent dimension, and parts that nothing can measure."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
 
-import numpy as np
-
-from analysis.claims.decide import CONFIRMED, INCONCLUSIVE, NOT_MEASURED, REFUTED, Outcome
+from analysis.claims.decide import Outcome
 from analysis.claims.ledger import Control, Dimension, NotMeasured
-from analysis.dimension import estimate_table
-
-if TYPE_CHECKING:
-    from study.table import Tables
-
-_ALL = "all"
+from analysis.claims.samples import Sample
+from analysis.dimension.estimate_table import ControlEstimate, Estimate
+from analysis.verdict import Verdict
 
 
-def rows_of(tables_list: Sequence[Tables]) -> dict[tuple[str, str], dict[Any, Any]]:
-    """The rows of `dimension.estimates` by ("all", key), those of `dimension.controls` by (data set, estimator)."""
-    estimates = estimate_table.estimates(tables_list).to_dict("records")
-    controls = estimate_table.controls(tables_list).to_dict("records")
-    found = {(_ALL, str(row["key"])): row for row in estimates}
-    return found | {(str(row["dataset"]), str(row["estimator"])): row for row in controls}
+@dataclass(frozen=True)
+class Lookup:
+    """Estimates of the latent dimension, of the data and of datasets whose dimension is known."""
+
+    estimates: Sequence[Estimate] = ()
+    controls: Sequence[ControlEstimate] = ()
+
+    def outcome(self, part: Dimension | Control | NotMeasured) -> Outcome:
+        """The outcome of a part."""
+        if isinstance(part, NotMeasured):
+            return Outcome(part, Sample(""), Verdict.NOT_MEASURED, note=part.reason)
+        if isinstance(part, Dimension):
+            return self._of_estimate(part)
+        return self._of_control(part)
+
+    def _of_estimate(self, part: Dimension) -> Outcome:
+        estimate = next((one for one in self.estimates if one.key == part.key), None)
+        if estimate is None or estimate.verdict == Verdict.NOT_MEASURED:
+            return Outcome(part, Sample(""), Verdict.NOT_MEASURED, note="" if estimate is None else estimate.reason)
+        budget = f"{estimate.steps} steps" if estimate.steps else ""
+        outcome = _measured(part, estimate, Sample(estimate.name, budget_text=budget))
+        return replace(outcome, verdict=estimate.verdict, rule="10 < N < 100")
+
+    def _of_control(self, part: Control) -> Outcome:
+        wanted = (part.dataset, part.estimator)
+        control = next((one for one in self.controls if (one.dataset, one.estimator) == wanted), None)
+        if control is None:
+            return Outcome(part, Sample(""), Verdict.NOT_MEASURED)
+        outcome = _measured(part, control, Sample(f"estimate ({part.estimator}) on {part.dataset}"))
+        outcome = replace(outcome, rule=f"{control.known:g} ± {part.tolerance:g}")
+        if not control.settled:
+            return outcome
+        verdict = within(outcome.low, outcome.high, control.known, part.tolerance)
+        if verdict == Verdict.CONFIRMED and control.between:
+            low, high = control.between
+            if within(low, high, control.known, part.tolerance) != Verdict.CONFIRMED:
+                open_still = f"on this grid it may be any N from {low} to {high}"
+                return replace(outcome, note="; ".join(filter(None, (open_still, outcome.note))))
+        return replace(outcome, verdict=verdict)
 
 
-def looked_up(part: Dimension | Control | NotMeasured, rows: dict[tuple[str, str], dict[Any, Any]]) -> Outcome:
-    """The outcome of a part, from `rows_of`."""
-    base = Outcome(part.name, part.main, part.kind, NOT_MEASURED, unit=part.unit)
-    if isinstance(part, NotMeasured):
-        return replace(base, note=part.reason)
-    key = (_ALL, part.key) if isinstance(part, Dimension) else (part.dataset, part.estimator)
-    row = rows.get(key)
-    if row is None or row.get("verdict") == NOT_MEASURED:
-        return replace(base, note="" if row is None else str(row["reason"]))
-    low, high = (float(row[end]) if np.isfinite(row[end]) else None for end in ("low", "high"))
-    base = replace(
-        base,
-        estimate=float(row["value"]) if np.isfinite(row["value"]) else None,
-        low=low,
-        high=high,
-        seeds=tuple(range(int(row["seeds"]))),
-        note=str(row["reason"]),
-    )
-    if isinstance(part, Dimension):
-        budget = f"{row['steps']} steps" if row["steps"] else ""
-        return replace(base, verdict=row["verdict"], contrast=str(row["name"]), rule="10 < N < 100", budget=budget)
-    known, between = float(row["known"]), row["between"]
-    found = within(low, high, known, part.tolerance) if row["settled"] else INCONCLUSIVE
-    if found == CONFIRMED and between and within(between[0], between[1], known, part.tolerance) != CONFIRMED:
-        found, open_still = INCONCLUSIVE, f"on this grid it may be any N from {between[0]} to {between[1]}"
-        base = replace(base, note="; ".join(filter(None, (open_still, base.note))))
-    return replace(
-        base,
-        verdict=found,
-        contrast=f"estimate ({part.estimator}) on {part.dataset}",
-        rule=f"{row['known']:g} ± {part.tolerance:g}",
-    )
-
-
-def within(low: float | None, high: float | None, known: float, tolerance: float) -> str:
-    """Whether an interval lies within a tolerance of a known number, wholly outside, or neither."""
+def within(low: float | None, high: float | None, known: float, tolerance: float) -> Verdict:
+    """Confirmed if an interval lies within a tolerance of a known number, refuted if wholly outside."""
     if low is None or high is None:
-        return INCONCLUSIVE
+        return Verdict.INCONCLUSIVE
     if low >= known - tolerance and high <= known + tolerance:
-        return CONFIRMED
-    return REFUTED if high < known - tolerance or low > known + tolerance else INCONCLUSIVE
+        return Verdict.CONFIRMED
+    return Verdict.REFUTED if high < known - tolerance or low > known + tolerance else Verdict.INCONCLUSIVE
+
+
+def _measured(part: Dimension | Control, estimate: Estimate | ControlEstimate, sample: Sample) -> Outcome:
+    """An outcome with an estimate's numbers, not yet decided."""
+    value, low, high = (x if math.isfinite(x) else None for x in (estimate.value, estimate.low, estimate.high))
+    sample = replace(sample, seeds=tuple(range(estimate.seeds)))
+    return Outcome(part, sample, Verdict.INCONCLUSIVE, estimate=value, low=low, high=high, note=estimate.reason)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from analysis.cells import none_if_null
-from analysis.claims.ledger import FLOAT32, Value
+from analysis.claims.ledger import FLOAT32
+from analysis.claims.value import Value
 from study.tables.trials import searched
 from trainables.schema import METRICS, TrialConfig
 
@@ -39,7 +39,7 @@ class Pool:
 
     @cached_property
     def ends(self) -> pd.DataFrame:  # noqa: D102 (see the class)
-        parts = [_with_config(table.ends[~table.ends["cell"].isin(searched(table))]) for table in self._tables]
+        parts = [_with_config(table) for table in self._tables]
         if not parts:
             return pd.DataFrame(
                 columns=["replicate", "seed", "status", "collapsed", *METRICS, *TrialConfig.model_fields]
@@ -152,15 +152,10 @@ def _read_off(steps: np.ndarray, heights: np.ndarray, value: Value) -> float:
     return max(float(steps[there][0]), 1.0) if there.any() else float("inf")
 
 
-def _with_config(ends: pd.DataFrame) -> pd.DataFrame:
-    """Ends of one run with the config's fields under their own names, None where they do not apply."""
-    configs = []
-    names = list(TrialConfig.model_fields)
-    for values in zip(*(ends[f"config/{field}"] for field in names), strict=True):
-        config = {field: none_if_null(value) for field, value in zip(names, values, strict=True)}
-        if isinstance(config.get("hidden_dims"), str):
-            config["hidden_dims"] = tuple(json.loads(config["hidden_dims"]))
-        configs.append(config)
+def _with_config(tables: Tables) -> pd.DataFrame:
+    """Ends of a run, without its search, with the config's fields under their own names, None where not applicable."""
+    ends = tables.ends[~tables.ends["cell"].isin(searched(tables))]
+    configs = [tables.configs[cell] for cell in ends["cell"]]
+    fields = {name: [none_if_null(getattr(config, name)) for config in configs] for name in TrialConfig.model_fields}
     metrics = ends[[column for column in ends.columns if not column.startswith("config/")]]
-    fields: dict[str, list[Any]] = {field: [config[field] for config in configs] for field in names}
     return pd.concat([metrics, pd.DataFrame(fields, index=ends.index, dtype=object)], axis=1)

@@ -13,10 +13,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.claims.decide import CONFIRMED, INCONCLUSIVE, NOT_MEASURED, REFUTED, Outcome
-from analysis.claims.evaluate import Verdict
+from analysis.claims.decide import Outcome
+from analysis.claims.evaluate import Judgement
 from analysis.figures.base import Drawn, FigureEntry, NotApplicableError
 from analysis.figures.style import GREY, INK, theme
+from analysis.formats import ABSENT
+from analysis.verdict import Verdict
 
 CHOICE = "choice/"
 """Prefix of the columns that hold a reading's choices."""
@@ -29,7 +31,11 @@ _NAMES = {
     "l2": "L2",
     "weight_dropout": "weight dropout",
 }
-_MARKS = {CONFIRMED: ("#0072B2", "o"), REFUTED: ("#D55E00", "X"), INCONCLUSIVE: ("#8C8C8C", "s")}
+_MARKS = {
+    Verdict.CONFIRMED: ("#0072B2", "o"),
+    Verdict.REFUTED: ("#D55E00", "X"),
+    Verdict.INCONCLUSIVE: ("#8C8C8C", "s"),
+}
 _WIDTH, _TOP, _ROW = 9.6, 3.0, 0.19
 """Inches: the figure's width, the height of its upper panels and of a row of the lower ones."""
 _PANEL = ["measure", "claimed", "unit"]
@@ -39,7 +45,7 @@ _WIDE = 100
 """Largest effect that a linear axis shows beside those near the margin."""
 
 
-def specification_data(verdict: Verdict) -> pd.DataFrame:
+def specification_data(judgement: Judgement) -> pd.DataFrame:
     """The tests of a claim's parts that have readings, one row each: by panel, then by rising effect.
 
     Columns: `claim, order, panel, part, contrast, value, measure, claimed, unit, estimate, low, high, level, margin,
@@ -50,17 +56,16 @@ def specification_data(verdict: Verdict) -> pd.DataFrame:
     Raises:
         NotApplicableError: Fewer than two readings were measured.
     """
-    parts = {part.name for part in verdict.claim.parts if getattr(part, "readings", ())}
-    found = [o for o in verdict.outcomes if o.part in parts and o.verdict != NOT_MEASURED]
-    if len({outcome.departs for outcome in found}) < 2:
-        raise NotApplicableError(f"fewer than two readings of {verdict.claim.id} have been measured")
-    rows = pd.DataFrame([_row(verdict, outcome) for outcome in found])
+    with_readings = [outcome for outcome in judgement.outcomes if _has_readings(outcome)]
+    if len({outcome.sample.departs for outcome in with_readings}) < 2:
+        raise NotApplicableError(f"fewer than two readings of {judgement.claim.id} have been measured")
+    rows = pd.DataFrame([_row(judgement, outcome) for outcome in with_readings])
     choices = _choices(rows)
     rows = rows.drop_duplicates([*_PANEL, "contrast", "value", *choices])
     rows = rows.drop(columns=[column for column in choices if rows[column].nunique() < 2])
     rows = rows.assign(panel=rows.groupby(_PANEL, sort=False).ngroup())
     rows = rows.sort_values(["panel", "estimate"], kind="stable", ignore_index=True).assign(order=range(len(rows)))
-    others = Counter(o.part for o in verdict.outcomes if o not in found)
+    others = Counter(o.part.name for o in judgement.outcomes if not _has_readings(o))
     rows.attrs["not_drawn"] = ", ".join(f"“{part}” ({count})" for part, count in others.items())
     return rows
 
@@ -87,10 +92,10 @@ def specification_caption(frame: pd.DataFrame) -> str:
     )
 
 
-def drawn_specification(verdict: Verdict) -> Drawn | None:
+def drawn_specification(judgement: Judgement) -> Drawn | None:
     """The specification curve of a claim that turns on what the paper does not report; None of any other."""
-    entry = FigureEntry(verdict.claim.statement, specification_data, plot_specification, specification_caption)
-    figure = entry.draw(f"readings_{verdict.claim.id.lower()}", verdict)
+    entry = FigureEntry(judgement.claim.statement, specification_data, plot_specification, specification_caption)
+    figure = entry.draw(f"readings_{judgement.claim.id.lower()}", judgement)
     return figure if isinstance(figure, Drawn) else None
 
 
@@ -116,30 +121,35 @@ def plot_specification(frame: pd.DataFrame) -> Figure:
     return figure
 
 
-def _row(verdict: Verdict, outcome: Outcome) -> dict[str, Any]:
-    names = ("part", "contrast", "value", "unit", "estimate", "low", "high", "level", "margin", "verdict")
-    row = {"claim": verdict.claim.id, "order": 0} | {name: getattr(outcome, name) for name in names}
-    row |= {end: np.nan if row[end] is None else row[end] for end in ("low", "high")}
-    part = next(part for part in verdict.claim.parts if part.name == outcome.part)
+def _row(judgement: Judgement, outcome: Outcome) -> dict[str, Any]:
+    part, sample = outcome.part, outcome.sample
     further = getattr(part, "beside", ())
+    row = {"claim": judgement.claim.id, "order": 0, "part": part.name, "contrast": sample.contrast}
+    row |= {"value": sample.value, "unit": part.unit, "estimate": outcome.estimate}
+    row |= {end: np.nan if x is None else x for end, x in (("low", outcome.low), ("high", outcome.high))}
+    row |= {"level": outcome.level, "margin": outcome.margin, "verdict": outcome.verdict}
     row |= {"measure": _measure(outcome), "claimed": _claimed(outcome, further)}
     row |= {"beside": ", ".join(f"{margin:g}" for margin in further)}
-    row |= {"seeds": len(outcome.seeds), "collapsed": outcome.trouble.collapsed}
-    choices = {_NAMES[name]: _text(name, outcome.reading.get(name)) for name in _NAMES}
-    choices |= {"loss": "above floor" if outcome.value.endswith(_FLOOR) else "raw", "length": outcome.budget}
+    row |= {"seeds": len(sample.seeds), "collapsed": sample.trouble.collapsed}
+    choices = {_NAMES[name]: _text(name, sample.reading.get(name)) for name in _NAMES}
+    choices |= {"loss": "above floor" if sample.value.endswith(_FLOOR) else "raw", "length": sample.budget_text}
     return row | {f"{CHOICE}{name}": text for name, text in choices.items()}
 
 
+def _has_readings(outcome: Outcome) -> bool:
+    return outcome.measured and bool(getattr(outcome.part, "readings", None))
+
+
 def _measure(outcome: Outcome) -> str:
-    """What the effect is of; the other network and the floor are choices."""
-    value = outcome.value.removesuffix(_FLOOR)
-    return value if "other network" in outcome.reading else f"{value}: {outcome.contrast}"
+    """The quantity of the effect; the other network and the floor are choices."""
+    value = outcome.sample.value.removesuffix(_FLOOR)
+    return value if "other network" in outcome.sample.reading else f"{value}: {outcome.sample.contrast}"
 
 
 def _claimed(outcome: Outcome, further: tuple[float, ...]) -> str:
     """The rule in words: "above 10 times; dashed: 100 times"."""
     sides = {">": "above ", "<": "below "}
-    margins = [_amount(float(margin or 0), outcome.unit) for margin in (outcome.margin, *further)]
+    margins = [_amount(float(margin or 0), outcome.part.unit) for margin in (outcome.margin, *further)]
     text = sides.get(outcome.rule[:1], "within ±") + margins[0]
     return f"{text}; dashed: {', '.join(margins[1:])}" if further else text
 
@@ -163,7 +173,7 @@ def _title(rows: pd.DataFrame, width: int) -> str:
 
 def _text(name: str, value: Any) -> str:
     if value is None:
-        return "–"
+        return ABSENT
     if name in ("grad_clip", "l2", "weight_dropout"):
         sign = "±" if name == "grad_clip" else ""
         return f"{sign}{value:g}" if value else "off"
@@ -192,7 +202,7 @@ def _effects(ax: Axes, rows: pd.DataFrame, alike: pd.DataFrame) -> None:
     """A panel's effects against its margins, on the axis of all that have its unit."""
     size = float(np.clip(300 / len(alike), 2.4, 5.5))
     for (name, hollow), group in rows.groupby(["verdict", rows["collapsed"] > 0]):
-        color, marker = _MARKS[str(name)]
+        color, marker = _MARKS[Verdict(str(name))]
         bars = group.dropna(subset=["low", "high"])
         ax.vlines(bars["order"], bars["low"], bars["high"], color=color, linewidth=max(size / 3.5, 0.8), alpha=0.75)
         marks: dict[str, Any] = {"markersize": size, "markeredgewidth": size / 6}

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.dimension import panels
-from analysis.dimension.estimate_table import CORRECTED, NAMED_SCALE, RAW, controls, estimates, headline, history
-from analysis.dimension.from_images import ALL_DIGITS, NO_SCALE, intrinsic, label
-from analysis.dimension.from_networks import LEAST_DIMS, NAT_MARGIN, Data, read
-from analysis.dimension.sweeps import NETWORKS, Sweep, pca
+from analysis.dimension.estimate_table import NAMED_SCALE, ControlEstimate, Estimate, headline, history, to_frame
+from analysis.dimension.from_images import ALL_DIGITS, NO_SCALE, Intrinsic, label
+from analysis.dimension.from_networks import LEAST_DIMS, NAT_MARGIN, Sweeps
+from analysis.dimension.sweeps import NETWORKS, Sweep
+from analysis.evidence import Evidence
 from analysis.figures.base import Drawn, FigureEntry, Skipped
 from analysis.figures.style import theme
 from analysis.intervals import t_interval
-
-if TYPE_CHECKING:
-    from study.table import Tables
 
 PANELS = {
     "estimate": "",
@@ -40,13 +38,13 @@ CONTROL_SERIES = ("a", "c", "TwoNN corrected", "MLE 20 corrected")
 _WIDTH, _HEIGHT = 11.0, 8.5
 
 
-def draw_card(tables_list: Sequence[Tables], dataset: str = "mnist", title: str = "") -> Drawn | Skipped:
-    """Draws the card of these tables, with its caption and data."""
-    entry = FigureEntry(title, partial(card_data, dataset=dataset), plot_card, card_caption)
-    return entry.draw("dimension_card", tables_list)
+def draw_card(evidence: Evidence, title: str = "") -> Drawn | Skipped:
+    """Draws the card of these runs, with its caption and data."""
+    caption = partial(card_caption, estimates=evidence.estimates)
+    return FigureEntry(title, card_data, plot_card, caption).draw("dimension_card", evidence)
 
 
-def card_data(tables_list: Sequence[Tables], dataset: str = "mnist") -> pd.DataFrame:
+def card_data(evidence: Evidence) -> pd.DataFrame:
     """Everything that the card shows, a row for each point or estimate; COLUMNS.
 
     By `panel`: `estimate` (`key`, `series` is its name, `value` with interval, `verdict`), `nll` (test NLL in nats per
@@ -56,30 +54,29 @@ def card_data(tables_list: Sequence[Tables], dataset: str = "mnist") -> pd.DataF
     without data is one row with a `reason`.
 
     Args:
-        tables_list: Tables of any studies.
-        dataset: A name in DATASETS: what the estimates are of.
+        evidence: Of any runs.
     """
-    data, found = read(tables_list, dataset), intrinsic(tables_list)
-    found = found[(found["dataset"] == dataset)]
-    rows = _records(estimates(tables_list, dataset))
-    judged = {row["key"]: float(row["value"]) for row in rows}
+    dataset, sweeps = evidence.dataset, evidence.sweeps
+    images = [one for one in evidence.intrinsic_of(dataset) if one.digit == ALL_DIGITS]
+    rows = _records(to_frame(evidence.estimates))
+    judged = {estimate.key: estimate.value for estimate in evidence.estimates}
     parts: dict[str, list[dict[str, Any]]] = {
         "estimate": [row | {"series": row["name"]} for row in rows],
-        "nll": [*_nll(data, judged["a"]), *_levels(data, pca(tables_list, dataset)[0])],
-        "active": list(_active(data, judged["c"])),
+        "nll": [*_nll(sweeps, judged["a"]), *_levels(sweeps, evidence.pca[0])],
+        "active": list(_active(sweeps, judged["c"])),
         "training": [
             {"key": row["key"], "series": row["name"], "x": row["fraction"], "value": row["value"]}
-            for row in _records(history(tables_list, dataset))
+            for row in _records(history(sweeps))
             if row["key"] in TRAINED_KEYS
         ],
-        "scale": list(_dimensions(_corrected_sample(found[found["scale"] != NO_SCALE]), "scale")),
-        "size": list(_dimensions(found[found["scale"].isin([NO_SCALE, NAMED_SCALE])], "sample_size")),
-        "control": list(_controls(controls(tables_list))),
+        "scale": list(_dimensions(_corrected_sample([one for one in images if one.scale != NO_SCALE]), "scale")),
+        "size": list(_dimensions([one for one in images if one.scale in (NO_SCALE, NAMED_SCALE)], "sample_size")),
+        "control": list(_controls(evidence.controls)),
     }
     given = [
         {"panel": panel, "dataset": dataset} | row
         for panel, mine in parts.items()
-        for row in mine or [{"reason": _lacking(panel, data)}]
+        for row in mine or [{"reason": _lacking(panel, sweeps)}]
     ]
     return pd.DataFrame(given, columns=COLUMNS)
 
@@ -106,13 +103,13 @@ def plot_card(frame: pd.DataFrame) -> Figure:
     return figure
 
 
-def card_caption(frame: pd.DataFrame) -> str:
+def card_caption(frame: pd.DataFrame, estimates: list[Estimate]) -> str:
     """The headline, and what the card's marks mean."""
     rows = _of(frame, "estimate")
     intrinsic_ones = rows["key"].str.startswith("e ")
     trained, subsampled = (_range(rows.loc[chosen, "seeds"]) for chosen in (~intrinsic_ones, intrinsic_ones))
     return (
-        f"{headline(rows.assign(name=rows['series'], headline=rows['headline'].astype(bool)))} "
+        f"{headline(estimates)} "
         "Left: every estimate with its 95 % t interval, over "
         f"{trained}training seeds or, for intrinsic dimensions, over {subsampled}subsamples (PCA is a closed form); "
         "the band of the hypothesis is shaded; the two headline estimates, chosen beforehand, are bold; an open ring "
@@ -133,15 +130,15 @@ def _range(counts: pd.Series[Any]) -> str:
     return "" if not len(some) else f"{some.min():.0f}{f' to {some.max():.0f}' if some.max() > some.min() else ''} "
 
 
-def _lacking(panel: str, data: Data) -> str:
+def _lacking(panel: str, sweeps: Sweeps) -> str:
     """What a panel without data needs: of trained networks, what their sweep says."""
-    found = data.sweeps["vae" if panel == "active" else "elu"]
+    found = sweeps.by_network["vae" if panel == "active" else "elu"]
     return found.replace(": ", ":\n") if "latent" in PANELS[panel] and isinstance(found, str) else PANELS[panel]
 
 
-def _nll(data: Data, headline: float) -> Iterator[dict[str, Any]]:
+def _nll(sweeps: Sweeps, headline: float) -> Iterator[dict[str, Any]]:
     for network in NETWORKS:
-        found = data.sweeps[network]
+        found = sweeps.by_network[network]
         if isinstance(found, Sweep):
             yield from _by_dim(found, "test_nll", network)
             if network == "elu" and np.isfinite(headline):
@@ -149,13 +146,13 @@ def _nll(data: Data, headline: float) -> Iterator[dict[str, Any]]:
                 yield {"series": "(a)", "x": headline, "value": best + NAT_MARGIN}
 
 
-def _active(data: Data, headline: float) -> Iterator[dict[str, Any]]:
-    found = data.sweeps["vae"]
+def _active(sweeps: Sweeps, headline: float) -> Iterator[dict[str, Any]]:
+    found = sweeps.by_network["vae"]
     if isinstance(found, Sweep):
         yield from _by_dim(found, "test_active_units", "0.01")
         yield from _by_dim(found, "active_units_0.1", "0.1")
-    if isinstance(data.largest, Sweep) and np.isfinite(headline):
-        yield {"series": "(c)", "x": data.largest.latent_dims[-1], "value": headline}
+    if isinstance(sweeps.largest, Sweep) and np.isfinite(headline):
+        yield {"series": "(c)", "x": sweeps.largest.latent_dims[-1], "value": headline}
 
 
 def _by_dim(found: Sweep, metric: str, series: str) -> Iterator[dict[str, Any]]:
@@ -168,9 +165,9 @@ def _by_dim(found: Sweep, metric: str, series: str) -> Iterator[dict[str, Any]]:
             yield {"series": series, "x": latent_dim, "value": values.mean(), "low": low, "high": high}
 
 
-def _levels(data: Data, closed_form: pd.Series) -> Iterator[dict[str, Any]]:
+def _levels(sweeps: Sweeps, closed_form: pd.Series) -> Iterator[dict[str, Any]]:
     """PCA's curve, the entropy floor and the mean image's NLL, if there is a network's curve to read against them."""
-    recorded = [found for found in data.sweeps.values() if isinstance(found, Sweep)]
+    recorded = [found for found in sweeps.by_network.values() if isinstance(found, Sweep)]
     if not any(len(found.latent_dims) >= LEAST_DIMS for found in recorded):
         return
     for latent_dim, value in closed_form.items():
@@ -182,34 +179,37 @@ def _levels(data: Data, closed_form: pd.Series) -> Iterator[dict[str, Any]]:
         yield from ({"series": series, "value": value} for value in values[:1] if value is not None)
 
 
-def _corrected_sample(found: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the largest sample with corrected values, or else of the largest."""
-    every = found[found["digit"] == ALL_DIGITS]
-    having = every[every["corrected"].notna()]
-    size = (having if len(having) else every)["sample_size"].max()
-    chosen: pd.DataFrame = every[every["sample_size"] == size]
-    return chosen
+def _corrected_sample(images: list[Intrinsic]) -> list[Intrinsic]:
+    """The estimates from the largest sample with corrected values, or else from the largest."""
+    having = [one for one in images if np.isfinite(one.corrected)] or images
+    size = max((one.sample_size for one in having), default=0)
+    return [one for one in images if one.sample_size == size]
 
 
-def _dimensions(found: pd.DataFrame, axis: str) -> Iterator[dict[str, Any]]:
+def _dimensions(images: list[Intrinsic], axis: str) -> Iterator[dict[str, Any]]:
     """Raw and corrected estimates on all digits, along the scale or the sample size."""
-    for row in _records(found[found["digit"] == ALL_DIGITS]):
-        name = label(row["estimator"], NO_SCALE if axis == "scale" else row["scale"])
-        common = {"x": row[axis], "reason": f"{row['sample_size']:,} images"}
-        for suffix, columns in (("", RAW), (" corrected", CORRECTED)):
-            value, low, high = (row[column] for column in columns)
-            if np.isfinite(value):
-                yield common | {"series": name + suffix, "value": value, "low": low, "high": high}
+    for one in images:
+        name = label(one.estimator, NO_SCALE) if axis == "scale" else one.label
+        common = {"x": getattr(one, axis), "reason": f"{one.sample_size:,} images", "series": name}
+        yield common | {"value": one.value, "low": one.low, "high": one.high}
+        if np.isfinite(one.corrected):
+            corrected = {"value": one.corrected, "low": one.corrected_low, "high": one.corrected_high}
+            yield common | corrected | {"series": f"{name} corrected"}
 
 
-def _controls(found: pd.DataFrame) -> Iterator[dict[str, Any]]:
-    for row in _records(found):
-        name = row["estimator"]
-        common = {"x": row["known"], "reason": row["dataset"]}
-        if name in CONTROL_SERIES:
-            yield common | {"series": name, "value": row["value"], "low": row["low"], "high": row["high"]}
-        elif f"{name} corrected" in CONTROL_SERIES and np.isfinite(row["corrected"]):
-            yield common | {"series": f"{name} corrected", "value": row["corrected"]}
+def _controls(controls: list[ControlEstimate]) -> Iterator[dict[str, Any]]:
+    for control in controls:
+        common = {"x": control.known, "reason": control.dataset}
+        corrected = f"{control.estimator} corrected"
+        if control.estimator in CONTROL_SERIES:
+            yield common | {
+                "series": control.estimator,
+                "value": control.value,
+                "low": control.low,
+                "high": control.high,
+            }
+        elif corrected in CONTROL_SERIES and np.isfinite(control.corrected):
+            yield common | {"series": corrected, "value": control.corrected}
 
 
 def _of(frame: pd.DataFrame, panel: str) -> pd.DataFrame:

@@ -6,24 +6,31 @@ outside, else inconclusive. An estimate that still moved in the last fifth of tr
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from analysis.dimension.curve_shapes import moved
-from analysis.dimension.from_images import ALL_DIGITS, NO_SCALE, intrinsic, label
-from analysis.dimension.from_networks import CONTROLS, ENTRIES, LOWER_BOUND, Data, Entry, Measured, read
-from analysis.dimension.sweeps import FRACTIONS, pca
+from analysis.dimension.from_images import ALL_DIGITS, NO_SCALE, Intrinsic, label
+from analysis.dimension.from_networks import (
+    CONTROL_ESTIMATORS,
+    ESTIMATORS,
+    LOWER_BOUND,
+    Estimator,
+    SeedEstimates,
+    Sweeps,
+)
+from analysis.dimension.sweeps import FRACTIONS
 from analysis.figures.base import NotApplicableError
-from analysis.formats import table
+from analysis.formats import ABSENT, frame_of, table, with_interval
 from analysis.intervals import t_interval
-from study.table import once
-
-if TYPE_CHECKING:
-    from study.table import Tables
+from analysis.verdict import Verdict
 
 BAND = (10.0, 100.0)
 """The paper's hypothesis (its section 2): the right N lies between these, both left out."""
@@ -32,11 +39,7 @@ MOST_MOVED = 0.05
 """An estimate that moved by a larger share of its value in the last fifth of training has not converged."""
 PCA_SHARES = (90, 95, 99)
 NAMED_SCALE = 20
-"""Neighbours at which digits and the like are compared."""
-COLUMNS = "key name value low high level verdict reason seeds steps headline".split()
-CONTROL_COLUMNS = (
-    "estimator dataset known value low high corrected error corrected_error settled between seeds sample_size reason"
-).split()
+"""Neighbours at which digits and datasets are compared."""
 _FACTORS = re.compile(r"(?:strokes|mnist-pca|mnist-decoder)-(\d+)(?:-one)?")
 _SHORT = {
     "a": "ELU, 1 nat", "a 1 %": "ELU, 1 % of excess", "a 5 %": "ELU, 5 % of excess", "a linear": "linear, 1 nat",
@@ -49,90 +52,160 @@ IN_WORDS = {
     "c": "a VAE that is given more latents than it needs keeps {} of them active (variance of the mean > 0.01)",
 }
 """The headline estimates as a newcomer reads them."""
-RAW, CORRECTED = ("value", "low", "high"), ("corrected", "corrected_low", "corrected_high")
-"""Columns of `intrinsic`: an estimate and its interval, raw and corrected for bias."""
 _BY_DIGIT = (("twonn", NO_SCALE), ("mle", NAMED_SCALE))
 
 
-def verdict(low: float, high: float) -> str:
-    """Where an interval lies against BAND: confirmed, refuted or inconclusive (so too if it is NaN)."""
+@dataclass(frozen=True)
+class Estimate:
+    """An estimate of the latent dimension with its verdict.
+
+    Attributes:
+        key: Its key in ESTIMATORS; of an intrinsic dimension "e", of PCA "g", with what distinguishes it.
+        name: Its name as a reader writes it.
+        value: N, or a dimension; NaN if not measured.
+        low: Lower end of its interval over training seeds, of (e) over subsamples; of PCA, a closed form, the value.
+        high: Upper end.
+        level: Coverage of the interval.
+        verdict: On 10 < N < 100.
+        reason: Why there is no verdict, and further remarks for the reader.
+        seeds: How many seeds it rests on.
+        steps: The training budget, as text.
+        headline: Whether it is one of the two that were chosen beforehand.
+        settled: Whether nothing (one seed, not converged, only a bound) prevents a verdict.
+        between: The least and the most that N may be on the grid, where the value is interpolated.
+    """
+
+    key: str
+    name: str
+    value: float
+    low: float
+    high: float
+    level: float
+    verdict: Verdict
+    reason: str
+    seeds: int = 0
+    steps: str = ""
+    headline: bool = False
+    settled: bool = True
+    between: tuple[int, int] | None = None
+
+    @property
+    def text(self) -> str:
+        """The value with its interval as a reader writes them."""
+        return with_interval(self.value, self.low, self.high)
+
+
+@dataclass(frozen=True)
+class ControlEstimate:
+    """An estimate of the dimension of a dataset whose dimension is known.
+
+    Attributes:
+        estimator: A key of CONTROL_ESTIMATORS, or the label of an estimator of the images' own dimension.
+        dataset: A name in DATASETS.
+        known: The true dimension.
+        value: The estimate, `low` and `high` its interval.
+        low: Lower end of the interval.
+        high: Upper end.
+        corrected: The estimate after correction for bias, of the images' own dimension only, at the largest sample size
+            for which there are cubes; else NaN.
+        error: `value - known`.
+        corrected_error: `corrected - known`.
+        settled: Whether nothing (one seed, not converged, only a bound) prevents a verdict on the estimator.
+        between: The least and the most that N may be on the grid, where the value is interpolated.
+        seeds: How many seeds it rests on.
+        sample_size: How many images an estimator of their own dimension had; else None.
+        reason: Why it is not settled, and further remarks for the reader.
+    """
+
+    estimator: str
+    dataset: str
+    known: int
+    value: float
+    low: float
+    high: float
+    corrected: float
+    error: float
+    corrected_error: float
+    settled: bool
+    between: tuple[int, int] | None
+    seeds: int
+    sample_size: int | None
+    reason: str
+
+
+def verdict_on(low: float, high: float) -> Verdict:
+    """The verdict on 10 < N < 100 of an interval; inconclusive if it is NaN."""
     if low > BAND[0] and high < BAND[1]:
-        return "confirmed"
-    return "refuted" if high <= BAND[0] or low >= BAND[1] else "inconclusive"
+        return Verdict.CONFIRMED
+    return Verdict.REFUTED if high <= BAND[0] or low >= BAND[1] else Verdict.INCONCLUSIVE
 
 
-@once
-def estimates(tables_list: Sequence[Tables], dataset: str = "mnist") -> pd.DataFrame:
-    """All estimates of the latent dimension of a dataset, SCIENCE 5 (a) to (g), a row each; COLUMNS.
-
-    `value` is N, or a dimension; NaN if not measured. `low` and `high` are its interval of `level`, over training
-    seeds, for (e) over subsamples; that of PCA (g), a closed form, is a point. `verdict`: confirmed, refuted,
-    inconclusive or not measured; `reason`: why there is none, and what a reader must know besides. `steps`: the
-    training budget, as text. `headline` marks the two that were chosen beforehand.
+def estimates_of(sweeps: Sweeps, images: Sequence[Intrinsic], spectrum: np.ndarray | None) -> list[Estimate]:
+    """All estimates of the latent dimension of a dataset, (a) to (g) of docs/science.md.
 
     Args:
-        tables_list: Tables of any studies; what none of them has is not measured.
-        dataset: A name in DATASETS.
+        sweeps: Of networks trained on the dataset.
+        images: The dataset's estimates of the images' own dimension.
+        spectrum: PCA's eigenvalues, falling; None without PCA.
     """
-    data = read(tables_list, dataset)
-    found = intrinsic(tables_list)
-    rows = [
-        *(_row(key, entry, data) for key, entry in ENTRIES.items()),
-        *_intrinsic_rows(found[found["dataset"] == dataset]),
-        *_pca_rows(pca(tables_list, dataset)[1]),
+    estimates = [
+        *(_trained(key, estimator, sweeps) for key, estimator in ESTIMATORS.items()),
+        *_intrinsic_estimates(images),
+        *_pca_estimates(spectrum),
     ]
-    rows.sort(key=lambda row: row["key"][0])
-    return pd.DataFrame(rows, columns=COLUMNS)
+    return sorted(estimates, key=lambda estimate: estimate.key[0])
 
 
-def history(tables_list: Sequence[Tables], dataset: str = "mnist") -> pd.DataFrame:
+def to_frame(estimates: Iterable[Estimate]) -> pd.DataFrame:
+    """A row for each estimate; its attributes but the last two."""
+    return frame_of(Estimate, estimates).drop(columns=["settled", "between"])
+
+
+def history(sweeps: Sweeps) -> pd.DataFrame:
     """The estimates of trained networks against training: `key, name, fraction, value`.
 
     `fraction` is the share of each network's own run, since their lengths may differ with N; `value` is taken on the
     mean over seeds.
     """
-    data = read(tables_list, dataset)
     rows = []
-    for key, entry in ENTRIES.items():
+    for key, estimator in ESTIMATORS.items():
         try:
-            values = entry.measure(data).history
+            values = estimator.measure(sweeps).history
         except NotApplicableError:
             continue
         points = zip(FRACTIONS, values if values is not None else [], strict=values is not None)
-        rows += [
-            {"key": key, "name": entry.name, "fraction": fraction, "value": value}
-            for fraction, value in points
-            if np.isfinite(value)
-        ]
+        rows += [(key, estimator.name, fraction, value) for fraction, value in points if np.isfinite(value)]
     return pd.DataFrame(rows, columns=["key", "name", "fraction", "value"])
 
 
-@once
-def controls(tables_list: Sequence[Tables]) -> pd.DataFrame:
-    """What each estimator returns on the datasets whose dimension is known; CONTROL_COLUMNS.
+def controls_of(dataset: str, sweeps: Sweeps, images: Sequence[Intrinsic]) -> list[ControlEstimate]:
+    """All estimators' results on a dataset whose dimension is known; none on another.
 
-    `error` is `value - known`; `corrected` and `corrected_error` are the same after correction for bias, which only the
-    intrinsic-dimension estimators have, at the largest sample size for which there are cubes. Where it is not `settled`
-    (one seed, not converged, only a bound; `reason` says which) there is no verdict on the estimator either. `between`:
-    the least and the most that N may be on the grid, of a value that is interpolated there; else None. `sample_size`:
-    the images that an estimator of their own dimension was given; else NaN.
+    Args:
+        dataset: A name in DATASETS.
+        sweeps: Of networks trained on it.
+        images: Its estimates of the images' own dimension.
     """
-    found = intrinsic(tables_list)
-    names = {str(name) for tables in tables_list for name in tables.ends["config/dataset"].dropna().unique()}
-    rows = []
-    for dataset, known in sorted(
-        ((name, known_dimension(name)) for name in names), key=lambda pair: (pair[1] or 0, pair)
-    ):
-        if known is None:
-            continue
-        data = read(tables_list, dataset)
-        trained = [_row(key, entry, data) | {"estimator": key} for key, entry in CONTROLS.items()]
-        measured = [row for row in trained if row["verdict"] != "not measured"]
-        for row in [*measured, *_intrinsic_controls(found[found["dataset"] == dataset])]:
-            corrected = row.get("corrected", np.nan)
-            errors = {"error": row["value"] - known, "corrected": corrected, "corrected_error": corrected - known}
-            rows.append(row | errors | {"dataset": dataset, "known": known})
-    return pd.DataFrame(rows, columns=CONTROL_COLUMNS)
+    known = known_dimension(dataset)
+    if known is None:
+        return []
+    trained = [_trained(key, estimator, sweeps) for key, estimator in CONTROL_ESTIMATORS.items()]
+    controls = [
+        ControlEstimate(
+            e.key, dataset, known, e.value, e.low, e.high, math.nan, e.value - known, math.nan,
+            e.settled, e.between, e.seeds, None, e.reason,
+        )
+        for e in trained if e.verdict != Verdict.NOT_MEASURED
+    ]  # fmt: skip
+    for _, samples in groupby(_all_digits(images), key=lambda i: (i.estimator, i.scale)):
+        i = _largest(list(samples), corrected=True)
+        controls.append(
+            ControlEstimate(
+                i.label, dataset, known, i.value, i.low, i.high, i.corrected, i.value - known, i.corrected - known,
+                math.isfinite(i.low), None, i.seeds, i.sample_size, i.reason,
+            )
+        )  # fmt: skip
+    return controls
 
 
 def known_dimension(dataset: str) -> int | None:
@@ -141,68 +214,58 @@ def known_dimension(dataset: str) -> int | None:
     return int(match[1]) if match else None
 
 
-def headline(frame: pd.DataFrame) -> str:
-    """Both headline estimates of `estimates` in a sentence, and whether they agree."""
-    rows = frame[frame["headline"]].to_dict("records")
-    texts = [f"({row['key']}) {row['name']}, {number(row)}: {row['verdict']}" + _because(row) for row in rows]
-    apart = rows[0]["high"] < rows[1]["low"] or rows[1]["high"] < rows[0]["low"]
-    known = all(np.isfinite(row["low"]) for row in rows)
-    agree = (
-        (" The two differ: their intervals do not overlap." if apart else " Their intervals overlap.") if known else ""
-    )
+def headline(estimates: Sequence[Estimate]) -> str:
+    """Both headline estimates in a sentence, and whether they agree."""
+    first, second = (estimate for estimate in estimates if estimate.headline)
+    texts = [f"({e.key}) {e.name}, {e.text}: {e.verdict}" + _because(e) for e in (first, second)]
+    agree = ""
+    if np.isfinite([first.low, second.low]).all():
+        apart = first.high < second.low or second.high < first.low
+        agree = " The two differ: their intervals do not overlap." if apart else " Their intervals overlap."
     return f"Headline, 10 < N < 100: {'; '.join(texts)}.{agree}"
 
 
-def number(row: Mapping[Any, Any]) -> str:
-    """A row's value and interval as a reader writes them; a dash where there is no value."""
-    if not np.isfinite(row["value"]):
-        return "–"
-    if not np.isfinite(row["low"]) or row["low"] == row["high"]:
-        return _figures(row["value"])
-    return f"{_figures(row['value'])} [{_figures(row['low'])}, {_figures(row['high'])}]"
-
-
-def _figures(value: float) -> str:
-    """Three figures, or all before the point."""
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
-
-
-def row_name(key: str) -> str | None:
-    """What the card calls an estimate; None of those that it leaves out: by digit, and at all scales but one."""
+def card_name(key: str) -> str | None:
+    """The card's name of an estimate; None of those that it leaves out: by digit, and at all scales but one."""
     if key[0] != "e":
         return _SHORT[key]
     scale = re.search(r" (\d+)( corrected)?$", key)
     return None if " digit " in key or (scale and int(scale[1]) != NAMED_SCALE) else key.removeprefix("e ")
 
 
-def markdown(frame: pd.DataFrame, *, whole: bool = False) -> str:
-    """The table of `estimates` in Markdown, the headline in bold; unless whole, without digits and other scales."""
+def markdown(estimates: Iterable[Estimate]) -> str:
+    """The card's estimates as a table in Markdown, the headline in bold."""
     rows = []
-    for row in frame.to_dict("records"):
-        if not whole and row_name(row["key"]) is None:
+    for e in estimates:
+        if card_name(e.key) is None:
             continue
-        main = [row["key"], row["name"], number(row), row["verdict"]]
-        rest = [row["seeds"] or "–", row["steps"] or "–", row["reason"]]
-        rows.append([f"**{text}**" if row["headline"] else text for text in main] + rest)
+        bold = [f"**{text}**" if e.headline else text for text in (e.key, e.name, e.text, e.verdict)]
+        rows.append((*bold, e.seeds or ABSENT, e.steps or ABSENT, e.reason))
     return table(("", "estimate", "N [95 % interval]", "verdict", "seeds", "steps", "notes"), rows) + "\n"
 
 
-def _because(row: Mapping[Any, Any]) -> str:
-    return f" ({row['reason']})" if row["reason"] and row["verdict"] in ("inconclusive", "not measured") else ""
+def _because(estimate: Estimate) -> str:
+    undecided = estimate.verdict in (Verdict.INCONCLUSIVE, Verdict.NOT_MEASURED)
+    return f" ({estimate.reason})" if estimate.reason and undecided else ""
 
 
-def _row(key: str, entry: Entry, data: Data) -> dict[str, Any]:
-    """A trained estimate with its interval and verdict."""
+def _trained(key: str, estimator: Estimator, sweeps: Sweeps) -> Estimate:
+    """An estimate from trained networks, with its interval and verdict."""
     try:
-        measured = entry.measure(data)
+        seeds = estimator.measure(sweeps)
     except NotApplicableError as reason:
-        return _not_measured(key, entry.name, str(reason), headline=entry.headline)
-    low, high, problem = _interval(measured)
-    blocks = [*_not_converged(measured), *measured.blocks, *problem]
-    alike = (f"the same in each of {len(measured.per_seed)} seeds",) if low == high else ()
-    row = _judged(key, entry.name, measured.value, (low, high), blocks=blocks, notes=(*alike, *measured.notes))
-    row |= {"seeds": len(measured.per_seed), "steps": measured.steps, "between": measured.between}
-    return row | {"headline": entry.headline}
+        return replace(_not_measured(key, estimator.name, str(reason)), headline=estimator.headline)
+    low, high, problem = _interval(seeds)
+    blocks = [*_not_converged(seeds), *seeds.blocks, *problem]
+    alike = (f"the same in each of {len(seeds.per_seed)} seeds",) if low == high else ()
+    estimate = _judged(key, estimator.name, seeds.value, (low, high), blocks=blocks, notes=(*alike, *seeds.notes))
+    return replace(
+        estimate,
+        seeds=len(seeds.per_seed),
+        steps=seeds.steps,
+        between=seeds.between,
+        headline=estimator.headline,
+    )
 
 
 def _judged(
@@ -211,54 +274,43 @@ def _judged(
     value: float,
     interval: tuple[float, float],
     *,
-    blocks: Sequence[str],
+    blocks: Sequence[str] = (),
     notes: Sequence[str] = (),
-) -> dict[str, Any]:
+) -> Estimate:
     low, high = interval
     beyond = low >= BAND[1] and all(block.startswith(LOWER_BOUND) for block in blocks)
-    found = "inconclusive" if blocks and not beyond else verdict(low, high)
-    reaches = [
-        f"too wide: reaches {'below' if end == BAND[0] else 'above'} {end:g}" for end in BAND if low <= end <= high
-    ]
-    reasons = [*blocks, *(reaches if found == "inconclusive" and not blocks else []), *notes]
-    return {
-        "key": key,
-        "name": name,
-        "value": value,
-        "low": low,
-        "high": high,
-        "level": LEVEL,
-        "verdict": found,
-        "reason": "; ".join(reasons),
-        "seeds": 0,
-        "steps": "",
-        "headline": False,
-        "settled": not blocks,
-    }
+    verdict = Verdict.INCONCLUSIVE if blocks and not beyond else verdict_on(low, high)
+    reasons = list(blocks)
+    if verdict == Verdict.INCONCLUSIVE and not blocks:
+        sides = zip(("below", "above"), BAND, strict=True)
+        reasons += [f"too wide: reaches {side} {end:g}" for side, end in sides if low <= end <= high]
+    return Estimate(
+        key, name, value, low, high, LEVEL, verdict, "; ".join([*reasons, *notes]), settled=not blocks
+    )  # fmt: skip
 
 
-def _not_measured(key: str, name: str, reason: str, *, headline: bool = False) -> dict[str, Any]:
-    row = _judged(key, name, np.nan, (np.nan, np.nan), blocks=[reason])
-    return row | {"verdict": "not measured", "headline": headline}
+def _not_measured(key: str, name: str, reason: str) -> Estimate:
+    unjudged = _judged(key, name, math.nan, (math.nan, math.nan), blocks=[reason])
+    return replace(unjudged, verdict=Verdict.NOT_MEASURED)
 
 
-def _interval(measured: Measured) -> tuple[float, float, list[str]]:
+def _interval(seeds: SeedEstimates) -> tuple[float, float, list[str]]:
     """The t interval over seeds, or NaN and why there is none."""
-    values, lost = measured.per_seed, int((~np.isfinite(measured.per_seed)).sum())
+    values, lost = seeds.per_seed, int((~np.isfinite(seeds.per_seed)).sum())
     if len(values) < 2:
         return np.nan, np.nan, ["1 seed: no interval"]
     if lost:
         return np.nan, np.nan, [f"no interval: {lost} of {len(values)} seeds have none"] if lost < len(values) else []
-    if not measured.logarithmic:
+    if not seeds.logarithmic:
         return *t_interval(values, level=LEVEL), []
     low, high = np.exp(t_interval(np.log(values), level=LEVEL))
     return float(low), float(high), []
 
 
-def _not_converged(measured: Measured) -> list[str]:
-    if measured.history is None or not np.isfinite(measured.value):
+def _not_converged(seeds: SeedEstimates) -> list[str]:
+    if seeds.history is None or not np.isfinite(seeds.value):
         return []
-    share = moved(measured.history, FRACTIONS)
+    share = moved(seeds.history, FRACTIONS)
     if np.isnan(share):
         return ["convergence not known: no estimate at four fifths of training"]
     if share <= MOST_MOVED:
@@ -266,51 +318,57 @@ def _not_converged(measured: Measured) -> list[str]:
     return [f"not converged: moved {share:.0%} over the last fifth of training".replace("%", " %")]
 
 
-def _intrinsic_rows(found: pd.DataFrame) -> Iterator[dict[str, Any]]:
+def _intrinsic_estimates(images: Sequence[Intrinsic]) -> Iterator[Estimate]:
     """(e) Each estimator at each scale on all digits, TwoNN and the MLE by digit; raw and corrected."""
-    if not len(found):
+    if not images:
         for estimator, scale in _BY_DIGIT:
             yield _not_measured(f"e {label(estimator, scale)}", label(estimator, scale), "needs study intrinsic")
-    for (digit, estimator, scale), rows in _groups(found, "digit", "estimator", "scale"):
-        if digit != ALL_DIGITS and (estimator, scale) not in _BY_DIGIT:
+    for (digit, *_), samples in groupby(_sorted(images), key=_digit_and_estimator):
+        rows = list(samples)
+        if digit != ALL_DIGITS and (rows[0].estimator, rows[0].scale) not in _BY_DIGIT:
             continue
-        where = label(estimator, scale) + (f" digit {digit}" if digit != ALL_DIGITS else "")
-        yield _intrinsic_row(f"e {where}", where, rows, RAW)
-        yield _intrinsic_row(f"e {where} corrected", f"{where} corrected", rows, CORRECTED)
+        name = rows[0].label + (f" digit {digit}" if digit != ALL_DIGITS else "")
+        raw, corrected = _largest(rows), _largest(rows, corrected=True)
+        yield _intrinsic_estimate(name, raw, (raw.value, raw.low, raw.high))
+        interval = (corrected.corrected, corrected.corrected_low, corrected.corrected_high)
+        yield _intrinsic_estimate(f"{name} corrected", corrected, interval)
 
 
-def _intrinsic_row(key: str, name: str, rows: pd.DataFrame, columns: tuple[str, str, str]) -> dict[str, Any]:
-    row = _largest(rows, columns)
-    value, low, high = (row[column] for column in columns)
+def _digit_and_estimator(images: Intrinsic) -> tuple[Any, ...]:
+    return images.digit, images.estimator, images.scale
+
+
+def _sorted(images: Iterable[Intrinsic]) -> list[Intrinsic]:
+    return sorted(images, key=_digit_and_estimator)
+
+
+def _all_digits(images: Iterable[Intrinsic]) -> list[Intrinsic]:
+    return [one for one in _sorted(images) if one.digit == ALL_DIGITS]
+
+
+def _intrinsic_estimate(name: str, images: Intrinsic, numbers: tuple[float, float, float]) -> Estimate:
+    value, low, high = numbers
     if not np.isfinite(value):
-        return _not_measured(key, name, row["reason"] or "no correction")
-    blocks = [] if np.isfinite(low) else [row["reason"]]
-    judged = _judged(key, name, value, (low, high), blocks=blocks, notes=[f"n = {row['sample_size']:,}"])
-    return judged | {"seeds": int(row["seeds"])}
+        return _not_measured(f"e {name}", name, images.reason or "no correction")
+    blocks = [] if np.isfinite(low) else [images.reason]
+    notes = [f"n = {images.sample_size:,}"]
+    return replace(_judged(f"e {name}", name, value, (low, high), blocks=blocks, notes=notes), seeds=images.seeds)
 
 
-def _intrinsic_controls(found: pd.DataFrame) -> Iterator[dict[str, Any]]:
-    for (estimator, scale), rows in _groups(found[found["digit"] == ALL_DIGITS], "estimator", "scale"):
-        row = _largest(rows, CORRECTED)
-        settled = bool(np.isfinite(row["low"]))
-        yield {**row, "estimator": label(estimator, scale), "settled": settled, "between": None}
-
-
-def _groups(found: pd.DataFrame, *columns: str) -> Iterator[tuple[tuple[Any, ...], pd.DataFrame]]:
-    yield from found.groupby([*columns])
-
-
-def _largest(rows: pd.DataFrame, columns: tuple[str, str, str]) -> pd.Series:
-    """The row of the largest sample that has an interval; without any, a value; without any, of the largest.
+def _largest(samples: Sequence[Intrinsic], *, corrected: bool = False) -> Intrinsic:
+    """The largest sample that has an interval; without any, a value; without any, the largest.
 
     The whole set has no interval: every subsample of that size is the same.
     """
-    value, low, _ = columns
-    known = rows[low].notna().astype(int) + rows[value].notna()
-    return rows.iloc[int(np.lexsort([-rows["sample_size"], -known])[0])]
+
+    def rank(images: Intrinsic) -> tuple[int, int]:
+        numbers = (images.corrected, images.corrected_low) if corrected else (images.value, images.low)
+        return int(np.isfinite(numbers).sum()), images.sample_size
+
+    return max(samples, key=rank)
 
 
-def _pca_rows(spectrum: np.ndarray | None) -> Iterator[dict[str, Any]]:
+def _pca_estimates(spectrum: np.ndarray | None) -> Iterator[Estimate]:
     """(g) Components of PCA for a share of the train images' variance."""
     for share in PCA_SHARES:
         key, name = f"g {share} %", f"PCA, {share} % of the variance"
@@ -319,4 +377,4 @@ def _pca_rows(spectrum: np.ndarray | None) -> Iterator[dict[str, Any]]:
             continue
         total = np.cumsum(spectrum) / spectrum.sum()
         value = float(np.searchsorted(total, share / 100) + 1)
-        yield _judged(key, name, value, (value, value), blocks=[], notes=["closed form"])
+        yield _judged(key, name, value, (value, value), notes=["closed form"])

@@ -1,16 +1,20 @@
-"""Intrinsic dimensions from the study `intrinsic`: raw and corrected for bias, by scale, sample size and digit."""
+"""Estimates of the images' own dimension, (e), from the study `intrinsic`: raw, and corrected for bias.
+
+Each is of one dataset, digit, sample size, estimator and scale (its number of neighbours).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from analysis.dimension.curve_shapes import bias_corrected
 from analysis.intervals import t_interval
-from study.table import once
 
 if TYPE_CHECKING:
     from study.table import Tables
@@ -21,28 +25,59 @@ ALL_DIGITS = -1
 NO_SCALE = 0
 _PREFIX = "dimension_"
 _NO_ESTIMATE = ("dimension_neighbours", "dimension_points")
-COLUMNS = (
-    "dataset digit sample_size estimator scale seeds value low high corrected corrected_low corrected_high reason"
-).split()
 
 
-@once
-def intrinsic(tables_list: Sequence[Tables]) -> pd.DataFrame:
-    """Every estimator at every scale, a row for each dataset, digit and sample size; COLUMNS.
+@dataclass(frozen=True)
+class Intrinsic:
+    """An estimate of the images' own dimension.
 
-    `digit` is ALL_DIGITS (-1) for all ten; `scale` is the number of neighbours, NO_SCALE (0) for an estimator without
-    one. `value` is the mean over seeds, each of which is another subsample, `low` and `high` its 95 % t interval over
-    them, `corrected*` the same after each seed's value was set against cubes of as many points (NaN beyond the last
-    cube); `reason` says why an interval or a correction is absent.
+    Attributes:
+        dataset: A name in DATASETS.
+        digit: ALL_DIGITS (-1) for all ten.
+        sample_size: How many images.
+        estimator: A key of NAMES, or a plugin's quantity.
+        scale: The number of neighbours; NO_SCALE (0) for an estimator without one.
+        seeds: How many seeds, each of which is another subsample.
+        value: The mean over seeds.
+        low: Lower end of its 95 % t interval over seeds; NaN where there is none.
+        high: Upper end.
+        corrected: The mean of the seeds' values after each was compared with flat cubes of as many points; NaN without
+            cubes, or beyond the last one.
+        corrected_low: Lower end of its interval.
+        corrected_high: Upper end.
+        reason: Why the interval or the correction is absent.
     """
-    found = [row for tables in tables_list for row in _by_replicate(tables)]
-    frame = pd.DataFrame(found).drop_duplicates(["replicate", "estimator", "scale"]) if found else pd.DataFrame()
-    if not len(frame):
-        return pd.DataFrame(columns=COLUMNS)
-    keys = ["dataset", "digit", "sample_size", "estimator", "scale"]
-    return pd.DataFrame(
-        [dict(zip(keys, key, strict=True)) | _over_seeds(rows) for key, rows in frame.groupby(keys)], columns=COLUMNS
-    )
+
+    dataset: str
+    digit: int
+    sample_size: int
+    estimator: str
+    scale: int
+    seeds: int
+    value: float
+    low: float = math.nan
+    high: float = math.nan
+    corrected: float = math.nan
+    corrected_low: float = math.nan
+    corrected_high: float = math.nan
+    reason: str = ""
+
+    @property
+    def label(self) -> str:
+        """The estimator and its neighbours as a reader writes them: "TwoNN", "MLE 20"."""
+        return label(self.estimator, self.scale)
+
+
+def intrinsic(runs: Sequence[Tables]) -> list[Intrinsic]:
+    """Every estimator at every scale, for each dataset, digit and sample size, in this order."""
+    values: dict[tuple[str, str, int], _Value] = {}
+    for tables in runs:
+        for value in _values(tables):
+            values.setdefault((value.replicate, value.estimator, value.scale), value)
+    samples: dict[tuple[Any, ...], list[_Value]] = {}
+    for value in values.values():
+        samples.setdefault(value[1:6], []).append(value)
+    return [_over_seeds(samples[key]) for key in sorted(samples)]
 
 
 def label(estimator: str, scale: int) -> str:
@@ -51,21 +86,41 @@ def label(estimator: str, scale: int) -> str:
     return name if scale == NO_SCALE else f"{name} {scale}"
 
 
-def _over_seeds(rows: pd.DataFrame) -> dict[str, Any]:
-    raw, corrected = rows["raw"].to_numpy(), rows["corrected"].to_numpy()
-    result = {"seeds": len(rows), "value": raw.mean(), "reason": "", "corrected": corrected.mean()}
-    if len(rows) < 2:
-        return result | {"reason": "1 seed: no interval"}
+class _Value(NamedTuple):
+    """An estimate from one replicate, with the reason why it was not corrected."""
+
+    replicate: str
+    dataset: str
+    digit: int
+    sample_size: int
+    estimator: str
+    scale: int
+    raw: float
+    corrected: float
+    uncorrected: str
+
+
+def _over_seeds(values: list[_Value]) -> Intrinsic:
+    """The mean over seeds with its interval."""
+    first = values[0]
+    raw, corrected = np.array([v.raw for v in values]), np.array([v.corrected for v in values])
+    result = Intrinsic(
+        first.dataset, first.digit, first.sample_size, first.estimator, first.scale,
+        seeds=len(values), value=float(raw.mean()), corrected=float(corrected.mean()),
+    )  # fmt: skip
+    if len(values) < 2:
+        return replace(result, reason="1 seed: no interval")
     if np.ptp(raw) == 0:  # as where a subsample is the whole set: the seed decides nothing
-        return result | {"reason": "no interval: every seed has the same images"}
-    result["low"], result["high"] = t_interval(raw)
+        return replace(result, reason="no interval: every seed has the same images")
+    low, high = t_interval(raw)
     if not np.isfinite(corrected).all():
-        return result | {"reason": rows["uncorrected"].iloc[int(np.argmax(~np.isfinite(corrected)))]}
-    result["corrected_low"], result["corrected_high"] = t_interval(corrected)
-    return result
+        reason = next(value.uncorrected for value in values if not np.isfinite(value.corrected))
+        return replace(result, low=low, high=high, reason=reason)
+    corrected_low, corrected_high = t_interval(corrected)
+    return replace(result, low=low, high=high, corrected_low=corrected_low, corrected_high=corrected_high)
 
 
-def _by_replicate(tables: Tables) -> Iterable[dict[str, Any]]:
+def _values(tables: Tables) -> Iterator[_Value]:
     ends = tables.ends
     rows = ends[(ends["config/task"] == "intrinsic_dimension") & (ends["status"] == "finished")]
     if not len(rows):
@@ -75,15 +130,14 @@ def _by_replicate(tables: Tables) -> Iterable[dict[str, Any]]:
     by_replicate = dict(list(profiles.groupby("replicate")))
     for row in rows.to_dict("records"):
         name, digit = row["replicate"], row["config/digit"]
-        mine = {str(key): part["value"].to_numpy() for key, part in by_replicate[name].groupby("quantity")}
-        about = {"replicate": name, "dataset": row["config/dataset"], "sample_size": int(row["config/sample_size"])}
-        about["digit"] = ALL_DIGITS if pd.isna(digit) else int(digit)
-        for estimate in _estimates(mine):
-            yield about | estimate
+        quantities = {str(key): part["value"].to_numpy() for key, part in by_replicate[name].groupby("quantity")}
+        number = ALL_DIGITS if pd.isna(digit) else int(digit)
+        for estimate in _estimates(quantities):
+            yield _Value(name, row["config/dataset"], number, int(row["config/sample_size"]), *estimate)
 
 
-def _estimates(profiles: Mapping[str, np.ndarray]) -> Iterable[dict[str, Any]]:
-    """Raw and corrected values of one replicate, by estimator and scale."""
+def _estimates(profiles: Mapping[str, np.ndarray]) -> Iterator[tuple[str, int, float, float, str]]:
+    """Estimator, scale, raw value, corrected value and why that is absent, of one replicate."""
     for quantity, numbers in profiles.items():
         if not quantity.startswith(_PREFIX) or quantity in _NO_ESTIMATE:
             continue
@@ -91,14 +145,7 @@ def _estimates(profiles: Mapping[str, np.ndarray]) -> Iterable[dict[str, Any]]:
         scales = profiles["dimension_neighbours"].astype(int) if len(numbers) > 1 else [NO_SCALE]
         for raw, scale in zip(numbers, scales, strict=True):
             cube = f"cube_{estimator}" + (f"_{scale}" if scale else "")
-            corrected, uncorrected = _corrected(float(raw), profiles, cube)
-            yield {
-                "estimator": estimator,
-                "scale": int(scale),
-                "raw": float(raw),
-                "corrected": corrected,
-                "uncorrected": uncorrected,
-            }
+            yield estimator, int(scale), float(raw), *_corrected(float(raw), profiles, cube)
 
 
 def _corrected(raw: float, profiles: Mapping[str, np.ndarray], cube: str) -> tuple[float, str]:

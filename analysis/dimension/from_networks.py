@@ -1,4 +1,7 @@
-"""The latent dimension that trained networks tell: SCIENCE 5 (a) to (d) and (f), on the seed mean and per seed."""
+"""Estimates from trained networks, (a) to (d) and (f) of docs/science.md: on the mean over seeds and for each seed.
+
+Each estimator reads the sweeps of one dataset and raises NotApplicableError where they do not allow the estimate.
+"""
 
 from __future__ import annotations
 
@@ -6,33 +9,29 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import compress
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from analysis.dimension.curve_shapes import first_within, knee, saturation, still_gained
-from analysis.dimension.sweeps import NETWORKS, Sweep, sweep
+from analysis.dimension.sweeps import NETWORKS, Networks, Sweep, sweep
 from analysis.figures.base import NotApplicableError
-from study.table import once
-
-if TYPE_CHECKING:
-    from study.table import Tables
 
 LEAST_DIMS = 3
-"""Latent dimensions that a curve must have."""
+"""How many latent dimensions a curve must have."""
 LEAST_LATENTS = 100
-"""Latents that a VAE must have for its active units to tell whether they are fewer than 100."""
+"""How many latents a VAE must have for its active units to show that they are fewer than 100."""
 NAT_MARGIN = 1.0
 RECOGNITION_MARGIN = 0.01
 LOWER_BOUND = "a lower bound"
-"""Such a block leaves a verdict where the bound lies beyond the band already."""
+"""How a block begins that leaves a verdict where the bound lies beyond the band already."""
 _NEEDS = "needs study latent"
 _MOST_NAMED = 4
 
 
 @dataclass(frozen=True)
-class Measured:
-    """An estimate before its verdict.
+class SeedEstimates:
+    """An estimate for each seed and on their mean, before its verdict.
 
     Attributes:
         value: On the mean over seeds; NaN where there is none.
@@ -40,8 +39,8 @@ class Measured:
         steps: The training budget, as a reader writes it.
         history: On the mean over seeds at FRACTIONS of the run, `(num_fractions,)`, NaN where there is none; None if
             it cannot be read while training.
-        blocks: Why there can be no verdict, each a few words, a colon, and more.
-        notes: What a reader must know besides.
+        blocks: Reasons why there can be no verdict, each a few words, a colon, and more.
+        notes: Further remarks for the reader.
         logarithmic: Whether the interval over seeds is taken in log N.
         between: The least and the most that N may be, where `value` is interpolated: above the last N of the grid that
             falls short, up to the first that does not.
@@ -57,37 +56,37 @@ class Measured:
     between: tuple[int, int] | None = None
 
 
-class Data(NamedTuple):
+class Sweeps(NamedTuple):
     """Sweeps of one dataset by network, and the VAE at its largest N; a text says why one is absent."""
 
-    sweeps: dict[str, Sweep | str]
+    by_network: dict[str, Sweep | str]
     largest: Sweep | str
 
 
-class Entry(NamedTuple):
-    """An estimate: its name, and how it is measured (raises NotApplicableError)."""
+class Estimator(NamedTuple):
+    """An estimator: the name of its estimate, and the function that makes it (raises NotApplicableError)."""
 
     name: str
-    measure: Callable[[Data], Measured]
+    measure: Callable[[Sweeps], SeedEstimates]
     headline: bool = False
 
 
-@once
-def read(tables_list: Sequence[Tables], dataset: str) -> Data:
-    """Reads what the estimates of a dataset need."""
+def sweeps_of(studies: Sequence[Networks], dataset: str) -> Sweeps:
+    """Reads all sweeps of a dataset."""
 
-    def found(network: str, *, largest: bool = False) -> Sweep | str:
+    def sweep_or_reason(network: str, *, largest: bool = False) -> Sweep | str:
         try:
-            return sweep(tables_list, dataset, network, largest=largest)
+            return sweep(studies, dataset, network, largest=largest)
         except NotApplicableError as reason:
             return str(reason)
 
-    return Data({network: found(network) for network in NETWORKS}, found("vae", largest=True))
+    by_network = {network: sweep_or_reason(network) for network in NETWORKS}
+    return Sweeps(by_network, sweep_or_reason("vae", largest=True))
 
 
-def saturated(data: Data, *, network: str, metric: str = "test_nll", share: float | None = None) -> Measured:
+def saturated(sweeps: Sweeps, *, network: str, metric: str = "test_nll", share: float | None = None) -> SeedEstimates:
     """(a) The smallest N within 1 nat of the best, or within a share of the best's excess over the entropy floor."""
-    found = _sweep(data, network)
+    found = _sweep(sweeps, network)
     floor = 0.0 if share is None else _floor(found)
 
     def margin(values: np.ndarray) -> float:
@@ -95,20 +94,27 @@ def saturated(data: Data, *, network: str, metric: str = "test_nll", share: floa
 
     dims, last = found.latent_dims, found.values[metric][-1].mean(0)
     blocks, notes = _bounds(found, last, margin(last))
-    cuts = range(max(len(dims) - 3, LEAST_DIMS), len(dims)) if notes else ()
-    if shorter := {int(dims[n - 1]): saturation(dims[:n], last[:n], margin(last[:n])) for n in cuts}:
-        ends, values = (", ".join(f"{number:.3g}" for number in part) for part in (shorter, shorter.values()))
-        notes = (*notes, f"had the grid ended at N = {ends}, it would be {values}")
-    measured = _measure(found, metric, lambda row: saturation(dims, row, margin(row)), bounds=(blocks, notes))
-    return replace(measured, between=_between(dims, measured.value))
+    if notes:
+        notes += _on_shorter_grids(dims, lambda size: saturation(dims[:size], last[:size], margin(last[:size])))
+    estimates = _measure(found, metric, lambda row: saturation(dims, row, margin(row)), bounds=(blocks, notes))
+    return replace(estimates, between=_between(dims, estimates.value))
 
 
-def bound_saturated(data: Data) -> Measured:
+def _on_shorter_grids(dims: np.ndarray, estimate: Callable[[int], float]) -> tuple[str, ...]:
+    """The estimate, had the grid ended one, two or three N earlier; `estimate` takes the size of the grid."""
+    sizes = range(max(len(dims) - 3, LEAST_DIMS), len(dims))
+    ends, values = (
+        ", ".join(f"{x:.3g}" for x in part) for part in (dims[[n - 1 for n in sizes]], map(estimate, sizes))
+    )
+    return (f"had the grid ended at N = {ends}, it would be {values}",) if sizes else ()
+
+
+def bound_saturated(sweeps: Sweeps) -> SeedEstimates:
     """(d) The smallest N within one standard error, over seeds, of the best VAE bound.
 
     The bound is that of 100 importance samples if every network has it, else the ELBO; the history is the ELBO's.
     """
-    found = _sweep(data, "vae")
+    found = _sweep(sweeps, "vae")
     if len(found.seeds) < 2:
         raise NotApplicableError("1 seed: no standard error")
     metric = "neg_iw_bound" if np.isfinite(found.values["neg_iw_bound"][-1]).all() else "test_neg_elbo"
@@ -126,9 +132,9 @@ def bound_saturated(data: Data) -> Measured:
     )
 
 
-def knee_of_excess(data: Data, *, equal_steps: bool = False) -> Measured:
+def knee_of_excess(sweeps: Sweeps, *, equal_steps: bool = False) -> SeedEstimates:
     """(b) The knee of the log excess; if wanted, after as many steps at every N, where the budgets differ."""
-    found = _sweep(data, "elu")
+    found = _sweep(sweeps, "elu")
     floor = _floor(found)
 
     def estimate(values: np.ndarray) -> float:
@@ -139,12 +145,12 @@ def knee_of_excess(data: Data, *, equal_steps: bool = False) -> Measured:
     steps, values = found.at_equal_steps("test_nll")
     per_seed = np.array([estimate(row) for row in values])
     blocks = (*_absent(estimate(values.mean(0))), *_unfinished(found))
-    return Measured(estimate(values.mean(0)), per_seed, f"{steps:,}", None, blocks, _left_out(found))
+    return SeedEstimates(estimate(values.mean(0)), per_seed, f"{steps:,}", None, blocks, _left_out(found))
 
 
-def active(data: Data, *, metric: str, least: int = LEAST_LATENTS) -> Measured:
+def active(sweeps: Sweeps, *, metric: str, least: int = LEAST_LATENTS) -> SeedEstimates:
     """(c) Active units of the VAE with the most latents, of which there must be a least number."""
-    found = data.largest
+    found = sweeps.largest
     if isinstance(found, str):
         raise NotApplicableError(found)
     size = int(found.latent_dims[-1])
@@ -156,46 +162,48 @@ def active(data: Data, *, metric: str, least: int = LEAST_LATENTS) -> Measured:
     blocks = (f"{LOWER_BOUND}: all {size} units are active",) if values[-1].mean() == size else ()
     notes = (f"of {size} latents", *_left_out(found))
     value = float(values[-1].mean())
-    return Measured(value, values[-1], found.budget, values.mean(1), blocks, notes, logarithmic=False)
+    return SeedEstimates(value, values[-1], found.budget, values.mean(1), blocks, notes, logarithmic=False)
 
 
-def recognised(data: Data, *, network: str) -> Measured:
+def recognised(sweeps: Sweeps, *, network: str) -> SeedEstimates:
     """(f) The smallest N whose reconstructions are recognised within 1 % of the originals."""
-    found = _measured_seeds(_sweep(data, network), "recognition")
+    found = _measured_seeds(_sweep(sweeps, network), "recognition")
     lost = found.values["recognition_originals"][-1] - found.values["recognition"][-1]
     per_seed = np.array([first_within(found.latent_dims, row, RECOGNITION_MARGIN) for row in lost])
     value = first_within(found.latent_dims, lost.mean(0), RECOGNITION_MARGIN)
     above = () if np.isfinite(value) else (f"none: not within 1 % up to N = {found.latent_dims[-1]}",)
-    return Measured(value, per_seed, found.budget, None, (*above, *_unfinished(found)), _left_out(found))
+    return SeedEstimates(value, per_seed, found.budget, None, (*above, *_unfinished(found)), _left_out(found))
 
 
-ENTRIES: dict[str, Entry] = {
-    "a": Entry("test NLL within 1 nat of the best, ELU", partial(saturated, network="elu"), headline=True),
-    "a 1 %": Entry("within 1 % of the best's excess, ELU", partial(saturated, network="elu", share=0.01)),
-    "a 5 %": Entry("within 5 % of the best's excess, ELU", partial(saturated, network="elu", share=0.05)),
-    "a linear": Entry("test NLL within 1 nat, linear", partial(saturated, network="linear")),
-    "a vae": Entry("test NLL within 1 nat, VAE", partial(saturated, network="vae")),
-    "a vae bound": Entry("negative ELBO within 1 nat, VAE", partial(saturated, network="vae", metric="test_neg_elbo")),
-    "b": Entry("knee of the log excess, ELU", knee_of_excess),
-    "b equal": Entry("the same, as many steps at every N", partial(knee_of_excess, equal_steps=True)),
-    "c": Entry("active units, variance > 0.01", partial(active, metric="test_active_units"), headline=True),
-    "c 0.1": Entry("active units, variance > 0.1", partial(active, metric="active_units_0.1")),
-    "d": Entry("VAE bound within 1 s.e. of the best", bound_saturated),
-    "f": Entry("recognised within 1 %, ELU", partial(recognised, network="elu")),
-    "f vae": Entry("recognised within 1 %, VAE", partial(recognised, network="vae")),
-    "f linear": Entry("recognised within 1 %, linear", partial(recognised, network="linear")),
+ESTIMATORS: dict[str, Estimator] = {
+    "a": Estimator("test NLL within 1 nat of the best, ELU", partial(saturated, network="elu"), headline=True),
+    "a 1 %": Estimator("within 1 % of the best's excess, ELU", partial(saturated, network="elu", share=0.01)),
+    "a 5 %": Estimator("within 5 % of the best's excess, ELU", partial(saturated, network="elu", share=0.05)),
+    "a linear": Estimator("test NLL within 1 nat, linear", partial(saturated, network="linear")),
+    "a vae": Estimator("test NLL within 1 nat, VAE", partial(saturated, network="vae")),
+    "a vae bound": Estimator(
+        "negative ELBO within 1 nat, VAE", partial(saturated, network="vae", metric="test_neg_elbo")
+    ),
+    "b": Estimator("knee of the log excess, ELU", knee_of_excess),
+    "b equal": Estimator("the same, as many steps at every N", partial(knee_of_excess, equal_steps=True)),
+    "c": Estimator("active units, variance > 0.01", partial(active, metric="test_active_units"), headline=True),
+    "c 0.1": Estimator("active units, variance > 0.1", partial(active, metric="active_units_0.1")),
+    "d": Estimator("VAE bound within 1 s.e. of the best", bound_saturated),
+    "f": Estimator("recognised within 1 %, ELU", partial(recognised, network="elu")),
+    "f vae": Estimator("recognised within 1 %, VAE", partial(recognised, network="vae")),
+    "f linear": Estimator("recognised within 1 %, linear", partial(recognised, network="linear")),
 }
-"""The estimates that the study `latent` gives, by key. The headline was chosen beforehand."""
-CONTROLS: dict[str, Entry] = {
-    "a": ENTRIES["a"],
-    "b": ENTRIES["b"],
-    "c": Entry(ENTRIES["c"].name, partial(active, metric="test_active_units", least=1)),
+"""The estimators for the study `latent`, by key. The headline was chosen beforehand."""
+CONTROL_ESTIMATORS: dict[str, Estimator] = {
+    "a": ESTIMATORS["a"],
+    "b": ESTIMATORS["b"],
+    "c": Estimator(ESTIMATORS["c"].name, partial(active, metric="test_active_units", least=1)),
 }
-"""Those that are held against datasets of known dimension, by key."""
+"""The estimators that are compared with datasets of known dimension, by key."""
 
 
-def _sweep(data: Data, network: str) -> Sweep:
-    found = data.sweeps[network]
+def _sweep(sweeps: Sweeps, network: str) -> Sweep:
+    found = sweeps.by_network[network]
     if isinstance(found, str):
         raise NotApplicableError(found)
     if len(found.latent_dims) < LEAST_DIMS:
@@ -233,7 +241,7 @@ def _measure(
     *,
     bounds: tuple[tuple[str, ...], tuple[str, ...]] = ((), ()),
     history_of: str | None = None,
-) -> Measured:
+) -> SeedEstimates:
     """An estimate from `(num_dims,)` values, on the mean over seeds, per seed, and against training."""
     final = found.values[metric][-1]
     if not np.isfinite(final).all():
@@ -243,7 +251,7 @@ def _measure(
     value = estimate(final.mean(0))
     blocks = (*_absent(value), *bounds[0], *_unfinished(found))
     per_seed = np.array([estimate(row) for row in final])
-    return Measured(value, per_seed, found.budget, history, blocks, (*bounds[1], *_left_out(found)))
+    return SeedEstimates(value, per_seed, found.budget, history, blocks, (*bounds[1], *_left_out(found)))
 
 
 def _bounds(found: Sweep, values: np.ndarray, margin: float) -> tuple[tuple[str, ...], tuple[str, ...]]:

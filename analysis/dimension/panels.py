@@ -14,9 +14,10 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, FixedLocator, NullLocator
 
 from analysis.dimension.curve_shapes import LAST_FIFTH
-from analysis.dimension.estimate_table import BAND, number, row_name
+from analysis.dimension.estimate_table import BAND, card_name
 from analysis.figures.lines import lines
 from analysis.figures.style import GREY, INK, LOOKS, TICK, Look
+from analysis.formats import with_interval
 
 SHADE = "#FFF1C9"
 VERDICTS = {
@@ -68,7 +69,7 @@ def plot_estimates(rows: pd.DataFrame, ax: Axes) -> Axes:
     for group, heading in GROUPS.items():
         _beside(heading, _LABELS, line, ax, fontsize=8.5, fontweight="bold")
         for row in rows.to_dict("records"):
-            name = row_name(row["key"]) if row["key"][0] == group else None
+            name = card_name(row["key"]) if row["key"][0] == group else None
             if name is not None:
                 line += 1
                 _estimate(row, name, line, ax)
@@ -123,7 +124,7 @@ def _estimate(row: Mapping[Any, Any], name: str, line: float, ax: Axes) -> None:
     if row["verdict"] == "inconclusive" and least > _CLEAR and len(tag) <= _LONGEST_TAG:
         _beside(tag, 0.02, line, ax, fontsize=_SMALL, style="italic", color=GREY)
     ax.plot(row["value"], line, marker=marker, color=color, markerfacecolor=face, markersize=size, markeredgewidth=1.2)
-    _beside(number(row), _NUMBERS, line, ax, fontsize=8, fontweight=weight)
+    _beside(with_interval(row["value"], row["low"], row["high"]), _NUMBERS, line, ax, fontsize=8, fontweight=weight)
 
 
 def _digits(rows: pd.DataFrame, line: float, ax: Axes) -> int:

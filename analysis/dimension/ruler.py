@@ -1,23 +1,19 @@
-"""The ruler: what estimators return where the dimension is known, with their error, beside what they say of MNIST."""
+"""The ruler: estimators' results where the dimension is known, with their error, beside their results on MNIST."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+import math
+from itertools import groupby
 
-import numpy as np
 import pandas as pd
 
-from analysis import formats as md
-from analysis.dimension import estimate_table
-from analysis.dimension.from_images import ALL_DIGITS, intrinsic, label
-from study.table import once
-
-if TYPE_CHECKING:
-    from study.table import Tables
+from analysis.dimension.estimate_table import ControlEstimate
+from analysis.dimension.from_images import ALL_DIGITS
+from analysis.evidence import Evidence
+from analysis.formats import ABSENT, figures, table
 
 TRAINED = {"(a) saturation": "a", "(b) knee": "b", "(c) active units": "c"}
-"""Columns of what trained networks tell, by heading their key in `estimates`."""
+"""Columns of estimates from trained networks, by heading their key in `estimates`."""
 INTRINSIC = ("TwoNN", "TwoNN corrected", "MLE 20", "MLE 20 corrected")
 """Columns of the images' own dimension: an estimator, and the same corrected for bias."""
 NOTE = (
@@ -27,53 +23,43 @@ NOTE = (
 )
 
 
-@once
-def ruler(tables_list: Sequence[Tables], dataset: str = "mnist") -> pd.DataFrame:
-    """A row for each data set of known dimension, by rising dimension, then one for `dataset`; all as text.
+def ruler(evidence: Evidence) -> pd.DataFrame:
+    """A row for each dataset of known dimension, by rising dimension, then one for the evidence's; all as text.
 
-    Columns: `data`, `known`, the headings in TRAINED, those in INTRINSIC. NOTE explains the cells. Empty where no data
-    set of known dimension was estimated.
+    Columns: `data`, `known`, the headings in TRAINED, those in INTRINSIC. NOTE explains the cells. Empty where no
+    dataset of known dimension was estimated.
     """
-    rows, controls = [], estimate_table.controls(tables_list)
-    for (known, name), group in controls.groupby(["known", "dataset"], sort=True):
-        each = {row["estimator"]: row for row in group.to_dict("records")}
+    rows = []
+    for (known, name), controls in groupby(evidence.controls, key=lambda control: (control.known, control.dataset)):
+        by_estimator = {control.estimator: control for control in controls}
         row = {"data": name, "known": str(known)}
-        row |= {heading: _cell(each.get(key), "value", "error") for heading, key in TRAINED.items()}
-        for heading in INTRINSIC:
-            estimator, *columns = _read(heading)
-            row[heading] = _cell(each.get(estimator), *columns)
+        for heading in (*TRAINED, *INTRINSIC):
+            estimator = heading.removesuffix(" corrected")
+            row[heading] = _cell(by_estimator.get(TRAINED.get(heading, estimator)), corrected=heading != estimator)
         rows.append(row)
-    if not rows:
-        return pd.DataFrame()
-    values = estimate_table.estimates(tables_list, dataset).set_index("key")["value"]
-    asked = {heading: _number(values.get(key, np.nan)) for heading, key in TRAINED.items()}
-    found = intrinsic(tables_list)
-    alike = (found["dataset"] == dataset) & (found["digit"] == ALL_DIGITS)
-    for row in found[alike & (found["sample_size"] == controls["sample_size"].max())].to_dict("records"):
-        name = label(row["estimator"], row["scale"])
-        asked |= {head: _number(row[column]) for head in INTRINSIC for of, column, _ in [_read(head)] if of == name}
-    return pd.DataFrame([*rows, {"data": dataset, "known": "?"} | asked]).fillna("–")
+    return pd.DataFrame([*rows, {"data": evidence.dataset, "known": "?"} | _asked(evidence)] if rows else [])
 
 
-def markdown(tables_list: Sequence[Tables], dataset: str = "mnist") -> str:
+def markdown(evidence: Evidence) -> str:
     """The ruler in Markdown, with NOTE."""
-    found = ruler(tables_list, dataset)
-    if not len(found):
+    rows = ruler(evidence)
+    if not len(rows):
         return "No control was estimated."
-    return f"{md.table(found.columns, found.to_numpy())}\n\n{NOTE.replace('*', chr(92) + '*')}"
+    return f"{table(rows.columns, rows.to_numpy())}\n\n{NOTE.replace('*', chr(92) + '*')}"
 
 
-def _read(heading: str) -> tuple[str, str, str]:
-    """The estimator that a heading in INTRINSIC names, and its columns: what it returns, and the error."""
-    estimator, corrected, _ = heading.partition(" corrected")
-    return (estimator, "corrected", "corrected_error") if corrected else (estimator, "value", "error")
+def _asked(evidence: Evidence) -> dict[str, str]:
+    """The estimates of the evidence's own dataset, by heading; of its images at the controls' largest sample."""
+    values = {estimate.key: estimate.value for estimate in evidence.estimates}
+    size = max((control.sample_size or 0 for control in evidence.controls), default=0)
+    for images in evidence.intrinsic_of(evidence.dataset):
+        if images.digit == ALL_DIGITS and images.sample_size == size:
+            values |= {images.label: images.value, f"{images.label} corrected": images.corrected}
+    return {h: figures(values.get(TRAINED.get(h, h), math.nan)) for h in (*TRAINED, *INTRINSIC)}
 
 
-def _cell(row: Mapping[Any, Any] | None, value: str, error: str) -> str:
-    if row is None or not np.isfinite(row[value]):
-        return "–"
-    return f"{_number(row[value])} ({row[error]:+.2g}){'' if row['settled'] else '*'}"
-
-
-def _number(value: float) -> str:
-    return f"{value:.3g}" if np.isfinite(value) else "–"
+def _cell(control: ControlEstimate | None, *, corrected: bool) -> str:
+    if control is None:
+        return ABSENT
+    value, error = (control.corrected, control.corrected_error) if corrected else (control.value, control.error)
+    return f"{figures(value)} ({error:+.2g}){'' if control.settled else '*'}" if math.isfinite(value) else ABSENT

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.claims import markdown, specification
-from analysis.claims.decide import NOT_MEASURED
-from analysis.claims.evaluate import VERDICTS, Verdict, combine, evaluate
+from analysis.claims.evaluate import Judgement
 from analysis.claims.ledger import RULES, Erratum, load
 from analysis.dimension import card, estimate_table, panels, ruler
+from analysis.evidence import Evidence
 from analysis.figures.base import FigureEntry
 from analysis.figures.style import theme
+from analysis.formats import frame_of
 from analysis.report.embed import Figures, Grid, csv_link, embed
+from analysis.verdict import Verdict, combine
 from study.table import to_csv
-
-if TYPE_CHECKING:
-    from study.table import Tables
-
-DATASET = "mnist"
-"""The paper's data set: its question is how many latent dimensions these images need."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +56,7 @@ class ClaimsPart:
     @property
     def measured(self) -> bool:
         """Whether these runs measure any claim."""
-        return any(claim.verdict != NOT_MEASURED for claim in self.claims)
+        return any(claim.verdict != Verdict.NOT_MEASURED for claim in self.claims)
 
 
 @dataclass(frozen=True)
@@ -97,43 +93,44 @@ class DimensionPart:
         return [row for row in self.rows if row.words]
 
 
-def claims_part(runs: Sequence[str], tables: Sequence[Tables]) -> ClaimsPart:
+def claims_part(runs: Sequence[str], evidence: Evidence) -> ClaimsPart:
     """Decides every claim from the tables of these runs together."""
-    ledger, verdicts = load(), evaluate(tables)
+    ledger, judgements = load(), evidence.verdicts
     command = f"{shlex.join(['analysis', 'claims', *runs])} -o claims"
     return ClaimsPart(
         version=ledger.version,
         history=ledger.history,
-        claims=[_claim(verdict, command) for verdict in verdicts],
+        claims=[_claim(judgement, command) for judgement in judgements],
         columns=markdown.TEST_COLUMNS,
         errata=ledger.errata,
         command=command,
-        csv=csv_link(to_csv(markdown.to_frame(verdicts))),
+        csv=csv_link(to_csv(markdown.to_frame(judgements))),
     )
 
 
-def dimension_part(runs: Sequence[str], tables: Sequence[Tables]) -> DimensionPart | None:
-    """Answers how many latent dimensions DATASET needs; None if these runs give no estimate."""
-    estimates = estimate_table.estimates(tables, DATASET)
-    if estimates["value"].isna().all():
+def dimension_part(runs: Sequence[str], evidence: Evidence) -> DimensionPart | None:
+    """Answers how many latent dimensions the data set needs; None if these runs give no estimate."""
+    estimates = evidence.estimates
+    headline = [estimate for estimate in estimates if estimate.headline]
+    if all(math.isnan(estimate.value) for estimate in estimates):
         return None
     command = f"{shlex.join(['analysis', 'dimension', *runs])} -o docs"
     title = "How many latent dimensions does MNIST need? All estimates on one card"
     return DimensionPart(
-        verdict=combine(estimates.loc[estimates["headline"], "verdict"], "split"),
-        rows=[_row(row) for row in estimates.to_dict("records")],
-        axis=embed([_HEADLINE.draw("headline", estimates[estimates["headline"]])], "", lambda name: command),
-        card=embed([card.draw_card(tables, DATASET, title)], "", lambda name: command),
-        csv=csv_link(to_csv(estimates)),
-        controls=csv_link(to_csv(estimate_table.controls(tables))),
-        ruler=Grid.of(ruler.ruler(tables, DATASET), ruler.NOTE),
+        verdict=combine((estimate.verdict for estimate in headline), "split"),
+        rows=[_row(estimate) for estimate in estimates],
+        axis=embed([_HEADLINE.draw("headline", estimate_table.to_frame(headline))], "", lambda name: command),
+        card=embed([card.draw_card(evidence, title)], "", lambda name: command),
+        csv=csv_link(to_csv(estimate_table.to_frame(estimates))),
+        controls=csv_link(to_csv(frame_of(estimate_table.ControlEstimate, evidence.controls))),
+        ruler=Grid.of(ruler.ruler(evidence), ruler.NOTE),
         command=command,
     )
 
 
-def _claim(verdict: Verdict, command: str) -> ClaimPart:
-    claim = verdict.claim
-    curve = specification.drawn_specification(verdict)
+def _claim(judgement: Judgement, command: str) -> ClaimPart:
+    claim = judgement.claim
+    curve = specification.drawn_specification(judgement)
     return ClaimPart(
         id=claim.id,
         anchor=f"claim-{claim.id.lower()}",
@@ -142,19 +139,19 @@ def _claim(verdict: Verdict, command: str) -> ClaimPart:
         test=claim.test,
         rule=RULES[claim.rule],
         family=claim.family,
-        verdict=verdict.verdict,
-        rank=VERDICTS.index(verdict.verdict),
-        reason=verdict.reason,
-        tests=markdown.evidence(verdict),
+        verdict=judgement.verdict,
+        rank=list(Verdict).index(judgement.verdict),
+        reason=judgement.reason,
+        tests=markdown.tests_of(judgement),
         figure=embed([curve] if curve else [], "", lambda name: command),
     )
 
 
-def _row(row: Mapping[Any, Any]) -> EstimateRow:
+def _row(estimate: estimate_table.Estimate) -> EstimateRow:
     return EstimateRow(
-        number=estimate_table.number(row),
-        words=estimate_table.IN_WORDS[row["key"]] if row["headline"] else "",
-        **{key: str(row[key] or "") for key in ("key", "name", "verdict", "reason", "seeds", "steps")},
+        number=estimate.text,
+        words=estimate_table.IN_WORDS[estimate.key] if estimate.headline else "",
+        **{key: str(getattr(estimate, key) or "") for key in ("key", "name", "verdict", "reason", "seeds", "steps")},
     )
 
 

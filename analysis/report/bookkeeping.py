@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from analysis.cells import STATUSES, by_number, cells, config_text, none_if_null
-from analysis.report.sentences import MAX_NAMED, number
+from analysis.formats import ABSENT, decimals
+from analysis.report.sentences import MAX_NAMED
 from study.table import MERGED, device_hours
 from trainables.registry import MEASUREMENTS
 from trainables.schema import TrialConfig
@@ -91,7 +92,7 @@ def unfinished(tables: Tables) -> list[Unfinished]:
         Unfinished(
             place=places[row["cell"]],
             step=config_text(row["step"]),
-            error=none_if_null(row["error"]) or "–",
+            error=none_if_null(row["error"]) or ABSENT,
             **{key: row[key] for key in ("cell", "seed", "replicate", "status")},
         )
         for row in rows.to_dict("records")
@@ -106,9 +107,9 @@ def costs(tables: Tables, price: float | None) -> list[Cost]:
         Cost(
             device=row["device"],
             replicates=f"{row['replicates']:,}",
-            measure_h=number(measured.get(row["device"], 0.0), 3),
-            money="" if price is None else number(row["hours"] * price, 2),
-            **{key: number(row[key], 3) for key in ("train_h", "evaluate_h", "hours")},
+            measure_h=decimals(measured.get(row["device"], 0.0), 3),
+            money="" if price is None else decimals(row["hours"] * price, 2),
+            **{key: decimals(row[key], 3) for key in ("train_h", "evaluate_h", "hours")},
         )
         for row in device_hours(tables.ends).to_dict("records")
     ]
@@ -167,4 +168,4 @@ def _flatten(mapping: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
         if isinstance(value, Mapping):
             yield from _flatten(value, f"{prefix}{key}: ")
         else:
-            yield f"{prefix}{key}".replace("_", " "), "–" if value is None else str(value)
+            yield f"{prefix}{key}".replace("_", " "), ABSENT if value is None else str(value)

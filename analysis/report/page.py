@@ -20,6 +20,7 @@ import jinja2
 from markupsafe import Markup, escape
 
 from analysis.cells import evaluated, is_papers
+from analysis.evidence import Evidence
 from analysis.figures.base import Skipped
 from analysis.printable import printable
 from analysis.report.answer import ClaimsPart, DimensionPart, claims_part, dimension_part
@@ -53,7 +54,11 @@ class Page:
 
 
 def render(
-    runs: Runs, price: float | None = None, workers: int = 1, meanwhile: Callable[[], object] = lambda: None
+    runs: Runs,
+    price: float | None = None,
+    workers: int = 1,
+    meanwhile: Callable[[], object] = lambda: None,
+    evidence: Evidence | None = None,
 ) -> str:
     """The report's HTML.
 
@@ -62,9 +67,10 @@ def render(
         price: The price of an hour of one device, in the reader's currency; None to tell hours alone.
         workers: How many processes share the work. With more than one, each reads the tables from the runs' folders.
         meanwhile: Called once this process has made its own share, while others may still make theirs.
+        evidence: The evidence in these tables, if the caller uses it too.
     """
     with _sections(runs, price, workers) as sections:
-        page = _together(runs, price)
+        page = _together(runs, price, evidence or Evidence([tables for _, tables in runs]))
         meanwhile()
         page = replace(page, sections=sections())
     environment = jinja2.Environment(
@@ -90,14 +96,14 @@ def code(text: str) -> Markup:
     return Markup(re.sub("`([^`]*)`", r"<code>\1</code>", str(escape(text))))
 
 
-def _together(runs: Runs, price: float | None) -> Page:
+def _together(runs: Runs, price: float | None, evidence: Evidence) -> Page:
     """The page as far as it is made of all runs together."""
-    names, tables = [run for run, _ in runs], [each for _, each in runs]
+    names = [run for run, _ in runs]
     rate = "" if price is None else f"{price:.15g}"
     main, parts = _main(runs), Parts()
     return Page(
-        dimension=parts.add("The latent dimension", lambda: dimension_part(names, tables)),
-        claims=parts.add("The paper's claims", lambda: claims_part(names, tables)),
+        dimension=parts.add("The latent dimension", lambda: dimension_part(names, evidence)),
+        claims=parts.add("The paper's claims", lambda: claims_part(names, evidence)),
         papers=paper_figures(*main) if main else Figures(),
         papers_run=main[0] if main else "",
         surprises=parts.add("What surprised us", lambda: surprises([r for r in runs if evaluated(r[1])])) or [],

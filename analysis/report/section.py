@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from analysis.cells import cells, evaluated, summarise
 from analysis.dimension import ruler
-from analysis.dimension.from_images import intrinsic
+from analysis.evidence import Evidence
 from analysis.figures.base import Skipped
 from analysis.figures.catalogue import FIGURES, draw
 from analysis.report import bookkeeping
@@ -141,7 +141,8 @@ def _search(run: str, tables: Tables, others: Runs, prefix: str) -> SearchPart |
 
 def _estimates(tables: Tables) -> Grid | None:
     """What the estimators of the images' own dimension return, by data set; None where there are none."""
-    if not len(intrinsic([tables])):
+    evidence = Evidence([tables])
+    if not evidence.intrinsic:
         return None
-    frame = ruler.ruler([tables])
+    frame = ruler.ruler(evidence)
     return Grid.of(frame[["data", "known", *ruler.INTRINSIC]] if len(frame) else frame, ruler.NOTE)

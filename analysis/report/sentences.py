@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.figures.style import look
+from analysis.formats import ABSENT, decimals, with_interval
 
 MAX_GROUPS = 6
 """How many settings of data set and N are told in sentences; the table has them all."""
@@ -70,11 +71,6 @@ def final_rows(summary: pd.DataFrame) -> list[FinalRow]:
     return [_final_row(row) for row in summary.to_dict("records")]
 
 
-def number(value: Any, digits: int) -> str:
-    """A number as a table shows it; a dash where there is none."""
-    return "–" if pd.isna(value) else f"{value:z,.{digits}f}"
-
-
 def _group_sentences(rows: pd.DataFrame) -> Iterator[str]:
     """Test NLL of the networks with one latent dimension, and the same as multiples of ELU's."""
     seeds = sorted({int(row["finished"]) for row in rows.to_dict("records") if row["network"] != "pca"})
@@ -107,19 +103,18 @@ def _listed(texts: Iterable[str]) -> str:
 
 
 def _nll(row: Mapping[Any, Any]) -> str:
-    interval = f" [{row['test_nll_low']:,.1f}, {row['test_nll_high']:,.1f}]" if pd.notna(row["test_nll_low"]) else ""
-    return f"{row['test_nll']:,.1f}{interval}"
+    return with_interval(row["test_nll"], row["test_nll_low"], row["test_nll_high"], decimals)
 
 
 def _final_row(row: Mapping[Any, Any]) -> FinalRow:
-    interval = "–"
+    interval = ABSENT
     if pd.notna(row["test_nll_low"]):
         interval = f"[{row['test_nll_low']:,.2f}, {row['test_nll_high']:,.2f}]"
     elif row["finished"] == 1:
         interval = "closed form" if row["network"] == "pca" else "one seed"
     unfinished = {status: row[status] for status in ("stopped", "running", "pending") if row[status]}
-    numbers: dict[str, Any] = {key: number(row[key], 2) for key in _LOSSES}
-    numbers |= {key: number(row[key], 0) for key in ("train_s", "step")}
+    numbers: dict[str, Any] = {key: decimals(row[key], 2) for key in _LOSSES}
+    numbers |= {key: decimals(row[key], 0) for key in ("train_s", "step")}
     return FinalRow(
         color=look(row["network"]).color,
         used=f"{row['finished']} of {row['replicates']}",

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from analysis.figures.base import Drawn, Skipped
-from analysis.formats import table
+from analysis.formats import ABSENT, decimals, figures, table, with_interval
 from analysis.search import history
 
 if TYPE_CHECKING:
     from study.table import Tables
 
 
-def page(tables: Tables, found: pd.DataFrame, figures: Sequence[Drawn | Skipped], command: str) -> str:
+def page(tables: Tables, found: pd.DataFrame, drawings: Sequence[Drawn | Skipped], command: str) -> str:
     """The search's page in Markdown: best configurations (`found`, of `best_data`), what was stopped, figures."""
     spec = tables.spec
     parts = [f"# {spec.title or spec.name}", spec.question, f"`{command}`"]
@@ -28,7 +29,7 @@ def page(tables: Tables, found: pd.DataFrame, figures: Sequence[Drawn | Skipped]
     rungs = history.rungs_data(tables)
     if len(rungs):
         parts += ["## What early stopping did", _markdown(rungs)]
-    for figure in figures:
+    for figure in drawings:
         if isinstance(figure, Drawn):
             shown = f"![{figure.title}]({figure.name}.png)\n\n*{figure.caption}*"
         else:
@@ -41,7 +42,7 @@ def best_text(data: pd.DataFrame) -> pd.DataFrame:
     """`best_data` with each interval in one column, as a person reads it."""
     shown = pd.DataFrame({"cell": data["cell"]})
     for name in [column.removesuffix("/test") for column in data.columns if column.endswith("/test")]:
-        shown[name] = ["-" if pd.isna(value) else f"{value:.2f}" for value in data[name]]
+        shown[name] = [decimals(value, 2) for value in data[name]]
         fresh = f"test_{name.partition('_')[2]} [95 %], fresh seeds"
         shown[fresh] = [_interval(row, name) for row in data.to_dict("records")]
     for column in data.columns:
@@ -52,10 +53,8 @@ def best_text(data: pd.DataFrame) -> pd.DataFrame:
 
 def _interval(row: dict[Any, Any], name: str) -> str:
     count = row[f"{name}/fresh_seeds"]
-    if not count:
-        return "-"
-    limits = f" [{row[f'{name}/low']:.2f}, {row[f'{name}/high']:.2f}]" if count > 1 else ""
-    return f"{row[f'{name}/test']:.2f}{limits}, {count}"
+    test, low, high = (row[f"{name}/{key}"] for key in ("test", "low", "high"))
+    return f"{with_interval(test, low, high, partial(decimals, places=2))}, {count}" if count else ABSENT
 
 
 def _markdown(frame: pd.DataFrame) -> str:
@@ -65,12 +64,6 @@ def _markdown(frame: pd.DataFrame) -> str:
 
 def short(value: Any) -> str:
     """A value in a few digits; a dash where there is none."""
-    if value is None or (isinstance(value, float) and pd.isna(value)):
-        return "-"
-    return (
-        f"{value:,.3g}"
-        if isinstance(value, float) and abs(value) < 1000
-        else f"{value:,}"
-        if isinstance(value, int | float)
-        else str(value)
-    )
+    if value is None or isinstance(value, float):
+        return figures(value)
+    return f"{value:,}" if isinstance(value, int) else str(value)

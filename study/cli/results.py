@@ -8,19 +8,20 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from study import plan as space
-from study import runfolder as table
 from study import spec
 from study.cli import views
-from study.cli.views import ERR, OUT
+from study.cli.common import ERR, FAILED, OUT, Run
+from study.plan import Plan
+from study.runfolder import TableError, read_plan
+from study.tables.build import build
+from study.tables.files import load_tables, to_csv
 from study.tables.merge import Images, merge
+from study.tables.trials import spec_of_best
 from trainables.registry import load_plugins
 from trainables.schema import Replicate
 from trainables.storage import Folder
 
 commands = typer.Typer(rich_markup_mode="rich")
-
-Run = Annotated[str, typer.Argument(help="A run folder, or a folder under results/.")]
 
 
 @commands.command()
@@ -37,11 +38,11 @@ def best(
 
     Example: study best runs/vae --top 3 --spec best.yaml
     """
-    tables = table.load_tables(run)
+    tables = load_tables(run)
     OUT.print(views.best_table(tables, top))
     if to is None:
         return
-    study = views.spec_of_best(tables, top, seeds)
+    study = spec_of_best(tables, top, seeds)
     to.write_text(spec.dump(study), encoding="utf-8")
     OUT.print(
         f"{to}: seeds below {tables.spec.seeds} chose them. Train them on others, then see how good they are:\n"
@@ -65,9 +66,9 @@ def weights(
     from trainables.export import export
 
     folder = Folder(run)
-    study, provenance = table.read_run(folder)
-    found = _replicate(space.replicates(study, provenance["data_digests"]), run, replicate)
-    for path in export(folder.child("replicates").child(found.hash), out or Path(found.hash)):
+    plan, _ = read_plan(folder)
+    name = _replicate(plan, run, replicate).hash
+    for path in export(folder.child("replicates").child(name), out or Path(name)):
         OUT.print(str(path), soft_wrap=True)
 
 
@@ -84,11 +85,11 @@ def make_table(
     if to is None and images != Images.ALL:
         raise typer.BadParameter("thins what is copied: give --to too.", param_hint="--images")
     folder = Folder(run)
-    tables = table.build(folder) if "replicates" in folder.names() else table.load_tables(run)
+    tables = build(folder) if "replicates" in folder.names() else load_tables(run)
     if to is not None:
         tables, run = merge(tables, Folder(to), images), to
     if csv is not None:
-        csv.write_text(table.to_csv(tables.results), encoding="utf-8")
+        csv.write_text(to_csv(tables.results), encoding="utf-8")
     replicates = tables.results["replicate"].nunique()
     OUT.print(f"{run}: {len(tables.results):,} rows of {replicates:,} replicates")
 
@@ -101,7 +102,7 @@ def tensorboard(
     """Write every curve as TensorBoard's event files; then: tensorboard --logdir DIR."""
     from study.tables.tensorboard import write
 
-    count = write(table.load_tables(run), out)
+    count = write(load_tables(run), out)
     OUT.print(f"{out}: {count} replicates. Look at them: tensorboard --logdir {out}", soft_wrap=True)
 
 
@@ -117,28 +118,28 @@ def replay(
     """
     from study.run.replay import compare, lines, train_again  # loads torch
 
-    tables = table.load_tables(run)
+    tables = load_tables(run)
     load_plugins(tables.spec.plugins)
-    found = _replicate(space.replicates(tables.spec, tables.provenance["data_digests"]), run, replicate)
-    again = train_again(found, lambda text: ERR.print(text, end="\r"))
-    comparison = compare(tables.rows("results"), found.hash, again)
-    shown = Table("metric", "in the table", "again", box=None, header_style="bold")
+    chosen = _replicate(Plan(tables.spec, tables.provenance["data_digests"]), run, replicate)
+    again = train_again(chosen, lambda text: ERR.print(text, end="\r"))
+    comparison = compare(tables.rows("results"), chosen.hash, again)
+    last = Table("metric", "in the table", "again", box=None, header_style="bold")
     for difference in comparison.last:
-        shown.add_row(difference.metric, repr(difference.stored), repr(difference.again))
-    OUT.print(shown)
+        last.add_row(difference.metric, repr(difference.stored), repr(difference.again))
+    OUT.print(last)
     for line in lines(comparison):
         OUT.print(line, soft_wrap=True)
     if not comparison.agrees:
-        raise typer.Exit(1)
+        raise typer.Exit(FAILED)
 
 
-def _replicate(plan: list[Replicate], run: str, start: str) -> Replicate:
-    """The one replicate whose hash starts so."""
-    found = [replicate for replicate in plan if replicate.hash.startswith(start)]
-    if len(found) != 1:
-        known = ", ".join(sorted(replicate.hash for replicate in plan)[:5])
-        raise table.TableError(
-            f"`replicate` must be the start of one hash of {run}, but {len(found)} begin with {start!r}; "
+def _replicate(plan: Plan, run: str, start: str) -> Replicate:
+    """Returns the one replicate whose hash begins with `start`. Raises TableError if there are none or several."""
+    matches = [replicate for replicate in plan.replicates if replicate.hash.startswith(start)]
+    if len(matches) != 1:
+        known = ", ".join(sorted(replicate.hash for replicate in plan.replicates)[:5])
+        raise TableError(
+            f"`replicate` must be the start of one hash of {run}, but {len(matches)} begin with {start!r}; "
             f"there are {known}, ..."
         )
-    return found[0]
+    return matches[0]

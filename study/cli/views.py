@@ -1,61 +1,69 @@
-"""What the command line shows of a study: before it runs cells, search, cost; then what it took, its best trials."""
+"""Tables and lines that `study` prints: a study's cells, search and cost; a run's progress and best trials."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import pandas as pd
-from rich.console import Console
 from rich.table import Table
 
-from study import plan as space
-from study.runfolder import device_hours
+from study import cost
+from study.plan import Plan
 from study.searchspace import Range, SearchSpec
 from study.spec import StudySpec, resolve_trial
-from study.table import TableError, Tables
-from study.tables.trials import search_of
-from study.tables.trials import top as top_trials
-from trainables.records import Standing as Outcome
-from trainables.schema import METRICS, Replicate, TrialConfig
+from study.tables.files import Tables
+from study.tables.trials import best_trials, search_of
+from trainables.records import Standing
+from trainables.schema import METRICS, TrialConfig
 
-_PLAIN: dict[str, Any] = {"markup": False, "highlight": False, "emoji": False}  # what a spec says is shown as it is
-OUT, ERR = Console(**_PLAIN), Console(stderr=True, **_PLAIN)
-"""Where the command line prints."""
+_Table = partial(Table, box=None, header_style="bold")
 
 
-def cells_table(spec: StudySpec, plan: Sequence[Replicate]) -> Table:
-    """Each cell, the fields in which cells differ, and what it costs."""
-    cells = space.cells(spec)
-    used = _used(spec)
-    varying = [field for field, values in used.items() if len(values) > 1]
-    shown = Table("cell", *varying, "seeds", "core-hours", box=None, header_style="bold")
-    for label, config in cells.items():
-        count = sum(replicate.cell == label for replicate in plan)
+def studies_table(specs: Iterable[StudySpec]) -> Table:
+    """Lists studies: what each answers, its size and its cost."""
+    table = _Table("study", "what it answers", "cells", "replicates", "core-hours")
+    for spec in specs:
+        plan = Plan(spec)
+        trials = spec.search.trials if spec.search else 0
+        cells, replicates = len(plan.cells) + trials, sum(plan.counts.values()) + trials * spec.seeds
+        hours = cost.cells_core_hours(plan) + cost.search_core_hours(spec)
+        table.add_row(spec.name, spec.question, str(cells), str(replicates), f"{hours:.2f}")
+    return table
+
+
+def cells_table(plan: Plan) -> Table:
+    """Lists the cells: the fields in which they differ, and what each costs."""
+    varying = [field for field, values in _used(plan).items() if len(values) > 1]
+    table = _Table("cell", *varying, "seeds", "core-hours")
+    for label, config in plan.cells.items():
         values = ["-" if getattr(config, field) is None else str(getattr(config, field)) for field in varying]
-        shown.add_row(label, *values, str(count), f"{count * space.core_hours(config):.2f}")
-    return shown
+        seeds = plan.counts[label]
+        table.add_row(label, *values, str(seeds), f"{seeds * cost.core_hours(config):.2f}")
+    return table
 
 
-def cells_lines(spec: StudySpec, plan: Sequence[Replicate], price: float | None = None) -> Iterator[str]:
-    """What the cells have in common, and what all of them cost; in money at a price per core-hour."""
-    same = [f"{field}={values.copy().pop()}" for field, values in _used(spec).items() if len(values) == 1]
+def cells_lines(plan: Plan, price: float | None = None) -> Iterator[str]:
+    """Describes what the cells have in common, and what all of them cost; in money at a price per core-hour."""
+    same = [f"{field}={values.copy().pop()}" for field, values in _used(plan).items() if len(values) == 1]
     yield "\nIn every cell, where it applies: " + ", ".join(same)
-    cost = _cost(space.total_core_hours(plan), price)
-    yield f"\n{len(space.cells(spec))} cells, {len(plan)} replicates, {cost}.\n"
+    cells, replicates = len(plan.cells), sum(plan.counts.values())
+    yield f"\n{cells} cells, {replicates} replicates, {_cost(cost.cells_core_hours(plan), price)}.\n"
 
 
 def space_table(search: SearchSpec) -> Table:
-    """The fields that are searched, and what each may be."""
-    shown = Table("searched", "values", box=None, header_style="bold")
+    """Lists the fields that are searched, and the values of each."""
+    table = _Table("searched", "values")
     for field in search.space:
         options = [_range(o) if isinstance(o, Range) else str(o) for o in search.options(field)]
-        shown.add_row(field, " | ".join(options))
-    return shown
+        table.add_row(field, " | ".join(options))
+    return table
 
 
 def search_lines(spec: StudySpec, search: SearchSpec, price: float | None = None) -> Iterator[str]:
-    """How the search goes about it, and what it costs; in money at a price per core-hour."""
+    """Describes how the search proceeds and what it costs; in money at a price per core-hour."""
     aims = " and ".join(f"{'less' if METRICS[name].mode == 'min' else 'more'} {name}" for name in search.objectives)
     seeds = "one seed" if spec.seeds == 1 else f"{spec.seeds} seeds"
     yield f"Search: {search.trials} trials by {search.sampler} (seed {search.seed}), each of {seeds}, for {aims}."
@@ -69,14 +77,36 @@ def search_lines(spec: StudySpec, search: SearchSpec, price: float | None = None
         )
     else:
         yield f"No early stopping: every trial is trained for {_steps(steps)} steps."
-    yield f"The search costs {_cost(space.search_core_hours(spec), price)}."
+    yield f"The search costs {_cost(cost.search_core_hours(spec), price)}."
 
 
-def spent_lines(outcomes: Iterable[Outcome], price: float | None = None) -> Iterator[str]:
-    """The device-hours that replicates have taken so far, device by device; in money at a price per device-hour."""
-    records = [found.record for found in outcomes if found.record and found.record.rows]
+def status_table(plan: Plan, standings: Mapping[str, Standing]) -> Table:
+    """Lists how far each cell's replicates have come."""
+    table = _Table("cell", "replicates", "status", "step", "test NLL [nats/image]")
+    for label, config in plan.cells.items():
+        members = [standings[replicate.hash] for replicate in plan.members[label]]
+        counts = Counter(member.status for member in members)
+        last = [member.record.rows[-1] for member in members if member.record and member.record.rows]
+        nll = [row["test_nll"] for row in last if row["test_nll"] is not None]
+        steps = f"{int(min(row['step'] for row in last)):,} of {config.steps or 0:,}" if last else "-"
+        text = ", ".join(f"{count} {key}" for key, count in sorted(counts.items()))
+        text += " (collapsed)" if any(row["collapsed"] for row in last) else ""
+        table.add_row(label, str(len(members)), text, steps, f"{sum(nll) / len(nll):.2f}" if nll else "-")
+    return table
+
+
+def error_lines(plan: Plan, standings: Mapping[str, Standing]) -> Iterator[str]:
+    """Names the replicates that ended with an error, and the error."""
+    for replicate in plan.replicates:
+        if error := standings[replicate.hash].error:
+            yield f"{replicate.cell}, seed {replicate.seed} ({replicate.hash}): {error}"
+
+
+def spent_lines(standings: Iterable[Standing], price: float | None = None) -> Iterator[str]:
+    """Adds up the device-hours that replicates have taken, by device; in money at a price per device-hour."""
+    records = [standing.record for standing in standings if standing.record and standing.record.rows]
     rows = [(record.provenance.get("device"), record.train_s, record.evaluate_s) for record in records]
-    spent = device_hours(pd.DataFrame(rows, columns=["device", "train_s", "evaluate_s"]))
+    spent = cost.device_hours(pd.DataFrame(rows, columns=["device", "train_s", "evaluate_s"]))
     if not len(spent):
         yield "So far: no device-hours."
     for row in spent.to_dict("records"):
@@ -86,45 +116,24 @@ def spent_lines(outcomes: Iterable[Outcome], price: float | None = None) -> Iter
 
 
 def best_table(tables: Tables, top: int) -> Table:
-    """The best trials of a run side by side, and what was drawn for each."""
-    search, best = search_of(tables), _some(tables, top)
-    shown = Table("trial", *map(str, best["trial"]), box=None, header_style="bold")
+    """Lists the best trials of a run side by side, with the values that were drawn for each."""
+    search, best = search_of(tables), best_trials(tables, top)
+    table = _Table("trial", *map(str, best["trial"]))
     for name in search.objectives:
-        shown.add_row(name, *(f"{value:.2f}" for value in best[name]))
+        table.add_row(name, *(f"{value:.2f}" for value in best[name]))
     for name in search.space:
-        shown.add_row(name, *map(_short, best[f"field/{name}"]))
-    return shown
+        table.add_row(name, *map(_short, best[f"field/{name}"]))
+    return table
 
 
-def spec_of_best(tables: Tables, top: int, seeds: int) -> StudySpec:
-    """A study of the best trials as arms, beside the arms that the search had, with as many seeds that it did not see.
-
-    Its lower seeds, which chose them, are for `--first-seed` to leave out.
-    """
-    search, old = search_of(tables), tables.spec
-    best, configs = _some(tables, top), space.trials(old)
-    swept = {field for grid in old.grids for field in grid}
-    arms = {}
-    for row in best.to_dict("records"):  # the grid is for the other arms
-        config, fields = configs[int(row["trial"])], search.asked[int(row["trial"])]
-        own = {field: getattr(config, field) for field in swept if getattr(config, field) is not None}
-        arms[row["cell"]] = own | fields
-    kept = {arm: fields for arm, fields in old.arms.items() if arm not in arms}
-    question = f"How good are the best {len(arms)} trials of {old.name} on seeds and images that did not choose them?"
-    named = {"name": f"{old.name}-best", "title": f"The best of {old.name}, trained again", "question": question}
-    return StudySpec(
-        **named, seeds=old.seeds + seeds, base=old.base, arms=kept | arms, grid=old.grid, plugins=old.plugins
-    )
-
-
-def _used(spec: StudySpec) -> dict[str, set[Any]]:
-    """The values of each field, over all cells."""
-    cells = space.cells(spec).values()
+def _used(plan: Plan) -> dict[str, set[Any]]:
+    """Collects the values of each field over all cells."""
+    cells = plan.cells.values()
     return {field: {getattr(config, field) for config in cells} - {None} for field in TrialConfig.model_fields}
 
 
 def _cost(hours: float, price: float | None) -> str:
-    speed, money = f"{space.STEPS_PER_CORE_S:.0f} steps/s", _money(hours, price, "core-hour")
+    speed, money = f"{cost.STEPS_PER_CORE_S:.0f} steps/s", _money(hours, price, "core-hour")
     return f"about {hours:.2f} core-hours on a CPU of {speed} ({hours / 2:.2f} h on 2 cores){money}"
 
 
@@ -132,16 +141,9 @@ def _money(hours: float, price: float | None, unit: str) -> str:
     return "" if price is None else f": {hours * price:,.2f} at {price:.15g} per {unit}"
 
 
-def _some(tables: Tables, count: int) -> pd.DataFrame:
-    found = top_trials(tables, count)
-    if not len(found):
-        raise TableError(f"a trial of {tables.spec.name!r} must have finished before one is the best, but none has.")
-    return found
-
-
-def _range(given: Range) -> str:
-    scale = ", log" if given.log else f", by {given.step:g}" if given.step else ""
-    return f"{given.low:g} ... {given.high:g}{scale}"
+def _range(limits: Range) -> str:
+    scale = ", log" if limits.log else f", by {limits.step:g}" if limits.step else ""
+    return f"{limits.low:g} ... {limits.high:g}{scale}"
 
 
 def _steps(steps: set[int]) -> str:

@@ -11,13 +11,14 @@ from typing import Any
 import yaml
 
 from study.cluster import token
+from trainables.errors import ReadableError
 
 PLACEHOLDER = "EDIT-ME"
 _TOKEN_MODE = "RAY_AUTH_MODE=token"
 
 
-class ClusterFileError(ValueError):
-    """A cluster file that cannot be read; its text is one readable line."""
+class ClusterFileError(ReadableError):
+    """A cluster file that cannot be read."""
 
 
 def problems(path: Path) -> list[str]:

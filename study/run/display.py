@@ -1,4 +1,4 @@
-"""What a person sees while a study runs: a live bar on a terminal, plain lines elsewhere."""
+"""Shows a person how far a study is while it runs: a live bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from trainables.progress import Progress as Report
+from trainables.records import Progress as Report
 
 LINE_EVERY_S = 15.0
+"""How many seconds lie between two lines where there is no bar."""
 
 
 class _Left(ProgressColumn):
-    """Time left at the speed since the launch began."""
+    """The time left at the speed since the launch began."""
 
     def render(self, task: Task) -> Text:
         return Text(f"{duration(task.fields['left'])} left" if task.fields["left"] is not None else "", "cyan")
@@ -28,10 +29,10 @@ class Display:
     """Follows packs by their reports; use as a context manager.
 
     Args:
-        name: A pack's label, by its number.
-        pending: Replicates to run.
-        steps: Training steps of all of them, those already done before this launch included.
-        console: Where to draw; a live bar if it is a terminal.
+        name: Returns a pack's label, by its number.
+        pending: How many replicates are to run.
+        steps: Training steps of all of them, those done before this launch included.
+        console: Gets a live bar if it is a terminal.
     """
 
     def __init__(self, name: Callable[[int], str], pending: int, steps: int, console: Console):
@@ -62,7 +63,7 @@ class Display:
             self._bar.stop()
 
     def report(self, pack: int, report: Report) -> None:
-        """A pack has come further."""
+        """Takes a pack's report."""
         at, self._whole[pack] = report.step * report.members, report.steps * report.members
         self._done += at - self._at.get(pack, 0)
         self._trained += at - self._at.get(pack, 0 if report.ended else at)
@@ -79,14 +80,14 @@ class Display:
         self._draw(force=bool(report.ended))
 
     def failed(self, pack: int, members: int, reason: str) -> None:
-        """A pack has failed for good."""
+        """Takes note that a pack has failed for good."""
         self.ended["failed"] += members
         self._running.discard(pack)
         self.say(f"{self.name(pack)}: failed: {reason}")
         self._draw(force=True)
 
     def stopped(self, pack: int, reason: str) -> None:
-        """A pack is not trained further, since it promises too little."""
+        """Takes note that the search trains a pack no further, since it promises too little."""
         self.ended["stopped"] += self._members[pack] - self._over[pack]
         self.steps = max(self.steps - self._whole[pack] + self._at[pack], 1)
         self._running.discard(pack)
@@ -94,7 +95,7 @@ class Display:
         self._draw(force=True)
 
     def stopping(self, reason: str) -> None:
-        """Somebody has asked to stop."""
+        """Says that the launch is stopping, and why."""
         self.say(f"{reason}: stopping, and saving what was trained. Ctrl-C (again) stops at once.")
 
     def say(self, line: str) -> None:
@@ -121,7 +122,7 @@ class Display:
 
 
 def duration(seconds: float | None) -> str:
-    """`1:02:03` or `2:03`."""
+    """Writes seconds as `1:02:03` or `2:03`."""
     whole = int(seconds or 0)
     hours, minutes = whole // 3600, whole // 60 % 60
     return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"

@@ -1,4 +1,4 @@
-"""This process as the scheduler: one pack after another. Ray is never imported, but torch is."""
+"""This process as the scheduler: it runs one pack after another. Ray is never imported, but torch is."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 
 from study.run.display import Display
-from study.run.launch import MAX_RETRIES, Job, give_up, label
+from study.run.job import MAX_RETRIES, Job
 from study.run.stop import Stop
 from study.runfolder import TableError
 from trainables import trial
@@ -17,45 +17,46 @@ _LOG = logging.getLogger(__name__)
 
 
 def run(job: Job, display: Display, tick: Callable[[], None], stop: Stop) -> None:
-    """Runs the packs one after another; those that fail again and again are marked as failed."""
-    for index in _indices(job):
-        pack = job.packs[index]
+    """Runs the packs one after another; marks a pack as failed when its retries are used up."""
+    for pack in _packs(job):
         for attempt in range(MAX_RETRIES + 1):
             if stop.asked():
                 return
             try:
-                reports = trial.run(
-                    pack,
-                    job.data[pack[0].config.dataset],
-                    job.replicates,
-                    pauses=job.pauses(index),
-                    **job.options,
-                )
-                with closing(reports):
-                    for progress in reports:
-                        display.report(index, progress)
-                        if reason := job.hear(index, progress):
-                            display.stopped(index, reason)
-                            break
-                        tick()
-                        if stop.asked():
-                            display.stopping(stop.reason)
-                            return
+                _train(job, pack, display, tick, stop)
                 break
             except (StorageError, TableError):
                 raise  # no other trial could write either, nor tables be made
             except Exception as error:  # noqa: BLE001 (whatever a trial raises is its own failure, and the study goes on)
                 reason = f"{type(error).__name__}: {error}"
-                _LOG.info("%s", label(pack), exc_info=True)
+                _LOG.info("%s", job.label(pack), exc_info=True)
                 if attempt == MAX_RETRIES:
-                    give_up(job, index, reason, display)
+                    display.failed(pack, job.give_up(pack, reason), reason)
                 else:
-                    display.say(f"{label(pack)}: {reason}; trying again")
-        job.end(index)
+                    display.say(f"{job.label(pack)}: {reason}; trying again")
+        if stop.asked():
+            return
+        job.close(pack)
 
 
-def _indices(job: Job) -> Iterator[int]:
-    """The packs that are there, then those that the search asks for as long as somebody asks."""
+def _train(job: Job, pack: int, display: Display, tick: Callable[[], None], stop: Stop) -> None:
+    """Trains a pack until it ends, the search stops it, or somebody stops the launch."""
+    members = job.packs[pack]
+    data = job.data[members[0].config.dataset]
+    with closing(trial.run(members, data, job.replicates, pauses=job.pauses(pack), **job.settings)) as reports:
+        for progress in reports:
+            display.report(pack, progress)
+            if reason := job.report(pack, progress):
+                display.stopped(pack, reason)
+                return
+            tick()
+            if stop.asked():
+                display.stopping(stop.reason)
+                return
+
+
+def _packs(job: Job) -> Iterator[int]:
+    """Yields the index of each pack, then of those that the search adds."""
     yield from range(len(job.packs))
-    while (index := job.ask()) is not None:
-        yield index
+    while (pack := job.next_pack()) is not None:
+        yield pack

@@ -1,138 +1,46 @@
-"""Runs a study: from replicates to packs, to Ray Tune or this process, to the run folder.
+"""Runs a study: reads how far each replicate has come, has Ray Tune or this process run the rest, builds the tables.
 
-The run folder is the truth. A launch reads how each replicate stands, runs what is not finished and rebuilds the
-tables; Ray (in `study.run.ray_runner`) or this process only schedules. Launching again continues.
+The run folder is the truth; Ray (in `study.run.ray_runner`) or this process only schedules. Launching again continues.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from study import plan as space
-from study import provenance
-from study import runfolder as table
+from study import provenance, runfolder
 from study.cluster.clusterfile import PLACEHOLDER
+from study.plan import Plan
 from study.run import lock, preflight
+from study.run.backlog import Backlog, Counts
 from study.run.display import Display
+from study.run.job import Job, Options, make_packs
 from study.run.lock import RunError
 from study.run.stop import Stop
-from study.runfolder import Tables
-from study.spec import SpecError, StudySpec
-from trainables import checkpoint, datasets
-from trainables.packing import shared_fields
-from trainables.progress import Progress
-from trainables.records import Standing as Outcome
+from study.spec import StudySpec
+from study.tables.build import Builder
+from study.tables.files import Tables, damage
+from trainables import datasets
 from trainables.registry import added
-from trainables.schema import Replicate
 from trainables.storage import Folder, StorageError
 
 if TYPE_CHECKING:
-    from study.search.optuna_search import Search
+    from study.search.optuna_search import OptunaSearch
 
-TABLE_EVERY_S, TABLE_SHARE = 60.0, 0.05
-"""The tables are rebuilt after so many seconds at the soonest, and for no more than this share of the driver's time."""
-MAX_RETRIES = 2
-"""Times that a pack is tried again, from its newest checkpoint, before its replicates count as failed."""
-GPU_PACK = 64
+TABLE_EVERY_S = 60.0
+"""How many seconds pass at least between two rebuilds of the tables."""
+TABLE_SHARE = 0.05
+"""The share of the driver's time that rebuilding the tables may take."""
 _LOG = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Options:
-    """How to run, none of which changes a number: see `study launch --help`."""
-
-    runner: Literal["ray", "inline"] = "ray"
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    pack: int | None = None
-    concurrency: int | None = None
-    address: str | None = None
-    ray_output: bool = False
-    checkpoint_every_s: float = checkpoint.EVERY_S
-    first_seed: int = 0
-    cells: str = "*"
-
-    @property
-    def whole(self) -> bool:
-        """Whether this launch is to run all of the study, its search too."""
-        return self.first_seed == 0 and self.cells == "*"
-
-    def part(self, replicates: Sequence[Replicate], *, more: bool) -> list[Replicate]:
-        """Those that this launch is to run; raises SpecError where there are none, and there will be no `more`."""
-        chosen = [r for r in replicates if r.seed >= self.first_seed and fnmatchcase(r.cell, self.cells)]
-        if not chosen and not more:
-            known = ", ".join(dict.fromkeys(r.cell for r in replicates))
-            raise SpecError(
-                f"a launch must run something, but no cell matches {self.cells!r} with a seed from "
-                f"{self.first_seed} on; the cells are {known}."
-            )
-        return chosen
-
-
-@dataclass(frozen=True)
-class Job:
-    """What a runner is given: the packs, their data, where they write, and the other arguments of `trial.run`."""
-
-    packs: list[list[Replicate]]
-    data: dict[str, datasets.Dataset]
-    replicates: Folder
-    device: str
-    provenance: dict[str, Any]
-    checkpoint_every_s: float
-    measurements: Sequence[str] = ()
-    plugins: Sequence[str] = ()
-    search: Search | None = None
-    """Where packs come from after those that are there; `trials` has the search's number of each pack of it."""
-    trials: dict[int, int] = field(default_factory=dict)
-    check: Callable[[], str | None] | None = None
-    """Says what is wrong with the node that asks, if anything; in a cluster, to which nodes come while a study runs."""
-
-    def ask(self) -> int | None:
-        """The index of a further pack, of a trial that the search has left or asks for; None at its end."""
-        number = None if self.search is None else self.search.next()
-        if self.search is None or number is None:
-            return None
-        self.packs.append(self.search.members(number))
-        self.trials[len(self.packs) - 1] = number
-        return len(self.packs) - 1
-
-    def hear(self, pack: int, progress: Progress) -> str | None:
-        """Passes on what a pack reports; a reason to stop it, where there is one. It is stopped in the run folder."""
-        if self.search is None or pack not in self.trials:
-            return None
-        return self.search.hear(self.trials[pack], progress)
-
-    def end(self, pack: int) -> None:
-        """Passes on that a pack runs no more."""
-        if self.search is not None and pack in self.trials:
-            self.search.end(self.trials[pack])
-
-    def pauses(self, pack: int) -> list[int]:
-        """Steps at which a pack is to wait for what the search says."""
-        return self.search.rungs if self.search is not None and pack in self.trials else []
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """Keyword arguments of `trial.run`."""
-        return {
-            "device": self.device,
-            "provenance": self.provenance,
-            "checkpoint_every_s": self.checkpoint_every_s,
-            "measurements": self.measurements,
-        }
-
-
-def launch(spec: StudySpec, url: str, options: Options, console: Console) -> Counter[str]:
+def launch(spec: StudySpec, url: str, options: Options, console: Console) -> Counts:
     """Runs what is not finished of a study in a run folder.
 
     Args:
@@ -142,8 +50,7 @@ def launch(spec: StudySpec, url: str, options: Options, console: Console) -> Cou
         console: For progress.
 
     Returns:
-        How many of the study's replicates stand how, by status; "pending" and "running" ones and those "to measure"
-        were left undone, since somebody asked to stop; "unmeasured" ones have finished, but measuring them failed.
+        How many of the launch's replicates ended in each way; some are left if somebody stopped the launch.
 
     Raises:
         RunError: The folder is in use, cannot be written, has no room, or belongs to another spec.
@@ -151,195 +58,160 @@ def launch(spec: StudySpec, url: str, options: Options, console: Console) -> Cou
         trainables.datasets.DataError: A dataset is not to be had.
         study.spec.SpecError: A cell is no valid config, or a plugin's model does not have the form of ours.
     """
-    run, spec = Folder(url), spec.with_asked([])
-    space.check(spec)
-    preflight.check_models(spec)
+    spec = spec.with_asked([])
+    unchecked = Plan(spec)
+    unchecked.check()
+    preflight.check_models(unchecked)
+    run = Folder(url)
     with Stop() as stop, lock.held(run, stop.ask):
-        data = {name: datasets.load(name) for name in space.datasets(spec)}
-        digests = {name: dataset.digest for name, dataset in data.items()}
-        origin = _claim(run, spec, digests)
-        known = _search(run, spec, digests)
-        search = known if options.whole else None
-        whole = spec if search is None else spec.with_asked(search.asked)
-        wanted = options.part(space.replicates(whole, digests), more=search is not None)
+        data = {name: datasets.load(name) for name in unchecked.datasets}
+        plan = Plan(spec, {name: dataset.digest for name, dataset in data.items()})
+        origin = _claim(run, plan)
+        opened = _open_search(run, plan)
+        search = opened if options.whole else None
+        drawn = plan if search is None else Plan(spec.with_asked(search.fields), plan.digests)
+        replicates = options.part(drawn.replicates)
         if search is not None:
-            search.settle()
-        standing = _tidy(run, wanted, kept=set() if known is None else known.told_hashes)
-        unmeasured = table.unmeasured(run, spec, standing)
-        _announce(console, run, standing, len(unmeasured), search)
-        searched = set() if search is None else search.hashes
-        todo = [r for r in wanted if r.hash in unmeasured or not (standing[r.hash].ended or r.hash in searched)]
-        starts = {r.hash: -1 if r.hash in unmeasured else standing[r.hash].step for r in todo}
-        builder = table.Builder(run)
+            search.catch_up()
+        backlog = Backlog.read(run, plan, replicates, final=set() if opened is None else opened.ended_hashes)
+        _announce(console, run, backlog, search)
+        todo = backlog.unfinished(replicates, but=set() if search is None else search.hashes)
         preflight.check_room(run, todo + ([] if search is None else search.expected()))
-        if (todo or (search is not None and search.left)) and not stop.asked():
+        builder = Builder(run)
+        if (todo or (search is not None and search.remaining)) and not stop.asked():
             with _ray(options, stop):
                 device = _device(options)
-                packs = plan(todo, options.pack or (1 if device == "cpu" else GPU_PACK), starts)
-                folder, every = run.child("replicates").create(), options.checkpoint_every_s
-                job = Job(packs, data, folder, device, origin, every, spec.measurements, spec.plugins, search)
+                job = Job(
+                    packs=make_packs(todo, options.pack_size(device), backlog.starts(todo)),
+                    data=data,
+                    replicates=run.child("replicates").create(),
+                    device=device,
+                    provenance=origin,
+                    checkpoint_every_s=options.checkpoint_every_s,
+                    measurements=spec.measurements,
+                    plugins=spec.plugins,
+                    search=search,
+                )
                 _run(job, builder, options, console, stop)
-        counts = _counts(builder.build(), {r.hash for r in wanted}, search)
-        left = len(table.unmeasured(run, spec, table.outcomes(run, todo if spec.final_measurements else [])))
-        return +(counts + Counter({"to measure" if stop.asked() else "unmeasured": left}) - Counter(finished=left))
+        counts = _count(builder.build(), {r.hash for r in replicates}, search)
+        if spec.final_measurements:
+            missing = len(runfolder.unmeasured(run, spec, runfolder.outcomes(run, todo)))
+            counts = counts.without_measurements(missing, stopped=stop.asked())
+        return counts
 
 
-def _counts(tables: Tables, wanted: set[str], search: Search | None) -> Counter[str]:
-    """How many replicates stand how; what a search has yet to ask for is pending.
+def _claim(run: Folder, plan: Plan) -> dict[str, Any]:
+    """Writes the spec and the provenance into the run folder, if it is new or its spec may grow into this one.
 
-    One that diverges in a search is an answer like others, so that it is not "diverged" but "diverged in the search".
+    Returns:
+        The part of the provenance that each record carries.
+
+    Raises:
+        RunError: The folder belongs to another spec, to other data, or is no run folder.
     """
-    searched = set() if search is None else search.hashes
-    ends = tables.rows("results", ["replicate", "status"], {"replicate": sorted(wanted | searched)})
-    ends = ends.drop_duplicates("replicate")
-    expected = ends["replicate"].isin(searched) & (ends["status"] == "diverged")
-    counts = Counter[str](ends["status"].mask(expected, "diverged in the search"))
-    if search is not None:
-        counts.update({"pending": search.left * search.seeds - search.unended})
-    return counts
-
-
-def plan(replicates: Sequence[Replicate], size: int, starts: Mapping[str, int]) -> list[list[Replicate]]:
-    """Packs of at most `size` replicates that may share one, in the order of the first of each.
-
-    Args:
-        replicates: What is to be run.
-        size: Members of a pack.
-        starts: The step from which each goes on, by hash; 0 if it is not there. Those of a pack start together.
-    """
-    packs: list[list[Replicate]] = []
-    filling: dict[Any, list[Replicate]] = {}
-    for replicate in replicates:
-        alike = (shared_fields(replicate.config), starts.get(replicate.hash, 0))
-        home = filling.get(alike) if replicate.config.task == "train" else None
-        if home is None or len(home) == size:
-            home = filling[alike] = []
-            packs.append(home)
-        home.append(replicate)
-    return packs
-
-
-def label(pack: Sequence[Replicate]) -> str:
-    """A pack's name for people."""
-    first = f"{pack[0].cell}, seed {pack[0].seed}"
-    return first if len(pack) == 1 else f"{first} and {len(pack) - 1} more"
-
-
-def give_up(job: Job, index: int, reason: str, display: Display) -> None:
-    """Marks the members of a pack that have no result as failed."""
-    lost = 0
-    for replicate in job.packs[index]:
-        folder = job.replicates.child(replicate.hash)
-        if checkpoint.outcome(folder).status in ("pending", "running"):
-            checkpoint.cut_short(folder, replicate.described(), "failed", reason)
-            lost += 1
-    display.failed(index, lost, reason)
-
-
-def _run(job: Job, builder: table.Builder, options: Options, console: Console, stop: Stop) -> None:
-    members = [replicate for pack in job.packs for replicate in pack]
-    steps = sum(replicate.config.steps or 1 for replicate in members)
-    pending = len(members)
-    if job.search is not None:
-        pending += job.search.left * job.search.seeds
-        steps += job.search.left * job.search.seeds * job.search.usual_steps
-    due = time.monotonic() + TABLE_EVERY_S
-
-    def tick() -> None:
-        nonlocal due
-        started = time.monotonic()
-        if started > due:
-            try:
-                builder.build()
-            except StorageError:
-                raise
-            except OSError as error:  # of a remote folder, and it may pass
-                _LOG.warning("%s: the tables could not be rebuilt: %s", builder.run.url, error)
-            ended = time.monotonic()
-            due = ended + max(TABLE_EVERY_S, (ended - started) / TABLE_SHARE)
-
-    with Display(lambda index: label(job.packs[index]), pending, steps, console) as display:
-        if options.runner == "inline":
-            from study.run import inline
-
-            inline.run(job, display, tick, stop)
-        else:
-            from study.run import ray_runner
-
-            ray_runner.run(job, options, display, tick, stop)
-
-
-def _tidy(run: Folder, replicates: Sequence[Replicate], kept: Collection[str]) -> dict[str, Outcome]:
-    """Clears away what killed and failed attempts have left; returns how each replicate stood, without its record.
-
-    Of those in `kept`, whose failures are final, nothing is cleared away.
-    """
-    run.sweep()
-    folder = run.child("replicates")
-    folder.sweep()
-    begun = set(folder.names())
-    standing = {}
-    for name in (replicate.hash for replicate in replicates):
-        look = checkpoint.outcome if name in kept else checkpoint.tidy
-        found = look(folder.child(name)) if name in begun else Outcome("pending")
-        standing[name] = dataclasses.replace(found, record=None, images=None)
-    return standing
-
-
-def _claim(run: Folder, spec: StudySpec, digests: dict[str, str]) -> dict[str, Any]:
-    """Writes the spec and the provenance into the run folder, if what is there may grow into them.
-
-    Returns the part of the provenance that each record carries.
-    """
-    origin = provenance.collect(digests) | ({table.ADDED: added()} if spec.plugins else {})
-    whole = spec
+    origin = provenance.collect(dict(plan.digests)) | ({runfolder.ADDED: added()} if plan.spec.plugins else {})
+    whole = plan.spec
     if run.exists("spec.yaml"):
-        former = table.read_provenance(run) if run.exists("provenance.json") else {"data_digests": {}}
-        old = table.read_spec(run, former)
-        conflicts = table.differences(old, spec)
-        if conflicts:
-            raise RunError(f"{run.url} belongs to another spec: {'; '.join(conflicts)}. Use another --run.")
-        changed = {k: v for k, v in former["data_digests"].items() if digests.get(k, v) != v}
-        if changed:
-            raise RunError(f"{run.url} was run on other data: {changed} there, {digests} here. Use another --run.")
-        whole = table.grown(old, spec)
-        origin = table.with_added(origin, former) | {"data_digests": former["data_digests"] | digests}
-    elif (strangers := set(run.names()) - table.RUN_FILES) and not run.child("replicates").names():
+        former = runfolder.read_provenance(run) if run.exists("provenance.json") else {"data_digests": {}}
+        whole = _grown(run, runfolder.read_spec(run, former), plan, former["data_digests"])
+        digests = former["data_digests"] | origin["data_digests"]
+        origin = runfolder.with_added(origin, former) | {"data_digests": digests}
+    elif (strangers := set(run.names()) - runfolder.RUN_FILES) and not run.child("replicates").names():
         raise RunError(
             f"{run.url} is no run folder: it has no spec.yaml, but {', '.join(sorted(strangers)[:3])}. "
             "Use another --run."
         )
-    for name in set(space.datasets(whole)) - origin["data_digests"].keys():
+    for name in set(Plan(whole).datasets) - origin["data_digests"].keys():
         origin["data_digests"][name] = datasets.load(name).digest
-    for problem in table.damage(run):
+    for problem in damage(run):
         _LOG.warning("%s. It is made anew.", problem.rstrip("."))
-    table.write_run(run, whole.with_asked([]), origin)
+    runfolder.write_run(run, whole.with_asked([]), origin)
     return {key: origin[key] for key in ("git_commit", "lock_sha256")}
 
 
-def _search(run: Folder, spec: StudySpec, digests: dict[str, str]) -> Search | None:
-    """The study's search, as far as it has come; Optuna takes seconds to import, and other studies never need it."""
-    if spec.search is None:
+def _grown(run: Folder, former: StudySpec, plan: Plan, digests: dict[str, str]) -> StudySpec:
+    """Joins a run folder's spec with the launch's. Raises RunError where they differ in more than what may grow."""
+    conflicts = runfolder.differences(former, plan.spec)
+    if conflicts:
+        raise RunError(f"{run.url} belongs to another spec: {'; '.join(conflicts)}. Use another --run.")
+    changed = {name: digest for name, digest in digests.items() if plan.digests.get(name, digest) != digest}
+    if changed:
+        raise RunError(
+            f"{run.url} was run on other data: {changed} there, {dict(plan.digests)} here. Use another --run."
+        )
+    return runfolder.grown(former, plan.spec)
+
+
+def _open_search(run: Folder, plan: Plan) -> OptunaSearch | None:
+    """Opens the study's search, if it has one. Optuna takes seconds to import, and other studies never need it."""
+    if plan.spec.search is None:
         return None
-    from study.search.optuna_search import Search
+    from study.search.optuna_search import OptunaSearch
 
-    return Search(run, spec, digests)
+    return OptunaSearch(run, plan)
 
 
-def _announce(
-    console: Console, run: Folder, standing: dict[str, Outcome], unmeasured: int, search: Search | None
-) -> None:
-    counts = Counter[str](outcome.status for outcome in standing.values())
-    counts.update({"finished": -unmeasured, "to measure": unmeasured})
-    known = {"running": "to continue", "failed": "to retry", "pending": "to start"}  # others are left as they are
-    parts = [f"{count} {known.get(status, status)}" for status, count in sorted((+counts).items())]
+def _announce(console: Console, run: Folder, backlog: Backlog, search: OptunaSearch | None) -> None:
+    line = f"{run.url}: {len(backlog.standings)} replicates, {backlog}"
     if search is not None:
-        parts.append(f"{search.told} of the search's {search.trials} trials done")
-    console.print(f"{run.url}: {len(standing)} replicates, {', '.join(parts)}", highlight=False)
+        line += f", {search.ended} of the search's {search.trials} trials done"
+    console.print(line, highlight=False)
+
+
+def _run(job: Job, builder: Builder, options: Options, console: Console, stop: Stop) -> None:
+    """Has the runner train the packs, and rebuilds the tables from time to time."""
+    members = [replicate for pack in job.packs for replicate in pack]
+    steps = sum(replicate.config.steps or 1 for replicate in members)
+    pending = len(members)
+    if job.search is not None:
+        pending += job.search.remaining * job.search.seeds
+        steps += job.search.remaining * job.search.seeds * job.search.usual_steps
+    tables = _Rebuilds(builder)
+    with Display(job.label, pending, steps, console) as display:
+        if options.runner == "inline":
+            from study.run import inline
+
+            inline.run(job, display, tables.rebuild_if_due, stop)
+        else:
+            from study.run import ray_runner
+
+            ray_runner.run(job, options, display, tables.rebuild_if_due, stop)
+
+
+class _Rebuilds:
+    """Rebuilds the tables while a study runs, so seldom that it costs little of the driver's time."""
+
+    def __init__(self, builder: Builder):
+        self._builder = builder
+        self._due = time.monotonic() + TABLE_EVERY_S
+
+    def rebuild_if_due(self) -> None:
+        started = time.monotonic()
+        if started <= self._due:
+            return
+        try:
+            self._builder.build()
+        except StorageError:
+            raise
+        except OSError as error:  # of a remote folder, and it may pass
+            _LOG.warning("%s: the tables could not be rebuilt: %s", self._builder.run.url, error)
+        ended = time.monotonic()
+        self._due = ended + max(TABLE_EVERY_S, (ended - started) / TABLE_SHARE)
+
+
+def _count(tables: Tables, hashes: set[str], search: OptunaSearch | None) -> Counts:
+    """Counts how the replicates of a launch ended, by the tables; those that the search has yet to draw are pending."""
+    searched = set() if search is None else search.hashes
+    ends = tables.rows("results", ["replicate", "status"], {"replicate": sorted(hashes | searched)})
+    ends = ends.drop_duplicates("replicate")
+    apart = ends["replicate"].isin(searched) & (ends["status"] == "diverged")
+    counts = Counter(ends["status"].mask(apart, "diverged_in_search"))
+    counts["pending"] += 0 if search is None else search.undrawn * search.seeds
+    return Counts(**counts)
 
 
 def _ray(options: Options, stop: Stop) -> AbstractContextManager[None]:
-    """Ray, if it is to run the study; it takes seconds to import, and the inline runner never needs it."""
+    """Starts or joins Ray if it is to run the study. Ray takes seconds to import; the inline runner never needs it."""
     if options.runner == "inline":
         return nullcontext()
     from study.run import ray_cluster
@@ -348,29 +220,29 @@ def _ray(options: Options, stop: Stop) -> AbstractContextManager[None]:
 
 
 def _device(options: Options) -> str:
-    """The device of the trials: "cuda" where there is a GPU, or a cluster may start one, else "cpu".
+    """Chooses the trials' device: "cuda" where there is a GPU, or a cluster may start one, else "cpu".
 
     Raises:
-        RunError: A GPU was asked for, and there is none.
+        RunError: `--device cuda` without a GPU.
     """
     if options.device == "cpu":
         return "cpu"
     if options.runner == "ray":
         from study.run import ray_cluster
 
-        found, user = ray_cluster.has_gpu(options), "Ray"
+        has_gpu, user = ray_cluster.has_gpu(options), "Ray"
     else:
         import torch
 
-        found, user = torch.cuda.is_available(), "torch"
-    if options.device == "cuda" and not found:
+        has_gpu, user = torch.cuda.is_available(), "torch"
+    if options.device == "cuda" and not has_gpu:
         where = "this machine" if options.address is None else f"the Ray cluster at {options.address}"
         raise RunError(f"`--device cuda` must have a GPU, but {where} has none that {user} can use.")
-    return "cuda" if found else "cpu"
+    return "cuda" if has_gpu else "cpu"
 
 
 def run_path(name: str) -> str:
-    """The default run folder of a study: in `STUDY_RUNS` (a path or a URL), else in `runs`.
+    """Returns a study's default run folder: in `STUDY_RUNS` (a path or a URL), else in `runs`.
 
     Raises:
         RunError: `STUDY_RUNS` is that of a cluster file which nobody has edited.

@@ -18,19 +18,22 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from trainables.errors import ReadableError
 from trainables.storage import Folder
 
 HEARTBEAT = ".launch-lock.json"
 BEAT_S = 15.0
+"""How many seconds lie between two beats."""
 DEAD_AFTER_S = 60.0
-"""A heartbeat that has stood still for this long may be taken over."""
+"""How many seconds a heartbeat must stand still before another launch may take the folder over."""
 SETTLE_S = 2.0
+"""How many seconds a launch waits, after it took a folder, to see whether another one took it at the same moment."""
 _IN_USE = "{} is in use by another `study launch`: wait for it, or use another --run."
 _LOG = logging.getLogger(__name__)
 
 
-class RunError(ValueError):
-    """A run folder that cannot be used; its text is one readable line."""
+class RunError(ReadableError):
+    """A run folder that cannot be used."""
 
 
 @contextmanager
@@ -92,7 +95,7 @@ def _heartbeat(run: Folder, lost: Callable[[str], None]) -> Iterator[None]:
 
 
 def _free(run: Folder) -> bool:
-    """Whether nobody holds the folder: watches a heartbeat that is there until it moves or has stood still too long."""
+    """Whether nobody holds the folder. A heartbeat in it is watched until it moves or has stood still for too long."""
     seen = _read(run)
     if seen is None:
         return True

@@ -1,4 +1,4 @@
-"""What can be known before compute is spent: room, a plugin's models, that every node has the folder and the code."""
+"""Checks before compute is spent: room on the disk, a plugin's models, that every node has the folder and the code."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import trainables
-from study import plan as space
+from study.cost import num_weights
+from study.plan import Plan
 from study.provenance import installed
 from study.run.lock import RunError
-from study.spec import SpecError, StudySpec
+from study.spec import SpecError
 from trainables.registry import added
 from trainables.schema import Replicate
 from trainables.storage import Folder
@@ -23,15 +24,15 @@ BYTES_PER_WEIGHT = 4
 
 
 def check_room(run: Folder, todo: Sequence[Replicate]) -> None:
-    """Refuses a run folder on a local disk that cannot hold even the weights of what is to be run.
+    """Refuses a run folder on a local disk that cannot hold even the weights of the replicates to run.
 
     Raises:
-        RunError: Too little room; what is needed and what there is are named.
+        RunError: Too little room; names how much there is and how much is needed.
     """
     path = run.local
     if path is None or not todo:
         return
-    weights = [space.num_weights(replicate.config) for replicate in todo]
+    weights = [num_weights(replicate.config) for replicate in todo]
     needed = BYTES_PER_WEIGHT * (sum(weights) + 3 * max(weights))  # a checkpoint holds Adam's two moments too
     free = shutil.disk_usage(path).free
     if needed > free:
@@ -41,14 +42,14 @@ def check_room(run: Folder, todo: Sequence[Replicate]) -> None:
         )
 
 
-def check_models(spec: StudySpec) -> None:
-    """Tries a plugin's models and activations, each once, as the first arm that has one does.
+def check_models(plan: Plan) -> None:
+    """Tries a plugin's models and activations, each once, with the config of the first cell that has it.
 
     Raises:
         SpecError: One does not work, or not as ours do.
     """
     new = {(kind, name) for kind, names in added().items() for name in names}
-    for label, config in space.cells(spec).items():
+    for label, config in plan.cells.items():
         used = {("MODELS", config.model), ("ACTIVATIONS", config.activation)} & new
         new -= used
         if used:
@@ -57,35 +58,35 @@ def check_models(spec: StudySpec) -> None:
             try:
                 models.check(config)
             except Exception as error:
-                raise SpecError(f"study {spec.name}, cell {label!r}: {type(error).__name__}: {error}") from error
+                raise SpecError(f"study {plan.spec.name}, cell {label!r}: {type(error).__name__}: {error}") from error
 
 
 @dataclass(frozen=True)
 class NodeCheck:
-    """What every node of a cluster must find. Plain data, sent to each node, also to one that comes later."""
+    """A check that each node of a cluster makes of itself. Plain data, sent also to nodes that join later."""
 
     folder: Folder
-    """What the workers will write into; the driver has left a file in it."""
+    """The folder into which workers will write; the driver has left a file in it."""
     name: str
     software: Mapping[str, str]
-    """What the driver has: see `software`."""
+    """The driver's software: see `software`."""
 
     @classmethod
     def begin(cls, folder: Folder) -> NodeCheck:
-        """Leaves the file, which stays until `end`."""
+        """Writes the driver's file, which stays until `end`."""
         check = cls(folder, f".probe-{uuid.uuid4().hex[:8]}", software())
         folder.write(_file(check.name), check.name.encode())
         return check
 
     def end(self) -> None:
-        """Takes the file away."""
+        """Deletes the driver's file."""
         self.folder.delete(_file(self.name))
 
     def ask(self, everywhere: Callable[[NodeCheck], Mapping[str, str | None]]) -> None:
-        """Refuses a cluster with a node that something is wrong with.
+        """Refuses a cluster in which a node has a problem.
 
         Args:
-            everywhere: Calls `answer(node)` on every node; returns what each gave, by the node's name.
+            everywhere: Calls `answer(node)` on every node; returns the answers by the node's name.
 
         Raises:
             RunError: The first node's problem, by the node's name.
@@ -101,7 +102,7 @@ class NodeCheck:
                 raise RunError(f"Node {node}: {problem}.")
 
     def answer(self, node: str) -> str | None:
-        """On a node: what is wrong with it, or None; leaves an answer in the folder for the driver to find."""
+        """Returns this node's problem, or None; then it has left a file in the folder for the driver to find."""
         problem = self.problem()
         if problem is None:
             try:
@@ -111,7 +112,7 @@ class NodeCheck:
         return problem
 
     def problem(self) -> str | None:
-        """On a node: what is wrong with it as far as it can tell without writing, or None."""
+        """Returns this node's problem, or None, as far as it can tell without writing."""
         differing = [
             f"{what} {here} (the driver: {self.software[what]})"
             for what, here in software().items()
@@ -132,7 +133,7 @@ class NodeCheck:
 
 
 def software() -> dict[str, str]:
-    """What must be the same on every node, since it may change numbers: versions, and the code of a trial itself."""
+    """Lists what must be the same on every node, since it may change numbers: versions, and the code of a trial."""
     package = Path(str(trainables.__file__)).parent
     digest = hashlib.sha256()
     for path in sorted(package.rglob("*.py")):
@@ -142,5 +143,5 @@ def software() -> dict[str, str]:
 
 
 def _file(name: str, node: str = "driver") -> str:
-    """Named as an unfinished write is: hidden, and swept away by the next launch if this one dies."""
+    """Names a node's file like an unfinished write: hidden, and deleted by the next launch if this one dies."""
     return f"{name}-{node}.tmp"

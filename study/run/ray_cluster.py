@@ -22,7 +22,7 @@ from study.cluster import token
 from study.run.lock import RunError
 
 if TYPE_CHECKING:
-    from study.run.launch import Options
+    from study.run.job import Options
     from study.run.stop import Stop
 
 _ENVIRONMENT = {

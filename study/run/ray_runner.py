@@ -5,12 +5,12 @@ Loaded by `study.run.ray_cluster`, which sets the environment that Ray and Tune 
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -21,165 +21,132 @@ from ray.tune.search import ConcurrencyLimiter, Searcher
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from study.run.display import Display
-from study.run.launch import MAX_RETRIES, Job, Options, give_up
+from study.run.job import MAX_RETRIES, Job, Options
 from study.run.lock import RunError
 from study.run.preflight import NodeCheck
 from study.run.ray_cluster import capacity, line
 from study.run.stop import Stop
-from study.runfolder import TableError
-from study.search.journal_reader import JournalError, SearchError
-from study.spec import SpecError
 from trainables import checkpoint
+from trainables.errors import ReadableError
 from trainables.ray_trainable import PackTrainable
 from trainables.storage import StorageError
 
 if TYPE_CHECKING:
-    from study.search.optuna_search import Search
+    from study.search.optuna_search import OptunaSearch
 
 _T = TypeVar("_T")
+Fit = Callable[[dict[str, Any], tune.TuneConfig], bool]
+NodeProblem = Callable[[], str | None]
 NODE_ANSWERS_WITHIN_S = 120.0
+"""How many seconds a node of a cluster has to answer whether it can take part."""
+_GAVE_UP = "Ray gave up (--ray-output shows why). What was trained is saved; launch again to go on."
 _LOG = logging.getLogger(__name__)
 
 
-class _Watch(tune.Callback, tune.Stopper):
-    """Passes the trials' reports on to the display, and stops all of them when asked to or when nobody can write."""
+class RunState:
+    """What the driver knows of a run that Tune schedules; Tune's callback, stopper and searcher share it."""
 
     def __init__(self, job: Job, display: Display, tick: Callable[[], None], stop: Stop):
-        self._job, self._display, self._tick, self._stop = job, display, tick, stop
+        self.job, self.display, self.tick = job, display, tick
+        self.decisions: dict[int, str] = {}
+        """Why the search stops a pack."""
+        self.failed: set[int] = set()
+        """Packs whose retries are used up."""
+        self.fatal: Exception | None = None
+        """The error that ends the run."""
+        self._stop = stop
         self._stopping = False
-        self._reasons: dict[int, str] = {}
-        self.errors: dict[int, str] = {}
-        self.fatal: OSError | ValueError | None = None
 
-    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
-        if "node_error" in result:
-            self.fatal = RunError(result["node_error"])
-        elif "storage_error" in result:
-            self.fatal = StorageError(result["storage_error"])
-        elif "progress" in result:
-            self._display.report(result["pack"], result["progress"])
-            if result["pack"] in self._reasons:
-                self._display.stopped(result["pack"], self._reasons[result["pack"]])
-            self.guarded(self._tick)
+    @property
+    def over(self) -> bool:
+        """Whether no further pack is to be started."""
+        return self._stop.asked() or self.fatal is not None
 
-    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        self._display.say(f"{self._display.name(trial.config['pack'])}: {_reason(trial)}; trying again")
-
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        pack = trial.config["pack"]
-        if pack in self._job.trials:  # what the search asks for next depends on it
-            self.guarded(lambda: give_up(self._job, pack, _reason(trial), self._display))
-            self.guarded(lambda: self._job.end(pack))
-        else:
-            self.errors[pack] = _reason(trial)
-
-    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        self.guarded(lambda: self._job.end(trial.config["pack"]))
-
-    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """Whether a trial is to stop after this report, of which Tune tells the callbacks afterwards."""
-        if "progress" not in result:
-            return False
-        reason = self.guarded(lambda: self._job.hear(result["pack"], result["progress"]))
-        if reason:
-            self._reasons[result["pack"]] = reason
-        return reason is not None
+    def stopping(self) -> bool:
+        """Whether all packs are to stop; says so once."""
+        if self._stop.asked() and not self._stopping:
+            self._stopping = True
+            self.display.stopping(self._stop.reason)
+        return self.over
 
     def guarded(self, do: Callable[[], _T]) -> _T | None:
-        """Does what Tune would wrap in a traceback if it failed; a folder that cannot be written ends the study."""
+        """Calls `do`; an error of the run folder or of the search ends the run, without Tune's traceback."""
         try:
             return do()
-        except (StorageError, TableError, SpecError, SearchError, JournalError) as error:
+        except (ReadableError, OSError) as error:
             self.fatal = error
             return None
 
-    def stop_all(self) -> bool:
-        if self._stop.asked() and not self._stopping:
-            self._stopping = True
-            self._display.stopping(self._stop.reason)
-        return self._stopping or self.fatal is not None
-
     def __getstate__(self) -> dict[str, Any]:
-        return {}  # Tune pickles what it is given; a display is not for that, nor ever restored
+        return {}  # Tune pickles its callbacks, to restore a driver, which this program does from the run folder
 
 
-def run(job: Job, options: Options, display: Display, tick: Callable[[], None], stop: Stop) -> None:
-    """Runs the packs as Ray trials, Ray being there; those that fail for good are marked as failed.
+class _Callback(tune.Callback):
+    """Passes on what workers report."""
 
-    Raises:
-        study.lock.RunError: A node cannot write into the run folder, or has another version of something.
-        trainables.storage.StorageError: A node could no longer write into it.
-        OSError: Ray gave up, again and again.
-    """
-    job = dataclasses.replace(job, replicates=job.replicates.absolute())
-    with _checked_nodes(job, options) as check:
-        job = dataclasses.replace(job, check=check)
-        watch = _Watch(job, display, tick, stop)
-        _schedule(job, options, watch, stop)
-        if job.search is not None:
-            _search(job, job.search, options, watch, stop)
-    if watch.fatal is not None:
-        raise watch.fatal
-    for pack, reason in watch.errors.items():
-        give_up(job, pack, reason, display)
+    def __init__(self, state: RunState):
+        self._state = state
 
+    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
+        state = self._state
+        if "node_error" in result:
+            state.fatal = RunError(result["node_error"])
+        elif "storage_error" in result:
+            state.fatal = StorageError(result["storage_error"])
+        elif "progress" in result:
+            pack = result["pack"]
+            state.display.report(pack, result["progress"])
+            if pack in state.decisions:
+                state.display.stopped(pack, state.decisions[pack])
+            state.guarded(state.tick)
 
-@contextmanager
-def _checked_nodes(job: Job, options: Options) -> Iterator[Callable[[], str | None] | None]:
-    """Asks every node of a cluster whether it can take part; gives what those that come later are asked."""
-    if options.address is None:
-        yield None
-        return
-    check = NodeCheck.begin(job.replicates)
-    try:
-        check.ask(_everywhere)
-        yield check.problem
-    finally:
-        check.end()
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        label = self._state.job.label(trial.config["pack"])
+        self._state.display.say(f"{label}: {_reason(trial)}; trying again")
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        state, pack, reason = self._state, trial.config["pack"], _reason(trial)
+        state.failed.add(pack)
+        state.guarded(lambda: state.display.failed(pack, state.job.give_up(pack, reason), reason))
+        state.guarded(lambda: state.job.close(pack))  # what a search draws next may depend on it
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        self._state.guarded(lambda: self._state.job.close(trial.config["pack"]))
 
 
-def _schedule(job: Job, options: Options, watch: _Watch, stop: Stop) -> None:
-    """Has Ray run the packs, and those that are left again where Ray itself gives up, as for a worker out of memory."""
-    packs = list(range(len(job.packs)))
-    for _ in range(MAX_RETRIES + 1):
-        if stop.asked() or watch.fatal is not None or not packs:
-            return
-        config = tune.TuneConfig(reuse_actors=True, max_concurrent_trials=options.concurrency)
-        if _fit(job, {"pack": tune.grid_search(packs)}, config, options, watch):
-            return
-        packs = [pack for pack in _left(job) if pack not in watch.errors]
-    raise OSError("Ray gave up (--ray-output shows why). What was trained is saved; launch again to go on.")
+class _Stopper(tune.Stopper):
+    """Has the search decide after each report, before Tune calls the callback; stops all packs when the run is over."""
+
+    def __init__(self, state: RunState):
+        self._state = state
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        if "progress" not in result:
+            return False
+        state, pack = self._state, result["pack"]
+        reason = state.guarded(lambda: state.job.report(pack, result["progress"]))
+        if reason:
+            state.decisions[pack] = reason
+        return reason is not None
+
+    def stop_all(self) -> bool:
+        return self._state.stopping()
 
 
-def _search(job: Job, search: Search, options: Options, watch: _Watch, stop: Stop) -> None:
-    """Has Ray run what the search asks for; after Ray has given up, those that were left first."""
-    resource = "CPU" if job.device == "cpu" else "GPU"
-    wanted = options.concurrency or search.concurrency or max(1, capacity(resource, options))
-    for _ in range(MAX_RETRIES + 1):
-        if stop.asked() or watch.fatal is not None or not search.left:
-            return
-        alg = ConcurrencyLimiter(_Asking(job, watch), max_concurrent=wanted)
-        config = tune.TuneConfig(search_alg=alg, num_samples=search.left, reuse_actors=True)
-        if _fit(job, {}, config, options, watch) and not search.left:
-            return
-        search.forget()
-    if not (stop.asked() or watch.fatal is not None):
-        raise OSError("Ray gave up (--ray-output shows why). What was trained is saved; launch again to go on.")
+class _Searcher(Searcher):
+    """Has Tune run the trials that the study's search draws. What Tune reports reaches the search by the callback."""
 
-
-class _Asking(Searcher):
-    """Has Tune run what the search asks for. It reads nothing of what Tune passes on: the watch listens."""
-
-    def __init__(self, job: Job, watch: _Watch):
+    def __init__(self, state: RunState):
         super().__init__()
-        self._job, self._watch = job, watch
+        self._state = state
 
     def suggest(self, trial_id: str) -> Any:
-        pack = self._watch.guarded(self._job.ask)
+        job = self._state.job
+        pack = self._state.guarded(job.next_pack)
         if pack is None:  # if trials are under way, others may wait for how they end
-            waiting = self._job.search is not None and self._job.search.left and self._watch.fatal is None
+            waiting = job.search is not None and job.search.remaining and self._state.fatal is None
             return None if waiting else Searcher.FINISHED
-        return {"pack": pack, "replicates": self._job.packs[pack], "pauses": self._job.pauses(pack)}
+        return {"pack": pack, "replicates": job.packs[pack], "pauses": job.pauses(pack)}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         pass
@@ -190,12 +157,70 @@ class _Asking(Searcher):
     def restore(self, checkpoint_path: str) -> None:
         pass
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {}
+
+def run(job: Job, options: Options, display: Display, tick: Callable[[], None], stop: Stop) -> None:
+    """Runs the packs as Ray trials, once Ray runs; marks a pack as failed when its retries are used up.
+
+    Raises:
+        study.run.lock.RunError: A node cannot write into the run folder, or has other software than the driver.
+        trainables.storage.StorageError: A node could no longer write into it.
+        OSError: Ray gave up, again and again.
+    """
+    state = RunState(job, display, tick, stop)
+    with _checked_nodes(job, options) as check:
+        fit = partial(_fit, state, options, check)
+        _schedule(state, options, fit)
+        if job.search is not None:
+            _search(state, job.search, options, fit)
+    if state.fatal is not None:
+        raise state.fatal
+
+
+@contextmanager
+def _checked_nodes(job: Job, options: Options) -> Iterator[NodeProblem | None]:
+    """Checks every node of a cluster; yields the check that nodes which join later make themselves."""
+    if options.address is None:
+        yield None
+        return
+    check = NodeCheck.begin(job.replicates.absolute())
+    try:
+        check.ask(_everywhere)
+        yield check.problem
+    finally:
+        check.end()
+
+
+def _schedule(state: RunState, options: Options, fit: Fit) -> None:
+    """Has Ray run the packs; again those that are left when Ray itself gives up, as for a worker out of memory."""
+    packs = list(range(len(state.job.packs)))
+    for _ in range(MAX_RETRIES + 1):
+        if state.over or not packs:
+            return
+        config = tune.TuneConfig(reuse_actors=True, max_concurrent_trials=options.concurrency)
+        if fit({"pack": tune.grid_search(packs)}, config):
+            return
+        packs = [pack for pack in _left(state.job) if pack not in state.failed]
+    raise OSError(_GAVE_UP)
+
+
+def _search(state: RunState, search: OptunaSearch, options: Options, fit: Fit) -> None:
+    """Has Ray run the search's trials; when Ray itself gives up, first those that are left."""
+    resource = "CPU" if state.job.device == "cpu" else "GPU"
+    concurrency = options.concurrency or search.concurrency or max(1, capacity(resource, options))
+    for _ in range(MAX_RETRIES + 1):
+        if state.over or not search.remaining:
+            return
+        searcher = ConcurrencyLimiter(_Searcher(state), max_concurrent=concurrency)
+        config = tune.TuneConfig(search_alg=searcher, num_samples=search.remaining, reuse_actors=True)
+        if fit({}, config) and not search.remaining:
+            return
+        search.requeue()
+    if not state.over:
+        raise OSError(_GAVE_UP)
 
 
 def _left(job: Job) -> list[int]:
-    """Packs with a member that has come to no end."""
+    """Returns the packs with a member that has no result."""
     return [
         index
         for index, pack in enumerate(job.packs)
@@ -203,11 +228,14 @@ def _left(job: Job) -> list[int]:
     ]
 
 
-def _fit(job: Job, param_space: dict[str, Any], config: tune.TuneConfig, options: Options, watch: _Watch) -> bool:
-    """Runs packs; False if Ray gave up before all had ended."""
+def _fit(
+    state: RunState, options: Options, check: NodeProblem | None, param_space: dict[str, Any], config: tune.TuneConfig
+) -> bool:
+    """Has Tune run packs; returns False if Ray gave up before all had ended."""
+    job = state.job
     resources: dict[str, float] = {"cpu": 1} if job.device == "cpu" else {"cpu": 1, "gpu": 1}
-    shared: dict[str, Any] = {"packs": job.packs, "data": job.data, "folder": job.replicates}
-    shared |= {"options": job.options, "plugins": job.plugins, "path": sys.path, "check": job.check}
+    shared: dict[str, Any] = {"packs": job.packs, "data": job.data, "folder": job.replicates.absolute()}
+    shared |= {"options": job.settings, "plugins": job.plugins, "path": sys.path, "check": check}
     with tempfile.TemporaryDirectory(prefix="study-ray-", ignore_cleanup_errors=True) as logs:
         tuner = tune.Tuner(
             tune.with_resources(tune.with_parameters(PackTrainable, **shared), resources),
@@ -219,8 +247,8 @@ def _fit(job: Job, param_space: dict[str, Any], config: tune.TuneConfig, options
                 verbose=1 if options.ray_output else 0,
                 failure_config=tune.FailureConfig(max_failures=MAX_RETRIES),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-                callbacks=[watch],
-                stop=watch,
+                callbacks=[_Callback(state)],
+                stop=_Stopper(state),
             ),
         )
         try:
@@ -232,7 +260,7 @@ def _fit(job: Job, param_space: dict[str, Any], config: tune.TuneConfig, options
 
 
 def _everywhere(check: NodeCheck) -> dict[str, str | None]:
-    """What `check.answer` gives on every node, by the node's address and the start of its id."""
+    """Calls `check.answer` on every node; returns the answers by the node's address and the start of its id."""
     answers = {}
     for node in ray.nodes():
         if node["Alive"]:
@@ -255,7 +283,7 @@ def _answer(reference: Any) -> str | None:
 
 
 def _reason(trial: Any) -> str:
-    """What a trial raised last, in one line."""
+    """Returns a trial's last error, in one line."""
     try:
         return line(ray.cloudpickle.loads(Path(trial.pickled_error_file).read_bytes()))
     except Exception:  # noqa: BLE001 (Ray kept no error, or one that cannot be made again here)

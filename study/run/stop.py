@@ -1,4 +1,4 @@
-"""Stopping: the first Ctrl-C (or SIGTERM) asks for a clean end, the second one ends at once."""
+"""Stops a launch: the first Ctrl-C or SIGTERM lets it save what was trained, the second one ends it at once."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any, Self
 
 
 class Stop:
-    """Whether a launch is to stop, and why; as a context manager it listens to SIGINT and SIGTERM.
+    """A request to stop a launch, and its reason; as a context manager it listens to SIGINT and SIGTERM.
 
-    The runners ask `asked()` about once a second. A second signal raises KeyboardInterrupt where the program is.
+    The runners look at it about once a second. A second signal raises KeyboardInterrupt wherever the program is.
     """
 
     def __init__(self) -> None:
@@ -19,11 +19,11 @@ class Stop:
         self._former: dict[int, Any] = {}
 
     def ask(self, reason: str) -> None:
-        """Asks for a clean end; the first reason counts."""
+        """Requests a clean end; the first reason counts."""
         self.reason = self.reason or reason
 
     def asked(self) -> bool:
-        """Whether to stop."""
+        """Whether the launch is to stop."""
         return bool(self.reason)
 
     def __enter__(self) -> Self:
@@ -34,7 +34,7 @@ class Stop:
         return self
 
     def listen(self) -> None:
-        """Takes the signals again, after a library has taken them."""
+        """Handles the signals again, after a library has taken them over."""
         for number in self._former:
             signal.signal(number, self._heard)
 

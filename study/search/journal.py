@@ -1,9 +1,10 @@
 """Optuna's journal in the run folder: `search.jsonl`, whatever file system that is on.
 
-Every operation on Optuna's storage is a line. What belongs together (an ask with all that was drawn, a rung with what
-ASHA made of it) is written in one atomic write, before anything acts on it: a kill leaves all of it or nothing. There
-is one writer, which holds the run folder's lock; so the file is written anew each time, which object stores allow and
-appending they do not. On a local disk `optuna-dashboard` opens it.
+Every operation on Optuna's storage is a line. Operations that belong together (a new trial with all that was drawn, a
+rung with ASHA's decision) are one batch, which is on the disk before anything acts on it: a kill leaves all of it or
+nothing. One driver writes at a time, the one that holds the run folder's lock. On a local disk it appends to the file,
+which `optuna-dashboard` opens. An object store cannot append, so there each batch is an object of its own, until
+`MOST_BATCHES` of them are written into the file together.
 """
 
 from __future__ import annotations
@@ -15,34 +16,42 @@ from typing import Any
 
 from optuna.storages.journal import BaseJournalBackend
 
-from study.search.journal_reader import JOURNAL, JournalError, read_logs
+from study.search.journal_reader import BATCHES, JOURNAL, JournalError, read_journal, sealed
 from trainables.storage import Folder
+
+MOST_BATCHES = 64
+"""How many batches lie beside the file at most: readers open each, and every rewriting costs as much as the file."""
 
 
 class Journal(BaseJournalBackend):
     """The journal of a run folder, read once.
 
     Raises:
-        study.asked.JournalError: The file is damaged.
+        study.search.journal_reader.JournalError: The file is damaged.
     """
 
     def __init__(self, run: Folder):
         self._run = run
-        self._logs = read_logs(run)
-        self._written = len(self._logs)
+        self._beside = run.child(BATCHES)
+        self._names = self._beside.names()
+        """Batches beside the file."""
+        batches = read_journal(run)
+        self._logs, self._lines, self._seal = batches.logs, batches.lines, batches.seal
+        self._size: int | None = None
+        """Bytes of the file; None until this driver has written it."""
         self._open = 0
         self._torn = False
 
     def read_logs(self, log_number_from: int) -> Sequence[dict[str, Any]]:
-        """What Optuna asks for."""
+        """Returns the operations from this number on, to Optuna."""
         return self._logs[log_number_from:]
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """What Optuna writes; on the disk at once, or at the end of the batch.
+        """Takes operations from Optuna, and writes them at once or at the end of the batch.
 
         Raises:
             StorageError: The file cannot be written.
-            study.asked.JournalError: A batch has failed, so that Optuna knows more than the file.
+            study.search.journal_reader.JournalError: A batch has failed, so that Optuna knows more than the file.
         """
         if self._torn:
             raise JournalError(f"{self._run.url}/{JOURNAL} must be opened again after a write that failed.")
@@ -52,9 +61,9 @@ class Journal(BaseJournalBackend):
 
     @contextmanager
     def batch(self) -> Iterator[None]:
-        """All that is written within the block is written at its end, whole.
+        """Writes the operations of the block at its end, all or none.
 
-        If the block raises, nothing of it is, nor anything after it: Optuna has seen what the file does not hold.
+        If the block raises, none is written, nor anything later: Optuna has seen what the file does not hold.
         """
         before = len(self._logs)
         self._open += 1
@@ -70,7 +79,45 @@ class Journal(BaseJournalBackend):
             self._write()
 
     def _write(self) -> None:
-        if len(self._logs) > self._written:
-            lines = (json.dumps(log, separators=(",", ":")) + "\n" for log in self._logs)
-            self._run.write(JOURNAL, "".join(lines).encode())
-            self._written = len(self._logs)
+        new = [json.dumps(log, separators=(",", ":")).encode() for log in self._logs[len(self._lines) :]]
+        if not new:
+            return
+        try:
+            if self._size is None or len(self._names) == MOST_BATCHES:
+                self._write_all(new)
+            elif self._run.local is not None:
+                self._append(new)
+            else:
+                self._write_beside(new)
+        except BaseException:
+            self._torn = True
+            raise
+
+    def _append(self, new: list[bytes]) -> None:
+        lines, self._seal = sealed(new, self._seal)
+        self._run.append(JOURNAL, _joined(lines), at=self._size or 0)
+        self._size = (self._size or 0) + len(_joined(lines))
+        self._lines += lines
+
+    def _write_beside(self, new: list[bytes]) -> None:
+        start = len(self._lines)
+        lines, self._seal = sealed(new, self._seal)
+        self._names.append(f"{start:012d}-{self._seal.decode()}.jsonl")
+        self._beside.write(self._names[-1], _joined(lines))
+        self._lines += lines
+
+    def _write_all(self, new: list[bytes]) -> None:
+        """Writes the whole file, then deletes what lay beside it; seals what an earlier version left unsealed."""
+        before, unsealed = (self._lines, []) if self._seal else ([], self._lines)
+        lines, self._seal = sealed(unsealed + new, self._seal)
+        self._lines = before + lines
+        content = _joined(self._lines)
+        self._run.write(JOURNAL, content)
+        self._size = len(content)
+        for name in self._names:
+            self._beside.delete(name)
+        self._names = []
+
+
+def _joined(lines: Sequence[bytes]) -> bytes:
+    return b"".join(line + b"\n" for line in lines)

@@ -1,181 +1,159 @@
-"""Optuna as a search: it is asked for configurations and told how they did; its journal lies in the run folder.
+"""Optuna as a search: it draws configurations and learns how they did; its journal lies in the run folder.
 
-A trial of the search is one configuration; its replicates are the study's seeds, trained as one pack, and it is judged
-by their mean. What happened to them stands in the run folder. So a launch opens the journal, tells Optuna what ended
-without its hearing of it, and goes on asking: trials that were under way come first.
+A trial of the search is one configuration; its replicates are the study's seeds, trained as one pack, and the trial is
+judged by their mean. The run folder holds what happened to the replicates. So a launch opens the journal, tells Optuna
+of the trials that ended unheard, and goes on: trials that were under way come first.
 """
 
 from __future__ import annotations
 
 import pkgutil
 import warnings
-from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 import optuna
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from study import plan as space
+from study.plan import Plan
 from study.search.journal import Journal
 from study.search.journal_reader import FIELDS, SearchError
+from study.search.state import SearchState, judge, mean
 from study.searchspace import SAMPLERS, Parameter, SearchSpec
-from study.spec import StudySpec, resolve_trial
+from study.spec import resolve_trial
 from trainables import checkpoint
-from trainables.progress import Progress
-from trainables.schema import METRICS, Replicate, TrialConfig
+from trainables.records import Progress, Standing
+from trainables.schema import METRICS, Replicate
 from trainables.storage import Folder
 
 STOPPED, ERROR = "stopped", "error"
 """User attributes of a trial: why it was stopped, why it failed."""
+_STATES = {"finished": TrialState.COMPLETE, "stopped": TrialState.PRUNED, "failed": TrialState.FAIL}
+_SAMPLE = 20
+"""How many random configurations stand for those that the search has yet to draw, to estimate their size and steps."""
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
-class Search:
+class OptunaSearch:
     """The search of a study in a run folder.
 
     Args:
         run: The run folder, whose lock is held.
-        spec: The study, with a search.
-        digests: Each dataset's digest by name.
+        plan: The study, with a search.
 
     Raises:
-        study.asked.JournalError: The journal is damaged.
+        study.search.journal_reader.JournalError: The journal is damaged.
     """
 
-    def __init__(self, run: Folder, spec: StudySpec, digests: Mapping[str, str]):
-        if spec.search is None:
-            raise ValueError(f"`search` must be part of the study {spec.name}, but it has none.")
-        self._spec, self._search, self._digests = spec, spec.search, digests
+    def __init__(self, run: Folder, plan: Plan):
+        if plan.spec.search is None:
+            raise ValueError(f"`search` must be part of the study {plan.spec.name}, but it has none.")
+        self._spec, self._search = plan.spec, plan.spec.search
         self._folder = run.child("replicates")
         self._journal = Journal(run)
-        self._labels = {config: label for label, config in space.cells(spec).items()}
-        self._heard: dict[tuple[int, int], dict[str, Mapping[str, Any]]] = {}
-        self._underway: set[int] = set()
-        maximized = (METRICS[name].mode == "max" for name in self._search.objectives)
-        directions = [StudyDirection.MAXIMIZE if more else StudyDirection.MINIMIZE for more in maximized]
-        with self._journal.batch():
-            self._study = optuna.create_study(
-                storage=optuna.storages.JournalStorage(self._journal),
-                study_name=spec.name,
-                directions=directions,
-                pruner=pruner(self._search),
-                load_if_exists=True,
-            )
-            if len(directions) > 1 and not self._study.metric_names:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                    self._study.set_metric_names(self._search.objectives)
-        self._members = {trial.number: self._replicates(trial.number, trial.user_attrs[FIELDS]) for trial in self._all}
+        self._storage = optuna.storages.JournalStorage(self._journal)
+        self._study = self._open_study()
+        self._state = SearchState(plan)
+        self._ids: list[int] = []
+        self.fields: list[dict[str, Any]] = []
+        """The fields of TrialConfig that were drawn for each trial, by its number."""
+        for trial in self._study.get_trials(deepcopy=False):
+            self._add(trial._trial_id, trial.user_attrs[FIELDS], ended=trial.state.is_finished())
 
     @property
     def seeds(self) -> int:
-        """Replicates of a trial."""
+        """How many replicates a trial has."""
         return self._spec.seeds
 
     @property
     def concurrency(self) -> int | None:
-        """Trials at a time, if the spec says so."""
+        """How many trials run at a time, if the spec says so."""
         return self._search.concurrency
 
     @property
     def trials(self) -> int:
-        """Trials that are wanted, or were asked for by an earlier launch."""
-        return max(self._search.trials, len(self._members))
+        """How many trials the spec wants, or an earlier launch has drawn, whichever is more."""
+        return max(self._search.trials, len(self._state))
 
     @property
-    def told(self) -> int:
-        """Trials that have ended."""
-        return sum(trial.state.is_finished() for trial in self._all)
+    def ended(self) -> int:
+        """How many trials have ended."""
+        return len(self._state) - len(self._state.open)
 
     @property
-    def left(self) -> int:
-        """Trials that have yet to end, those included that have yet to be asked for."""
-        return self.trials - self.told
+    def remaining(self) -> int:
+        """How many trials have yet to end, those not drawn yet included."""
+        return self.trials - self.ended
 
     @property
-    def unended(self) -> int:
-        """Replicates of trials that were asked for and have not ended."""
-        return self.seeds * sum(not trial.state.is_finished() for trial in self._all)
-
-    @property
-    def asked(self) -> list[dict[str, Any]]:
-        """The fields of each trial, in the order of their numbers."""
-        return [trial.user_attrs[FIELDS] for trial in self._all]
+    def undrawn(self) -> int:
+        """How many trials have yet to be drawn."""
+        return self.trials - len(self._state)
 
     @property
     def hashes(self) -> set[str]:
-        """Of every trial's replicates."""
-        return {replicate.hash for members in self._members.values() for replicate in members}
+        """Hashes of all trials' replicates."""
+        return self._state.hashes()
 
     @property
-    def told_hashes(self) -> set[str]:
-        """Of the replicates of trials that have ended: Optuna knows how, and nothing may change it."""
-        told = [trial.number for trial in self._all if trial.state.is_finished()]
-        return {replicate.hash for number in told for replicate in self._members[number]}
+    def ended_hashes(self) -> set[str]:
+        """Hashes of the replicates of trials that have ended: Optuna knows how, and nothing may change it."""
+        return self._state.hashes(ended=True)
 
     @cached_property
     def usual_steps(self) -> int:
-        """Training steps of a replicate, where trials differ in them the mean of some."""
-        drawn = self._search.samples(self._spec.base, 20)
+        """Training steps of a replicate; where trials differ in them, the mean of some."""
+        drawn = self._search.samples(self._spec.base, _SAMPLE)
         return round(sum(resolve_trial(self._spec, fields).steps or 0 for fields in drawn) / len(drawn))
 
     @property
     def rungs(self) -> list[int]:
-        """ASHA's, in training steps."""
+        """The training steps at which ASHA decides; none without it."""
         return self._search.rungs(self.usual_steps)
 
     def members(self, number: int) -> list[Replicate]:
-        """A trial's replicates."""
-        return self._members[number]
+        """Returns a trial's replicates."""
+        return self._state.members(number)
 
     def expected(self) -> list[Replicate]:
-        """Replicates such as the search has yet to train, drawn at random: of their size, not the ones to come."""
-        drawn = [resolve_trial(self._spec, fields) for fields in self._search.samples(self._spec.base, 20)]
-        count = self.left * self.seeds
+        """Returns random configurations to estimate how much room the search needs; not the ones it will draw."""
+        drawn = [resolve_trial(self._spec, fields) for fields in self._search.samples(self._spec.base, _SAMPLE)]
+        count = self.remaining * self.seeds
         return [Replicate("", config, 0, "") for config in (drawn * (count // len(drawn) + 1))[:count]]
 
-    def settle(self) -> None:
-        """Tells Optuna of the trials that have ended while it was not listening."""
-        for trial in self._all:
-            if not trial.state.is_finished():
-                if STOPPED in trial.user_attrs:
-                    self._stop(trial.number, trial.user_attrs[STOPPED])
-                self.end(trial.number)
+    def catch_up(self) -> None:
+        """Tells Optuna of the trials that ended while no driver listened."""
+        for number in self._state.open:
+            reason = self._frozen(number).user_attrs.get(STOPPED)
+            if reason is not None:
+                self._stop(number, reason)
+            self.close(number)
 
     def next(self) -> int | None:
-        """The number of a trial to run: one that an earlier launch has left, or a new one; None if there is none now.
+        """Returns the number of a trial to run: one that was left unfinished, or a new one; None if there is none now.
 
         A trial with the configuration of an earlier one is not run: it waits for that one, and ends as it did.
 
         Raises:
-            StorageError: The journal cannot be written; the trial was not asked for.
+            StorageError: The journal cannot be written; the trial was not drawn.
             SearchError: The sampler fails.
         """
         while True:
-            left = [t.number for t in self._all if not t.state.is_finished() and t.number not in self._underway]
-            for number in left:
-                if not self._is_again(number):
-                    self._underway.add(number)
-                    return number
-                self.end(number)
-            if len(self._members) >= self._search.trials:
-                return None
-            self._ask()
+            for repetition in self._state.repetitions:
+                self._tell(repetition)
+            number = self._state.start()
+            if number is not None or not self.undrawn:
+                return number
+            self._draw()
 
-    def _is_again(self, number: int) -> bool:
-        """Whether a trial has the configuration of one before it."""
-        return any(self._members[number] == self._members[before] for before in range(number))
+    def requeue(self) -> None:
+        """Has `next` return all unfinished trials again, as after Ray gave up."""
+        self._state.requeue()
 
-    def forget(self) -> None:
-        """Takes it that no trial is under way: they are given again."""
-        self._underway.clear()
-
-    def hear(self, number: int, progress: Progress) -> str | None:
-        """Takes what a trial reports; when all its replicates have come to a rung, asks ASHA.
+    def report(self, number: int, progress: Progress) -> str | None:
+        """Takes a trial's report; once all its replicates have reached a rung, has ASHA decide.
 
         Returns:
             None, or the reason for which the trial has been stopped.
@@ -186,37 +164,43 @@ class Search:
         if not progress.rows or self._search.scheduler == "none":
             return None
         step = next(int(row["step"]) for row in progress.rows.values())
-        heard = self._heard.setdefault((number, step), {})
-        heard.update(progress.rows)
-        if len(heard) < self.seeds or step in self._frozen(number).intermediate_values:
+        rows = self._state.collect(number, step, progress.rows)
+        if rows is None or step in self._frozen(number).intermediate_values:
             return None
-        reason = self._report(number, step, [row[self._search.objectives[0]] for row in heard.values()])
+        reason = self._decide(number, step, mean([row[self._search.objectives[0]] for row in rows]))
         return None if reason is None else self._stop(number, reason)
 
-    def end(self, number: int) -> None:
-        """Tells Optuna how a trial has ended, if it has: failed, stopped or with the mean of each objective."""
-        self._underway.discard(number)
-        if self._frozen(number).state.is_finished():
-            return
-        found = [checkpoint.outcome(self._folder.child(replicate.hash)) for replicate in self._members[number]]
-        if any(outcome.status in ("pending", "running") for outcome in found):
-            return
-        errors = [f"{o.status}: {o.error}" for o in found if o.status in ("failed", "diverged")]
-        stopped = any(outcome.status == "stopped" for outcome in found)
-        rows = [outcome.record.rows for outcome in found if outcome.record is not None]
-        values: list[float] = []
-        if not errors and not stopped:
-            values, errors = self._values([row[-1] for row in rows])
-        state = TrialState.FAIL if errors else TrialState.PRUNED if stopped else TrialState.COMPLETE
-        with self._journal.batch():
-            if not errors and not stopped:
-                self._report_unheard(number, rows)
-            if errors:
-                self._trial(number).set_user_attr(ERROR, errors[0])
-            self._study.tell(number, values if state == TrialState.COMPLETE else None, state)
+    def close(self, number: int) -> None:
+        """Takes note that no worker runs a trial any more; tells Optuna how it ended, if it did."""
+        self._state.stop(number)
+        self._tell(number)
 
-    def _ask(self) -> None:
-        number = len(self._members)
+    def _open_study(self) -> optuna.Study:
+        """Opens Optuna's study in the journal, or begins it."""
+        maximized = (METRICS[name].mode == "max" for name in self._search.objectives)
+        directions = [StudyDirection.MAXIMIZE if more else StudyDirection.MINIMIZE for more in maximized]
+        with self._journal.batch():
+            study = optuna.create_study(
+                storage=self._storage,
+                study_name=self._spec.name,
+                directions=directions,
+                pruner=pruner(self._search),
+                load_if_exists=True,
+            )
+            if len(directions) > 1 and not study.metric_names:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                    study.set_metric_names(self._search.objectives)
+        return study
+
+    def _add(self, trial_id: int, fields: dict[str, Any], *, ended: bool = False) -> None:
+        self._state.add(fields, ended=ended)
+        self._ids.append(trial_id)
+        self.fields.append(fields)
+
+    def _draw(self) -> None:
+        """Has Optuna draw a new trial."""
+        number = len(self._state)
         with self._journal.batch():
             self._study.sampler = sampler(self._search, number)
             try:
@@ -225,66 +209,63 @@ class Search:
             except Exception as error:
                 what = f"the sampler {self._search.sampler} could not draw trial {number}"
                 raise SearchError(f"{what}: {type(error).__name__}: {error}") from error
-            members = self._replicates(number, fields)
+            resolve_trial(self._spec, fields)  # raises before anything is written
             trial.set_user_attr(FIELDS, fields)
-        self._members[number] = members
+        self._add(trial._trial_id, fields)
 
-    def _replicates(self, number: int, fields: Mapping[str, Any]) -> list[Replicate]:
-        config: TrialConfig = resolve_trial(self._spec, fields)
-        label = self._labels.setdefault(config, space.trial_label(number))
-        return [Replicate(label, config, seed, self._digests[config.dataset]) for seed in range(self.seeds)]
-
-    def _report(self, number: int, step: int, values: list[float | None]) -> str | None:
-        """Reports a rung; returns why ASHA stops the trial there, if it does. Written before it is acted on."""
-        known = [value for value in values if value is not None]
-        if len(known) < len(values):
-            return None  # it diverges, and ends so
-        trial, mean = self._trial(number), float(np.mean(known))
+    def _tell(self, number: int) -> None:
+        """Tells Optuna how a trial has ended, if it has: failed, stopped or with the mean of each objective."""
+        if not self._state.is_open(number):
+            return
+        standings = [checkpoint.outcome(self._folder.child(replicate.hash)) for replicate in self.members(number)]
+        judgement = judge(standings, self._search.objectives)
+        if judgement is None:
+            return
         with self._journal.batch():
-            trial.report(mean, step)
+            if judgement.state == "finished":
+                self._report_unheard(number, standings)
+            if judgement.error is not None:
+                self._trial(number).set_user_attr(ERROR, judgement.error)
+            self._study.tell(number, judgement.values, _STATES[judgement.state])
+        self._state.end(number)
+
+    def _decide(self, number: int, step: int, value: float | None) -> str | None:
+        """Reports a rung; returns the reason if ASHA stops the trial there, which is written before it is acted on."""
+        if value is None:
+            return None  # a replicate diverges, and ends so
+        trial = self._trial(number)
+        with self._journal.batch():
+            trial.report(value, step)
             if not trial.should_prune():
                 return None
             name = self._search.objectives[0]
-            reason = f"stopped by asha at step {step:,}, where {name} was {mean:.4g}"
+            reason = f"stopped by asha at step {step:,}, where {name} was {value:.4g}"
             trial.set_user_attr(STOPPED, reason)
         return reason
 
-    def _report_unheard(self, number: int, rows: list[list[dict[str, Any]]]) -> None:
-        """Reports the rungs of a trial that was over before they were heard, so that others are ranked against it."""
+    def _report_unheard(self, number: int, standings: list[Standing]) -> None:
+        """Reports the rungs that no driver heard of before the trial ended, so that others are ranked against it."""
         trial, name = self._trial(number), self._search.objectives[0]
+        rows = [row for standing in standings if standing.record is not None for row in standing.record.rows]
         for step in self.rungs:
-            values = [row[name] for replicate in rows for row in replicate if row["step"] == step]
-            known = [value for value in values if value is not None]
-            if step not in self._frozen(number).intermediate_values and known:
-                trial.report(float(np.mean(known)), step)
+            value = mean([row[name] for row in rows if row["step"] == step and row[name] is not None])
+            if value is not None and step not in self._frozen(number).intermediate_values:
+                trial.report(value, step)
                 trial.should_prune()
 
-    def _values(self, rows: list[dict[str, Any]]) -> tuple[list[float], list[str]]:
-        values, errors = [], []
-        for name in self._search.objectives:
-            known = [row[name] for row in rows if row[name] is not None]
-            if len(known) < len(rows):
-                errors.append(f"{name} has no value at the last step")
-            else:
-                values.append(float(np.mean(known)))
-        return values, errors
-
     def _stop(self, number: int, reason: str) -> str:
-        for replicate in self._members[number]:
+        """Ends a trial's unfinished replicates where they are."""
+        for replicate in self.members(number):
             folder = self._folder.child(replicate.hash)
             if checkpoint.outcome(folder).status in ("pending", "running"):
                 checkpoint.cut_short(folder, replicate.described(), "stopped", reason)
         return reason
 
-    @property
-    def _all(self) -> list[FrozenTrial]:
-        return self._study.get_trials(deepcopy=False)
-
     def _frozen(self, number: int) -> FrozenTrial:
-        return self._all[number]
+        return self._storage.get_trial(self._ids[number])
 
     def _trial(self, number: int) -> Trial:
-        return Trial(self._study, self._frozen(number)._trial_id)
+        return Trial(self._study, self._ids[number])
 
 
 def suggest(trial: Trial, parameter: Parameter) -> Any:

@@ -6,68 +6,53 @@ A row group holds a block, so that neither writing nor reading needs more than o
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import cached_property, reduce, wraps
-from inspect import signature
-from typing import Any, ParamSpec, TypeVar, cast
-from weakref import WeakKeyDictionary, ref
+from functools import cached_property, reduce
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from study.plan import Plan
 from study.runfolder import TableError, read_run
 from study.spec import StudySpec
-from study.tables.columns import LATER_COLUMNS, LATER_FIELDS, PLUGIN_PREFIX, SCHEMAS, complete
-from trainables.schema import RESULTS_VERSION
+from study.tables.columns import CONFIG, LATER_COLUMNS, SCHEMAS, complete
+from trainables.schema import RESULTS_VERSION, TrialConfig
 from trainables.storage import Folder
 
 _LARGEST = 2**26
 """Rows of a row group, at most: the most that the format's writer allows, so that a block is never cut."""
 
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
-def once(function: Callable[P, T]) -> Callable[P, T]:
-    """Makes what follows from the same tables once, for as long as they live; each caller has a copy of a frame.
-
-    The function's first argument is Tables or a sequence of them, its others can be keys of a dict.
-    """
-    kept: WeakKeyDictionary[Tables, dict[Any, T]] = WeakKeyDictionary()
-
-    form = signature(function)
-
-    @wraps(function)
-    def given(*args: P.args, **kwargs: P.kwargs) -> T:
-        first, *rest = form.bind(*args, **kwargs).arguments.values()
-        every = [first] if isinstance(first, Tables) else list(cast(Iterable[Tables], first))
-        if not every:
-            return function(*args, **kwargs)
-        known = kept.setdefault(every[0], {})
-        key = (*map(ref, every), *rest)  # a reference to what is gone equals no other
-        if key not in known:
-            known[key] = function(*args, **kwargs)
-        found = known[key]
-        return found.copy() if isinstance(found, pd.DataFrame) else found
-
-    return given
-
-
 @dataclass(frozen=True, eq=False)
 class Tables:
-    """A run's tables, its spec and its provenance. The tables stay in their files: what is asked for is read.
+    """A run's tables, its spec and its provenance. The tables stay in their files, of which only parts are read.
 
-    Compared by identity, so that what is made of them can be kept as long as they are (`once`).
+    Attributes:
+        files: The open file of each table, by its name.
+        spec: The study.
+        provenance: How the run was made.
+        url: The folder of the tables; empty for tables in memory.
     """
 
     files: Mapping[str, pq.ParquetFile]
     spec: StudySpec
     provenance: dict[str, Any]
+    url: str = ""
+
+    @cached_property
+    def plan(self) -> Plan:
+        """The study's cells and replicates, as the spec has them."""
+        return Plan(self.spec, self.provenance.get("data_digests", {}))
+
+    @property
+    def configs(self) -> dict[str, TrialConfig]:
+        """Each cell's config by its label."""
+        return self.plan.cells
 
     def rows(
         self, name: str, columns: Sequence[str] | None = None, where: Mapping[str, Iterable[Any]] | None = None
@@ -93,14 +78,14 @@ class Tables:
 
     @cached_property
     def ends(self) -> pd.DataFrame:
-        """The last row of each replicate in `results`; with every field of TrialConfig, also where they are younger."""
+        """The last row of each replicate in `results`, with a column for every field of TrialConfig."""
         file = self.files["results"]
         parts = [file.schema_arrow.empty_table()]
         for batch in filter(len, file.iter_batches()):
             names = batch["replicate"]
             last = pa.concat_arrays([pc.not_equal(names[1:], names[:-1]), pa.array([True])])
             parts.append(pa.Table.from_batches([batch.filter(last)]))
-        every = complete(pa.concat_tables(parts))
+        every = complete(pa.concat_tables(parts), self.configs)
         frame = _frame([every], every.column_names)
         return frame.drop_duplicates("replicate", keep="last", ignore_index=True)
 
@@ -132,7 +117,7 @@ def write(run: Folder, blocks: Iterable[Mapping[str, pa.Table]]) -> None:
 
 def open_tables(run: Folder, spec: StudySpec, provenance: dict[str, Any]) -> Tables:
     """Opens the tables of a folder; nothing is checked but that they are there."""
-    return Tables({name: open_table(run, name) for name in SCHEMAS}, spec, provenance)
+    return Tables({name: open_table(run, name) for name in SCHEMAS}, spec, provenance, run.url)
 
 
 def open_table(run: Folder, name: str) -> pq.ParquetFile:
@@ -202,14 +187,14 @@ def matches(rows: pa.Table, values: Mapping[str, pa.Array]) -> pa.ChunkedArray:
 def _check_columns(file: str, found: pa.Schema, expected: pa.Schema) -> None:
     for column in expected:
         if column.name not in found.names:
-            if column.name.removeprefix("config/") in LATER_FIELDS + LATER_COLUMNS:
-                continue
+            if column.name.startswith(CONFIG) or column.name in LATER_COLUMNS:
+                continue  # the table is older than the column
             raise TableError(f"{file} must have the column `{column.name}`, but it is missing.")
         if found.field(column.name).type != column.type:
             actual = found.field(column.name).type
             raise TableError(f"{file}: column `{column.name}` must be {column.type}, but it is {actual}.")
     for name in found.names:
-        if name not in expected.names and not name.startswith(PLUGIN_PREFIX):
+        if name not in expected.names:
             raise TableError(f"{file} has the unknown column `{name}`.")
 
 

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from study.plan import Plan, trial_label
+from study.plan import trial_label
 from study.runfolder import TableError
 from study.searchspace import Parameter, SearchSpec
-from study.tables.files import Tables, once
-from trainables.schema import METRICS, Replicate
+from study.spec import StudySpec
+from study.tables.files import Tables
+from trainables.schema import METRICS
 
 STATES = {"failed": "failed", "diverged": "failed", "stopped": "stopped", "pending": "running", "running": "running"}
 """What a trial is if one of its replicates is that, the first that applies; else it has finished."""
@@ -31,7 +32,6 @@ def searched(tables: Tables) -> set[str]:
     return {trial_label(number) for number in range(len(asked))}
 
 
-@once
 def trials(tables: Tables) -> pd.DataFrame:
     """A row for each trial asked for, in their order.
 
@@ -44,22 +44,22 @@ def trials(tables: Tables) -> pd.DataFrame:
         TableError: The study has no search.
     """
     search = search_of(tables)
-    ends = tables.ends.set_index("replicate")
+    labels = {config: label for label, config in tables.configs.items()}
+    ends = tables.ends[tables.ends["seed"] < tables.spec.seeds]
+    by_cell = dict(list(ends.groupby("cell")))
     rows = []
-    for number, (fields, config) in enumerate(zip(search.asked, Plan(tables.spec).trials, strict=True)):
-        digest = tables.provenance["data_digests"][config.dataset]
-        hashes = [Replicate("", config, seed, digest).hash for seed in range(tables.spec.seeds)]
-        members = ends.reindex(hashes)  # of those asked for since the tables were built, there is nothing
-        members["status"] = members["status"].fillna("pending")
-        members["cell"] = members["cell"].fillna(trial_label(number))
+    for number, (fields, config) in enumerate(zip(search.asked, tables.plan.trials, strict=True)):
+        members = by_cell.get(labels[config], ends.iloc[:0])
         statuses = set(members["status"])
-        state = next((named for status, named in STATES.items() if status in statuses), "finished")
-        values = {n: float(np.mean(members[n])) if state == "finished" else float("nan") for n in search.objectives}
+        if len(members) < tables.spec.seeds:
+            statuses.add("pending")  # the trial is younger than the tables
+        state = next((state for status, state in STATES.items() if status in statuses), "finished")
+        values = {n: float(members[n].mean()) if state == "finished" else float("nan") for n in search.objectives}
         if state == "finished" and pd.isna(list(values.values())).any():
             state = "failed"
         rows.append(
-            {"trial": number, "cell": members["cell"].iloc[0], "state": state, "error": _first(members["error"])}
-            | {"step": int(members["step"].fillna(0).max())}
+            {"trial": number, "cell": labels[config], "state": state, "error": _first(members["error"])}
+            | {"step": int(members["step"].max() if members["step"].notna().any() else 0)}
             | {"seconds": float(members[["train_s", "evaluate_s"]].fillna(0).to_numpy().sum())}
             | values
             | {f"field/{name}": fields.get(name) for name in search.space}
@@ -85,7 +85,7 @@ def curves(tables: Tables, metric: str) -> pd.DataFrame:
 def parameters(tables: Tables) -> list[dict[str, tuple[Parameter, Any]]]:
     """What the sampler drew for each trial, by the parameter's name."""
     search = search_of(tables)
-    return [search.parameters(tables.spec.base, fields) for fields in search.asked]
+    return [search.parameters(fields) for fields in search.asked]
 
 
 def ranked(tables: Tables) -> pd.DataFrame:
@@ -107,6 +107,44 @@ def top(tables: Tables, count: int) -> pd.DataFrame:
         return found.head(count)
     places = np.linspace(0, len(found) - 1, count).round().astype(int)
     return found.iloc[places].reset_index(drop=True)
+
+
+def best_trials(tables: Tables, count: int) -> pd.DataFrame:
+    """Returns the rows of `top`; raises TableError if no trial has finished."""
+    best = top(tables, count)
+    if not len(best):
+        raise TableError(f"a trial of {tables.spec.name!r} must have finished before one is the best, but none has.")
+    return best
+
+
+def spec_of_best(tables: Tables, count: int, seeds: int) -> StudySpec:
+    """Makes a study that trains the best trials again: they become arms, beside the arms that the study had.
+
+    It has so many fresh seeds beside the search's own; those chose the trials, and `--first-seed` leaves them out.
+
+    Args:
+        tables: The tables of a search.
+        count: How many of the best trials.
+        seeds: How many fresh seeds.
+    """
+    search, old, configs = search_of(tables), tables.spec, tables.plan.trials
+    swept = {field for grid in old.grids for field in grid}
+    arms = {}
+    for row in best_trials(tables, count).to_dict("records"):
+        config, fields = configs[int(row["trial"])], search.asked[int(row["trial"])]
+        own = {field: getattr(config, field) for field in swept if getattr(config, field) is not None}
+        arms[row["cell"]] = own | fields  # with the grid's fields, so that the grid sweeps the other arms alone
+    others = {arm: fields for arm, fields in old.arms.items() if arm not in arms}
+    question = f"How good are the best {len(arms)} trials of {old.name} on seeds and images that did not choose them?"
+    return old.with_keys(
+        name=f"{old.name}-best",
+        title=f"The best of {old.name}, trained again",
+        question=question,
+        seeds=old.seeds + seeds,
+        arms=others | arms,
+        measurements=[],
+        search=None,
+    )
 
 
 def _dominated(row: Any, losses: Any) -> bool:

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.power import TTestPower
 from statsmodels.stats.weightstats import ttost_paired
 
 from analysis.intervals import (
@@ -277,6 +278,13 @@ def test_seeds_needed_textbook_effects() -> None:
     half = 0.5 + UNIT
     assert seeds_needed(half, margin=0, goal="difference") == 34
     assert seeds_needed(half, margin=0.3, goal="difference") == 199
+
+
+@pytest.mark.parametrize("effect", [0.15, 0.4, 0.9, 2.0])
+def test_seeds_needed_agrees_with_statsmodels(effect: float) -> None:
+    number = seeds_needed(effect + UNIT, margin=0, goal="difference", alpha=0.05, power=0.9)
+    needed = TTestPower().solve_power(effect, power=0.9, alpha=0.025, alternative="larger")
+    assert number == np.ceil(needed)
 
 
 def test_seeds_needed_clear_and_hopeless_claims() -> None:

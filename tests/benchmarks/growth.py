@@ -1,6 +1,6 @@
 """How time grows with trials, members, N, steps and the size of the tables: `results/growth.png`.
 
-Members, N and steps are measured here, on one thread; trials and tables are taken from what `orchestration` and
+Members, N, steps and a search's trials are measured here, on one thread; others are taken from what `orchestration` and
 `tables` measured last. The number at each curve is its exponent between its two largest sizes: 1 is linear.
 """
 
@@ -15,10 +15,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.figures.style import theme
+from study import spec
+from study.plan import Plan
+from study.search.journal import Journal
+from study.search.optuna_search import OptunaSearch
 from tests.benchmarks.lines import RESULTS, Line, finish, seconds
-from trainables import datasets, trial
+from trainables import checkpoint, datasets, trial
 from trainables.datasets import Dataset
 from trainables.pack import Pack
+from trainables.records import Record
 from trainables.schema import Replicate, TrialConfig
 from trainables.storage import Folder
 
@@ -37,6 +42,15 @@ OTHERS = {
 }
 """Curves that other sections measure, and what grows in each."""
 ROUNDS = 3
+SEARCH = """
+name: growth
+base: {{dataset: mnist, steps: 1, evaluations: 1}}
+search:
+  objectives: [val_nll]
+  trials: {trials}
+  sampler: random
+  space: {{learning_rate: {{low: 1.0e-5, high: 0.1, log: true}}}}
+"""
 
 
 def measure() -> dict[str, Curve]:
@@ -50,6 +64,8 @@ def measure() -> dict[str, Curve]:
         "members of a pack (CPU, one step) [s]": [[size, _step_s(pack, 10)] for size, pack in members],
         "N (CPU, one step) [s]": [[n, _step_s(pack, 30)] for n, pack in widths],
         "steps (one trial, evaluated 10 times) [s]": [[n, _trial_s(data, n)] for n in (250, 500, 1000, 2000)],
+        "batches of a search's journal [s]": [[n, _journal_s(n)] for n in (500, 1000, 2000, 4000)],
+        "trials of a search that take no time [s]": [[n, _search_s(n)] for n in (125, 250, 500, 1000)],
     }
 
 
@@ -99,6 +115,28 @@ def _trial_s(data: Dataset, steps: int) -> float:
     replicate = Replicate("elu", TrialConfig(steps=steps, evaluations=10), 0, data.digest)
     with tempfile.TemporaryDirectory() as folder:
         return seconds(lambda: list(trial.run([replicate], data, Folder(folder))))
+
+
+def _journal_s(batches: int) -> float:
+    with tempfile.TemporaryDirectory() as folder:
+        journal = Journal(Folder(folder))
+        operation = {"op_code": 4, "trial_id": 0, "user_attr": {"fields": {"learning_rate": 1e-3, "beta": 1.0}}}
+        return seconds(lambda: [journal.append_logs([operation]) for _ in range(batches)])
+
+
+def _search_s(trials: int) -> float:
+    """Draws trials at random, has each finish at once, and tells Optuna."""
+    with tempfile.TemporaryDirectory() as folder:
+        search = OptunaSearch(Folder(folder), Plan(spec.parse(SEARCH.format(trials=trials), "growth"), {"mnist": ""}))
+        return seconds(lambda: _run_search(search, Folder(folder).child("replicates").create()))
+
+
+def _run_search(search: OptunaSearch, folder: Folder) -> None:
+    while (number := search.next()) is not None:
+        for replicate in search.members(number):
+            record = Record(replicate.described(), rows=[{"step": 1, "val_nll": replicate.config.learning_rate}])
+            checkpoint.finish(folder.child(replicate.hash), "0" * 8, "finished", record, images=None)
+        search.close(number)
 
 
 def _plot(ax: Axes, what: str, curve: Curve) -> None:

@@ -30,11 +30,12 @@ from study import spec
 from study.plan import Plan
 from study.run import inline
 from study.run.display import Display
-from study.run.launch import Job, Options
+from study.run.job import Job, Options
 from study.run.stop import Stop
 from tests.benchmarks import lines
 from tests.benchmarks.lines import Line
 from trainables import datasets
+from trainables.schema import Replicate
 from trainables.storage import Folder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -137,16 +138,20 @@ def idle_trials(numbers: Sequence[int]) -> list[tuple[int, float]]:
     quiet = Console(file=io.StringIO())
     with tempfile.TemporaryDirectory(prefix="orchestration-") as scratch:
         folder = Folder(scratch)
-        inline.run(Job([[replicate]], data, folder, "cpu", {}, 30), Display(str, 1, 1, quiet), lambda: None, stop)
+        inline.run(_job([[replicate]], data, folder), Display(str, 1, 1, quiet), lambda: None, stop)
         with ray_cluster.joined(options, stop):
             from study.run import ray_runner
 
             def run(number: int) -> float:
-                job = Job([[replicate]] * number, data, folder, "cpu", {}, 30)
+                job = _job([[replicate]] * number, data, folder)
                 display = Display(str, number, number, quiet)
                 return lines.seconds(lambda: ray_runner.run(job, options, display, lambda: None, stop))
 
             return [(number, run(number)) for number in numbers]
+
+
+def _job(packs: list[list[Replicate]], data: dict[str, datasets.Dataset], folder: Folder) -> Job:
+    return Job(packs=packs, data=data, replicates=folder, device="cpu", provenance={})
 
 
 def busy(study: Launch) -> tuple[list[Line], dict[str, Any]]:

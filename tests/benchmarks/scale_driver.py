@@ -22,8 +22,10 @@ from typing import Any
 from rich.console import Console
 
 from study import spec, table
+from study.run.backlog import Counts
 from study.run.display import Display
-from study.run.launch import Options, launch
+from study.run.job import Options
+from study.run.launch import launch
 from study.spec import StudySpec
 from study.tables.build import Builder
 from tests.benchmarks import scale_worker
@@ -122,7 +124,7 @@ def main() -> None:
         counts = launch(asked, run, Options(address=address, concurrency=workers), Console(file=log, width=120))
     found.whole_s, found.peak_mib = time.process_time(), _memory_mib("VmHWM")
     devices = set(table.load_tables(run).rows("results", ["device"])["device"])
-    if counts != {"finished": trials} or devices != {scale_worker.DEVICE}:
+    if counts != Counts(finished=trials) or devices != {scale_worker.DEVICE}:
         raise RuntimeError(f"all of {trials} trials must finish and train nothing, but: {counts}, devices {devices}.")
     builder = Builder(Folder(run))
     found.build, found.rebuild = _seconds(lambda: build(builder)), _seconds(lambda: build(builder))

@@ -58,7 +58,7 @@ class Source:
         tables = load_tables(str(ROOT / "results" / "paper"))
         cells = tables.ends.set_index("replicate")["cell"]
         read = {name: file.read() for name, file in tables.files.items()}
-        read["results"] = complete(read["results"])
+        read["results"] = complete(read["results"], tables.configs)
         self._tables = {name: rows.select(SCHEMAS[name].names) for name, rows in read.items()}
         self._rows = {
             (name, cell): np.flatnonzero(cells.loc[rows["replicate"].to_pylist()] == cell)

@@ -90,7 +90,7 @@ class Cluster:
         return int(found.rpartition("alive ")[2].split()[0])  # the autoscaler may say something after it
 
     def submit(self, name: str, command: str) -> None:
-        """Submits a job, as the README says, and lets go of it."""
+        """Submits a job, as docs/cluster.md says, and lets go of it."""
         self.exec(f"ray job submit --no-wait --submission-id {name} -- {command}")
 
     def state(self, name: str) -> str:

@@ -13,11 +13,10 @@ from rich.console import Console
 
 from study import spec, table
 from study.run import launch
+from study.run.backlog import Counts
 from study.run.display import Display
-from study.run.launch import Options
+from study.run.job import Options
 from study.table import TableError
-from study.tables import columns
-from study.tables import files as parquet
 from study.tables.build import Builder, build
 from study.tables.columns import SCHEMAS
 from study.tables.merge import merge
@@ -69,7 +68,7 @@ def template(study, tmp_path_factory):
     folder = tmp_path_factory.mktemp("stopped")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Display, "report", report)
-        assert run(study, folder) == {"finished": 3, "running": 1}
+        assert run(study, folder) == Counts(finished=3, running=1)
     return folder
 
 
@@ -96,7 +95,7 @@ def test_checkpoint_with_a_flipped_byte_falls_back_and_gives_the_same_table(whol
     content = bytearray(path.read_bytes())
     content[int(place * len(content)) if isinstance(place, float) else place] ^= 0x20
     path.write_bytes(content)
-    assert run(study, stopped) == {"finished": 4}
+    assert run(study, stopped) == Counts(finished=4)
     assert f"{path.name} is damaged" in caplog.text
     assert_same(whole, stopped)
 
@@ -108,7 +107,7 @@ def test_checkpoints_cut_short_one_or_all_give_the_same_table(whole, stopped, st
     if length == 5:
         for other in path.parent.glob("*.safetensors"):
             other.write_bytes(b"")
-    assert run(study, stopped) == {"finished": 4}
+    assert run(study, stopped) == Counts(finished=4)
     assert f"{path.name} is damaged" in caplog.text
     assert_same(whole, stopped)
 
@@ -119,7 +118,7 @@ def test_finished_replicate_with_a_damaged_file_is_run_again_and_only_that(whole
     marker = next(stopped.glob(f"replicates/*/{kind}"))
     marker.write_bytes(marker.read_bytes()[:-20])
     others = {path: path.stat().st_mtime_ns for path in stopped.glob("replicates/*/*") if path.parent != marker.parent}
-    assert run(study, stopped) == {"finished": 4}
+    assert run(study, stopped) == Counts(finished=4)
     assert f"{marker.name.partition('-')[0].partition('.')[0]}.done.json does not count" in caplog.text
     assert others == {path: path.stat().st_mtime_ns for path in others}
     assert_same(whole, stopped)
@@ -142,7 +141,7 @@ def test_table_that_is_damaged_is_refused_by_name_and_made_anew(whole, stopped, 
     with pytest.raises(TableError, match=rf"{name}\.parquet"):
         table.load_tables(str(stopped))
     with caplog.at_level(logging.WARNING):
-        assert run(study, stopped) == {"finished": 4}
+        assert run(study, stopped) == Counts(finished=4)
     assert f"{name}.parquet" in caplog.text and "made anew" in caplog.text
     assert_same(whole, stopped)
 
@@ -159,7 +158,7 @@ def test_spec_or_provenance_that_is_damaged_stops_the_launch_and_deleting_it_men
     assert before == {path: path.read_bytes() for path in before}
     (stopped / name).unlink()
     (stopped / "report").mkdir()
-    assert run(study, stopped) == {"finished": 4}
+    assert run(study, stopped) == Counts(finished=4)
     assert_same(whole, stopped)
 
 
@@ -180,7 +179,7 @@ def looked_at(monkeypatch):
 
 @pytest.mark.parametrize("block", [1, 3, 100])
 def test_builder_reads_what_has_ended_once_and_what_runs_each_time(stopped, monkeypatch, looked_at, study, block):
-    monkeypatch.setattr(table, "BLOCK", block)
+    monkeypatch.setattr("study.tables.build.BLOCK", block)
     builder = Builder(Folder(str(stopped)))
     builder.build()
     assert len(looked_at) == 4
@@ -217,14 +216,10 @@ def test_builder_reads_the_run_folder_again_where_tables_are_not_as_it_left_them
     assert_as_built(stopped)
 
 
-def test_table_that_is_older_than_a_field_is_read_and_merged_with_its_default(study, tmp_path, monkeypatch):
+def test_table_that_is_older_than_a_field_is_read_and_merged_with_the_specs_value(study, tmp_path):
     run(study, tmp_path / "run")
     path = tmp_path / "run" / "results.parquet"
     pq.write_table(pq.read_table(path).drop_columns("config/weight_dropout"), path)
-    with pytest.raises(TableError, match="must have the column `config/weight_dropout`"):
-        table.load_tables(str(tmp_path / "run"))
-    for module in (columns, parquet):
-        monkeypatch.setattr(module, "LATER_FIELDS", ("weight_dropout",))
     merged = merge(table.load_tables(str(tmp_path / "run")), Folder(str(tmp_path / "merged"))).ends
     assert set(merged.loc[merged["config/task"] == "train", "config/weight_dropout"]) == {0.0}
 
@@ -240,5 +235,5 @@ def test_remote_folder_that_does_not_answer_for_a_moment_fails_no_trial(study, t
 
     monkeypatch.setattr(Builder, "build", slow_down)
     monkeypatch.setattr(launch, "TABLE_EVERY_S", 0)
-    assert run(study, tmp_path / "run") == {"finished": 4}
+    assert run(study, tmp_path / "run") == Counts(finished=4)
     assert "could not be rebuilt: AWS Error SLOW_DOWN" in caplog.text

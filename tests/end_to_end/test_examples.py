@@ -19,8 +19,8 @@ from study.tables.columns import SCHEMAS
 ROOT = Path(__file__).resolve().parents[2]
 RUNS = sorted(path.parent for path in (ROOT / "results").glob("*/results.parquet"))
 LATENT = ROOT / "results" / "latent" / "results.parquet"
-SECTION = (ROOT / "README.md").read_text().split("### From the tables to your own figure")[1].split("\n## ")[0]
-"""Of the README: the tables in other tools."""
+SECTION = (ROOT / "docs" / "running.md").read_text().split("## From the tables to your own figure")[1].split("\n## ")[0]
+"""The tables in other tools."""
 
 
 def query(sql: str) -> pd.DataFrame:
@@ -69,7 +69,7 @@ def test_query_of_duckdb_and_of_pandas_give_the_same_means() -> None:
     assert found["seeds"].tolist() == expected["size"].tolist()
 
 
-def test_lines_of_the_readme_give_the_same_rows_in_pandas_and_duckdb(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lines_of_the_page_give_the_same_rows_in_pandas_and_duckdb(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     code = re.search(r"```python\n(.*?)```", SECTION, re.DOTALL)
     assert code
@@ -85,7 +85,7 @@ def test_csv_writes_truth_values_as_r_reads_them_and_nulls_as_nothing() -> None:
 
 
 @pytest.mark.skipif(shutil.which("Rscript") is None, reason="R is not installed")
-def test_lines_of_the_readme_give_the_same_rows_in_r(tmp_path: Path) -> None:
+def test_lines_of_the_page_give_the_same_rows_in_r(tmp_path: Path) -> None:
     code = re.search(r"```r\n(.*?)```", SECTION, re.DOTALL)
     assert code and "--csv latent.csv" in SECTION
     tables = load_tables(str(LATENT.parent))

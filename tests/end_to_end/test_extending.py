@@ -1,4 +1,4 @@
-"""CONTRIBUTING's "Extending it", done to the letter: its blocks are a user's own files, in whose folder ours run."""
+"""docs/extending.md, done to the letter: its blocks are a user's own files, in whose folder ours run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from analysis import cli
 from analysis.figures import catalogue
 from analysis.figures.base import Drawn, Skipped
-from study import runfolder, table
+from study import runfolder, spec, table
 from study.tables.merge import merge
 from trainables import datasets, registry
 from trainables.registry import ACTIVATIONS, CURVES, DATASETS, MEASUREMENTS, MODELS, load_plugins
@@ -37,12 +37,10 @@ ADDED: dict[str, dict[str, Any]] = {
 """What each of the Python blocks adds, in their order."""
 
 
-def blocks(language: str) -> list[str]:
-    """The blocks of the section in a language."""
-    text = (ROOT / "CONTRIBUTING.md").read_text()
-    section = re.search(r"^## Extending it\n(.*?)^## ", text, re.MULTILINE | re.DOTALL)
-    assert section
-    return re.findall(rf"^```{language}\n(.*?)^```$", section[1], re.MULTILINE | re.DOTALL)
+def blocks(language: str, page: str = "extending.md") -> list[str]:
+    """The page's blocks in a language."""
+    text = (ROOT / "docs" / page).read_text()
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
 def command(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -87,7 +85,7 @@ def mine(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def printed(mine) -> dict[str, str]:
-    """What each of the section's commands has printed, by its first two words; all end with 0."""
+    """What each of the page's commands printed, by its first two words; all end with 0."""
     (lines,) = blocks("sh")
     found = {}
     for line in lines.splitlines():
@@ -112,7 +110,7 @@ def test_each_python_block_alone_is_a_plugin(block, kind, tmp_path, monkeypatch)
     assert not {name for other in ADDED.keys() - {kind} for name in ADDED[other]} & set(ACTIVATIONS | MODELS | DATASETS)
 
 
-def test_commands_of_the_section_finish_every_cell_and_show_it(printed, ends, mine):
+def test_commands_of_the_page_finish_every_cell_and_show_it(printed, ends, mine):
     assert "Done: 12 finished" in printed["study launch"]
     assert set(ends.index) == {(cell, seed) for cell in ("elu", "bent", "tied", "tied vae") for seed in range(3)}
     assert (ends["status"] == "finished").all() and (ends["step"] == 100).all()
@@ -240,6 +238,20 @@ def test_launch_of_less_with_a_smaller_plugin_keeps_what_the_larger_has_added(mi
     assert done.returncode == 0 and "Done: 3 finished" in done.stdout, done.stderr
     tables = table.load_tables(str(tmp_path / "runs/mine"))
     assert tables.provenance[runfolder.ADDED] == ADDED and len(tables.ends) == 12
+
+
+def test_blocks_of_own_images_make_a_study_of_them(tmp_path, monkeypatch):
+    (plugin,), (study,) = blocks("python", "own-images.md"), blocks("yaml", "own-images.md")
+    (tmp_path / "mine.py").write_text(plugin)
+    (tmp_path / "mine.yaml").write_text(study)
+    images = np.arange(600 * 784).reshape(600, 28, 28).astype(np.uint8)
+    labels = np.zeros(600, np.uint8)
+    np.savez(tmp_path / "mine.npz", train=images, train_labels=labels, test=images[:50], test_labels=labels[:50])
+    monkeypatch.chdir(tmp_path)
+    loaded = spec.load("mine.yaml")
+    assert set(loaded.arms) == {"elu", "vae", "pca", "images"} and 100 in loaded.grids[0]["latent_dim"]
+    data = datasets.load("mine")
+    assert {part: len(of) for part, of in data.images.items()} == {"train": 100, "val": 500, "test": 50}
 
 
 BAD = {

@@ -10,7 +10,8 @@ from rich.console import Console
 from study import runfolder, spec, table
 from study.plan import Plan
 from study.run import launch
-from study.run.launch import Options
+from study.run.backlog import Counts
+from study.run.job import Options
 from study.spec import SpecError
 from study.tables.build import build
 from tests.support import tiny
@@ -48,7 +49,7 @@ def weights(folder):
 
 def test_launch_with_a_measurement_measures_every_trained_network_and_pca_at_its_last_step(tmp_path):
     counts, _ = run(tmp_path, "tiny")
-    assert counts == {"finished": 5}
+    assert counts == Counts(finished=5)
     found = profiles(tmp_path, "tiny_codes")
     assert found.groupby("replicate").size().eq(6).all() and found["replicate"].nunique() == 5
     assert set(found["step"]) == {0, 6}, "PCA has no steps"
@@ -70,7 +71,7 @@ def test_launch_with_a_further_measurement_measures_without_training_and_gives_t
     before = weights(tmp_path / "later")
     counts, text = run(tmp_path / "later", "tiny")
     run(tmp_path / "at once", "tiny")
-    assert counts == {"finished": 5} and "5 to measure" in text
+    assert counts == Counts(finished=5) and "5 to measure" in text
     assert weights(tmp_path / "later") == before
     later, at_once = (profiles(tmp_path / name, "tiny_codes") for name in ("later", "at once"))
     np.testing.assert_array_equal(later.drop(columns="step"), at_once.drop(columns="step"))
@@ -79,7 +80,7 @@ def test_launch_with_a_further_measurement_measures_without_training_and_gives_t
 def test_launch_again_measures_nothing_twice(tmp_path):
     run(tmp_path, "tiny")
     counts, text = run(tmp_path, "tiny")
-    assert counts == {"finished": 5} and "to measure" not in text
+    assert counts == Counts(finished=5) and "to measure" not in text
 
 
 def test_launch_without_a_measurement_keeps_what_was_measured(tmp_path):
@@ -91,7 +92,7 @@ def test_launch_without_a_measurement_keeps_what_was_measured(tmp_path):
 
 def test_measurement_that_fails_is_reported_and_costs_nothing_else(tmp_path):
     counts, text = run(tmp_path, "tiny", "failing")
-    assert counts == {"unmeasured": 5}
+    assert counts == Counts(unmeasured=5)
     assert "`seed > 9` must hold, but got 0" in text
     assert len(profiles(tmp_path, "tiny_codes")) == 30
     assert set(table.load_tables(str(tmp_path)).ends["status"]) == {"finished"}
@@ -146,7 +147,7 @@ arms:
     options = Options(runner="inline", device="cpu")
     parsed = spec.parse(text, "it")
     counts = launch.launch(parsed, str(tmp_path), options, Console(file=io.StringIO()))
-    assert counts == {"finished": 6}, "each seed is another subsample"
+    assert counts == Counts(finished=6), "each seed is another subsample"
     tables = table.load_tables(str(tmp_path))
     found = tables.rows("profiles", where={"quantity": ["dimension_twonn"]})
     assert found["value"].nunique() == 6
@@ -158,7 +159,7 @@ def test_sample_larger_than_the_data_fails_with_the_rule(tmp_path):
     shown = io.StringIO()
     options = Options(runner="inline", device="cpu")
     counts = launch.launch(spec.parse(text, "it"), str(tmp_path), options, Console(file=shown, width=200))
-    assert counts == {"failed": 1}
+    assert counts == Counts(failed=1)
     assert "`sample_size <= 20` (the images there are) must hold, but got 201" in shown.getvalue()
 
 

@@ -7,7 +7,8 @@ from rich.console import Console
 
 from study import spec, table
 from study.run import launch
-from study.run.launch import Options
+from study.run.backlog import Counts
+from study.run.job import Options
 from study.spec import SpecError
 from trainables import datasets, models, registry
 from trainables.registry import ACTIVATIONS, DATASETS, MODELS, PluginError
@@ -45,7 +46,7 @@ def plugin(tmp_path, monkeypatch, request):
 def test_plugin_in_the_current_folder_is_used(plugin, tmp_path, options):
     study = spec.parse(SPEC.replace("PLUGIN", plugin), "mine")
     counts = launch.launch(study, str(tmp_path / "run"), options, Console(file=io.StringIO()))
-    assert counts == {"finished": 1}
+    assert counts == Counts(finished=1)
     assert set(table.load_tables(str(tmp_path / "run")).results["config/activation"]) == {"squared"}
 
 

@@ -23,7 +23,7 @@ from rich.console import Console
 
 from study import spec, table
 from study.run import launch
-from study.run.launch import Options
+from study.run.job import Options
 from study.run.lock import RunError
 from study.search.journal import Journal
 from study.search.journal_reader import read_asked

@@ -7,8 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.claims.evaluate import Verdict, evaluate
+from analysis.claims.evaluate import Judgement
 from analysis.claims.ledger import Ledger, load
+from analysis.evidence import Evidence
 from study.spec import StudySpec
 from study.table import Tables
 from study.tables.columns import SCHEMAS
@@ -40,13 +41,20 @@ def tables(*trials: dict[str, Any], study: str = "paper") -> Tables:
     """Tables of these trials, of which each has finished unless it says otherwise."""
     results: list[dict[str, Any]] = []
     profiles: list[dict[str, Any]] = []
+    cells = {config: f"cell-{index}" for index, config in enumerate(dict.fromkeys(each["config"] for each in trials))}
     for each in trials:
         config = each["config"]
         name = Replicate("cell", config, each["seed"], "d1").hash
         last = config.steps or 0
         for step, nll in ({last: each["metrics"].get("test_nll")} | each["curve"]).items():
             row = {f"config/{k}": str(list(v)) if isinstance(v, tuple) else v for k, v in config}
-            row |= {"study": study, "cell": "cell", "replicate": name, "seed": each["seed"], "status": "finished"}
+            row |= {
+                "study": study,
+                "cell": cells[config],
+                "replicate": name,
+                "seed": each["seed"],
+                "status": "finished",
+            }
             row |= {"collapsed": False, "final": step == last, "step": step, "results_version": 1}
             results.append(row | {"test_nll": nll} | (each["metrics"] if step == last else {}) | each["row"])
         profiles += [
@@ -57,7 +65,8 @@ def tables(*trials: dict[str, Any], study: str = "paper") -> Tables:
     results.sort(key=lambda row: (row["replicate"], row["step"]))
     rows = {"results": results, "profiles": profiles, "images": []}
     frames = {name: pd.DataFrame(rows[name], columns=SCHEMAS[name].names) for name in SCHEMAS}
-    return stored(frames, StudySpec(name=study, arms={"elu": {}}), {})
+    arms = {cell: config.model_dump(exclude_none=True) for config, cell in cells.items()}
+    return stored(frames, StudySpec(name=study, arms=arms or {"elu": {}}), {})
 
 
 def ledger_of(*parts: dict[str, Any], rule: str = "all", **keys: Any) -> Ledger:
@@ -71,8 +80,8 @@ def content_of(claims: list[dict[str, Any]]) -> dict[str, Any]:
     return {"version": 1, "arms": load().arms, "claims": claims}
 
 
-def verdict_of(trials: Sequence[dict[str, Any]], *parts: dict[str, Any], **keys: Any) -> Verdict:
-    (verdict,) = evaluate([tables(*trials)], ledger_of(*parts, **keys))
+def verdict_of(trials: Sequence[dict[str, Any]], *parts: dict[str, Any], **keys: Any) -> Judgement:
+    (verdict,) = Evidence([tables(*trials)]).judge(ledger_of(*parts, **keys))
     return verdict
 
 

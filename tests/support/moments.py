@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -78,12 +79,16 @@ def _rows(tables: Tables, kept: pd.DataFrame, cuts: dict[str, tuple[str, float]]
 
 
 def _spec_cut(tables: Tables, rng: np.random.Generator) -> Tables:
-    """With some of a search's trials not drawn yet."""
+    """With some of a search's trials not drawn yet; or drawn, but not in the tables yet."""
     search = tables.spec.search
     if search is None or rng.random() < 0.5:
         return tables
-    spec = tables.spec.with_asked(search.asked[: rng.integers(0, len(search.asked) + 1)])
-    return Tables(tables.files, spec, tables.provenance)
+    count = int(rng.integers(0, len(search.asked) + 1))
+    later = {f"trial-{number:04d}" for number in range(count, len(search.asked))}
+    gone = tables.ends.loc[tables.ends["cell"].isin(later), "replicate"]
+    frames = {name: getattr(tables, name) for name in ("results", "profiles", "images")}
+    cut = _stored({name: frame[~frame["replicate"].isin(gone)] for name, frame in frames.items()}, tables)
+    return cut if rng.random() < 0.5 else replace(cut, spec=tables.spec.with_asked(search.asked[:count]))
 
 
 def _stored(frames: dict[str, pd.DataFrame], tables: Tables) -> Tables:
@@ -94,4 +99,4 @@ def _stored(frames: dict[str, pd.DataFrame], tables: Tables) -> Tables:
         schema = tables.files[name].schema_arrow
         pq.write_table(pa.Table.from_pandas(frame, schema, preserve_index=False), content, row_group_size=5000)
         files[name] = pq.ParquetFile(content)
-    return Tables(files, tables.spec, tables.provenance)
+    return Tables(files, tables.spec, tables.provenance, tables.url)

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from study import spec, table
 from study.run import launch
-from study.run.launch import Options
+from study.run.job import Options
 from study.search.journal import Journal
 from study.search.optuna_search import ERROR, STOPPED
 from study.tables import trials

@@ -1,4 +1,4 @@
-"""The dimension of points: known where it is known, equal to scikit-dimension's, MNIST's as SCIENCE.md expects."""
+"""The dimension of points: known where it is known, equal to scikit-dimension's, MNIST's as measured before."""
 
 import re
 import resource
@@ -69,7 +69,7 @@ def test_estimates_pooled_mle_is_the_closed_form() -> None:
 
 
 def test_estimates_flat_cubes_read_low_as_known() -> None:
-    dims, expected = (2, 4, 8, 16, 32), (2.0, 4.0, 7.2, 12.7, 22.7)  # SCIENCE.md, 5
+    dims, expected = (2, 4, 8, 16, 32), (2.0, 4.0, 7.2, 12.7, 22.7)  # they read low: docs/science.md
     found = [measure(cube(dim, 4000)) for dim in dims]
     assert [each["twonn"][0] for each in found] == pytest.approx(expected, rel=0.06)  # its standard error is 1.7 %
     for name in NAMES:

@@ -11,9 +11,9 @@ import pytest
 from matplotlib.figure import Figure
 from scipy import stats
 
-from analysis.claims.evaluate import Verdict, evaluate
+from analysis.claims.evaluate import Judgement
 from analysis.claims.specification import CHOICE, plot_specification, specification_caption, specification_data
-from analysis.dimension import estimate_table
+from analysis.evidence import Evidence
 from analysis.figures.base import NotApplicableError
 from tests.support.claims import (
     DIFFERENCE,
@@ -52,7 +52,7 @@ def test_networks_in_tf32_count_where_there_is_none_in_fp32_and_those_in_bf16_ne
     trials += [trial(ELU | {"precision": "bf16"}, seed, metrics={"test_nll": 900.0}) for seed in range(4)]
     for order in (trials, trials[::-1]):
         (outcome,) = verdict_of(order, THRESHOLD).outcomes
-        assert outcome.seeds == (0, 1)
+        assert outcome.sample.seeds == (0, 1)
         assert outcome.estimate == (100.0 + 201.0) / 2
 
 
@@ -99,14 +99,14 @@ def test_threshold_against_another_value_is_of_the_same_replicate() -> None:
     part = THRESHOLD | {"value": {"profile": "recognition"}, "against": {"profile": "recognition_originals"}}
     (outcome,) = verdict_of(trials, part | {"direction": "less", "margin": 0}).outcomes
     assert outcome.estimate == pytest.approx(0.80 - 0.99)
-    assert outcome.contrast == "elu, minus its recognition_originals"
+    assert outcome.sample.contrast == "elu, minus its recognition_originals"
 
 
 def test_threshold_each_index_is_a_test_of_its_own() -> None:
     trials = [trial(ELU, s, profiles={(1000, "probe_knn"): [0.5 + s / 100, 0.95 + s / 100]}) for s in SEEDS]
     value = {"profile": "probe_knn", "each": {"few": 0, "many": 1}}
     found = verdict_of(trials, THRESHOLD | {"value": value, "margin": 0.8}).outcomes
-    assert {outcome.at["index"]: outcome.verdict for outcome in found} == {"few": "refuted", "many": "confirmed"}
+    assert {outcome.sample.at["index"]: outcome.verdict for outcome in found} == {"few": "refuted", "many": "confirmed"}
 
 
 @pytest.mark.parametrize("draws", [1, 3])
@@ -119,10 +119,10 @@ def test_value_that_a_seed_draws_for_is_paired_with_that_seeds_draw_in_closed_fo
     value = {"profile": "probe_knn", "drawn": True, "each": {"few": 0}}
     part = DIFFERENCE | {"pairs": [["elu", "pixels"]], "value": value, "margin": 0.01}
     (paired,) = verdict_of(trials, part).outcomes
-    assert paired.seeds == tuple(range(draws)) and paired.estimate == pytest.approx(0.1 + (draws - 1) / 2000)
+    assert paired.sample.seeds == tuple(range(draws)) and paired.estimate == pytest.approx(0.1 + (draws - 1) / 2000)
     assert paired.verdict == ("confirmed" if draws == 3 else "inconclusive")
     (broadcast,) = verdict_of(trials, part | {"value": value | {"drawn": False}}).outcomes
-    assert broadcast.verdict == "inconclusive" and broadcast.seeds == (0, 1, 2)
+    assert broadcast.verdict == "inconclusive" and broadcast.sample.seeds == (0, 1, 2)
 
 
 def test_network_whose_end_is_below_the_least_never_gets_to_a_share_of_it() -> None:
@@ -182,7 +182,11 @@ def test_rate_is_the_share_of_trials_in_trouble_over_matched_cells_by_seed() -> 
     assert outcome.estimate == pytest.approx(-(2 / 5 + 2 / 6 + 2 / 6) / 3)  # the failed one's cell is not in seed 0
     assert outcome.verdict == "confirmed"
     assert "0 of 17 in with L2, 6 of 17 in without L2" in outcome.note
-    assert (outcome.trouble.failed, outcome.trouble.diverged, outcome.trouble.collapsed) == (1, 3, 3)
+    assert (outcome.sample.trouble.failed, outcome.sample.trouble.diverged, outcome.sample.trouble.collapsed) == (
+        1,
+        3,
+        3,
+    )
     (nothing,) = verdict_of([t for t in trials if t["config"].init == "default"], part).outcomes
     assert (nothing.verdict, nothing.estimate) == ("inconclusive", 0.0)
     assert "nothing to avoid" in nothing.note
@@ -242,7 +246,7 @@ def test_reach_is_interpolated_in_log_n() -> None:
     (outcome,) = verdict_of([*trials, *goal], part | {"margin": 10, "beside": [50]}).outcomes
     assert outcome.estimate == pytest.approx(20 * 4**0.25)
     assert (outcome.verdict, outcome.asides[0].verdict) == ("confirmed", "refuted")
-    assert outcome.budget == "500 to 1,000 steps"
+    assert outcome.sample.budget_text == "500 to 1,000 steps"
     far = [trial(ELU, s, metrics={"test_nll": 50.0}) for s in SEEDS]
     (never,) = verdict_of([*trials, *far], part | {"margin": 10}).outcomes
     assert (never.estimate, "lower bound" in never.note) == (80.0, True)
@@ -256,7 +260,7 @@ def test_interaction_is_the_change_of_the_difference_over_n() -> None:
         for s in SEEDS
     ]
     part = EQUIVALENCE | {"kind": "interaction", "pairs": [["elu", "relu"]], "by": "latent_dim", "reference": 5}
-    found = {outcome.at["latent_dim"]: outcome for outcome in verdict_of(trials, part).outcomes}
+    found = {outcome.sample.at["latent_dim"]: outcome for outcome in verdict_of(trials, part).outcomes}
     assert {dim: outcome.verdict for dim, outcome in found.items()} == {2: "confirmed", 20: "refuted"}
     assert found[20].estimate == pytest.approx(3.9)
 
@@ -272,13 +276,13 @@ def test_dimension_and_control_parts_are_the_estimates_of_the_dimension_module()
     ]
     made = tables(*trials, study="latent")
     begins_at_4 = [one for one in trials if one["config"].latent_dim != 2]
-    row = estimate_table.estimates([made]).set_index("key").loc["a"]
+    row = next(one for one in Evidence([made]).estimates if one.key == "a")
     parts: list[dict[str, Any]] = [{"kind": "dimension", "key": "a"}, {"kind": "dimension", "key": "c"}]
     parts += [{"kind": "control", "estimator": "a", "dataset": "strokes-4-one", "tolerance": t} for t in (1, 1e-6)]
-    a, c, near, exact = evaluate([made], ledger_of(*parts))[0].outcomes
-    (unsettled,) = evaluate([tables(*begins_at_4, study="latent")], ledger_of(parts[2]))[0].outcomes
+    a, c, near, exact = Evidence([made]).judge(ledger_of(*parts))[0].outcomes
+    (unsettled,) = Evidence([tables(*begins_at_4, study="latent")]).judge(ledger_of(parts[2]))[0].outcomes
     assert (unsettled.estimate, unsettled.verdict) == (4.0, "inconclusive") and "an upper bound" in unsettled.note
-    assert (a.verdict, a.estimate) == (row["verdict"], row["value"])
+    assert (a.verdict, a.estimate) == (row.verdict, row.value)
     assert c.verdict == "not measured"
     assert (near.verdict, exact.verdict) == ("confirmed", "refuted")
 
@@ -299,19 +303,19 @@ def test_control_is_confirmed_only_where_the_grid_leaves_no_n_open_outside(dims,
         for s in SEEDS
     ]
     part = {"kind": "control", "estimator": "a", "dataset": "strokes-8-one", "tolerance": 1}
-    (found,) = evaluate([tables(*trials, study="controls")], ledger_of(part))[0].outcomes
+    (found,) = Evidence([tables(*trials, study="controls")]).judge(ledger_of(part))[0].outcomes
     assert found.estimate == pytest.approx(7.9, abs=0.1) and (found.verdict, found.note) == (verdict, note)
 
 
 def test_control_of_the_images_own_dimension_is_that_of_the_intrinsic_estimator() -> None:
     raw = intrinsic_tables(lambda name, n, digit, seed: 3.9 + 0.01 * seed, datasets=("strokes-4",))
     part = {"kind": "control", "estimator": "TwoNN", "dataset": "strokes-4", "tolerance": 1}
-    (found,) = evaluate([raw], ledger_of(part))[0].outcomes
+    (found,) = Evidence([raw]).judge(ledger_of(part))[0].outcomes
     assert found.estimate == pytest.approx(3.9, abs=0.05) and found.verdict == "confirmed"
 
 
 @cache
-def _readings(outputs: tuple[str, ...], inits: tuple[str, ...], clips: tuple[float, ...]) -> Verdict:
+def _readings(outputs: tuple[str, ...], inits: tuple[str, ...], clips: tuple[float, ...]) -> Judgement:
     trials = [
         trial(
             {"activation": arm, "output": out, "init": init, "grad_clip": clip}, s, metrics={"test_nll": nll + 2.0 * s}

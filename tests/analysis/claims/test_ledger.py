@@ -8,23 +8,15 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from analysis.claims.arms import bind
 from analysis.claims.ledger import READING_FIELDS, UNMATCHED_FIELDS, Control, LedgerError, load, parse
 from analysis.claims.pool import agrees
-from analysis.claims.samples import bind
 from study import spec
 from study.plan import Plan
 from tests.support.claims import DIFFERENCE, content_of, ledger_of
-from trainables.registry import DATASETS
+from trainables.quantities import QUANTITIES
+from trainables.registry import CURVES, DATASETS
 from trainables.schema import TrialConfig
-
-RECORDED = """
-neg_iw_bound jacobian_rank jacobian_spectrum principal_cos2 decoder_cosine variance_rank probe_linear probe_knn
-recognition recognition_originals recognition_by_label recognition_curve sample_confidence sample_distance
-interpolation_confidence interpolation_distance data_confidence data_distance projection_sse denoising_nll spectrum
-test_nll_by_label test_nll_by_block code_variance kl_per_latent test_nll_floor test_nll_mean_image dimension_mle
-dimension_twonn
-""".split()
-"""Quantities that a trial may record in its profiles."""
 
 
 def test_ledger_has_claims_c1_to_c21_once_each_in_order() -> None:
@@ -32,12 +24,13 @@ def test_ledger_has_claims_c1_to_c21_once_each_in_order() -> None:
     assert len(load().errata) == 4
 
 
-def test_ledger_names_only_studies_and_quantities_and_datasets_that_there_are() -> None:
+def test_ledger_names_only_studies_and_recorded_quantities_and_datasets_that_exist() -> None:
     for claim in load().claims:
         for part in claim.parts:
             assert set(claim.studies_of(part)) <= set(spec.names()), f"{claim.id} {part.name}"
             for value in (getattr(part, "value", None), getattr(part, "against", None)):
-                assert value is None or value.profile is None or value.profile in RECORDED, f"{claim.id} {part.name}"
+                profile = None if value is None else value.profile
+                assert profile is None or QUANTITIES[profile].recorded, f"{claim.id} {part.name}"
             assert not isinstance(part, Control) or part.dataset in DATASETS
 
 
@@ -67,6 +60,8 @@ def test_ledger_linear_claims_are_split_by_every_reading(claim_id: str) -> None:
         ({"typo": 1}, "typo"),
         ({"value": {"metric": "test_nl"}}, "Did you mean 'test_nll'"),
         ({"value": {"metric": "test_nll", "profile": "spectrum"}}, "exactly one of metric, profile"),
+        ({"value": {"profile": "probe_liner"}}, "`profile` must be a quantity .* Did you mean 'probe_linear'"),
+        ({"value": {"profile": "probes"}}, "`profile` must be a quantity .* got 'probes'"),
         ({"value": {"metric": "test_nll", "steps_until": {"target": 1, "share": 1}}}, "exactly one of within"),
         ({"pairs": [["linear", "eluu"]]}, "Did you mean 'elu'"),
         ({"readings": ["inti"]}, "Did you mean 'init'"),
@@ -84,6 +79,14 @@ def test_parse_wrong_part_raises_one_line_that_names_it(change: dict[str, Any], 
     with pytest.raises(LedgerError, match=message) as raised:
         parse(json.dumps(content))
     assert "\n" not in str(raised.value)
+
+
+def test_parse_quantity_of_a_plugin_is_known_by_the_name_of_its_measurement(monkeypatch) -> None:
+    monkeypatch.setitem(CURVES, "spread", "mine:measure_spread")
+    for name in ("spread", "spread_of_codes"):
+        assert ledger_of(DIFFERENCE | {"value": {"profile": name}}).claims
+    with pytest.raises(ValidationError, match="Did you mean 'spread'"):
+        ledger_of(DIFFERENCE | {"value": {"profile": "sprad"}})
 
 
 def test_parse_same_name_or_id_twice_or_no_yaml_raises() -> None:

@@ -13,23 +13,24 @@ from PIL import Image
 
 from analysis.dimension import card, estimate_table
 from analysis.dimension.panels import VERDICTS
+from analysis.evidence import Evidence
 from analysis.figures.style import settle, to_png, to_svg
-from study.table import Tables
 from tests.support.sweeps import intrinsic_tables, sweep_tables
 
 
 @pytest.fixture(scope="module")
-def full() -> list[Tables]:
-    return [
+def full() -> Evidence:
+    runs = [
         sweep_tables(networks=("elu", "vae", "linear", "pca")),
         intrinsic_tables(lambda name, n, digit, seed: 12 + 0.1 * seed + (digit or 0), digits=(None, 1, 8)),
         intrinsic_tables(lambda name, n, digit, seed: 3.2 + 0.1 * seed, datasets=("strokes-4",), sizes=(1000,)),
         sweep_tables(dims=(2, 4, 8, 16), seeds=1, dataset="strokes-4", active=lambda n, seed, f: min(n, 4)),
     ]
+    return Evidence(runs)
 
 
 @pytest.fixture(scope="module")
-def frame(full: list[Tables]) -> pd.DataFrame:
+def frame(full: Evidence) -> pd.DataFrame:
     return card.card_data(full)
 
 
@@ -45,10 +46,10 @@ def texts(figure: Figure) -> list[Text]:
     return [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
 
 
-def test_card_data_has_every_estimate_and_every_panel(full: list[Tables], frame: pd.DataFrame) -> None:
+def test_card_data_has_every_estimate_and_every_panel(full: Evidence, frame: pd.DataFrame) -> None:
     assert set(frame["panel"]) == set(card.PANELS)
     shown = frame[frame["panel"] == "estimate"]
-    expected = estimate_table.estimates(full)
+    expected = estimate_table.to_frame(full.estimates)
     assert shown["key"].tolist() == expected["key"].tolist()
     assert shown["value"].tolist() == pytest.approx(expected["value"].tolist(), nan_ok=True)
     assert frame.groupby("panel")["value"].apply(lambda values: values.notna().any()).all()
@@ -94,38 +95,39 @@ def test_plot_card_bold_texts_are_the_headline_in_the_colour_of_its_verdict(figu
 
 
 def test_plot_card_without_any_data_says_what_each_panel_needs() -> None:
-    frame = card.card_data([])
+    none = Evidence([])
+    frame = card.card_data(none)
     words = [text.get_text() for text in texts(card.plot_card(frame))]
     for panel, needed in card.PANELS.items():
         assert needed in words or panel == "estimate"
     assert words.count("needs study latent") > 10
-    assert "not measured (needs study latent)" in card.card_caption(frame)
+    assert "not measured (needs study latent)" in card.card_caption(frame, none.estimates)
 
 
 def test_plot_card_of_one_latent_dimension_draws_no_curve_of_it() -> None:
-    frame = card.card_data([sweep_tables(dims=(5,), networks=("elu", "vae", "pca"))])
+    frame = card.card_data(Evidence([sweep_tables(dims=(5,), networks=("elu", "vae", "pca"))]))
     for panel in ("nll", "active", "training"):
         assert frame[frame["panel"] == panel]["value"].isna().all()
         assert frame[frame["panel"] == panel]["reason"].tolist() == ["needs study latent"]
 
 
 def test_plot_card_of_one_seed_says_so_at_each_open_ring() -> None:
-    frame = card.card_data([sweep_tables(seeds=1)])
+    frame = card.card_data(Evidence([sweep_tables(seeds=1)]))
     words = [text.get_text() for text in texts(card.plot_card(frame))]
     assert "1 seed" in words and "1 seed: no standard error" in words
     assert frame[frame["panel"] == "nll"]["low"].isna().all()
 
 
 def test_plot_card_draws_an_estimate_without_a_verdict_open_and_in_grey() -> None:
-    frame = card.card_data([sweep_tables(active=lambda n, seed, f: min(n, 20 + round(100 * (1 - f))))])
+    frame = card.card_data(Evidence([sweep_tables(active=lambda n, seed, f: min(n, 20 + round(100 * (1 - f))))]))
     figure = card.plot_card(frame)
     assert "not converged" in [text.get_text() for text in texts(figure)]
     color, face, *_ = VERDICTS["inconclusive"]
     assert any(line.get_color() == color and line.get_markerfacecolor() == face for line in figure.axes[0].lines[:-3])
 
 
-def test_card_caption_tells_the_headline_and_ends(frame: pd.DataFrame) -> None:
-    caption = card.card_caption(frame)
+def test_card_caption_tells_the_headline_and_ends(full: Evidence, frame: pd.DataFrame) -> None:
+    caption = card.card_caption(frame, full.estimates)
     assert caption.startswith("Headline, 10 < N < 100: (a)") and caption.endswith(".")
     assert "confirmed" in caption
     assert "over 3 training seeds or, for intrinsic dimensions, over 3 subsamples" in caption

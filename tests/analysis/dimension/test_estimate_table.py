@@ -11,7 +11,10 @@ from scipy import stats
 
 from analysis.dimension import curve_shapes, estimate_table, ruler
 from analysis.dimension.from_images import intrinsic
-from analysis.dimension.sweeps import FRACTIONS, sweep
+from analysis.dimension.sweeps import FRACTIONS, Networks, sweep
+from analysis.evidence import Evidence
+from analysis.formats import frame_of, with_interval
+from analysis.verdict import Verdict
 from study.table import Tables
 from tests.support.sweeps import BEST, DIMS, FLOOR, SATURATED, SHRUNK, SLOPE, intrinsic_tables, nll, sweep_tables
 from tests.support.tables import make_tables, stored
@@ -19,7 +22,7 @@ from trainables.schema import Replicate
 
 
 def by_key(*tables: Tables) -> dict[str, dict[str, Any]]:
-    return {row["key"]: row for row in records(estimate_table.estimates(list(tables)))}
+    return {row["key"]: row for row in records(estimate_table.to_frame(Evidence(tables).estimates))}
 
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -96,7 +99,7 @@ def test_moved_is_the_share_of_the_last_value_over_the_last_fifth() -> None:
     ],
 )  # fmt: skip
 def test_verdict_is_by_where_the_interval_lies(low: float, high: float, expected: str) -> None:
-    assert estimate_table.verdict(low, high) == expected
+    assert estimate_table.verdict_on(low, high) == expected
 
 
 def test_estimates_of_a_known_curve_have_its_saturation_and_a_narrow_interval(found: dict[str, dict[str, Any]]) -> None:
@@ -141,7 +144,7 @@ def test_estimates_count_that_is_the_same_in_every_seed_says_so() -> None:
     ],
 )
 def test_number_has_three_figures_or_all_before_the_point(value: float, low: float, high: float, expected: str) -> None:
-    assert estimate_table.number({"value": value, "low": low, "high": high}) == expected
+    assert with_interval(value, low, high) == expected
 
 
 def test_estimates_active_units_at_the_other_threshold_are_counted_in_the_code_variance() -> None:
@@ -223,14 +226,16 @@ def test_estimates_without_the_studies_say_which_they_need() -> None:
     assert all(np.isnan(row["value"]) for row in frame.values())
     assert {frame[key]["reason"] for key in "abcdf"} == {"needs study latent"}
     assert frame["e TwoNN"]["reason"] == "needs study intrinsic"
-    assert estimate_table.estimates([])["verdict"].eq("not measured").all()
+    assert {one.verdict for one in Evidence([]).estimates} == {Verdict.NOT_MEASURED}
 
 
 def test_estimates_of_another_setting_do_not_mix_into_the_sweep(latent: Tables) -> None:
     wider = sweep_tables(dims=(*DIMS, 300), networks=("elu",))
-    results = wider.results.assign(test_nll=0.0, **{"config/l2": 0.5})
-    other = stored({"results": results, "profiles": wider.profiles, "images": wider.images}, wider.spec, {})
-    pd.testing.assert_frame_equal(estimate_table.estimates([other, latent]), estimate_table.estimates([latent]))
+    results = wider.results.assign(test_nll=0.0)
+    spec = wider.spec.model_copy(update={"base": wider.spec.base | {"l2": 0.5}})
+    other = stored({"results": results, "profiles": wider.profiles, "images": wider.images}, spec, {})
+    alone, both = (estimate_table.to_frame(Evidence(runs).estimates) for runs in ([latent], [other, latent]))
+    pd.testing.assert_frame_equal(both, alone)
 
 
 def test_estimates_vae_bound_takes_one_standard_error_over_seeds() -> None:
@@ -292,7 +297,7 @@ def test_estimates_pca_counts_components_for_a_share_of_the_variance() -> None:
 
 
 def test_sweep_reads_history_at_shares_of_each_run(latent: Tables) -> None:
-    found = sweep([latent], "mnist", "elu")
+    found = sweep([Networks(latent)], "mnist", "elu")
     assert found.steps.tolist() == [1000] * 4 + [5000] * 5
     half = found.values["test_nll"][list(FRACTIONS).index(0.5), 1]  # the last evaluation before is at 0.4
     assert half.tolist() == pytest.approx([nll("elu", n, 1, 0.4) for n in DIMS])
@@ -302,7 +307,7 @@ def test_sweep_reads_history_at_shares_of_each_run(latent: Tables) -> None:
 
 
 def test_history_ends_at_the_estimates(latent: Tables, found: dict[str, dict[str, Any]]) -> None:
-    last = estimate_table.history([latent]).groupby("key").last()
+    last = estimate_table.history(Evidence([latent]).sweeps).groupby("key").last()
     assert last["fraction"].eq(1.0).all()
     assert last["value"].to_dict() == pytest.approx({key: found[key]["value"] for key in last.index})
     assert {"a", "c", "d"} <= set(last.index)
@@ -316,7 +321,7 @@ def test_intrinsic_is_corrected_by_the_cubes_per_seed_and_by_digit() -> None:
     assert frame["e MLE 20 corrected"]["value"] == pytest.approx(20.0 / SHRUNK)
     assert frame["e TwoNN digit 4"]["value"] == pytest.approx(23.0)
     assert frame["e TwoNN"]["verdict"] == "confirmed" and "n = 10,000" in frame["e TwoNN"]["reason"]
-    assert set(intrinsic([tables])["sample_size"]) == {1000, 10_000}
+    assert {one.sample_size for one in intrinsic([tables])} == {1000, 10_000}
     assert len(intrinsic([tables, tables])) == len(intrinsic([tables]))  # the same replicates count once
 
 
@@ -353,44 +358,44 @@ def test_known_dimension_of_other_data_is_none(dataset: str) -> None:
 def test_controls_stand_beside_what_is_known_with_the_error() -> None:
     raw = intrinsic_tables(lambda name, n, digit, seed: 3.2 + 0.01 * seed, datasets=("strokes-4", "mnist"))
     trained = sweep_tables(dims=(2, 4, 8, 16), dataset="strokes-4", seeds=1, active=lambda n, seed, f: min(n, 5))
-    frame = estimate_table.controls([raw, trained])
+    frame = frame_of(estimate_table.ControlEstimate, Evidence([raw, trained]).controls)
     assert set(frame["dataset"]) == {"strokes-4"} and set(frame["known"]) == {4}
     rows = {row["estimator"]: row for row in records(frame)}
     assert rows["TwoNN"]["error"] == pytest.approx(-0.79)
     assert rows["TwoNN"]["corrected_error"] == pytest.approx(3.21 / SHRUNK - 4)
     assert rows["c"]["value"] == 5.0 and rows["c"]["error"] == 1.0
     assert "1 seed" in rows["a"]["reason"] and not rows["a"]["settled"] and rows["TwoNN"]["settled"]
-    assert not len(estimate_table.controls([intrinsic_tables(lambda *given: 3.0)]))
+    assert not Evidence([intrinsic_tables(lambda *given: 3.0)]).controls
 
 
 def test_ruler_shows_each_known_data_set_with_the_error_then_the_one_that_is_asked_for(latent: Tables) -> None:
     raw = intrinsic_tables(lambda name, n, digit, seed: 3.2 + 0.01 * seed, datasets=("strokes-4", "mnist"))
     trained = sweep_tables(dims=(2, 4, 8, 16), dataset="strokes-4", seeds=1, active=lambda n, seed, f: min(n, 5))
-    known, asked = records(ruler.ruler([raw, trained, latent]))
+    known, asked = records(ruler.ruler(Evidence([raw, trained, latent])))
     assert (known["data"], known["known"], known["TwoNN"]) == ("strokes-4", "4", "3.21 (-0.79)")
     assert known["TwoNN corrected"].startswith("4.01 (+0.01")  # 3.21 / SHRUNK
     assert known["(c) active units"] == "5 (+1)*" and known["(b) knee"] == "–", "one seed settles nothing"
-    values = estimate_table.estimates([raw, trained, latent]).set_index("key")["value"]
+    values = {one.key: one.value for one in Evidence([raw, trained, latent]).estimates}
     assert (asked["data"], asked["known"]) == ("mnist", "?")
     assert [asked[heading] for heading in ("(a) saturation", "(c) active units", "MLE 20 corrected")] == [
         f"{values[key]:.3g}" for key in ("a", "c", "e MLE 20 corrected")
     ]
-    assert "| strokes-4 | 4 |" in ruler.markdown([raw, trained, latent])
-    assert ruler.markdown([latent]) == "No control was estimated."
+    assert "| strokes-4 | 4 |" in ruler.markdown(Evidence([raw, trained, latent]))
+    assert ruler.markdown(Evidence([latent])) == "No control was estimated."
 
 
 def test_headline_tells_both_estimates_and_that_they_differ(latent: Tables) -> None:
-    text = estimate_table.headline(estimate_table.estimates([latent]))
+    text = estimate_table.headline(Evidence([latent]).estimates)
     assert "(a)" in text and "(c)" in text and "do not overlap" in text and "confirmed" in text
     alike = sweep_tables(active=lambda n, seed, f: min(n, 55 + 5 * seed))
-    assert "intervals overlap" in estimate_table.headline(estimate_table.estimates([alike]))
-    assert "needs study latent" in estimate_table.headline(estimate_table.estimates([]))
+    assert "intervals overlap" in estimate_table.headline(Evidence([alike]).estimates)
+    assert "needs study latent" in estimate_table.headline(Evidence([]).estimates)
 
 
 def test_markdown_has_a_line_for_each_estimate_and_its_verdict(latent: Tables) -> None:
-    frame = estimate_table.estimates([latent])
-    lines = estimate_table.markdown(frame).splitlines()
-    assert len(lines) == len(frame) + 2
+    estimates = Evidence([latent]).estimates
+    lines = estimate_table.markdown(estimates).splitlines()
+    assert len(lines) == len(estimates) + 2
     assert len({line.count("|") for line in lines}) == 1
     (headline,) = [line for line in lines if line.startswith("| **a** ")]
     assert "**60.9 [" in headline and "**confirmed**" in headline

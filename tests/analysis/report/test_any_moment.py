@@ -96,7 +96,8 @@ def test_figure_that_does_not_apply_gives_its_own_reason(caplog: pytest.LogCaptu
 def test_control_characters_of_a_table_reach_neither_page_nor_svg_nor_csv() -> None:
     name = "elu\x1b[31m\x07\u202e"
     tables = make_tables(seeds=1, arms=("elu",))
-    spec = tables.spec.model_copy(update={"title": "A \x1b]0;title\x07 \x00"})
+    arms = {name: tables.spec.arms["elu"]}
+    spec = tables.spec.model_copy(update={"title": "A \x1b]0;title\x07 \x00", "arms": arms})
     frames = {"results": tables.results.assign(cell=name), "profiles": tables.profiles, "images": tables.images}
     tables = stored(frames, spec, tables.provenance)
     figures = [figure for figure in draw(tables, ["f6_loss_all", "reconstructions"]) if isinstance(figure, Drawn)]

@@ -1,4 +1,4 @@
-"""README.md says what the tables under results/ say, and a number that is changed in either is named."""
+"""README.md and docs/ say what the tables under results/ say, and a number that is changed in either is named."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import io
 import re
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,26 +16,34 @@ from scipy import stats
 from typer.testing import CliRunner
 
 from analysis.claims.ledger import load
-from analysis.report import readme
+from analysis.evidence import Evidence
+from analysis.figures.base import Drawn
+from analysis.report import readme, short_answer
 from study.table import Tables, load_tables
+from study.tables.columns import SCHEMAS
 from tests.support.sweeps import sweep_tables
 from tests.support.tables import SEED_STEP, make_tables, replaced
+from trainables.quantities import IMAGE_KINDS, QUANTITIES
+from trainables.schema import METRICS, TrialConfig
 
 ROOT = Path(__file__).resolve().parents[3]
-TEXT = (ROOT / "README.md").read_text()
+TEXTS = {str(path.relative_to(ROOT)): path.read_text() for path in readme.documents(ROOT)}
+"""The documents with blocks."""
 LOSSES = "losses results/paper"
+BEGIN = "<!-- make report: "
 
 
 @pytest.fixture(scope="module")
-def made() -> str:
-    """The README as the tables would have it."""
-    return readme.filled(TEXT, readme.reader(ROOT))
+def made() -> dict[str, str]:
+    """The documents as the tables would have them."""
+    read = readme.reader(ROOT)
+    return {name: readme.filled(text, read) for name, text in TEXTS.items()}
 
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """A folder with a README that holds the block of the losses alone, as it stands in ours, and with the tables."""
-    block = re.search(rf"<!-- make report: {LOSSES} -->.*?<!-- end -->", TEXT, re.DOTALL)
+    """A root whose README.md holds the block of the losses alone, as it stands in ours, with the tables."""
+    block = re.search(rf"{BEGIN}{LOSSES} -->.*?<!-- end -->", TEXTS["docs/results.md"], re.DOTALL)
     assert block
     (tmp_path / "results").symlink_to(ROOT / "results")
     (tmp_path / "README.md").write_text(f"# Before\n\n{block[0]}\n\nAfter, 1.0.\n")
@@ -54,30 +63,50 @@ def run(*arguments: str | Path) -> tuple[int, str]:
     return ran.exit_code, ran.output
 
 
-def test_readme_is_what_the_tables_give(made: str) -> None:
-    assert readme.differing(TEXT, made) == [], "run `make report`, and commit README.md"
-    assert made == TEXT
+def test_documents_are_what_the_tables_give(made: dict[str, str]) -> None:
+    differing = {name: readme.differing(text, made[name]) for name, text in TEXTS.items()}
+    assert not any(differing.values()), f"run `make report`, and commit what it wrote: {differing}"
+    assert made == TEXTS
 
 
-def test_readme_headline_is_the_verdict_on_its_claim(made: str) -> None:
-    (verdict,) = [row[2] for row in table(made) if row[0] == "C15"]
-    assert f"**10 < N < 100: {verdict.strip('*')}.**" in made
+def test_answer_is_the_verdict_on_its_claim(made: dict[str, str]) -> None:
+    (verdict,) = {row[3] for row in table(made["docs/claims.md"]) if row[0] == "C15"}
+    assert f"The verdict is {verdict.strip('*')}.**" in made["README.md"]
 
 
-def test_readme_shows_every_block_once() -> None:
-    assert sorted(re.findall(r"<!-- make report: (\S+)", TEXT)) == sorted(readme.BLOCKS)
+def test_every_block_is_shown() -> None:
+    shown = {name for text in TEXTS.values() for name in re.findall(rf"{BEGIN}(\S+)", text)}
+    assert shown == set(readme.BLOCKS)
 
 
-def test_number_changed_in_the_readme_is_named_with_its_block(made: str) -> None:
-    begins = [match.start() for match in re.finditer("<!-- make report: ", made)]
-    for begin in begins:
-        body = made.index("-->", begin)
-        digit = re.search(r"\d", made[body : made.index("<!-- end -->", begin)])
-        assert digit
-        at = body + digit.start()
-        changed = made[:at] + str((int(made[at]) + 1) % 10) + made[at + 1 :]
-        name = made[begin:body].removeprefix("<!-- make report: ").strip()
-        assert readme.differing(changed, made) == [name]
+@pytest.mark.parametrize("name", ["README.md", "docs/results.md", "docs/searching.md"])
+def test_results_stand_in_blocks_alone(name: str) -> None:
+    text = (ROOT / name).read_text()
+    for pattern in (rf"{BEGIN}.*?<!-- end -->", r"^```.*?^```", r"`[^`]+`", r"\]\([^)]*\)"):
+        text = re.sub(pattern, "", text, flags=re.DOTALL | re.MULTILINE)
+    allowed = {"95 %", "1 nat", "1.96", "3.11", "3.13"}  # a level, a margin, Python's versions
+    numbers = re.findall(r"\d[\d,]*\.\d+|\d[\d,.]* (?:nats?|%|times|latents)", text)
+    assert set(numbers) <= allowed, f"{name} has numbers that no test compares with the tables"
+
+
+def test_readme_is_short() -> None:
+    assert len(TEXTS["README.md"].splitlines()) <= 150
+
+
+def test_number_changed_in_a_document_is_named_with_its_block(made: dict[str, str]) -> None:
+    changed_blocks = 0
+    for text in made.values():
+        for match in re.finditer(BEGIN, text):
+            body = text.index("-->", match.start())
+            digit = re.search(r"\d", text[body : text.index("<!-- end -->", body)])
+            if digit is None:
+                continue
+            changed_blocks += 1
+            at = body + digit.start()
+            changed = text[:at] + str((int(text[at]) + 1) % 10) + text[at + 1 :]
+            name = text[match.start() : body].removeprefix(BEGIN).strip()
+            assert readme.differing(changed, text) == [name]
+    assert changed_blocks >= len(readme.BLOCKS) - 1, "all but the kinds of image have a number"
 
 
 def test_number_changed_in_the_tables_is_named(copy: Path) -> None:
@@ -95,31 +124,31 @@ def test_number_changed_in_the_tables_is_named(copy: Path) -> None:
 
 def test_check_of_a_changed_number_exits_with_1_and_writes_nothing(copy: Path) -> None:
     path = copy / "README.md"
-    assert run(path, "--check") == (0, "")
+    assert run(copy, "--check") == (0, "")
     changed = path.read_text().replace("| linear | 146.6 [", "| linear | 146.7 [")
     path.write_text(changed)
-    code, output = run(path, "--check")
+    code, output = run(copy, "--check")
     assert code == 1 and LOSSES in output
     assert path.read_text() == changed
 
 
 def test_check_with_a_report_is_refused_and_writes_nothing(copy: Path) -> None:
-    code, output = run(copy / "README.md", "--check", "--report", copy / "report")
+    code, output = run(copy, "--check", "--report", copy / "report")
     assert code == 2 and "--check writes nothing" in output
     assert not (copy / "report").exists()
 
 
 @pytest.mark.slow
-def test_report_and_readme_are_written_and_its_figures_are_drawn(copy: Path) -> None:
+def test_report_and_documents_are_written_and_their_figures_are_drawn(copy: Path) -> None:
     path = copy / "README.md"
     whole = path.read_text()
     path.write_text(whole.replace("| linear | 146.6 [", "| linear | 146.7 ["))
     (copy / "docs").mkdir()
-    code, output = run(path, "--report", copy / "report")
+    code, output = run(copy, "--report", copy / "report")
     assert code == 0 and LOSSES in output
     assert path.read_text() == whole
     assert f"<code>{copy / 'results' / 'latent'}</code>" in (copy / "report" / "report.html").read_text()
-    names = {"dimension_card.png", "f6_loss_all.png", "reconstructions.png"}
+    names = {"answer.png", "dimension_card.png", "f6_loss_all.png", "reconstructions.png"}
     assert {figure.name for figure in (copy / "docs").iterdir()} == names
     assert names <= {found.name for found in (ROOT / "docs").iterdir()}
 
@@ -135,28 +164,57 @@ def test_report_and_readme_are_written_and_its_figures_are_drawn(copy: Path) -> 
 )
 def test_block_that_cannot_be_made_is_one_line_and_exit_code_2(copy: Path, text: str, message: str) -> None:
     (copy / "README.md").write_text(text)
-    code, output = run(copy / "README.md")
+    code, output = run(copy)
     assert code == 2 and message in output and len(output.splitlines()) == 1
     assert (copy / "README.md").read_text() == text
 
 
-def test_headline_is_that_of_known_curves() -> None:
-    three = readme.headline([sweep_tables()])
-    assert "10 < N < 100: confirmed" in three
-    assert "keeps **25 [22.5, 27.5]** of them active (variance of the mean > 0.01): *confirmed*" in three
-    assert "10 < N < 100: inconclusive" in readme.headline([sweep_tables(seeds=1)])
-    assert "10 < N < 100: not measured" in readme.headline([make_tables()])
+def test_answer_is_that_of_known_curves() -> None:
+    three = short_answer.markdown(Evidence([sweep_tables()]))
+    assert "The verdict is confirmed." in three
+    assert "A VAE with latents to spare keeps **25 [22.5, 27.5]** of them in use: *confirmed*" in three
+    assert "The verdict is inconclusive." in short_answer.markdown(Evidence([sweep_tables(seeds=1)]))
+    assert "The verdict is not measured." in short_answer.markdown(Evidence([make_tables()]))
 
 
-def test_claims_without_tables_are_all_listed_and_not_measured() -> None:
-    rows = table(readme.claims([]))
-    assert [row[0] for row in rows] == [claim.id for claim in load().claims]
-    assert {row[2] for row in rows} == {"**not measured**"}
-    assert all(row[3].startswith("needs study") for row in rows)
+def test_picture_has_a_line_for_each_estimate_and_a_point_where_there_is_a_value() -> None:
+    figure = short_answer.draw_answer(Evidence([sweep_tables()]))
+    assert isinstance(figure, Drawn)
+    assert set(figure.frame["who"] + figure.frame["label"]) <= {*map("".join, short_answer.ROWS.values())}
+    svg = figure.svg()
+    for who, label in short_answer.ROWS.values():
+        assert who in svg and label in svg
+    (axes,) = short_answer.plot_answer(figure.frame).axes
+    places = [np.asarray(line.get_xdata(), float) for line in axes.lines]
+    points = [float(place[0]) for place in places if len(place) == 1]
+    assert sorted(points) == sorted(figure.frame["value"].dropna())
+
+
+def test_verdicts_without_tables_are_not_measured() -> None:
+    text = readme.verdicts(Evidence([]))
+    assert f"{len(load().claims)} claims: {len(load().claims)} not measured" in text
+    assert {row[1] for row in table(text)} == {"**not measured**"} and len(table(text)) == len(readme.KEY_CLAIMS)
+
+
+def test_vocabulary_lists_every_name() -> None:
+    recorded = {name for names in (QUANTITIES, IMAGE_KINDS) for name, entry in names.items() if entry.recorded}
+    for text, names in [
+        (readme.fields(), set(TrialConfig.model_fields)),
+        (readme.metrics(), set(METRICS)),
+        (readme.quantities() + "\n" + "\n".join(readme.images().splitlines()[2:]), recorded),
+    ]:
+        assert {row[0].strip("`") for row in table(text)} == names
+
+
+def test_every_column_of_the_tables_is_explained() -> None:
+    text = TEXTS["docs/tables.md"]
+    columns = {name for schema in SCHEMAS.values() for name in schema.names}
+    unexplained = {name for name in columns if f"`{name.removeprefix('config/')}`" not in text}
+    assert not unexplained
 
 
 def test_losses_have_means_intervals_and_what_collapsed() -> None:
-    rows = {row[0]: row for row in table(readme.losses([replaced(make_tables(), "relu", 0, collapsed=True)]))}
+    rows = {row[0]: row for row in table(readme.losses(Evidence([replaced(make_tables(), "relu", 0, collapsed=True)])))}
     half = stats.t.ppf(0.975, 2) * SEED_STEP / 3**0.5
     assert rows["elu"][1] == f"102.0 [{102 - half:.1f}, {102 + half:.1f}]"
     assert rows["linear"][3] == f"{150 / 102:.2f}"
@@ -165,7 +223,7 @@ def test_losses_have_means_intervals_and_what_collapsed() -> None:
 
 
 def test_sweep_numbers_are_those_of_the_table() -> None:
-    text = readme.sweep([load_tables(str(ROOT / "results" / "latent"))])
+    text = readme.sweep(Evidence([load_tables(str(ROOT / "results" / "latent"))]))
     rows = pd.read_parquet(ROOT / "results" / "latent" / "results.parquet")
     last = rows[(rows["status"] == "finished") & rows["final"]]
     shown = {row[0]: row for row in table(text)}
@@ -182,7 +240,7 @@ def test_sweep_numbers_are_those_of_the_table() -> None:
 
 def test_searches_tell_cost_and_fresh_seeds() -> None:
     read = readme.reader(ROOT)
-    rows = table(readme.searches(list(read("results/vae results/vae-best").values())))
+    rows = table(readme.searches(Evidence(list(read("results/vae results/vae-best").values()))))
     vae = next(row for row in rows if row[0].startswith("`vae`"))
     fresh = read("results/vae-best")["results/vae-best"].ends
     means = fresh[fresh["seed"] > 0].groupby("cell")["test_neg_elbo"].mean()

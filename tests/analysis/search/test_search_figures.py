@@ -14,10 +14,10 @@ from analysis.figures.base import Drawn, NotApplicableError, Skipped
 from analysis.search import best, history, importance, pareto, search_figures, search_page, slices
 from analysis.search.as_optuna import common_step
 from study import spec, table
-from study.cli import views
 from study.run import launch
-from study.run.launch import Options
+from study.run.job import Options
 from study.table import TableError
+from study.tables.trials import spec_of_best
 from trainables.registry import DATASETS
 
 ONE = """
@@ -77,7 +77,7 @@ def two(runs):
 @pytest.fixture(scope="module")
 def again(one, runs):
     """The two best trials of `one` and its arm, on two fresh seeds."""
-    return made(views.spec_of_best(one, 2, 2), runs / "again", first_seed=one.spec.seeds)
+    return made(spec_of_best(one, 2, 2), runs / "again", first_seed=one.spec.seeds)
 
 
 def test_every_figure_of_a_search_is_drawn_and_the_same_again(one, two):

@@ -12,10 +12,10 @@ import pytest
 import torch
 from tensorboardX.proto.event_pb2 import Event
 
-from study import runfolder as table
 from study import spec
 from study.cli import app
 from study.run.display import Display
+from study.table import load_tables
 from tests.support import tiny
 from trainables.export import load
 from trainables.registry import DATASETS
@@ -92,7 +92,7 @@ def test_tensorboard_writes_each_replicates_curves(study, tmp_path):
     code, out, _ = study("tensorboard", "runs/tiny", "-o", "boards")
     assert code == 0 and "5 replicates" in out and "tensorboard --logdir boards" in out
     found = scalars(next((tmp_path / "boards" / "vae seed 1").iterdir()))
-    rows = table.load_tables("runs/tiny").rows("results", where={"cell": ["vae"], "seed": [1]}).set_index("step")
+    rows = load_tables("runs/tiny").rows("results", where={"cell": ["vae"], "seed": [1]}).set_index("step")
     assert {step for name, step in found if name == "test_nll"} == set(rows.index) == {0, 1, 3, 4, 6}
     assert all(found["test_kl", step] == pytest.approx(rows.loc[step, "test_kl"]) for step in rows.index)
     assert not any(name == "test_nll" and step > 6 for name, step in found)
@@ -258,14 +258,14 @@ def test_launch_with_failed_and_collapsed_trials_exits_1_and_status_shows_them(s
     collapses = "  collapses: {learning_rate: 1.0e-12, activation: sigmoid, hidden_dims: [1]}\n"
     (tmp_path / "tiny.yaml").write_text(tiny.SPEC + raises + collapses)
     code, out, _ = launch(study)
-    assert code == 1 and "2 failed, 7 finished" in out and "study status runs/tiny" in out
+    assert code == 1 and "7 finished, 2 failed" in out and "study status runs/tiny" in out
     study("table", "runs/tiny", "--to", "results/tiny")
     for place in ("runs/tiny", "results/tiny"):
         code, out, _ = study("status", place)
         assert code == 0 and "2 failed" in out and "2 finished (collapsed)" in out
         assert "raises, seed 1" in out and "ValueError: `batch_size <= 200`" in out
     code, out, _ = launch(study)
-    assert code == 1 and "2 to retry, 7 finished" in out
+    assert code == 1 and "7 finished, 2 to retry" in out
 
 
 def test_launch_on_a_full_disk_exits_1_with_one_line(study, monkeypatch):

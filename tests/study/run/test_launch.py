@@ -14,15 +14,17 @@ import pytest
 from filelock import FileLock
 from rich.console import Console
 
-from study import plan as space
 from study import provenance, spec
-from study import runfolder as table
+from study.plan import Plan
 from study.run import launch
+from study.run.backlog import Counts
 from study.run.display import Display
-from study.run.launch import Options
+from study.run.job import MAX_RETRIES, Options, make_packs
 from study.run.lock import RunError
+from study.runfolder import read_provenance, write_run
 from study.spec import SpecError
-from study.table import TableError
+from study.table import TableError, load_tables
+from study.tables.build import build
 from study.tables.merge import Images, merge
 from tests.support import tiny
 from trainables import datasets, trial
@@ -64,12 +66,12 @@ def replaced(stored, name, values):
 
 
 def results(folder):
-    return table.load_tables(str(folder)).results
+    return load_tables(str(folder)).results
 
 
 def test_launch_inline_finishes_every_replicate(study, tmp_path):
     counts, text = run(study, tmp_path / "run")
-    assert counts == {"finished": 5}
+    assert counts == Counts(finished=5)
     assert "5 replicates, 5 to start" in text and "vae, seed 1: finished at step 6" in text
     frame = results(tmp_path / "run")
     assert frame.groupby("replicate")["final"].sum().eq(1).all()
@@ -84,7 +86,7 @@ def test_launch_again_runs_nothing_and_changes_nothing(study, tmp_path, monkeypa
     before = results(tmp_path / "run")
     monkeypatch.setattr(trial, "run", lambda *_, **__: pytest.fail("a finished replicate was run again"))
     counts, text = run(study, tmp_path / "run")
-    assert counts == {"finished": 5} and "5 finished" in text
+    assert counts == Counts(finished=5) and "5 finished" in text
     pd.testing.assert_frame_equal(before, results(tmp_path / "run"))
 
 
@@ -94,19 +96,19 @@ def test_launch_with_more_seeds_adds_only_those(study, tmp_path):
     assert "3 finished" in text and "2 to start" in text
     assert set(results(tmp_path / "run")["seed"]) == {0, 1}
     counts, _ = run(study.model_copy(update={"seeds": 1}), tmp_path / "run")
-    assert counts == {"finished": 3}
+    assert counts == Counts(finished=3)
     assert set(results(tmp_path / "run")["seed"]) == {0, 1}, "a smaller launch must not drop rows"
 
 
 def test_launch_of_a_part_leaves_the_rest_and_parts_merge_into_the_whole(study, tmp_path):
     run(study, tmp_path / "whole")
     counts, text = run(study, tmp_path / "vae", dataclasses.replace(INLINE, cells="vae*", first_seed=1))
-    assert counts == {"finished": 1} and "1 replicates" in text
+    assert counts == Counts(finished=1) and "1 replicates" in text
     counts, _ = run(study, tmp_path / "rest", dataclasses.replace(INLINE, cells="[!v]*"))
-    assert counts == {"finished": 3}
+    assert counts == Counts(finished=3)
     run(study, tmp_path / "rest", dataclasses.replace(INLINE, cells="vae"))
     for part in ("vae", "rest"):
-        merge(table.load_tables(str(tmp_path / part)), Folder(str(tmp_path / "merged")))
+        merge(load_tables(str(tmp_path / part)), Folder(str(tmp_path / "merged")))
     whole, merged = (results(tmp_path / name).drop(columns=CLOCKS) for name in ("whole", "merged"))
     order = ["seed", "cell", "step"]
     whole, merged = (frame.sort_values(order, ignore_index=True) for frame in (whole, merged))
@@ -165,10 +167,10 @@ def test_launch_stopped_once_saves_every_step_and_goes_on_bit_for_bit(study, tmp
     signal_at(at)
     monkeypatch.setattr(Pack, "step", counted(Pack.step, steps))
     counts, text = run(study, tmp_path / "cut")
-    assert counts["pending"] + counts["running"] and "SIGINT received: stopping" in text
+    assert counts.pending + counts.running and "SIGINT received: stopping" in text
     monkeypatch.setattr(Display, "report", lambda *_: None)
     counts, text = run(study, tmp_path / "cut")
-    assert counts == {"finished": 2}
+    assert counts == Counts(finished=2)
     assert len(steps) == 2 * 6, "no step was trained twice"
     whole, again = results(tmp_path / "whole"), results(tmp_path / "cut")
     pd.testing.assert_frame_equal(whole.drop(columns=CLOCKS), again.drop(columns=CLOCKS), check_exact=True)
@@ -180,7 +182,7 @@ def test_launch_stopped_twice_ends_at_once_and_goes_on(study, tmp_path, monkeypa
         run(study, tmp_path)
     monkeypatch.undo()
     monkeypatch.setitem(DATASETS, "tiny", "tests.support.tiny:load")
-    assert run(study, tmp_path)[0] == {"finished": 5}
+    assert run(study, tmp_path)[0] == Counts(finished=5)
 
 
 def test_launch_with_a_failing_trial_keeps_the_others_and_the_reason(study, tmp_path, monkeypatch):
@@ -194,14 +196,14 @@ def test_launch_with_a_failing_trial_keeps_the_others_and_the_reason(study, tmp_
 
     monkeypatch.setattr(trial, "run", fails_for_vae)
     counts, text = run(study, tmp_path / "run")
-    assert counts == {"finished": 3, "failed": 2}
-    assert len(tries) == 2 * (launch.MAX_RETRIES + 1) and "no such luck" in text
+    assert counts == Counts(finished=3, failed=2)
+    assert len(tries) == 2 * (MAX_RETRIES + 1) and "no such luck" in text
     frame = results(tmp_path / "run")
     failed = frame[frame["status"] == "failed"]
     assert len(failed) == 2 and failed["step"].isna().all() and (failed["error"] == "RuntimeError: no such luck").all()
     monkeypatch.setattr(trial, "run", real)
     counts, text = run(study, tmp_path / "run")
-    assert "2 to retry" in text and counts == {"finished": 5}
+    assert "2 to retry" in text and counts == Counts(finished=5)
 
 
 def test_launch_that_cannot_write_ends_at_once_and_fails_no_trial(study, tmp_path, monkeypatch):
@@ -215,7 +217,7 @@ def test_launch_that_cannot_write_ends_at_once_and_fails_no_trial(study, tmp_pat
     with pytest.raises(StorageError, match="it is full"):
         run(study, tmp_path)
     assert len(tries) == 1
-    assert set(table.build(Folder(str(tmp_path))).results["status"]) == {"pending"}
+    assert set(build(Folder(str(tmp_path))).results["status"]) == {"pending"}
 
 
 def test_launch_diverging_trial_ends_as_diverged(study, tmp_path):
@@ -225,7 +227,7 @@ def test_launch_diverging_trial_ends_as_diverged(study, tmp_path):
         }
     )
     counts, _ = run(wild, tmp_path / "run")
-    assert counts == {"diverged": 2}
+    assert counts == Counts(diverged=2)
     last = results(tmp_path / "run").query("final")
     assert (last["status"] == "diverged").all() and last["error"].str.contains("not finite at step").all()
 
@@ -233,7 +235,7 @@ def test_launch_diverging_trial_ends_as_diverged(study, tmp_path):
 def test_launch_packed_gives_nearly_the_numbers_of_one_at_a_time(study, tmp_path):
     run(study, tmp_path / "one")
     counts, text = run(study, tmp_path / "packed", Options(runner="inline", device="cpu", pack=8))
-    assert counts == {"finished": 5} and "and 1 more" in text
+    assert counts == Counts(finished=5) and "and 1 more" in text
     one, packed = results(tmp_path / "one"), results(tmp_path / "packed")
     numbers = list(METRICS)
     pd.testing.assert_frame_equal(one[numbers], packed[numbers], rtol=1e-5)
@@ -243,7 +245,7 @@ def test_launch_through_ray_equals_inline_bit_for_bit(study, tmp_path, capfd):
     once = study.model_copy(update={"seeds": 1})
     run(once, tmp_path / "inline")
     counts, text = run(once, tmp_path / "through", Options(device="cpu", concurrency=2))
-    assert counts == {"finished": 3}
+    assert counts == Counts(finished=3)
     printed = text.replace(str(tmp_path), "") + "".join(capfd.readouterr())
     assert not re.search("ray|tune", printed, re.IGNORECASE), "Ray's chatter is off"
     inline, through_ray = results(tmp_path / "inline"), results(tmp_path / "through")
@@ -251,24 +253,24 @@ def test_launch_through_ray_equals_inline_bit_for_bit(study, tmp_path, capfd):
 
 
 def test_plan_packs_only_what_is_compatible(study):
-    plan = space.replicates(study, {"tiny": "d"})
-    assert [len(pack) for pack in launch.plan(plan, 1, {})] == [1] * 5
-    packs = launch.plan(plan, 64, {})
+    plan = Plan(study, {"tiny": "d"}).replicates
+    assert [len(pack) for pack in make_packs(plan, 1, {})] == [1] * 5
+    packs = make_packs(plan, 64, {})
     assert [[(r.cell, r.seed) for r in pack] for pack in packs] == [
         [("linear", 0), ("linear", 1)], [("vae", 0), ("vae", 1)], [("pca", 0)],
     ]  # fmt: skip
     starts = {replicate.hash: 3 for replicate in plan if (replicate.cell, replicate.seed) == ("vae", 1)}
-    assert [len(pack) for pack in launch.plan(plan, 64, starts)] == [2, 1, 1, 1], "who shares a pack starts together"
+    assert [len(pack) for pack in make_packs(plan, 64, starts)] == [2, 1, 1, 1], "who shares a pack starts together"
 
 
 def test_build_while_a_replicate_runs_shows_it_as_running(study, tmp_path, signal_at):
     signal_at(3)
     run(study, tmp_path)
-    frame = table.build(Folder(str(tmp_path))).results
+    frame = build(Folder(str(tmp_path))).results
     running = frame[frame["status"] == "running"]
     assert running["replicate"].nunique() == 1 and not running["final"].any() and running["test_nll"].notna().any()
     assert frame["replicate"].nunique() == 5, "pending replicates keep a row"
-    pd.testing.assert_frame_equal(frame, table.build(Folder(str(tmp_path))).results)
+    pd.testing.assert_frame_equal(frame, build(Folder(str(tmp_path))).results)
 
 
 def test_launch_with_every_kind_of_bad_end_leaves_the_others_alone(study, tmp_path):
@@ -279,7 +281,7 @@ def test_launch_with_every_kind_of_bad_end_leaves_the_others_alone(study, tmp_pa
     }
     run(study, tmp_path / "good")
     counts, _ = run(study.model_copy(update={"arms": study.arms | bad}), tmp_path / "run")
-    assert counts == {"finished": 7, "failed": 2, "diverged": 2}
+    assert counts == Counts(finished=7, failed=2, diverged=2)
     frame = results(tmp_path / "run")
     last = frame.groupby(["cell", "seed"]).tail(1).set_index("cell")
     assert (
@@ -291,7 +293,7 @@ def test_launch_with_every_kind_of_bad_end_leaves_the_others_alone(study, tmp_pa
     unharmed = results(tmp_path / "good").drop(columns=CLOCKS)
     pd.testing.assert_frame_equal(good.drop(columns=CLOCKS), unharmed, check_dtype=False, check_exact=True)
     counts, text = run(study.model_copy(update={"arms": study.arms | bad}), tmp_path / "run")
-    assert "2 to retry" in text and "2 diverged" in text and counts["failed"] == 2, "a divergence is not retried"
+    assert "2 to retry" in text and "2 diverged" in text and counts.failed == 2, "a divergence is not retried"
 
 
 def test_two_attempts_of_one_replicate_at_once_do_no_harm(study, tmp_path, monkeypatch):
@@ -299,9 +301,9 @@ def test_two_attempts_of_one_replicate_at_once_do_no_harm(study, tmp_path, monke
     run(study, tmp_path / "whole")
     monkeypatch.setattr(trial, "REPORT_EVERY_S", 0)
     data = datasets.load("tiny")
-    plan = space.replicates(study, {"tiny": data.digest})
+    plan = Plan(study, {"tiny": data.digest}).replicates
     folder = Folder(str(tmp_path / "both"))
-    table.write_run(folder.create(), study, {"data_digests": {"tiny": data.digest}})
+    write_run(folder.create(), study, {"data_digests": {"tiny": data.digest}})
     replicates = folder.child("replicates").create()
     for replicate in plan:
         origin = {"git_commit": provenance.git_commit()}
@@ -311,7 +313,7 @@ def test_two_attempts_of_one_replicate_at_once_do_no_harm(study, tmp_path, monke
         ]
         for reports in itertools.zip_longest(*attempts):  # in turn, so that each meets the others' half-done work
             assert reports
-    both = table.build(folder).results
+    both = build(folder).results
     assert (both.groupby("replicate")["final"].sum() == 1).all()
     pd.testing.assert_frame_equal(results(tmp_path / "whole").drop(columns=CLOCKS), both.drop(columns=CLOCKS))
     left = {path.name for path in (tmp_path / "both" / "replicates").glob("*/*-0*.safetensors")}
@@ -322,9 +324,9 @@ def test_merge_by_seed_gives_the_table_of_one_run(study, tmp_path):
     run(study, tmp_path / "whole")
     run(study.model_copy(update={"seeds": 1}), tmp_path / "part")
     target = Folder(str(tmp_path / "results"))
-    merge(table.load_tables(str(tmp_path / "part")), target)
-    merged = merge(table.load_tables(str(tmp_path / "whole")), target)
-    again = merge(table.load_tables(str(tmp_path / "whole")), target)
+    merge(load_tables(str(tmp_path / "part")), target)
+    merged = merge(load_tables(str(tmp_path / "whole")), target)
+    again = merge(load_tables(str(tmp_path / "whole")), target)
     pd.testing.assert_frame_equal(merged.results, again.results)
     assert merged.spec.seeds == 2 and len(merged.results) == len(results(tmp_path / "whole"))
     assert merged.images.groupby("replicate").size().equals(again.images.groupby("replicate").size())
@@ -335,10 +337,10 @@ def test_merge_keeps_where_each_part_came_from_once(study, tmp_path):
     for seeds, command in enumerate(["first", "second", "second", "third"], start=1):
         folder = Folder(str(tmp_path / command))
         run(study.model_copy(update={"seeds": min(seeds, 2)}), tmp_path / command)
-        origin = table.read_provenance(folder) | {"command": command}
+        origin = read_provenance(folder) | {"command": command}
         folder.write("provenance.json", json.dumps(origin).encode())
-        merged = merge(table.load_tables(folder.url), target)
-    assert merged.provenance == table.read_provenance(target)
+        merged = merge(load_tables(folder.url), target)
+    assert merged.provenance == read_provenance(target)
     assert merged.provenance["command"] == "third" and merged.provenance["data_digests"] == origin["data_digests"]
     assert [part["command"] for part in merged.provenance["merged"]] == ["first", "second"]
     assert set(merged.provenance["merged"][0]) == set(origin) - {"data_digests"}
@@ -346,7 +348,7 @@ def test_merge_keeps_where_each_part_came_from_once(study, tmp_path):
 
 def test_merge_keeps_the_images_that_are_wanted(study, tmp_path):
     run(study, tmp_path / "run")
-    tables = table.load_tables(str(tmp_path / "run"))
+    tables = load_tables(str(tmp_path / "run"))
     every = tables.images.merge(tables.ends[["replicate", "cell", "seed"]], on="replicate")
     first = every[every["seed"] == 0]
     last = first[(first["kind"] == "input") | (first["step"] == first.groupby("replicate")["step"].transform("max"))]
@@ -362,9 +364,9 @@ def test_merge_keeps_the_images_that_are_wanted(study, tmp_path):
 def test_merge_of_another_study_is_refused(study, tmp_path):
     run(study, tmp_path / "run")
     run(study.model_copy(update={"base": study.base | {"l2": 0.5}}), tmp_path / "other")
-    merge(table.load_tables(str(tmp_path / "run")), Folder(str(tmp_path / "results")))
+    merge(load_tables(str(tmp_path / "run")), Folder(str(tmp_path / "results")))
     with pytest.raises(TableError, match=r"belong to another spec.*l2"):
-        merge(table.load_tables(str(tmp_path / "other")), Folder(str(tmp_path / "results")))
+        merge(load_tables(str(tmp_path / "other")), Folder(str(tmp_path / "results")))
 
 
 @pytest.mark.parametrize(
@@ -380,7 +382,7 @@ def test_load_tables_of_another_schema_is_refused_by_name(study, tmp_path, chang
     run(study.model_copy(update={"seeds": 1}), tmp_path)
     pq.write_table(change(pq.read_table(tmp_path / "results.parquet")), tmp_path / "results.parquet")
     with pytest.raises(TableError, match=message):
-        table.load_tables(str(tmp_path))
+        load_tables(str(tmp_path))
 
 
 def test_load_tables_cut_short_or_absent_is_refused_by_name(study, tmp_path):
@@ -388,12 +390,12 @@ def test_load_tables_cut_short_or_absent_is_refused_by_name(study, tmp_path):
     content = (tmp_path / "results.parquet").read_bytes()
     (tmp_path / "results.parquet").write_bytes(content[: len(content) // 2])
     with pytest.raises(TableError, match=r"results\.parquet cannot be read"):
-        table.load_tables(str(tmp_path))
+        load_tables(str(tmp_path))
     (tmp_path / "results.parquet").unlink()
     with pytest.raises(TableError, match="absent"):
-        table.load_tables(str(tmp_path))
+        load_tables(str(tmp_path))
     with pytest.raises(TableError, match="no run folder"):
-        table.load_tables(str(tmp_path / "elsewhere"))
+        load_tables(str(tmp_path / "elsewhere"))
 
 
 def test_plugin_columns_pass(study, tmp_path):

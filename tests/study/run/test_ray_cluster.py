@@ -14,7 +14,7 @@ from ray._raylet import AuthenticationMode, get_authentication_mode  # type: ign
 
 from study.cluster import token
 from study.run import ray_cluster
-from study.run.launch import Options
+from study.run.job import Options
 from study.run.lock import RunError
 from study.run.stop import Stop
 

@@ -9,20 +9,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.trial import TrialState
 
-from study import plan as space
-from study import runfolder as table
 from study import spec
 from study.cluster import token
+from study.cost import search_core_hours
+from study.plan import Plan
 from study.run import ray_cluster
-from study.run.launch import Options
+from study.run.backlog import Counts
+from study.run.job import Options
 from study.run.lock import RunError
-from study.search.journal import Journal
-from study.search.journal_reader import JOURNAL, JournalError, read_asked
-from study.search.optuna_search import ERROR, Search, pruner
+from study.search.journal_reader import JOURNAL, read_asked
+from study.search.optuna_search import ERROR, OptunaSearch, pruner
 from study.searchspace import Range, SearchSpec
 from study.spec import SpecError
-from study.table import TableError
+from study.table import TableError, load_tables
 from study.tables import trials
+from study.tables.build import build
 from study.tables.merge import merge
 from tests.support.searches import ASHA, REAL, assert_agree, hunt, optunas, run
 from trainables import trial
@@ -43,8 +44,8 @@ def test_every_builtin_study_is_valid_and_says_what_its_search_costs():
     searched = [study for study in map(spec.load, spec.names()) if study.search]
     assert {"vae", "vae-random", "rate-distortion"} <= {study.name for study in searched}
     for study in searched:
-        space.check(study)
-        assert space.search_core_hours(study) > 0
+        Plan(study).check()
+        assert search_core_hours(study) > 0
 
 
 @pytest.mark.parametrize(
@@ -81,7 +82,7 @@ def test_every_builtin_study_is_valid_and_says_what_its_search_costs():
 )
 def test_search_that_cannot_be_run_is_refused_in_one_line(changes, message):
     with pytest.raises(SpecError, match=message) as error:
-        space.check(hunt(**changes))
+        Plan(hunt(**changes)).check()
     assert "\n" not in str(error.value)
 
 
@@ -108,14 +109,14 @@ def test_parameters_are_the_reverse_of_draw(beta, warmup, seed, ranged):
         assert drawn.keys() == {"model", "hidden_dims"} | (
             {"beta", "kl_warmup_steps"} if drawn["model"] == "vae" else set()
         )
-        known = given.parameters({}, drawn)
+        known = given.parameters(drawn)
         again = given.draw({}, lambda parameter, known=known: known[parameter.name][1])
         assert again == drawn
 
 
 def test_range_among_choices_is_drawn_only_where_it_is_chosen():
     given = SearchSpec(space={"l2": [0.0, {"low": 1, "high": 2}]}, objectives=["val_nll"], trials=1)
-    names = {tuple(given.parameters({}, drawn)) for drawn in given.samples({}, 30)}
+    names = {tuple(given.parameters(drawn)) for drawn in given.samples({}, 30)}
     assert names == {("l2",), ("l2", "l2 in 1..2")}
 
 
@@ -133,26 +134,6 @@ def test_rungs_and_their_expected_share_of_steps(first, factor, steps, rungs, sh
 # The journal
 
 
-def test_journal_writes_a_batch_whole_or_not_at_all(tmp_path):
-    journal = Journal(Folder(str(tmp_path)))
-    with journal.batch():
-        journal.append_logs([{"a": 1}])
-        assert not (tmp_path / JOURNAL).exists() and list(journal.read_logs(0)) == [{"a": 1}]
-        journal.append_logs([{"b": 2}])
-    with pytest.raises(TypeError, match="not JSON serializable"), journal.batch():
-        journal.append_logs([{"c": 3}, {"d": object()}])
-    with pytest.raises(JournalError, match="must be opened again"):
-        journal.append_logs([{"e": 4}])
-    assert list(Journal(Folder(str(tmp_path))).read_logs(1)) == [{"b": 2}]
-
-
-@pytest.mark.parametrize("content", [b'{"op_code": 0}\n{"op', b"[1]\n", b"\xff\n"])
-def test_journal_that_is_damaged_is_refused_by_name(tmp_path, content):
-    (tmp_path / JOURNAL).write_bytes(content)
-    with pytest.raises(JournalError, match=r"search\.jsonl is damaged"):
-        Journal(Folder(str(tmp_path)))
-
-
 def test_journal_opens_as_optunas_own_file(tmp_path):
     run(hunt(trials=2), tmp_path)
     backend = optuna.storages.journal.JournalFileBackend(str(tmp_path / JOURNAL))
@@ -168,7 +149,7 @@ def test_same_seed_gives_the_same_sequence_and_another_one_another(tmp_path, sam
     study = hunt(trials=12, sampler=sampler)
     other = study.model_copy(update={"search": study.search.model_copy(update={"seed": 1})})
     for name, searched in {"a": study, "b": study, "other": other}.items():
-        assert run(searched, tmp_path / name)[0] == {"finished": 12}
+        assert run(searched, tmp_path / name)[0] == Counts(finished=12)
     a, b, c = (read_asked(Folder(str(tmp_path / name))) for name in ("a", "b", "other"))
     assert a == b and len(a) == 12 and all(x != y for x, y in zip(a, c, strict=True))
     assert len({tuple(fields.values()) for fields in a}) == 12, "no point is drawn twice"
@@ -178,22 +159,22 @@ def test_run_launched_in_parts_asks_the_same_and_goes_on(tmp_path):
     run(hunt(trials=8, more=ASHA, fields=REAL, model="vae"), tmp_path / "whole")
     for count in (3, 4, 8, 8):
         counts, text = run(hunt(trials=count, more=ASHA, fields=REAL, model="vae"), tmp_path / "parts")
-        assert sum(counts.values()) == count
+        assert counts.total == count
     assert "8 of the search's 8 trials done" in text
-    whole, parts = (table.load_tables(str(tmp_path / name)).results for name in ("whole", "parts"))
+    whole, parts = (load_tables(str(tmp_path / name)).results for name in ("whole", "parts"))
     pd.testing.assert_frame_equal(
         whole.drop(columns=["train_s", "evaluate_s"]), parts.drop(columns=["train_s", "evaluate_s"])
     )
     counts, _ = run(hunt(trials=2, more=ASHA, fields=REAL, model="vae"), tmp_path / "parts")
-    assert sum(counts.values()) == 8, "fewer trials than there are drop none"
+    assert counts.total == 8, "fewer trials than there are drop none"
 
 
 def test_asha_stops_what_optunas_own_rule_stops(tmp_path):
     study = hunt(trials=20, more=ASHA, fields=REAL, model="vae", objectives="val_neg_elbo")
     counts, text = run(study, tmp_path)
-    assert counts["stopped"] > counts["finished"] > 0 and "stopped by asha at step" in text
+    assert counts.stopped > counts.finished > 0 and "stopped by asha at step" in text
     held, found = assert_agree(tmp_path)
-    values = trials.curves(table.load_tables(str(tmp_path)), "val_neg_elbo").pivot(
+    values = trials.curves(load_tables(str(tmp_path)), "val_neg_elbo").pivot(
         index="trial", columns="step", values="value"
     )
     seen = {1: [], 3: []}
@@ -213,7 +194,7 @@ def test_asha_stops_what_optunas_own_rule_stops(tmp_path):
 def test_trial_with_two_seeds_is_judged_by_their_mean(tmp_path):
     run(hunt(trials=6, seeds=2, more=ASHA, fields=REAL, model="vae"), tmp_path)
     held, found = assert_agree(tmp_path)
-    rows = table.load_tables(str(tmp_path)).results
+    rows = load_tables(str(tmp_path)).results
     for number, one in enumerate(held):
         mine = rows[rows["cell"] == f"trial-{number:04d}"]
         assert set(mine["seed"]) == {0, 1}
@@ -237,9 +218,9 @@ def test_run_through_a_callers_ray_holds_what_it_says_and_equals_inline_with_one
     run(study, tmp_path / "inline")
     counts, text = run(study, tmp_path / "one", callers_ray)
     assert ray_cluster.ray.is_initialized(), "it is the caller's to end"
-    assert sum(counts.values()) == 4 and counts["stopped"] and "stopped by asha" in text
+    assert counts.total == 4 and counts.stopped and "stopped by asha" in text
     assert read_asked(Folder(str(tmp_path / "one"))) == read_asked(Folder(str(tmp_path / "inline")))
-    a, b = (table.load_tables(str(tmp_path / name)).results for name in ("inline", "one"))
+    a, b = (load_tables(str(tmp_path / name)).results for name in ("inline", "one"))
     pd.testing.assert_frame_equal(a.drop(columns=["train_s", "evaluate_s"]), b.drop(columns=["train_s", "evaluate_s"]))
     assert_agree(tmp_path / "one")
 
@@ -253,7 +234,7 @@ def test_search_through_ray_with_failures_copies_seeds_and_asha_agrees_with_optu
     held, found = assert_agree(tmp_path)
     assert len(held) == 10 and found["cell"].nunique() < 10, "some were drawn again"
     assert {one.state for one in held} == {TrialState.COMPLETE, TrialState.FAIL, TrialState.PRUNED}
-    assert counts["failed"] and "`learning_rate <= 0.01` must hold" in text
+    assert counts.failed and "`learning_rate <= 0.01` must hold" in text
     assert run(study, tmp_path)[0] == counts
 
 
@@ -274,10 +255,10 @@ def test_diverged_and_failed_trials_reach_optuna_as_failed(tmp_path, monkeypatch
 
     monkeypatch.setattr(trial, "run", fails)
     counts, _ = run(study, tmp_path)
-    assert counts["failed"] == 1 and counts["diverged in the search"] and counts["finished"]
+    assert counts.failed == 1 and counts.diverged_in_search and counts.finished
     held, _ = assert_agree(tmp_path)
     failed = [one for one in held if one.state == TrialState.FAIL]
-    assert len(failed) == 1 + counts["diverged in the search"] and all(one.values is None for one in failed)
+    assert len(failed) == 1 + counts.diverged_in_search and all(one.values is None for one in failed)
     assert "RuntimeError: no such luck" in held[2].user_attrs[ERROR]
     monkeypatch.setattr(trial, "run", lambda *_, **__: pytest.fail("a trial that Optuna knows was run again"))
     again, _ = run(study, tmp_path)
@@ -290,7 +271,7 @@ def test_trials_with_one_configuration_share_its_replicates(tmp_path):
     drawn = {"model": "flat", "learning_rate": [1e-3, 1e-2], "l2": 0.3}
     study = study.model_copy(update={"search": study.search.model_copy(update={"space": drawn})})
     counts, _ = run(study, tmp_path)
-    assert counts == {"finished": 2}
+    assert counts == Counts(finished=2)
     held, found = assert_agree(tmp_path)
     second = next(
         number
@@ -305,28 +286,28 @@ def test_arm_and_search_in_one_study_and_an_arm_that_is_also_drawn(tmp_path):
     study = hunt(trials=3)
     arms = {"known": {"model": "flat", "learning_rate": 1e-3, "l2": 0.3}}
     study = study.model_copy(update={"arms": arms})
-    assert run(study, tmp_path, Options(runner="inline", device="cpu", cells="known"))[0] == {"finished": 1}
+    assert run(study, tmp_path, Options(runner="inline", device="cpu", cells="known"))[0] == Counts(finished=1)
     assert not read_asked(Folder(str(tmp_path))), "a part of a study runs no search"
     counts, _ = run(study, tmp_path)
-    assert counts == {"finished": 4}
-    ends = table.load_tables(str(tmp_path)).ends.set_index("cell")["val_sse"]
+    assert counts == Counts(finished=4)
+    ends = load_tables(str(tmp_path)).ends.set_index("cell")["val_sse"]
     assert ends["known"] == ends.min()
 
 
 def test_search_that_cannot_write_its_journal_asks_for_nothing(tmp_path, monkeypatch):
-    real = Folder.write
+    real = Folder.append
 
-    def full(self, name, content):
-        if name == JOURNAL and len(content) > 3_000:
+    def full(self, name, content, *, at):
+        if at > 3_000:
             raise StorageError("it is full")
-        real(self, name, content)
+        real(self, name, content, at=at)
 
-    monkeypatch.setattr(Folder, "write", full)
+    monkeypatch.setattr(Folder, "append", full)
     with pytest.raises(StorageError, match="it is full"):
         run(hunt(trials=12), tmp_path)
     monkeypatch.undo()
     monkeypatch.setitem(DATASETS, "tiny", "tests.support.tiny:load")
-    assert run(hunt(trials=12), tmp_path)[0] == {"finished": 12}
+    assert run(hunt(trials=12), tmp_path)[0] == Counts(finished=12)
     run(hunt(trials=12), tmp_path.with_name("whole"))
     assert read_asked(Folder(str(tmp_path))) == read_asked(Folder(str(tmp_path.with_name("whole"))))
 
@@ -351,14 +332,14 @@ def test_tables_merge_as_the_search_goes_on_and_hold_what_was_asked(tmp_path):
     target = Folder(str(tmp_path / "results"))
     for count in (2, 5):
         run(hunt(trials=count), tmp_path / "run")
-        merged = merge(table.load_tables(str(tmp_path / "run")), target)
+        merged = merge(load_tables(str(tmp_path / "run")), target)
     assert len(trials.trials(merged)) == 5 and merged.spec.search.asked == read_asked(Folder(str(tmp_path / "run")))
     pd.testing.assert_frame_equal(
-        trials.trials(table.load_tables(target.url)), trials.trials(table.load_tables(str(tmp_path / "run")))
+        trials.trials(load_tables(target.url)), trials.trials(load_tables(str(tmp_path / "run")))
     )
     run(hunt(trials=2, sampler="random"), tmp_path / "other")
     with pytest.raises(TableError, match="belong to another spec"):
-        merge(table.load_tables(str(tmp_path / "other")), target)
+        merge(load_tables(str(tmp_path / "other")), target)
 
 
 def test_trials_asked_for_since_the_tables_were_built_are_running(tmp_path):
@@ -367,37 +348,37 @@ def test_trials_asked_for_since_the_tables_were_built_are_running(tmp_path):
     run(hunt(trials=5), tmp_path)
     for name, content in stale.items():
         (tmp_path / f"{name}.parquet").write_bytes(content)
-    found = trials.trials(table.load_tables(str(tmp_path)))
+    found = trials.trials(load_tables(str(tmp_path)))
     assert list(found["state"]) == ["finished"] * 3 + ["running"] * 2 and found["cell"].iloc[4] == "trial-0004"
 
 
 def test_merge_of_an_older_copy_keeps_what_was_stopped(tmp_path):
     run(hunt(trials=8, more=ASHA, fields=REAL, model="vae"), tmp_path / "run")
-    tables = table.load_tables(str(tmp_path / "run"))
+    tables = load_tables(str(tmp_path / "run"))
     target = Folder(str(tmp_path / "results"))
     merge(tables, target)
     for path in (tmp_path / "run" / "replicates").glob("*/*.done.json"):
         path.unlink()
-    merge(table.build(Folder(str(tmp_path / "run"))), target)
-    assert set(table.load_tables(target.url).ends["status"]) == set(tables.ends["status"]) == {"finished", "stopped"}
+    merge(build(Folder(str(tmp_path / "run"))), target)
+    assert set(load_tables(target.url).ends["status"]) == set(tables.ends["status"]) == {"finished", "stopped"}
 
 
 def test_hear_waits_for_every_seed_and_decides_once(tmp_path):
     study = hunt(trials=3, seeds=2, more=ASHA, fields=REAL, model="vae")
     folder = Folder(str(tmp_path)).create()
     folder.child("replicates").create()
-    search = Search(folder, study, {"tiny": "d"})
+    search = OptunaSearch(folder, Plan(study, {"tiny": "d"}))
     for value in (1.0, 2.0):
         number = search.next()
         first, second = (replicate.hash for replicate in search.members(number))
         said = [
-            search.hear(number, trial.Progress(1, 9, 2, {}, {hash_: {"step": 1, "val_sse": value}}))
+            search.report(number, trial.Progress(1, 9, 2, {}, {hash_: {"step": 1, "val_sse": value}}))
             for hash_ in (first, first, second, second)
         ]
         assert [bool(reason) for reason in said] == [False, False, value == 2.0, False]
     assert outcome(folder.child("replicates").child(first)).status == "stopped"
-    again = Search(folder, study, {"tiny": "d"})
-    again.settle()
+    again = OptunaSearch(folder, Plan(study, {"tiny": "d"}))
+    again.catch_up()
     assert [t.state for t in optunas(tmp_path)] == [TrialState.RUNNING, TrialState.PRUNED]
     assert (again.next(), again.next(), again.next(), again.next()) == (0, 2, None, None)
 

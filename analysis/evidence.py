@@ -1,0 +1,90 @@
+"""Everything that follows from the tables of several runs, each thing made once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from analysis.claims.evaluate import Judgement, evaluate
+from analysis.claims.ledger import Control, Dimension, Ledger, load
+from analysis.claims.lookups import Lookup
+from analysis.claims.pool import Pool
+from analysis.dimension.estimate_table import ControlEstimate, Estimate, controls_of, estimates_of, known_dimension
+from analysis.dimension.from_images import Intrinsic, intrinsic
+from analysis.dimension.from_networks import Sweeps, sweeps_of
+from analysis.dimension.sweeps import Networks, pca
+
+if TYPE_CHECKING:
+    from study.table import Tables
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """The owner of what is made from runs' tables: estimates of the latent dimension, and verdicts on the claims.
+
+    Attributes:
+        tables: Of any runs; a replicate that several hold counts once.
+        dataset: A name in DATASETS: what the estimates are of.
+    """
+
+    tables: Sequence[Tables]
+    dataset: str = "mnist"
+
+    @cached_property
+    def pool(self) -> Pool:
+        """All replicates, from which claims are decided."""
+        return Pool(self.tables)
+
+    @cached_property
+    def sweeps(self) -> Sweeps:
+        """Networks of the dataset against the latent dimension."""
+        return sweeps_of(self._networks, self.dataset)
+
+    @cached_property
+    def intrinsic(self) -> list[Intrinsic]:
+        """Estimates of the images' own dimension, of all datasets."""
+        return intrinsic(self.tables)
+
+    @cached_property
+    def pca(self) -> tuple[pd.Series, np.ndarray | None]:
+        """PCA's test NLL by latent dimension and its spectrum; see `analysis.dimension.sweeps.pca`."""
+        return pca(self.tables, self.dataset)
+
+    @cached_property
+    def estimates(self) -> list[Estimate]:
+        """Every estimate of the latent dimension of the dataset; what no run has is not measured."""
+        return estimates_of(self.sweeps, self.intrinsic_of(self.dataset), self.pca[1])
+
+    @cached_property
+    def controls(self) -> list[ControlEstimate]:
+        """The estimators' results where the dimension is known, by rising dimension."""
+        names = {str(name) for tables in self.tables for name in tables.ends["config/dataset"].dropna().unique()}
+        return [
+            control
+            for name in sorted(names, key=lambda name: (known_dimension(name) or 0, name))
+            for control in controls_of(name, sweeps_of(self._networks, name), self.intrinsic_of(name))
+        ]
+
+    @cached_property
+    def verdicts(self) -> list[Judgement]:
+        """A verdict on each claim of our ledger, in its order."""
+        return self.judge(load())
+
+    def judge(self, ledger: Ledger) -> list[Judgement]:
+        """A verdict on each claim of a ledger, in its order."""
+        kinds = {type(part) for claim in ledger.claims for part in claim.parts}
+        looks_up = len(self.pool.ends) and kinds & {Dimension, Control}
+        return evaluate(ledger, self.pool, Lookup(self.estimates, self.controls) if looks_up else Lookup())
+
+    def intrinsic_of(self, dataset: str) -> list[Intrinsic]:
+        """Estimates of the images' own dimension, of one dataset."""
+        return [one for one in self.intrinsic if one.dataset == dataset]
+
+    @cached_property
+    def _networks(self) -> list[Networks]:
+        return [Networks(tables) for tables in self.tables]

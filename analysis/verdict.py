@@ -1,0 +1,41 @@
+"""Verdicts, and how several make one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from enum import StrEnum
+
+
+class Verdict(StrEnum):
+    """How a test, an estimate or a claim came out; in the order in which they are listed."""
+
+    CONFIRMED = "confirmed"
+    REFUTED = "refuted"
+    SPLIT = "split"
+    INCONCLUSIVE = "inconclusive"
+    NOT_MEASURED = "not measured"
+
+
+def combine(verdicts: Iterable[str], rule: str) -> Verdict:
+    """One verdict of several: see `analysis.claims.ledger.Claim.rule`.
+
+    `all`: refuted if one is, confirmed if all are. `split`: the verdict on which all agree; split if some are confirmed
+    and others refuted. Else inconclusive; not measured only if none was.
+    """
+    distinct = set(map(Verdict, verdicts))
+    if distinct <= {Verdict.NOT_MEASURED}:
+        return Verdict.NOT_MEASURED
+    if len(distinct) == 1:
+        return distinct.pop()
+    if rule == "all" and Verdict.REFUTED in distinct:
+        return Verdict.REFUTED
+    if Verdict.SPLIT in distinct or {Verdict.CONFIRMED, Verdict.REFUTED} <= distinct:
+        return Verdict.SPLIT
+    return Verdict.INCONCLUSIVE
+
+
+def counts_of(verdicts: Iterable[str]) -> str:
+    """The number of each verdict: "2 confirmed, 1 refuted"."""
+    counts = Counter(verdicts)
+    return ", ".join(f"{counts[verdict]} {verdict}" for verdict in Verdict if counts[verdict])

@@ -1,0 +1,96 @@
+"""What all commands share: the consoles, the exit codes, errors as one readable line, the options of several."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from typer.core import TyperGroup
+
+from study.spec import SpecError, readable
+from trainables.errors import ReadableError
+
+FAILED, INPUT_IS_WRONG, INTERRUPTED = 1, 2, 130
+"""Exit codes: something failed, the input is wrong, somebody stopped the command."""
+_PLAIN: dict[str, Any] = {"markup": False, "highlight": False, "emoji": False}  # a spec's words are printed as they are
+OUT, ERR = Console(**_PLAIN), Console(stderr=True, **_PLAIN)
+"""Where the command line prints results and errors."""
+
+
+class Commands(TyperGroup):
+    """Commands that name the value where an option breaks its rule."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Invokes the command that the user typed."""
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            if isinstance(error.__cause__, ValidationError):
+                error.message = readable(error.__cause__)
+            raise
+
+
+def application(**settings: Any) -> typer.Typer:
+    """Makes a command with subcommands, as `study` and `analysis` are."""
+    return typer.Typer(
+        cls=Commands,
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode="rich",
+        pretty_exceptions_enable=False,
+        **settings,
+    )
+
+
+def run(app: typer.Typer) -> None:
+    """Runs a command: exit code 0 all good, 1 something failed, 2 the input is wrong, 130 interrupted."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    with readable_errors(ERR):
+        app()
+
+
+@contextmanager
+def readable_errors(console: Console) -> Iterator[None]:
+    """Turns an error that is no defect of the program into one line on `console` and an exit code."""
+    try:
+        yield
+    except (ReadableError, OSError) as error:
+        console.print(f"Error: {' '.join(_text(error).split())}", soft_wrap=True)
+        raise SystemExit(_exit_code(error)) from None
+
+
+def check_price(price: float | None) -> float | None:
+    """Refuses a price that is no number from 0."""
+    if price is not None and not 0 <= price < math.inf:
+        raise SpecError(f"`--price` must be a number from 0, but got {price}.")
+    return price
+
+
+Run = Annotated[str, typer.Argument(help="A run folder, or a folder under results/.")]
+Price = Annotated[
+    float | None,
+    typer.Option(
+        callback=check_price,
+        help="Show the money too: what an hour of one device (a GPU, a core of a CPU) costs in your currency, such as "
+        "0.53.",
+    ),
+]
+
+
+def _text(error: Exception) -> str:
+    """Returns an error's text; for a file that the system refuses, its name and why."""
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename} cannot be opened: {error.strerror}."
+    return str(error)
+
+
+def _exit_code(error: Exception) -> int:
+    """Returns 1 for a machine that refuses (a full disk, a lost connection), 2 for input that is wrong."""
+    named_wrongly = FileNotFoundError | FileExistsError | IsADirectoryError | NotADirectoryError | PermissionError
+    return FAILED if isinstance(error, OSError) and not isinstance(error, named_wrongly) else INPUT_IS_WRONG
