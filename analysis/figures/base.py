@@ -100,6 +100,7 @@ class FigureEntry:
 def _printable(frame: pd.DataFrame) -> pd.DataFrame:
     texts = frame.select_dtypes(["object", "string"])
     safe = {
-        name: texts[name].map(lambda value: printable(value) if isinstance(value, str) else value) for name in texts
+        str(name): texts[name].map(lambda value: printable(value) if isinstance(value, str) else value)
+        for name in texts
     }
     return frame.assign(**safe)

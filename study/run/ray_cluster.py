@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -88,7 +88,7 @@ def _connect(options: Options) -> None:
     ray_preflight.check_python()
     if options.address is None:
         ray_preflight.check_machine()
-        local = {"num_cpus": options.concurrency, "include_dashboard": False}
+        local: dict[str, Any] = {"num_cpus": options.concurrency, "include_dashboard": False}
     else:
         ray_preflight.check_cluster(options.address)
         local = {}
