@@ -42,7 +42,7 @@ class Adam:
             moved = [parameter for parameter in parameters if parameter.grad is not None]
             if not moved:
                 continue
-            torch._fused_adam_(
+            torch._fused_adam_(  # type: ignore[call-overload]  # which has one for floats and one for tensors
                 moved,
                 [parameter.grad for parameter in moved],
                 *([self.state[parameter][key] for parameter in moved] for key in MOMENTS),
