@@ -32,7 +32,6 @@ TESTED_BY = {
     # Single modules.
     "analysis.cli": "tests/analysis/figures/test_catalogue.py",
     "analysis.evidence": "tests/analysis/claims/test_evaluate.py",
-    "analysis.report.short_answer": "tests/analysis/report/test_readme.py",
     "study.cluster.spot": "tests/study/cluster/test_aws.py",
     "study.cluster.token": "tests/study/run/test_ray_cluster.py",
     "study.runfolder": "tests/end_to_end/test_damage.py",

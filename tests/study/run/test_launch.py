@@ -396,10 +396,3 @@ def test_load_tables_cut_short_or_absent_is_refused_by_name(study, tmp_path):
         load_tables(str(tmp_path))
     with pytest.raises(TableError, match="no run folder"):
         load_tables(str(tmp_path / "elsewhere"))
-
-
-def test_plugin_columns_pass(study, tmp_path):
-    run(study.model_copy(update={"seeds": 1}), tmp_path)
-    stored = pq.read_table(tmp_path / "results.parquet")
-    pq.write_table(stored.append_column("x/mine", stored["test_nll"]), tmp_path / "results.parquet")
-    assert "x/mine" in results(tmp_path)
