@@ -12,11 +12,11 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from study import runfolder as table
-from study import spec
+from study import spec, table
 from study.run import launch
 from study.run.backlog import Counts
 from study.run.job import Options
+from study.tables.build import build
 from study.tables.merge import merge
 from tests.support.faults import CLOCKS, checkpoints
 from trainables.registry import DATASETS, MEASUREMENTS
@@ -48,7 +48,7 @@ def test_former_tables_are_read_and_made_anew_with_the_same_rows(former):
     stored = table.load_tables(str(former))
     assert dict(stored.ends.groupby("status").size()) == {"finished": 1, "running": 1, "pending": 1}
     results, profiles, images = stored.results, stored.profiles, stored.images
-    again = table.build(Folder(str(former)))
+    again = build(Folder(str(former)))
     pd.testing.assert_frame_equal(again.results, results)
     pd.testing.assert_frame_equal(again.profiles, profiles)
     pd.testing.assert_frame_equal(again.images, images)
