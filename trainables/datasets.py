@@ -83,8 +83,10 @@ def data_dir() -> Path:
 
 
 def cache_dir() -> Path:
-    """Our folder in the user's cache."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mnist-autoencoder-study"
+    """Our folder in the user's cache; of a user without a home, in the current folder's `.cache`."""
+    home = os.path.expanduser("~")
+    cache = os.environ.get("XDG_CACHE_HOME") or (".cache" if home == "~" else f"{home}/.cache")
+    return Path(cache) / "mnist-autoencoder-study"
 
 
 def split(

@@ -40,7 +40,7 @@ class Backlog:
         begun = set(folder.names())
         standings = {}
         for name in (replicate.hash for replicate in replicates):
-            read = checkpoint.outcome if name in final else checkpoint.tidy
+            read = checkpoint.standing if name in final else checkpoint.tidy
             standing = read(folder.child(name)) if name in begun else Standing("pending")
             standings[name] = dataclasses.replace(standing, record=None, images=None)
         return cls(standings, unmeasured(run, plan.spec, standings))

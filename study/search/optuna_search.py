@@ -217,7 +217,7 @@ class OptunaSearch:
         """Tells Optuna how a trial has ended, if it has: failed, stopped or with the mean of each objective."""
         if not self._state.is_open(number):
             return
-        standings = [checkpoint.outcome(self._folder.child(replicate.hash)) for replicate in self.members(number)]
+        standings = [checkpoint.standing(self._folder.child(replicate.hash)) for replicate in self.members(number)]
         judgement = judge(standings, self._search.objectives)
         if judgement is None:
             return
@@ -257,7 +257,7 @@ class OptunaSearch:
         """Ends a trial's unfinished replicates where they are."""
         for replicate in self.members(number):
             folder = self._folder.child(replicate.hash)
-            if checkpoint.outcome(folder).status in ("pending", "running"):
+            if checkpoint.standing(folder).status in ("pending", "running"):
                 checkpoint.cut_short(folder, replicate.described(), "stopped", reason)
         return reason
 

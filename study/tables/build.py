@@ -41,10 +41,11 @@ class Builder:
     def build(self) -> Tables:
         """Builds the tables from what the replicates have left in the run folder, and writes them there."""
         plan, provenance = read_plan(self.run)
-        write(self.run, self._blocks(plan))
+        write(self.run, self.blocks(plan))
         return open_tables(self.run, plan.spec, provenance)
 
-    def _blocks(self, plan: Plan) -> Iterator[Rows]:
+    def blocks(self, plan: Plan) -> Iterator[Rows]:
+        """Yields the rows of each block of replicates, in each table."""
         former = FormerRows(self.run, self._ended)
         begun = set(self.run.child("replicates").names())
         for start in range(0, len(plan.replicates), BLOCK):

@@ -207,7 +207,7 @@ def test_trial_with_two_seeds_is_judged_by_their_mean(tmp_path):
 def callers_ray():
     """The options of a launch by one who has started Ray already."""
     options = Options(device="cpu", concurrency=1)
-    with token.environment(None):
+    with token.environment(token.variables(None)):
         ray_cluster.ray.init(address="local", num_cpus=1, include_dashboard=False, logging_level="ERROR")
         yield options
         ray_cluster.ray.shutdown()
