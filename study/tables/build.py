@@ -46,11 +46,11 @@ class Builder:
         """
         for _ in range(_ATTEMPTS):
             before = _builds(self.run)
-            plan, provenance = read_plan(self.run)
-            contents = encode(self.blocks(plan))
+            contents = encode(self.blocks(read_plan(self.run)[0]))
             if _builds(self.run) == before:
                 write(self.run, contents)
                 break
+        plan, provenance = read_plan(self.run)
         return open_tables(self.run, plan.spec, provenance)
 
     def blocks(self, plan: Plan) -> Iterator[Rows]:

@@ -155,7 +155,12 @@ def test_new_folder_is_on_the_disk_before_anything_in_it_counts(
 ) -> None:
     synced: list[str] = []
     real = os.fsync
-    monkeypatch.setattr(os, "fsync", lambda fd: (synced.append(os.readlink(f"/proc/self/fd/{fd}")), real(fd)))
+
+    def sync(fd: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{fd}"))
+        real(fd)
+
+    monkeypatch.setattr(os, "fsync", sync)
     if make == "create":
         Folder(str(tmp_path / "a" / "b")).create()
         assert synced == [str(tmp_path), str(tmp_path / "a")]
