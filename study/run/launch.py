@@ -87,7 +87,7 @@ def launch(spec: StudySpec, url: str, options: Options, console: Console) -> Cou
                 job = Job(
                     packs=make_packs(todo, options.pack_size(device), backlog.starts(todo)),
                     data=data,
-                    replicates=run.child("replicates").create(),
+                    replicates=run.child("replicates").create(above=False),
                     device=device,
                     provenance=origin,
                     checkpoint_every_s=options.checkpoint_every_s,
