@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from study import provenance, runfolder
+from study import runfolder
 from study.cluster.clusterfile import PLACEHOLDER
 from study.plan import Plan
-from study.run import lock, preflight
+from study.run import lock, preflight, provenance
 from study.run.backlog import Backlog, Counts
 from study.run.display import Display
 from study.run.job import Job, Options, make_packs
