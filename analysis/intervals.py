@@ -154,7 +154,7 @@ def studentised_bootstrap(
 def seeds_needed(
     differences: Values, *, margin: float, goal: Goal, alpha: float = 0.05, power: float = 0.8, most: int = 1000
 ) -> int | None:
-    """How many seeds in all would decide a claim, if the true mean and spread were those observed.
+    """The number of seeds that would decide a claim, if the true mean and spread were those observed.
 
     An order of magnitude, not a promise: the number goes with the square of the spread, and the true spread may be
     six times that of 3 seeds and three times that of 5 (at 95 %).
@@ -166,7 +166,7 @@ def seeds_needed(
             1 - alpha interval leaves the margin out. "equivalence": both one-sided tests are, each at alpha.
         alpha: Level of the test, in (0, 0.5).
         power: The chance of a decision that is enough, in (alpha, 1).
-        most: The largest number to consider.
+        most: The largest number that is considered.
 
     Returns:
         The smallest number of seeds, 2 or more; None if it is above `most`, as it is where the mean lies at the margin

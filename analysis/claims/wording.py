@@ -47,7 +47,7 @@ def basis(outcome: Outcome) -> str:
 
 
 def needs(outcome: Outcome) -> str:
-    """How many more seeds would decide an inconclusive outcome."""
+    """The number of further seeds that would decide an inconclusive outcome, in words."""
     seeds = len(outcome.sample.seeds)
     if outcome.verdict != Verdict.INCONCLUSIVE or outcome.part.kind in ("dimension", "control"):
         return ""

@@ -1,4 +1,4 @@
-"""Which latent dimension does the data need? Every estimate side by side, each with an interval and its own verdict.
+"""Every estimate of the latent dimension that the data need, each with an interval and its own verdict.
 
 The verdict is on the paper's hypothesis 10 < N < 100: confirmed where the interval lies inside, refuted where it lies
 outside, else inconclusive. An estimate that still moved in the last fifth of training gives none.

@@ -124,10 +124,10 @@ class Networks:
         active = variances.assign(value=(variances["value"] > ACTIVE_THRESHOLD).astype(float))
         counts = active.groupby(["replicate", "step"], as_index=False)["value"].sum()
         parts.append(counts.assign(metric="active_units_0.1"))
-        every = pd.concat([part for part in parts if len(part)], ignore_index=True).dropna()
-        every = every.sort_values("step", kind="stable", ignore_index=True)
-        places: dict[Any, Any] = every.groupby(["metric", "replicate"]).indices
-        return Points(every["step"].to_numpy(), every["value"].to_numpy(), places)
+        rows = pd.concat([part for part in parts if len(part)], ignore_index=True).dropna()
+        rows = rows.sort_values("step", kind="stable", ignore_index=True)
+        places: dict[Any, Any] = rows.groupby(["metric", "replicate"]).indices
+        return Points(rows["step"].to_numpy(), rows["value"].to_numpy(), places)
 
 
 class Points(NamedTuple):
@@ -148,7 +148,7 @@ class Points(NamedTuple):
         return next((float(recorded[0]) for recorded in values if len(recorded)), None)
 
     def history(self, metric: str, replicate: str, steps: int) -> np.ndarray:
-        """The last value up to each of FRACTIONS of a run of so many steps, `(num_fractions,)`; NaN without one."""
+        """The last value up to each of FRACTIONS of a run of this length, `(num_fractions,)`; NaN without one."""
         step, value = self.of(metric, replicate)
         if not len(step):
             return np.full(len(FRACTIONS), np.nan)
@@ -211,7 +211,7 @@ def _choose(planned: pd.DataFrame) -> _Grid:
 
 
 def _longest(planned: pd.DataFrame) -> pd.DataFrame:
-    """Of several cells with one latent dimension, that with a finished replicate, and the most steps."""
+    """The cell of each latent dimension that has a finished replicate, and the most steps."""
     order = planned.assign(finished=planned["status"] == "finished").sort_values(["finished", "steps"], ascending=False)
     return planned.merge(order.drop_duplicates("latent_dim")[["cell"]])
 
@@ -249,6 +249,6 @@ def pca(runs: Sequence[Tables], dataset: str) -> tuple[pd.Series, np.ndarray | N
         nll |= dict(zip(rows["config/latent_dim"].astype(int), rows["test_nll"].astype(float), strict=True))
         if spectrum is None and len(rows):
             where: dict[str, Any] = {"replicate": rows["replicate"].iloc[:1], "quantity": ["spectrum"]}
-            found = tables.rows("profiles", ["index", "value"], where).sort_values("index")["value"].to_numpy()
-            spectrum = found if len(found) else None
+            eigenvalues = tables.rows("profiles", ["index", "value"], where).sort_values("index")["value"].to_numpy()
+            spectrum = eigenvalues if len(eigenvalues) else None
     return pd.Series(nll, dtype="float64").sort_index(), spectrum

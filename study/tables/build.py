@@ -46,14 +46,15 @@ class Builder:
         """
         for _ in range(_ATTEMPTS):
             before = _builds(self.run)
-            plan, provenance = read_plan(self.run)
-            contents = encode(self._blocks(plan))
+            contents = encode(self.blocks(read_plan(self.run)[0]))
             if _builds(self.run) == before:
                 write(self.run, contents)
                 break
+        plan, provenance = read_plan(self.run)
         return open_tables(self.run, plan.spec, provenance)
 
-    def _blocks(self, plan: Plan) -> Iterator[Rows]:
+    def blocks(self, plan: Plan) -> Iterator[Rows]:
+        """Yields the rows of each block of replicates, in each table."""
         former = FormerRows(self.run, self._ended)
         begun = set(self.run.child("replicates").names())
         for start in range(0, len(plan.replicates), BLOCK):
