@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from study.plan import Plan
-from study.search.journal_reader import JOURNAL, JournalError, read_asked
+from study.search.journal_reader import BATCHES, JOURNAL, JournalError, read_asked
 from study.searchspace import SearchSpec
 from study.spec import StudySpec, dump, parse
 from study.tables.columns import SCHEMAS
@@ -27,7 +27,11 @@ ADDED = "plugins_added"
 """Key in the provenance of a study with plugins: the names that they added, by registry."""
 MERGED = "merged"
 """Key in the provenance of merged tables: the provenance of each earlier part."""
-RUN_FILES = frozenset({"spec.yaml", "provenance.json", "replicates", JOURNAL, *(f"{name}.parquet" for name in SCHEMAS)})
+ERRORS = "errors"
+"""The folder of tracebacks, by the hash of the replicate that failed."""
+RUN_FILES = frozenset(
+    {"spec.yaml", "provenance.json", "replicates", ERRORS, JOURNAL, BATCHES, *(f"{name}.parquet" for name in SCHEMAS)}
+)
 """Names of what lies in a run folder."""
 _T = TypeVar("_T")
 
