@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from study.plan import Plan
-from study.search.journal_reader import JOURNAL, JournalError, read_asked
+from study.search.journal_reader import BATCHES, JOURNAL, JournalError, read_asked
 from study.searchspace import SearchSpec
 from study.spec import StudySpec, dump, parse
 from study.tables.columns import SCHEMAS
@@ -31,7 +31,11 @@ MERGED = "merged"
 SPEC, PROVENANCE = "spec.yaml", "provenance.json"
 SPEC_DIGESTS, SEAL = "spec_sha256", "sha256"
 """Keys in provenance.json alone: digests of the spec that may lie beside it, and the digest of all its other keys."""
-RUN_FILES = frozenset({SPEC, PROVENANCE, "replicates", JOURNAL, *(f"{name}.parquet" for name in SCHEMAS)})
+ERRORS = "errors"
+"""The folder of tracebacks, by the hash of the replicate that failed."""
+RUN_FILES = frozenset(
+    {SPEC, PROVENANCE, "replicates", ERRORS, JOURNAL, BATCHES, *(f"{name}.parquet" for name in SCHEMAS)}
+)
 """Names of what lies in a run folder."""
 _MAX_BYTES = 16_000_000
 _LOG = logging.getLogger(__name__)
