@@ -70,10 +70,10 @@ def cells(tables: Tables) -> pd.DataFrame:
     rows: list[dict[str, Any]] = [{"cell": cell, "network": network(c), **c} for cell, c in configs.items()]
     rank = {name: index for index, name in enumerate(["linear", "linear clipped", "sigmoid", "relu", "elu"])}
     last = {"vae": 90, "pca": 99}
-    places = {**rank, **last}
+    numbers, networks = by_number(configs), {**rank, **last}
 
     def place(row: Mapping[str, Any]) -> tuple[Any, ...]:
-        return str(row["dataset"]), places.get(row["network"], 50), row["latent_dim"] or 0, by_number(row["cell"])
+        return str(row["dataset"]), networks.get(row["network"], 50), row["latent_dim"] or 0, numbers[row["cell"]]
 
     order = sorted(rows, key=place)
     names = _names(order, tables.spec.base)
@@ -81,10 +81,14 @@ def cells(tables: Tables) -> pd.DataFrame:
     return pd.DataFrame([{"name": name, **row} for name, row in zip(names, order, strict=True)], columns=columns)
 
 
-def by_number(cell: str) -> tuple[str | float, ...]:
-    """The parts of a cell's name, texts and numbers in turn, so that names sort by their numbers."""
-    parts = _NUMBER.split(cell)
-    return tuple(float(part) if place % 2 else part for place, part in enumerate(parts))
+def by_number(names: Iterable[str]) -> dict[str, int]:
+    """The place of each cell's name when numbers sort by size and words by where they first appear."""
+    words: dict[str, float] = {}
+    keys = {
+        name: [float(part) if at % 2 else words.setdefault(part, len(words)) for at, part in enumerate(parts)]
+        for name, parts in ((name, _NUMBER.split(name)) for name in names)
+    }
+    return {name: place for place, name in enumerate(sorted(keys, key=lambda name: keys[name]))}
 
 
 def paper_cells(tables: Tables) -> pd.DataFrame:
