@@ -34,8 +34,10 @@ def brief(outcome: Outcome) -> str:
 
 
 def effect(outcome: Outcome) -> str:
-    """Its estimate with the interval, if it has one, and the unit."""
-    return f"{with_interval(outcome.estimate, outcome.low, outcome.high, number)} {outcome.part.unit}".rstrip()
+    """Its estimate with the interval, if it has one, its level unless that is 95 %, and the unit."""
+    text = with_interval(outcome.estimate, outcome.low, outcome.high, number)
+    level = f" ({100 * outcome.level:g} %)" if outcome.level != 0.95 and text.endswith("]") else ""
+    return f"{text}{level} {outcome.part.unit}".rstrip()
 
 
 def basis(outcome: Outcome) -> str:

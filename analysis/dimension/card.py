@@ -31,7 +31,7 @@ PANELS = {
 }
 """Parts of the card, and what one without data needs."""
 COLUMNS = "panel dataset key series x value low high seeds verdict reason headline".split()
-TRAINED_KEYS = ("a", "b", "c", "d")
+TRAINED_KEYS = ("a", "b", "c")
 """Estimates drawn against training."""
 CONTROL_SERIES = ("a", "c", "TwoNN corrected", "MLE 20 corrected")
 """Estimates drawn against the known dimension."""
