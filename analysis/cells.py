@@ -27,6 +27,7 @@ BEST_TRIALS = 3
 STATUSES = ("finished", "failed", "diverged", "stopped", "running", "pending")
 EVALUATED = "cell replicate seed status collapsed step config/batch_size test_nll train_nll".split()
 """Columns of the results table that curves are drawn from."""
+_NUMBER = re.compile(r"(\d+(?:\.\d+)?(?:e[-+]?\d+)?)")
 _SWEPT = re.compile(r"( (\w+)=(?:\[[^]]*\]|\S+))")
 SUMMARY_METRICS = ("test_nll", "test_nll_mean", "test_kl", "test_sse", "train_nll", "train_s", "step")
 
@@ -69,11 +70,25 @@ def cells(tables: Tables) -> pd.DataFrame:
     rows: list[dict[str, Any]] = [{"cell": cell, "network": network(c), **c} for cell, c in configs.items()]
     rank = {name: index for index, name in enumerate(["linear", "linear clipped", "sigmoid", "relu", "elu"])}
     last = {"vae": 90, "pca": 99}
-    order = sorted(
-        rows, key=lambda row: (str(row["dataset"]), {**rank, **last}.get(row["network"], 50), row["latent_dim"])
-    )
+    numbers, networks = by_number(configs), {**rank, **last}
+
+    def place(row: Mapping[str, Any]) -> tuple[Any, ...]:
+        return str(row["dataset"]), networks.get(row["network"], 50), row["latent_dim"] or 0, numbers[row["cell"]]
+
+    order = sorted(rows, key=place)
     names = _names(order, tables.spec.base)
-    return pd.DataFrame([{"name": name, **row} for name, row in zip(names, order, strict=True)])
+    columns = ["name", "cell", "network", *TrialConfig.model_fields]
+    return pd.DataFrame([{"name": name, **row} for name, row in zip(names, order, strict=True)], columns=columns)
+
+
+def by_number(names: Iterable[str]) -> dict[str, int]:
+    """The place of each cell's name when numbers sort by size and words by where they first appear."""
+    words: dict[str, float] = {}
+    keys = {
+        name: [float(part) if at % 2 else words.setdefault(part, len(words)) for at, part in enumerate(parts)]
+        for name, parts in ((name, _NUMBER.split(name)) for name in names)
+    }
+    return {name: place for place, name in enumerate(sorted(keys, key=lambda name: keys[name]))}
 
 
 def paper_cells(tables: Tables) -> pd.DataFrame:
@@ -82,6 +97,8 @@ def paper_cells(tables: Tables) -> pd.DataFrame:
     Trained networks decide which latent dimension that is; where there is none, PCA does.
     """
     every = cells(tables)
+    if not len(every):
+        return every
     trained = every[every["task"] == "train"]
     ruling = trained if len(trained) else every
     dataset = "mnist" if "mnist" in set(ruling["dataset"]) else ruling["dataset"].iloc[0]

@@ -71,14 +71,14 @@ def read_plan(run: Folder) -> tuple[Plan, dict[str, Any]]:
     return plan, provenance
 
 
-def read_spec(run: Folder, provenance: Mapping[str, Any] | None = None) -> StudySpec:
+def read_spec(run: Folder, provenance: Mapping[str, Any] | None = None, *, asked: bool = True) -> StudySpec:
     """Reads the spec of a run folder, with the trials that its search has asked for so far; raises TableError.
 
     Where the run's provenance names what its plugins added, they need not be installed, and none is imported.
     """
     plugins = ADDED not in (provenance or {})
     spec = _read(run, "spec.yaml", lambda content: parse(content.decode(), "it", plugins=plugins))
-    if spec.search is None or spec.search.asked:  # beside merged tables, spec.yaml holds them
+    if spec.search is None or spec.search.asked or not asked:  # beside merged tables, spec.yaml holds them
         return spec
     try:
         return spec.with_asked(read_asked(run))

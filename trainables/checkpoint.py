@@ -1,88 +1,81 @@
-"""What a replicate leaves in its folder: checkpoints while it runs, then its result and a finished marker.
+"""A replicate's files and what they mean: checkpoints while it runs, then its result and a finished marker.
 
-A checkpoint is one safetensors file in one write. Its tensors are the weights, the optimiser's moments and the images
-recorded so far; its header holds the record (config, metric history, profiles) and a digest of all of it, so a damaged
-file is known when it is read. Each attempt writes under its own id and overwrites nothing; two attempts of one
-replicate do no harm, since both give the same numbers. Needs neither torch nor ray: tables are built from here.
+A checkpoint is one file in one write: the weights, the optimiser's moments and the images recorded so far, with the
+record in its header. Each attempt writes under its own id and overwrites nothing. Two attempts of one replicate do no
+harm, since both give the same numbers. Needs neither torch nor Ray: tables are built from here.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
-import re
 import uuid
-from collections.abc import Iterable
-from dataclasses import asdict, replace
-from typing import Any, Literal, get_args
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load as load_tensors
-from safetensors.numpy import save as save_tensors
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
-from trainables.errors import ReadableError
-from trainables.records import ImageKey, Profile, Record, Standing, Status
+from trainables import replicate_file
+from trainables.records import Record, Standing, Status
+from trainables.replicate_file import MARKER, TENSORS, DamagedFileError, FileName, encode
 from trainables.storage import Folder
 
 Outcome = Standing  # the former name, to be deleted when every branch uses the new one
 EVERY_S = 30.0
-"""Seconds between a trial's checkpoints: what a kill can cost."""
+"""Seconds between a trial's checkpoints, which a kill can cost."""
 KEPT = 2
-"""Checkpoints kept, so that a damaged one falls back to the one before."""
-
-_SUFFIX = ".safetensors"
-_CHECKPOINT = re.compile(r"[0-9a-f]{8}-\d{9}\.safetensors")
-_MARKER = re.compile(r"[0-9a-f]{8}\.done\.json")
+"""How many checkpoints are kept, so that a damaged one falls back to the one before."""
 _LOOKS = 5
 _LOG = logging.getLogger(__name__)
 
 
-class DamagedFileError(ReadableError):
-    """A checkpoint or marker whose content does not match its digest."""
+class _Checkpoint(NamedTuple):
+    name: FileName
+    tensors: dict[str, np.ndarray]
+    record: Record
 
 
-def encode(tensors: dict[str, np.ndarray], record: Record) -> bytes:
-    """A checkpoint's bytes: `tensors` by name, and the record and the digest of both in the header."""
-    text = json.dumps(asdict(record), allow_nan=False)
-    layout, payload = _parse(save_tensors(tensors))
-    return save_tensors(tensors, {"record": text, "sha256": _digest(layout, text, payload)})
+_Name = Annotated[str, BeforeValidator(lambda value: value.get("name") if isinstance(value, dict) else value)]
+"""A file's name; old markers have its digest beside it."""
 
 
-def decode(content: bytes) -> tuple[dict[str, np.ndarray], Record]:
-    """Reverses `encode`.
+class _Files(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    record: _Name
+    weights: _Name | None = None
 
-    Raises:
-        DamagedFileError: The bytes are not what `encode` gave.
-    """
-    try:
-        layout, payload = _parse(content)
-        metadata = layout.pop("__metadata__")
-        if _digest(layout, metadata["record"], payload) != metadata["sha256"]:
-            raise DamagedFileError("its digest does not match its content")
-        return load_tensors(content), _record(json.loads(metadata["record"]))
-    except (KeyError, TypeError, ValueError, AttributeError, SafetensorError) as error:
-        raise DamagedFileError(str(error)) from None
+
+class _Marker(BaseModel):
+    """What an attempt writes last: how it has ended, and the files of its result."""
+
+    model_config = ConfigDict(extra="forbid")
+    status: Literal["finished", "stopped", "failed", "diverged"]
+    error: str | None
+    files: _Files
 
 
 def write_checkpoint(folder: Folder, attempt: str, step: int, tensors: dict[str, np.ndarray], record: Record) -> None:
-    """Writes a checkpoint, then drops all but the newest KEPT and this one, which damaged ones may lie before."""
-    written = f"{attempt}-{step:09d}.safetensors"
-    folder.write(written, encode(tensors, record))
-    for name in _checkpoints(folder.files())[KEPT:]:
-        if name != written:
-            folder.delete(name)
+    """Writes a checkpoint, then deletes older ones but the newest KEPT.
+
+    The one just written stays, even where damaged files claim a later step.
+    """
+    written = replicate_file.write(folder, attempt, f"-{step:09d}{TENSORS}", encode(tensors, record))
+    for name in _checkpoints(_list(folder))[KEPT:]:
+        if name.text != written:
+            folder.delete(name.text)
 
 
 def read_checkpoint(folder: Folder, at_most: int | None = None) -> tuple[int, dict[str, np.ndarray], Record] | None:
-    """The newest valid checkpoint, of a step up to `at_most` if given: its step, tensors and record.
+    """Reads the newest valid checkpoint, of a step up to `at_most` if that is given; logs damaged ones.
 
-    None if there is none. Damaged ones are named.
+    Returns:
+        Its step, tensors and record, or None if there is none.
     """
-    names = _checkpoints(folder.files())
+    names = _checkpoints(_list(folder))
     newest = _newest(folder, [name for name in names if at_most is None or _step(name) <= at_most])
-    return None if newest is None else (_step(newest[0]), *newest[1:])
+    return None if newest is None else (_step(newest.name), newest.tensors, newest.record)
 
 
 def finish(
@@ -97,213 +90,237 @@ def finish(
 ) -> None:
     """Writes the result, the small record apart from the weights, then the marker that makes it count.
 
-    When that can be read back, checkpoints are dropped, and what other attempts have left without a marker. A failed
-    replicate keeps them, to be tried again from there.
+    When all of it can be read back, checkpoints are deleted, and the files of other attempts that have no marker. A
+    failed replicate keeps them, to be tried again from there.
     """
-    parts = {"record": encode({} if images is None else {"images": images}, record)}
+    images_of_record = {} if images is None else {"images": images}
+    files = {"record": replicate_file.write(folder, attempt, f"-record{TENSORS}", encode(images_of_record, record))}
     if weights is not None:
-        parts["weights"] = encode(weights, Record(record.replicate, provenance=record.provenance))
-    files = {}
-    for kind, content in parts.items():
-        name = f"{attempt}-{kind}.safetensors"
-        folder.write(name, content)
-        files[kind] = {"name": name, "sha256": hashlib.sha256(content).hexdigest()}
-    folder.write(f"{attempt}.done.json", json.dumps({"status": status, "error": error, "files": files}).encode())
-    if status != "failed" and result(folder) is not None:
-        names = folder.files()
-        ended = {_attempt(name) for name in filter(_MARKER.fullmatch, names)}
-        for old in names:
-            if _CHECKPOINT.fullmatch(old) or _attempt(old) not in ended:
-                folder.delete(old)
+        content = encode(weights, Record(record.replicate, provenance=record.provenance))
+        files["weights"] = replicate_file.write(folder, attempt, f"-weights{TENSORS}", content)
+    marker = {"status": status, "error": error, "files": files}
+    replicate_file.write(folder, attempt, MARKER, json.dumps(marker).encode())
+    names = _list(folder)
+    ended = _by_marker(folder, names, thorough=True) if status != "failed" else None
+    if ended is not None and ended.status != "failed":
+        attempts = {name.attempt for name in names if name.marker}
+        for name in names:
+            if name.step is not None or name.attempt not in attempts:
+                folder.delete(name.text)
 
 
-def outcome(folder: Folder) -> Standing:
-    """How the replicate of this folder stands, by the first valid marker, else the newest valid checkpoint.
+def standing(folder: Folder, *, thorough: bool = False) -> Standing:
+    """Reads how far the replicate of this folder is, by the first valid marker, else the newest valid checkpoint.
 
-    A result counts before a failure: a replicate that failed once and was finished by a later attempt is finished.
-    """
-    return _look(folder)[0]
-
-
-def result(folder: Folder) -> Standing | None:
-    """The end that the replicate of this folder has come to, if it has, other than a failure."""
-    found = _by_marker(folder, folder.files())
-    return None if found is None or found.status == "failed" else found
-
-
-def write_measurement(folder: Folder, found: Standing, name: str, record: Record, images: np.ndarray) -> None:
-    """Writes what one measurement has found of a finished replicate's weights; an empty record says that it was made.
+    A result counts before a failure: a replicate that failed once and was finished by a later attempt is finished. A
+    result counts only where its weights are there.
 
     Args:
         folder: The replicate's.
-        found: The replicate's outcome.
+        thorough: Whether the weights are read and checked too.
+    """
+    return _look(folder, thorough)[0]
+
+
+outcome = standing  # the former name
+
+
+def result(folder: Folder) -> Standing | None:
+    """Reads the end that the replicate of this folder has come to; None if there is none but a failure."""
+    ended = _by_marker(folder, _list(folder))
+    return None if ended is None or ended.status == "failed" else ended
+
+
+def read_weights(folder: Folder, ended: Standing) -> dict[str, np.ndarray]:
+    """Reads the final weights of a replicate by parameter name, checked.
+
+    Raises:
+        DamagedFileError: They are damaged, or the replicate has none.
+        FileNotFoundError: Their file is absent.
+    """
+    return replicate_file.read_tensors(folder, ended.weights or "")[0]
+
+
+def write_measurement(folder: Folder, ended: Standing, name: str, record: Record, images: np.ndarray) -> None:
+    """Writes one measurement of a finished replicate's weights, then deletes damaged files of the same measurement.
+
+    Args:
+        folder: The replicate's.
+        ended: The replicate's result.
         name: The measurement's.
-        record: Its profiles and the index of its images; what stands for the rest is not read.
+        record: Its profiles and the keys of its images, the rest is not read. An empty one says that it was made.
         images: uint8 `(len(record.images), 784)`.
     """
-    folder.write(_measurement(found, name), encode({"images": images}, record))
+    former = _measured(ended, _list(folder)).get(name, [])
+    attempt = _attempt(ended)
+    written = replicate_file.write(folder, attempt, f"-measured-{name}{TENSORS}", encode({"images": images}, record))
+    for file in former:
+        if file.text != written:
+            folder.delete(file.text)
 
 
-def unmeasured(folder: Folder, found: Standing, names: Iterable[str]) -> list[str]:
-    """Measurements among `names` that have yet to be made of a replicate; none of one that has not finished."""
+def unmeasured(folder: Folder, ended: Standing, names: Iterable[str]) -> list[str]:
+    """Lists the measurements among `names` that have to be made of a finished replicate; damaged ones count as missing.
+
+    Nothing is measured of a replicate that has not finished, or without weights.
+    """
     wanted = list(names)
-    if not wanted or found.status != "finished" or found.weights is None:
+    if not wanted or ended.status != "finished" or ended.weights is None:
         return []
-    there = set(folder.files())
-    return [name for name in wanted if _measurement(found, name) not in there]
+    files = _measured(ended, _list(folder))
+    return [name for name in wanted if _first_valid(folder, files.get(name, [])) is None]
 
 
-def with_measurements(folder: Folder, found: Standing) -> Standing:
-    """The outcome with what was measured of its weights, measurement by measurement; a damaged one is named."""
-    if found.record is None or found.images is None or found.weights is None:
-        return found
-    profiles, index, pixels = found.record.profiles, found.record.images, [found.images]
-    prefix = _measurement(found, "").removesuffix(_SUFFIX)
-    for name in sorted(name for name in folder.files() if name.startswith(prefix)):
-        try:
-            tensors, record = decode(folder.read(name))
-        except (DamagedFileError, FileNotFoundError) as error:
-            _LOG.warning("%s/%s does not count: %s. Delete it to have it measured again.", folder.url, name, error)
-            continue
-        profiles, index, pixels = profiles + record.profiles, index + record.images, [*pixels, tensors["images"]]
-    record = replace(found.record, profiles=profiles, images=index)
-    return replace(found, record=record, images=np.concatenate(pixels))
+def with_measurements(folder: Folder, ended: Standing) -> Standing:
+    """Adds the measurements of a replicate's weights to its record and its images; logs damaged ones."""
+    if ended.record is None or ended.images is None or ended.weights is None:
+        return ended
+    profiles, keys, pixels = ended.record.profiles, ended.record.images, [ended.images]
+    for _, files in sorted(_measured(ended, _list(folder)).items()):
+        measurement = _first_valid(folder, files)
+        if measurement is not None:
+            tensors, record = measurement
+            profiles, keys, pixels = profiles + record.profiles, keys + record.images, [*pixels, tensors["images"]]
+    record = replace(ended.record, profiles=profiles, images=keys)
+    return replace(ended, record=record, images=np.concatenate(pixels))
 
 
 def cut_short(folder: Folder, replicate: dict[str, Any], status: Literal["failed", "stopped"], reason: str) -> None:
-    """Ends a replicate where it is, with what its newest checkpoint had measured; a failed one may be tried again."""
+    """Ends a replicate where it is, with what its newest checkpoint had recorded; a failed one may be tried again."""
     newest = read_checkpoint(folder)
     record, images = (newest[2], newest[1]["images"]) if newest else (Record(replicate), None)
     finish(folder, uuid.uuid4().hex[:8], status, record, images=images, error=reason)
 
 
 def tidy(folder: Folder) -> Standing:
-    """Before a replicate is tried again, drops former failures, damaged checkpoints and cut-off writes.
+    """Deletes former failures, damaged files and cut-off writes, before a launch tries a replicate again.
 
-    Valid checkpoints stay, and so does what an attempt without a marker has written, which may still be at work. Does
-    nothing to a replicate that has come to its end.
+    Valid checkpoints stay, and so do the files of an attempt without a marker, which may still be at work. A replicate
+    that has come to its end keeps all.
 
     Returns:
-        How it stood before, and the checkpoint from which it goes on, a failed one too.
+        How far it was before, its weights checked; with the checkpoint from which it goes on, a failed one too.
     """
-    found, names = _look(folder)
-    if found.ended:
-        return found
+    before, names = _look(folder, thorough=True)
+    if before.ended:
+        return before
     folder.sweep()
-    if found.status == "failed":
-        newest = _newest(folder, names)
-        if newest is not None:
-            found = replace(found, checkpoint=newest[0], step=_step(newest[0]))
     checkpoints = _checkpoints(names)
-    damaged = checkpoints[: checkpoints.index(found.checkpoint)] if found.checkpoint else checkpoints
-    over = {_attempt(name) for name in filter(_MARKER.fullmatch, names)}
-    for name in names:
-        if name in damaged if _CHECKPOINT.fullmatch(name) else _attempt(name) in over:
-            folder.delete(name)
-    return found
+    if before.status == "failed":
+        newest = _newest(folder, checkpoints)
+        if newest is not None:
+            before = replace(before, checkpoint=newest.name.text, step=_step(newest.name))
+    valid = next((place for place, name in enumerate(checkpoints) if name.text == before.checkpoint), len(checkpoints))
+    damaged = checkpoints[:valid]
+    ended = {name.attempt for name in names if name.marker}
+    for name in [*damaged, *(name for name in names if name.step is None and name.attempt in ended)]:
+        folder.delete(name.text)
+    return before
 
 
-def _look(folder: Folder) -> tuple[Standing, list[str]]:
-    """The outcome, and the names of the files that it was read from."""
-    found, names = Standing("pending"), folder.files()
+def _look(folder: Folder, thorough: bool) -> tuple[Standing, list[FileName]]:
+    """The standing, and the names of the files that it was read from."""
+    current, names = Standing("pending"), _list(folder)
     for _ in range(_LOOKS):
-        found = _outcome(folder, names)
-        if found.status != "pending" or not names:
+        current = _standing(folder, names, thorough)
+        if current.status != "pending" or not names:
             break
-        seen, names = names, folder.files()
-        if seen == names:
-            break  # else files came or went while this one looked: look again
-    return found, names
+        before, names = names, _list(folder)
+        if before == names:
+            break  # else files came or went meanwhile: look again
+    return current, names
 
 
-def _outcome(folder: Folder, names: list[str]) -> Standing:
-    found = _by_marker(folder, names)
-    if found is not None:
-        return found
-    newest = _newest(folder, names)
+def _standing(folder: Folder, names: list[FileName], thorough: bool) -> Standing:
+    ended = _by_marker(folder, names, thorough=thorough)
+    if ended is not None:
+        return ended
+    newest = _newest(folder, _checkpoints(names))
     if newest is None:
         return Standing("pending")
     name, tensors, record = newest
-    return Standing("running", record=record, images=tensors["images"], checkpoint=name, step=_step(name))
+    return Standing("running", record=record, images=tensors["images"], checkpoint=name.text, step=_step(name))
 
 
-def _newest(folder: Folder, names: list[str]) -> tuple[str, dict[str, np.ndarray], Record] | None:
-    """The newest valid checkpoint among `names`: its name, tensors and record. Damaged ones are named."""
-    for name in _checkpoints(names):
+def _newest(folder: Folder, checkpoints: Sequence[FileName]) -> _Checkpoint | None:
+    """The first valid one of `checkpoints`; logs damaged ones."""
+    for name in checkpoints:
         try:
-            return name, *decode(folder.read(name))
+            tensors, record = replicate_file.read_tensors(folder, name.text)
+            if "images" not in tensors:
+                raise DamagedFileError(f"{folder.url}/{name.text} is damaged: it holds no images")
         except FileNotFoundError:
-            continue  # another attempt has dropped it
+            continue  # another attempt has deleted it
         except DamagedFileError as error:
-            _LOG.warning("%s/%s is damaged (%s); falling back to the checkpoint before it.", folder.url, name, error)
+            _LOG.warning("%s; falling back to the checkpoint before it.", error)
+            continue
+        return _Checkpoint(name, tensors, record)
     return None
 
 
-def _by_marker(folder: Folder, names: list[str]) -> Standing | None:
-    failed = None
-    for name in filter(_MARKER.fullmatch, names):
+def _by_marker(folder: Folder, names: Sequence[FileName], *, thorough: bool = False) -> Standing | None:
+    """The first valid result, else the last valid failure; logs damaged ones."""
+    failure = None
+    for name in (name for name in names if name.marker):
         try:
-            found = _read_marker(folder, name)
+            ended = _read_marker(folder, name, names, thorough)
         except (DamagedFileError, FileNotFoundError) as error:
-            _LOG.warning("%s/%s does not count: %s.", folder.url, name, error)
+            _LOG.warning("%s/%s does not count: %s.", folder.url, name.text, error)
             continue
-        if found.status != "failed":
-            return found
-        failed = found
-    return failed
+        if ended.status != "failed":
+            return ended
+        failure = ended
+    return failure
 
 
-def _read_marker(folder: Folder, name: str) -> Standing:
+def _read_marker(folder: Folder, name: FileName, names: Sequence[FileName], thorough: bool) -> Standing:
     try:
-        marker = json.loads(folder.read(name))
-        files = marker["files"]
-        content = folder.read(files["record"]["name"])
-        status, error, digest = marker["status"], marker["error"], files["record"]["sha256"]
-        weights = files["weights"]["name"] if "weights" in files else None
-    except (KeyError, TypeError, ValueError, IsADirectoryError) as problem:  # ValueError: JSON, UTF-8, file names
-        raise DamagedFileError(f"it is no marker ({problem})") from None
-    if status not in get_args(Status):
-        raise DamagedFileError(f"its status is {status!r}")
-    if hashlib.sha256(content).hexdigest() != digest:
-        raise DamagedFileError(f"{files['record']['name']} does not match its digest")
-    tensors, record = decode(content)
-    return Standing(status, error, record, tensors.get("images"), weights)
+        marker = _Marker.model_validate_json(replicate_file.read(folder, name.text))
+    except ValidationError as error:
+        raise DamagedFileError(f"it is no marker ({error.errors()[0]['msg']})") from None
+    weights = marker.files.weights
+    if weights is not None and weights not in {file.text for file in names}:
+        raise DamagedFileError(f"{weights}, the weights, is absent: the network is trained again")
+    tensors, record = replicate_file.read_tensors(folder, marker.files.record)
+    if weights is not None and thorough:
+        replicate_file.read_tensors(folder, weights)
+    return Standing(marker.status, marker.error, record, tensors.get("images"), weights)
 
 
-def _record(fields: dict[str, Any]) -> Record:
-    """A Record from its JSON."""
-    record = Record(**fields)
-    record.profiles = [Profile(*profile) for profile in record.profiles]
-    record.images = [ImageKey(*key) for key in record.images]
-    return record
+def _list(folder: Folder) -> list[FileName]:
+    """Names of the files that attempts have written."""
+    return [name for name in map(FileName.parse, folder.files()) if name is not None]
 
 
-def _checkpoints(names: list[str]) -> list[str]:
-    """Checkpoint names among `names`, the newest step first."""
-    return sorted(filter(_CHECKPOINT.fullmatch, names), key=lambda name: (_step(name), name), reverse=True)
+def _checkpoints(names: Iterable[FileName]) -> list[FileName]:
+    """Checkpoints among `names`, the newest step first."""
+    return sorted((name for name in names if name.step is not None), key=lambda name: (_step(name), name), reverse=True)
 
 
-def _measurement(found: Standing, name: str) -> str:
-    """The file of a measurement, which belongs to the attempt that left the weights."""
-    return f"{_attempt(found.weights or '')}-measured-{name}{_SUFFIX}"
+def _step(checkpoint: FileName) -> int:
+    return checkpoint.step or 0
 
 
-def _step(checkpoint: str) -> int:
-    return int(checkpoint.removesuffix(".safetensors").partition("-")[2])
+def _attempt(ended: Standing) -> str:
+    """The attempt that left the weights; measurements of them are its files."""
+    return (ended.weights or "")[:8]
 
 
-def _attempt(name: str) -> str:
-    return name[:8]
+def _measured(ended: Standing, names: Iterable[FileName]) -> dict[str, list[FileName]]:
+    """Files with measurements of the weights, by measurement; two where two workers made one at once."""
+    files: dict[str, list[FileName]] = {}
+    for name in names:
+        if name.measurement is not None and name.attempt == _attempt(ended):
+            files.setdefault(name.measurement, []).append(name)
+    return files
 
 
-def _parse(content: bytes) -> tuple[dict[str, Any], bytes]:
-    """A safetensors file's header and payload: 8 bytes of length, JSON, tensors."""
-    size = int.from_bytes(content[:8], "little")
-    return json.loads(content[8 : 8 + size]), content[8 + size :]
-
-
-def _digest(layout: dict[str, Any], record: str, payload: bytes) -> str:
-    digest = hashlib.sha256(json.dumps(layout, sort_keys=True).encode())
-    digest.update(record.encode())
-    digest.update(payload)
-    return digest.hexdigest()
+def _first_valid(folder: Folder, measured: Iterable[FileName]) -> tuple[dict[str, np.ndarray], Record] | None:
+    """Reads the first valid file of a measurement; logs damaged ones."""
+    for name in measured:
+        try:
+            tensors, record = replicate_file.read_tensors(folder, name.text)
+            return {"images": tensors["images"]}, record
+        except (DamagedFileError, FileNotFoundError, KeyError) as error:
+            _LOG.warning("%s. The next launch makes this measurement again.", error)
+    return None

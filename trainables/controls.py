@@ -3,14 +3,11 @@
 `strokes-K` are ten digits drawn by a pen with K factors, `strokes-K-one` one digit; `mnist-pca-K` is MNIST in the plane
 of its first K principal components; `mnist-decoder-8` is what a trained decoder of 8 latents draws from its prior. Its
 weights came of `python -m trainables.controls --out trainables/weights` (a minute on one core). Each is drawn once and
-then kept in the user's cache, under a name that holds a digest of what it is drawn from.
+then kept in the user's cache.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
-import tempfile
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -18,23 +15,24 @@ from typing import Annotated, NamedTuple
 
 import numpy as np
 import typer
-from filelock import FileLock
 from safetensors.numpy import load_file, save_file
 from scipy.special import expit
-from threadpoolctl import threadpool_limits
 
 from trainables import datasets, strokes
+from trainables.dataset_cache import cached
 from trainables.datasets import NUM_TEST_FILE, NUM_TRAIN_FILE, Dataset, split
 
+CONTROLS_VERSION = 1
+"""Raised with each change of the images that are drawn, so that nobody's cache holds former ones."""
 ONE_DIGIT = 0
-"""What `strokes-K-one` draws: one closed line that its factors never make cross itself, so that no two images are the
+"""The digit of `strokes-K-one`: one closed line that its factors never make cross itself, so that no two images are the
 same for another reason than rounding. Of all digits its Jacobian is the best conditioned for K = 2 ... 16, and in the
 worst of 60 images for K = 32 too: smallest over largest singular value 0.94, 0.89, 0.79, 0.66, 0.36 in the median."""
 DECODER = Path(__file__).with_name("weights") / "decoder-8.safetensors"
 LATENTS, HIDDEN, STEPS = 8, (128, 128), 10_000
-"""Of the decoder's VAE, which has ELU and is trained as the study trains its own."""
+"""The decoder's VAE has ELU and is trained as the study trains its own."""
 CHUNK = 5_000
-"""Images decoded at once; as float64, 30 MB."""
+"""How many images are decoded at once; as float64, 30 MB."""
 _FILE_ORDER = ("val", "train", "test")
 """MNIST's own order: `trainables.datasets.split` takes the first training images to validate on."""
 
@@ -120,7 +118,7 @@ def _load_strokes(name: str, factors: int, classes: Sequence[int]) -> Dataset:
         drawn = strokes.draw(NUM_TRAIN_FILE + NUM_TEST_FILE, factors=factors, seed=0, classes=classes)
         return drawn.images, drawn.labels
 
-    return _load(name, [strokes.__file__], draw)
+    return _load(name, draw)
 
 
 def _load_pca(components: int) -> Dataset:
@@ -129,7 +127,7 @@ def _load_pca(components: int) -> Dataset:
         labels = np.concatenate([mnist.labels[part] for part in _FILE_ORDER])
         return pca_source(mnist, components).draw(), labels
 
-    return _load(f"mnist-pca-{components}", [Path(__file__).with_name("models.py")], draw)
+    return _load(f"mnist-pca-{components}", draw)
 
 
 def load_mnist_decoder_8() -> Dataset:
@@ -139,23 +137,12 @@ def load_mnist_decoder_8() -> Dataset:
         images = decoder_source(NUM_TRAIN_FILE + NUM_TEST_FILE).draw()
         return images, np.zeros(len(images), np.uint8)
 
-    return _load("mnist-decoder-8", [DECODER], draw)
+    return _load("mnist-decoder-8", draw)
 
 
-def _load(name: str, files: Sequence[Path | str], draw: Callable[[], tuple[np.ndarray, np.ndarray]]) -> Dataset:
-    """Draws a dataset of 60,000 + 10,000, or takes it from the cache, where other `files` make another name."""
-    source = hashlib.sha256(b"".join(Path(file).read_bytes() for file in [__file__, *files])).hexdigest()[:12]
-    path = datasets.cache_dir() / "controls" / f"{name}-{source}.npz"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{path}.lock"):
-        if not path.exists():
-            with threadpool_limits(1):  # the last bit of a float32 product, and so a pixel in millions, depends on it
-                images, labels = draw()
-            with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-                np.savez(file, images=images, labels=labels)
-            os.replace(file.name, path)
-    with np.load(path) as stored:
-        images, labels = stored["images"], stored["labels"]
+def _load(name: str, draw: Callable[[], tuple[np.ndarray, np.ndarray]]) -> Dataset:
+    """Takes a dataset of 60,000 + 10,000 from the cache, or draws it and puts it there."""
+    images, labels = cached(f"{name}-v{CONTROLS_VERSION}", draw)
     train, test = slice(None, NUM_TRAIN_FILE), slice(NUM_TRAIN_FILE, None)
     return split(name, (images[train], labels[train]), (images[test], labels[test]))
 

@@ -10,20 +10,57 @@ factors reads between the cube of k dimensions and k. So the raw and the correct
 
 from __future__ import annotations
 
+import logging
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 from scipy.optimize import brentq
 from torch import Tensor
 
 from trainables.batches import generator
+from trainables.measurements.neighbours import nearest
+from trainables.metrics import to_unit
 
+if TYPE_CHECKING:
+    from trainables.schema import TrialConfig
+
+_LOG = logging.getLogger(__name__)
 NEIGHBOURS = (5, 10, 20, 50, 100)
-"""Neighbourhood sizes k: the scales at which the data is looked at."""
+"""Neighbourhood sizes k, the scales of the estimates."""
 CUBE_DIMS = (1, 2, 4, 6, 8, 10, 12, 14, 16, 20, 24, 32, 48)
 CUBE_QUERIES = 10_000
-"""Of a cube's n points so many at most have their neighbours, among all n, found: n sets the bias, this its noise."""
-CHUNK = 500  # points whose distances to all others are held at once, 110 MB for 55,000
-EXTRA = 16  # neighbours found beyond those asked for: the search's order is rounded, the distances are not
+"""How many of a cube's points neighbours are searched for, always among all of them.
+
+The number of points sets the bias; this limit only its noise.
+"""
+MAX_TIES = 0.01
+"""An estimate is given up to this share of equal distances; MNIST has none, images of few grey levels a third."""
+EXTRA = 16
+"""How many more neighbours than needed are searched for, since the search rounds distances."""
+
+
+def subsample(config: TrialConfig, seed: int, images: Tensor, labels: Tensor) -> Tensor:
+    """Draws the points of a trial: training images of a class or of all.
+
+    Args:
+        config: Its `digit` and `sample_size` are used.
+        seed: The replicate's seed.
+        images: uint8 `(n, 784)`.
+        labels: `(n,)`.
+
+    Returns:
+        Floats in [0, 1], `(sample_size, 784)`.
+
+    Raises:
+        ValueError: There are fewer images than `sample_size`.
+    """
+    pool = images if config.digit is None else images[labels == config.digit]
+    size = config.sample_size or 0
+    if size > len(pool):
+        raise ValueError(f"`sample_size <= {len(pool)}` (the images there are) must hold, but got {size}.")
+    chosen = torch.randperm(len(pool), generator=generator(seed, "subsample"))[:size]
+    return to_unit(pool[chosen.to(pool.device)])
 
 
 def estimate(points: Tensor, seed: int) -> dict[str, list[float]]:
@@ -34,10 +71,8 @@ def estimate(points: Tensor, seed: int) -> dict[str, list[float]]:
         seed: Of the cubes' points; the data is taken as it is.
 
     Returns:
-        Profiles. `dimension_points`: [points left]; `dimension_neighbours`: NEIGHBOURS; `dimension_<name>` for each of
-        `estimates`: a value for each of NEIGHBOURS, for twonn one. `cube_dims`: CUBE_DIMS; for each of these cubes, of
-        as many points, `cube_points`: `cube_twonn` and `cube_<name>_<k>` for k in NEIGHBOURS; `cube_queries`: [the
-        points of a cube whose neighbours were found].
+        Profiles, see `trainables.quantities`: `dimension_*` of the different points, `cube_*` of as many points of each
+        cube.
 
     Raises:
         ValueError: A value is not finite; not more different points than neighbours.
@@ -46,16 +81,22 @@ def estimate(points: Tensor, seed: int) -> dict[str, list[float]]:
         raise ValueError(f"`points` must be finite, but got {int((~points.isfinite()).sum())} values that are not.")
     distinct = points.unique(dim=0)
     size, queries = len(distinct), min(len(distinct), CUBE_QUERIES)
-    found = estimates(neighbour_distances(distinct, size))
+    distances = neighbour_distances(distinct, size)
+    shares = [ties(distances, k) for k in (2, *NEIGHBOURS)]
+    if max(shares) > MAX_TIES:
+        message = (
+            "%.0f %% of the distances to the nearest neighbours are equal: no estimate is given where so many tie."
+        )
+        _LOG.warning(message, 100 * max(shares))
     cubes = [estimates(neighbour_distances(_cube(dim, size, seed, points.device), queries)) for dim in CUBE_DIMS]
     profiles = {
         "dimension_points": [float(size)],
         "dimension_neighbours": [float(k) for k in NEIGHBOURS],
         "cube_points": [float(size)],
-        "cube_queries": [float(queries)],
         "cube_dims": [float(dim) for dim in CUBE_DIMS],
+        "ties": shares,
     }
-    for name, values in found.items():
+    for name, values in estimates(distances).items():
         profiles[f"dimension_{name}"] = values
         suffixes = [f"_{k}" for k in NEIGHBOURS] if len(values) > 1 else [""]
         for index, suffix in enumerate(suffixes):
@@ -66,13 +107,13 @@ def estimate(points: Tensor, seed: int) -> dict[str, list[float]]:
 def neighbour_distances(points: Tensor, queries: int, num: int = max(NEIGHBOURS)) -> np.ndarray:
     """Distances of points to their nearest neighbours, themselves left out.
 
-    The search takes |a|^2 - 2ab, which rounds off what near neighbours differ in; so it takes more than asked for, in
-    the points' own precision, and their distances are then taken from the differences, summed in float64.
+    The search rounds distances, so it takes EXTRA more neighbours; their distances are then taken from the differences,
+    summed in float64.
 
     Args:
         points: Different points, floats `(n, d)`, on the device to search on.
-        queries: The neighbours of the first so many points are found, among all points.
-        num: Neighbours of each.
+        queries: How many points, the first, neighbours are searched for, always among all points.
+        num: How many neighbours of each.
 
     Returns:
         `(queries, num)`, float64, rising along each row.
@@ -83,18 +124,11 @@ def neighbour_distances(points: Tensor, queries: int, num: int = max(NEIGHBOURS)
     if len(points) <= num:
         raise ValueError(f"`different points > {num}` must hold, but got {len(points)} of them.")
     centred = points - points.mean(0)
-    squares = centred.square().sum(1)
-    candidates = min(num + EXTRA, len(points) - 1)
-    # Small results kept between large temporaries would pin the heap: 20 GB for 55,000 images.
-    found = torch.empty(queries, candidates, dtype=torch.float64, device=points.device)
-    for start in range(0, queries, CHUNK):
-        part = slice(start, min(start + CHUNK, queries))
-        squared = torch.addmm(squares, centred[part], centred.T, alpha=-2)  # (chunk, n), less each row's own square
-        squared.diagonal(start).fill_(torch.inf)
-        near = squared.topk(candidates, largest=False, sorted=False).indices
-        for row, point, neighbours in zip(found[part], points[part], near, strict=True):  # at once they fit no cache
-            torch.linalg.vector_norm(points[neighbours] - point, dim=1, dtype=torch.float64, out=row)
-    return found.sort(1).values[:, :num].cpu().numpy()
+    near = nearest(centred, centred[:queries], min(num + EXTRA, len(points) - 1) + 1, tile=len(points))
+    distances = torch.empty(near.shape, dtype=torch.float64, device=points.device)
+    for row, point, neighbours in zip(distances, points, near, strict=False):  # all at once would fit no cache
+        torch.linalg.vector_norm(points[neighbours] - point, dim=1, dtype=torch.float64, out=row)
+    return distances.sort(1).values[:, 1 : num + 1].cpu().numpy()  # the first is the point's own, 0
 
 
 def estimates(distances: np.ndarray) -> dict[str, list[float]]:
@@ -107,24 +141,28 @@ def estimates(distances: np.ndarray) -> dict[str, list[float]]:
         By estimator, unbiased in a flat space without borders. For each of NEIGHBOURS: mle (Levina & Bickel 2004,
         pooled as by MacKay & Ghahramani 2005: n (k - 1) over all points' sums of log ratios), mle_mean (the mean of
         the points' own estimates, k - 2 over the sum), gride (Denti et al. 2022, from the distances k // 2 and k); of
-        one value: twonn (Facco et al. 2017, by their line through the 90 % least ratios).
-
-    Raises:
-        ValueError: Every point is equally far from its neighbours.
+        one value: twonn (Facco et al. 2017, by their line through the 90 % least ratios). NaN where more than MAX_TIES
+        of the distances that an estimate reads are equal: on a lattice, say, TwoNN gives millions.
     """
     from skdim.id import MLE, TwoNN  # seconds to import, and needed for this task only
 
-    mle, mle_mean, gride = [], [], []
-    twonn = TwoNN(dist=True).fit(distances[:, :2])
-    for k in NEIGHBOURS:
+    mle, mle_mean, gride = ([float("nan")] * len(NEIGHBOURS) for _ in range(3))
+    for index, k in enumerate(NEIGHBOURS):
+        if ties(distances, k) > MAX_TIES:
+            continue
         near = distances[distances[:, k // 2 - 1] < distances[:, k - 1], :k]  # a point with equal ones tells nothing
-        if not len(near):
-            raise ValueError(f"`distances` to {k // 2} and {k} neighbours must differ, but are equal for every point.")
         fit = MLE().fit(near, precomputed_knn_arrays=(near, None))
-        mle.append(float(fit.dimension_))
-        mle_mean.append(float(fit.dimension_pw_.mean() * (k - 2) / (k - 1)))
-        gride.append(_gride(near, k // 2, k))
-    return {"mle": mle, "mle_mean": mle_mean, "gride": gride, "twonn": [float(twonn.dimension_)]}
+        mle[index] = float(fit.dimension_)
+        mle_mean[index] = float(fit.dimension_pw_.mean() * (k - 2) / (k - 1))
+        gride[index] = _gride(near, k // 2, k)
+    tied = ties(distances, 2) > MAX_TIES
+    twonn = float("nan") if tied else float(TwoNN(dist=True).fit(distances[:, :2]).dimension_)
+    return {"mle": mle, "mle_mean": mle_mean, "gride": gride, "twonn": [twonn]}
+
+
+def ties(distances: np.ndarray, k: int) -> float:
+    """The share of equal ones among successive distances to the k nearest neighbours, over all points."""
+    return float((distances[:, 1:k] == distances[:, : k - 1]).mean())
 
 
 def _gride(distances: np.ndarray, near: int, far: int) -> float:

@@ -86,8 +86,8 @@ def evaluate(
     shown = images if shown is None else shown
     sums, count, chunk = _Sums(), len(images), CHUNK[images.device.type]
     for part, given, draw in zip(images.split(chunk), shown.split(chunk), noise.split(chunk), strict=True):
-        x = part.float().div_(255)
-        target = x if shown is images else given.float().div_(255)
+        x = to_unit(part)
+        target = x if shown is images else to_unit(given)
         at_mean = sampled = model(target)
         if at_mean.log_sigma is not None:
             sampled, _ = _at_sample(model, at_mean, at_mean.log_sigma, draw)
@@ -160,15 +160,15 @@ def mean_image_nll(images: Tensor, train: Tensor) -> float:
     return _mean_over_chunks(images, lambda x: bernoulli_nll(mean.expand_as(x), x, "clipped"))
 
 
-def by_group(values: Tensor, groups: Tensor) -> list[float]:
-    """Mean of per-image `values`, `(n,)`, in each group that occurs in `groups`, `(n,)`, in rising order."""
-    return [values[(groups == group).to(values.device)].double().mean().item() for group in groups.unique()]
-
-
 def reconstruct(model: nn.Module, images: Tensor, config: TrialConfig) -> Tensor:
     """The decoder's mean at the posterior mean as uint8 `(n, 784)`, for uint8 images as the network is shown them."""
     with torch.no_grad():
-        return to_grey(decoder_mean(model(images.float() / 255).decoded, config))
+        return to_grey(decoder_mean(model(to_unit(images)).decoded, config))
+
+
+def to_unit(images: Tensor) -> Tensor:
+    """Grey values 0 ... 255 as floats in [0, 1]."""
+    return images.to(torch.float32, copy=True).div_(255)
 
 
 def to_grey(mean: Tensor) -> Tensor:
@@ -204,4 +204,4 @@ def _values(sums: _Sums, kl: Tensor, code_variance: Tensor, count: int) -> dict[
 
 
 def _mean_over_chunks(images: Tensor, per_image: Callable[[Tensor], Tensor]) -> float:
-    return math.fsum(per_image(part.float() / 255).double().sum().item() for part in images.split(5000)) / len(images)
+    return math.fsum(per_image(to_unit(part)).double().sum().item() for part in images.split(5000)) / len(images)

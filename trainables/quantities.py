@@ -125,6 +125,9 @@ _ALL = (
         for name, estimator in _ESTIMATORS.items()
     ),
     Quantity("dimension_twonn", "dimensions", "", "intrinsic_dimension", "of the images, by TwoNN"),
+    Quantity(
+        "ties", "share", "2, 5, 10, 20, 50, 100 neighbours", "intrinsic_dimension", "equal successive distances to them"
+    ),
     Quantity("cube_dims", "dimensions", "cube", "intrinsic_dimension", "dimensions of flat uniform cubes"),
     Quantity("cube_points", "points", "", "intrinsic_dimension", "points of each cube"),
     *(

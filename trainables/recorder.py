@@ -1,63 +1,128 @@
-"""One replicate on its way: where it writes, what it has measured so far, how it is saved and how it ends."""
+"""What is recorded of a replicate at a step: metrics, profiles and images; how it is saved, and how it ends."""
 
 from __future__ import annotations
 
 import math
+import pkgutil
+import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
-from trainables import checkpoint
+from trainables import checkpoint, metrics
+from trainables.batches import generator, shown_images
+from trainables.datasets import Dataset
+from trainables.losses import decoder_mean
+from trainables.measurements.subject import Subject
+from trainables.metrics import to_grey, to_unit
 from trainables.models import PIXELS
 from trainables.numerics import continued
 from trainables.records import ImageKey, Profile, Record, Status
+from trainables.registry import CURVES, MEASUREMENTS
 from trainables.schema import COLLAPSED_PIXEL_VARIANCE, METRICS, Replicate
 from trainables.storage import Folder
 
-NO_IMAGES = np.empty((0, PIXELS), np.uint8)
+BLOCK = 100
+"""How many test images a block of `test_nll_by_block` holds; a rest that fills none is left out."""
+NUM_SAMPLES = 20
+"""How many images are decoded from the prior."""
+NUM_CODES = 2000
+"""How many test images a two-dimensional code is recorded of."""
+GRID = 15
+"""How many lines the grid over a two-dimensional code has along each axis."""
+_NO_IMAGES = np.empty((0, PIXELS), np.uint8)
+
+
+@dataclass(frozen=True)
+class Data:
+    """A dataset on the device: by split, images, uint8 `(n, 784)`, and labels, int64 `(n,)`."""
+
+    images: Mapping[str, Tensor]
+    labels: Mapping[str, Tensor]
+
+    @classmethod
+    def on(cls, device: str, dataset: Dataset) -> Data:
+        """Copies a dataset to a device."""
+        images = {split: torch.tensor(array, device=device) for split, array in dataset.images.items()}
+        labels = {split: torch.tensor(a, dtype=torch.long, device=device) for split, a in dataset.labels.items()}
+        return cls(images, labels)
+
+    @cached_property
+    def examples(self) -> list[int]:
+        """The first test image of each digit, whose reconstructions are recorded."""
+        labels = self.labels["test"]
+        return [int((labels == digit).nonzero()[0]) for digit in labels.unique().tolist()]
+
+    @cached_property
+    def references(self) -> dict[str, list[float]]:
+        """Profiles that the data alone decides."""
+        test = self.images["test"]
+        return {
+            "test_nll_floor": [metrics.entropy_floor(test)],
+            "test_nll_mean_image": [metrics.mean_image_nll(test, self.images["train"])],
+        }
 
 
 @dataclass
 class Member:
-    """A replicate, its folder, the attempt that writes there, its record, and its images, `(n, 784)` uint8 each."""
+    """A pack's member: a replicate, the attempt that writes into its folder, its record, and its images.
+
+    `images`: uint8 `(n, 784)` each; `step`, `state`: of the checkpoint that it goes on from.
+    """
 
     replicate: Replicate
+    data: Data
     folder: Folder
     attempt: str
     record: Record
     images: list[np.ndarray] = field(default_factory=list)
     status: Status = "running"
-    noise: dict[str, Tensor] = field(default_factory=dict)
-    """What the evaluation of each split samples z with, once it has been drawn."""
-    shown: dict[str, Tensor] = field(default_factory=dict)
-    """What the network is given for the images of each of these splits, uint8 `(n, 784)`."""
+    step: int = 0
+    state: dict[str, np.ndarray] = field(default_factory=dict)
+    _noise: dict[str, Tensor] = field(default_factory=dict)
+    _shown: dict[str, Tensor] = field(default_factory=dict)
 
     @classmethod
-    def start(cls, replicate: Replicate, folder: Folder, stamp: dict[str, Any]) -> Member:
-        """A new attempt at a replicate, in its folder in the run's `replicates` folder."""
-        record = Record(replicate.described(), provenance=stamp)
-        return cls(replicate, folder.child(replicate.hash), uuid.uuid4().hex[:8], record)
+    def start(cls, replicate: Replicate, data: Data, folder: Folder, stamp: dict[str, Any]) -> Member:
+        """A new attempt at a replicate, in its folder; `stamp` is the record's provenance."""
+        return cls(replicate, data, folder, uuid.uuid4().hex[:8], Record(replicate.described(), provenance=stamp))
 
-    def resume(self, at_most: int | None = None) -> tuple[int, dict[str, np.ndarray]]:
-        """Goes on from the newest valid checkpoint: the step that it was written at, 0 without one, and its tensors.
-
-        Args:
-            at_most: Goes on from this step at the latest.
-        """
+    def resume(self, at_most: int | None = None) -> None:
+        """Goes on from the newest valid checkpoint, of a step up to `at_most` if that is given; else from the start."""
+        self.step, self.state, self.images = 0, {}, []
         stamp = self.record.provenance
         self.record = Record(self.replicate.described(), provenance=stamp)
-        self.images = []
-        found = checkpoint.read_checkpoint(self.folder, at_most)
-        if found is None:
-            return 0, {}
-        step, tensors, self.record = found
-        self.record.provenance = continued(self.record.provenance, stamp)
-        self.images = [tensors.pop("images")]
-        return step, tensors
+        newest = checkpoint.read_checkpoint(self.folder, at_most)
+        if newest is not None:
+            self.step, self.state, self.record = newest
+            self.record.provenance = continued(self.record.provenance, stamp)
+            self.images = [self.state.pop("images")]
+
+    def evaluate(self, model: nn.Module, step: int, *, record_images: bool) -> dict[str, Any]:
+        """Evaluates a model on both splits into the keys of METRICS; records its images and profiles if wanted."""
+        evaluations = {split: self._evaluate(model, split) for split in ("val", "test")}
+        test = evaluations["test"]
+        if not self.record.rows:
+            self.note(0, self.data.references)
+            self.keep(step, "input", self.data.images["test"][self.data.examples])
+        if record_images and all_finite(test.values.values()):
+            blocks = test.nll[: len(test.nll) // BLOCK * BLOCK].reshape(-1, BLOCK).mean(1)
+            self.note(step, {"test_nll_by_block": blocks.tolist(), "code_variance": test.code_variance.tolist()})
+            self.note(step, {"kl_per_latent": test.kl_per_latent.tolist()})
+            self._record_images(model, step)
+        return {f"{split}_{name}": value for split, e in evaluations.items() for name, value in e.values.items()}
+
+    def follow(self, model: nn.Module, step: int, measurements: Iterable[str]) -> None:
+        """Makes the measurements in CURVES, which are taken while a network trains."""
+        subject = Subject(model, self.replicate.config, self.replicate.seed, self.data.images, self.data.labels)
+        for name in filter(CURVES.__contains__, measurements):
+            self.note(step, pkgutil.resolve_name(CURVES[name])(subject).profiles)
 
     def append(self, row: Mapping[str, Any]) -> None:
         """Records an evaluation: `step`, `epoch` and METRICS, of which those that are absent or not finite are null."""
@@ -84,9 +149,60 @@ class Member:
     def finish(self, model: nn.Module | None, status: Status, error: str | None = None) -> None:
         """Writes the result, with the model's weights where there is one."""
         self.status = status
-        images = np.concatenate([NO_IMAGES, *self.images])
+        images = np.concatenate([_NO_IMAGES, *self.images])
         weights = None if model is None else _to_numpy(dict(model.named_parameters()))
         checkpoint.finish(self.folder, self.attempt, status, self.record, images=images, weights=weights, error=error)
+
+    def _evaluate(self, model: nn.Module, split: str) -> metrics.Evaluation:
+        """Evaluates a split with the noise and the inputs that are the same at every step."""
+        config, seed, images = self.replicate.config, self.replicate.seed, self.data.images[split]
+        if split not in self._noise:
+            self._noise[split] = metrics.evaluation_noise(config, seed, split, images)
+            self._shown[split] = shown_images(config, seed, split, images)
+        return metrics.evaluate(model, images, config, self._noise[split], self._shown[split])
+
+    def _record_images(self, model: nn.Module, step: int) -> None:
+        """Records reconstructions; of a VAE samples; of a two-dimensional code its plane."""
+        config = self.replicate.config
+        self.keep(step, "reconstruction", metrics.reconstruct(model, self._shown["test"][self.data.examples], config))
+        if config.variational:
+            z = torch.randn(NUM_SAMPLES, config.width, generator=generator(self.replicate.seed, "samples"))
+            self.keep(step, "sample", self._draw(model, z))
+        if config.latent_dim == 2:
+            self._record_plane(model, step)
+
+    @torch.no_grad()
+    def _record_plane(self, model: nn.Module, step: int) -> None:
+        """For a two-dimensional code: codes of test images, and images decoded on a grid over them."""
+        codes = model(to_unit(self._shown["test"][:NUM_CODES])).mu
+        low, high = codes.quantile(0.01, dim=0), codes.quantile(0.99, dim=0)
+        axes = [torch.linspace(float(low[axis]), float(high[axis]), GRID) for axis in range(2)]
+        self.keep(step, "grid", self._draw(model, torch.cartesian_prod(*axes)))
+        profiles = {f"code_{axis}": codes[:, axis].tolist() for axis in range(2)}
+        profiles |= {f"grid_axis_{axis}": axes[axis].tolist() for axis in range(2)}
+        self.note(step, profiles | {"code_label": self.data.labels["test"][:NUM_CODES].float().tolist()})
+
+    @torch.no_grad()
+    def _draw(self, model: nn.Module, codes: Tensor) -> Tensor:
+        """Mean images at codes `(n, N)` on the CPU, uint8 `(n, 784)`."""
+        decoded = model.decoder(codes.to(self.data.images["test"].device))  # type: ignore[operator]
+        return to_grey(decoder_mean(decoded, self.replicate.config))
+
+
+def measure(subject: Subject, name: str, replicate: Replicate, stamp: dict[str, Any]) -> tuple[Record, np.ndarray]:
+    """Makes a measurement in MEASUREMENTS of a network.
+
+    Returns:
+        A record of its profiles, its seconds among them, and its images' keys; and the images, uint8 `(n, 784)`.
+    """
+    started = time.perf_counter()
+    measured = pkgutil.resolve_name(MEASUREMENTS[name])(subject)
+    seconds = {f"{name}_s": [round(time.perf_counter() - started, 3)]}
+    step, record = replicate.config.steps or 0, Record(replicate.described(), provenance=stamp)
+    for quantity, values in (dict(measured.profiles) | seconds).items():
+        record.profiles.append(Profile(step, quantity, list(map(finite, values))))
+    record.images = [ImageKey(step, *place) for *place, _ in measured.images]
+    return record, np.stack([image.cpu().numpy() for *_, image in measured.images]) if measured.images else _NO_IMAGES
 
 
 def charge(members: Sequence[Member], *, train_s: float = 0.0, evaluate_s: float = 0.0) -> None:
@@ -102,7 +218,7 @@ def finite(value: float | None) -> float | None:
 
 
 def all_finite(values: Iterable[float | None]) -> bool:
-    """Whether every value that there is is finite."""
+    """Whether every value is finite or None."""
     return all(math.isfinite(value) for value in values if value is not None)
 
 

@@ -4,29 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
+from pydantic import Field
 
 Status = Literal["pending", "running", "finished", "stopped", "failed", "diverged"]
+Count = Annotated[int, Field(ge=0, lt=10**9)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class Profile(NamedTuple):
     """The values of a quantity of `trainables.quantities` at a step; one that is not finite is None."""
 
-    step: int
+    step: Count
     quantity: str
-    values: list[float | None]
+    values: list[Number | None]
 
 
 class ImageKey(NamedTuple):
     """The columns of an image: its step, its kind in `trainables.quantities`, its `index`, and that kind's two."""
 
-    step: int
+    step: Count
     kind: str
-    place: int
-    axis: int | None
-    value: float | None
+    place: Count
+    axis: Count | None
+    value: Number | None
 
 
 @dataclass
@@ -41,9 +44,9 @@ class Record:
     rows: list[dict[str, Any]] = field(default_factory=list)
     profiles: list[Profile] = field(default_factory=list)
     images: list[ImageKey] = field(default_factory=list)
-    train_s: float = 0.0
-    evaluate_s: float = 0.0
-    provenance: dict[str, Any] = field(default_factory=dict)
+    train_s: Number = 0.0
+    evaluate_s: Number = 0.0
+    provenance: dict[str, str | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

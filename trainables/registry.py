@@ -1,4 +1,4 @@
-"""What names mean: activations, models and datasets by import path (`"package.module:name"`).
+"""The registries: activations, models, datasets and measurements by import path (`"package.module:name"`).
 
 Paths and not objects, so that reading a spec or drawing a figure loads no torch; `pkgutil.resolve_name` turns one into
 the thing where it is needed. An activation, a model or a dataset is one line here, or in a user's own plugin: a module
@@ -97,19 +97,20 @@ class PluginError(ReadableError):
 
 
 def declare(kind: str, registry: dict[str, Any]) -> None:
-    """Makes another registry one that plugins may add to; what it holds already is ours."""
+    """Lets plugins add to another registry; the names that it holds already are ours."""
     _REGISTRIES[kind], _OURS[kind] = registry, frozenset(registry)
 
 
 def load_plugins(modules: Iterable[str], path: Iterable[str] = ()) -> None:
-    """Imports modules that add to the registries; one that fails adds nothing.
+    """Imports modules that add to the registries.
 
     Args:
         modules: Their names.
         path: Folders to look into after the Python path and the current folder: another process's `sys.path`.
 
     Raises:
-        PluginError: One cannot be imported, takes a name that is not free, or adds what is no import path.
+        PluginError: One cannot be imported, takes a name of ours or of another plugin, or adds what is no import path.
+            The registries then hold whatever it added before; the program is to end.
     """
     for name in modules:
         sys.path += [folder for folder in (os.getcwd(), *path) if folder not in sys.path]
@@ -117,13 +118,9 @@ def load_plugins(modules: Iterable[str], path: Iterable[str] = ()) -> None:
         try:
             importlib.import_module(name)
             _check_added(before)
+        except PluginError as error:
+            raise PluginError(f"plugin {name!r}: {error}") from error
         except (Exception, SystemExit) as error:
-            for kind, registry in _REGISTRIES.items():
-                registry.clear()
-                registry.update(before[kind])
-            sys.modules.pop(name, None)
-            if isinstance(error, PluginError):
-                raise PluginError(f"plugin {name!r}: {error}") from error
             reason = f"{type(error).__name__}: {error}"
             raise PluginError(
                 f"`plugins` must name modules that can be imported, but {name!r} cannot: {reason}"
@@ -131,7 +128,7 @@ def load_plugins(modules: Iterable[str], path: Iterable[str] = ()) -> None:
 
 
 def added() -> dict[str, dict[str, Any]]:
-    """What plugins have added, by registry and name, as plain data for a run's provenance."""
+    """The names that plugins have added, by registry, as plain data for a run's provenance."""
     found = {
         kind: {
             name: entry._asdict() if isinstance(entry, ModelEntry) else entry
@@ -146,7 +143,7 @@ def added() -> dict[str, dict[str, Any]]:
 def register(record: Mapping[str, Mapping[str, Any]]) -> None:
     """Makes the names known that `added` has recorded, so that tables can be read without the plugin.
 
-    None of its code runs: what a name stands for is not to be had until the plugin is loaded.
+    None of the plugin's code runs; a name cannot be resolved until the plugin is loaded.
 
     Raises:
         PluginError: It is no such record.
@@ -161,7 +158,7 @@ def register(record: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def absent(*_: object) -> None:
-    """Stands for what a plugin that has not been loaded gives; raises PluginError."""
+    """The import path of names of a plugin that has not been loaded; raises PluginError."""
     raise PluginError("a plugin's name can be used only after its module has been imported: see the spec's `plugins`.")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +15,10 @@ from pyarrow import fs
 
 from trainables.errors import ReadableError
 
+LARGEST = 4 << 30
+"""How many bytes of a file are read at most: far more than any that a study writes."""
 _SYSTEMS: dict[tuple[str, str, str], fs.FileSystem] = {}
-"""A file system per server and bucket, since each has connections of its own, which take a while to open."""
+"""A file system for each server and bucket, since its connections take a while to open."""
 
 
 class StorageError(ReadableError, OSError):
@@ -24,6 +27,10 @@ class StorageError(ReadableError, OSError):
 
 class UrlError(ReadableError):
     """A folder's name that no file system knows."""
+
+
+class UnreadableFileError(ReadableError):
+    """A name that is not a file's, but a folder's, a pipe's or a device's; or a file that is too large."""
 
 
 @dataclass(frozen=True)
@@ -42,19 +49,34 @@ class Folder:
         return self if self.local is None else Folder(str(self.local.absolute()))
 
     def create(self) -> Folder:
-        """Makes the folder and those above it, if they are not there. Raises StorageError."""
+        """Makes the folder and those above it, if they are absent. Raises StorageError."""
         system, root = self._open()
         try:
-            system.create_dir(root, recursive=True)
+            if system.type_name == "local":
+                _make(Path(root))
+            else:
+                system.create_dir(root, recursive=True)
         except OSError as error:
             raise StorageError(f"{self.url} cannot be made: {_cause(error)}.") from error
         return self
 
-    def read(self, name: str) -> bytes:
-        """The file's bytes. Raises FileNotFoundError."""
+    def read(self, name: str, at_most: int = LARGEST) -> bytes:
+        """The file's bytes.
+
+        Raises:
+            FileNotFoundError: It is absent.
+            UnreadableFileError: It is no regular file, or has more than `at_most` bytes.
+        """
         system, root = self._open()
-        with system.open_input_stream(f"{root}/{name}") as stream:
-            content: bytes = stream.read()
+        local = Path(root, name) if system.type_name == "local" else None
+        if local is not None and not stat.S_ISREG(local.stat().st_mode):
+            raise UnreadableFileError(f"{self.url}/{name} must be a file, but it is something else.")
+        with system.open_input_file(f"{root}/{name}") if local is None else local.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            if size > at_most:
+                raise UnreadableFileError(f"{self.url}/{name} must have at most {at_most:,} bytes, but has {size:,}.")
+            file.seek(0)
+            content: bytes = file.read(size)
         return content
 
     def open_file(self, name: str) -> pa.NativeFile:
@@ -159,7 +181,9 @@ class Folder:
 def _write_local(root: Path, name: str, content: bytes) -> None:
     """Writes beside the target, onto the disk, and only then under its name: a power cut leaves the old or the new."""
     beside = root / f".{name}.{uuid.uuid4().hex[:8]}.tmp"
-    root.mkdir(exist_ok=True)
+    if not root.is_dir():
+        root.mkdir(exist_ok=True)
+        _sync(root.parent)
     try:
         with beside.open("xb") as file:
             file.write(content)
@@ -170,11 +194,24 @@ def _write_local(root: Path, name: str, content: bytes) -> None:
         with contextlib.suppress(OSError):
             beside.unlink(missing_ok=True)
         raise
-    folder = os.open(root, os.O_RDONLY)
+    _sync(root)
+
+
+def _make(folder: Path) -> None:
+    """Makes a folder and those above it, each on the disk: else a power cut takes them and all files in them."""
+    absent = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in reversed(absent):
+        _sync(path.parent)
+
+
+def _sync(folder: Path) -> None:
+    """Waits until the names in a folder are on the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(descriptor)
     finally:
-        os.close(folder)
+        os.close(descriptor)
 
 
 def _cause(error: OSError) -> str:

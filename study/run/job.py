@@ -127,7 +127,7 @@ class Job:
         failed = 0
         for replicate in self.packs[pack]:
             folder = self.replicates.child(replicate.hash)
-            if checkpoint.outcome(folder).status in ("pending", "running"):
+            if checkpoint.standing(folder).status in ("pending", "running"):
                 checkpoint.cut_short(folder, replicate.described(), "failed", reason)
                 failed += 1
         return failed

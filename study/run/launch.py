@@ -66,14 +66,17 @@ def launch(spec: StudySpec, url: str, options: Options, console: Console) -> Cou
     with Stop() as stop, lock.held(run, stop.ask):
         data = {name: datasets.load(name) for name in unchecked.datasets}
         plan = Plan(spec, {name: dataset.digest for name, dataset in data.items()})
-        origin = _claim(run, plan)
-        opened = _open_search(run, plan)
+        whole, origin = _claim(run, plan)
+        opened = _open_search(run, plan, whole)
         search = opened if options.whole else None
         drawn = plan if search is None else Plan(spec.with_asked(search.fields), plan.digests)
         replicates = options.part(drawn.replicates)
         if search is not None:
             search.catch_up()
-        backlog = Backlog.read(run, plan, replicates, final=set() if opened is None else opened.ended_hashes)
+        final = set() if opened is None else opened.ended_hashes
+        backlog = Backlog.read(run, plan, replicates, final)
+        if search is not None:
+            search.reopen(backlog.lost(final))
         _announce(console, run, backlog, search)
         todo = backlog.unfinished(replicates, but=set() if search is None else search.hashes)
         preflight.check_room(run, todo + ([] if search is None else search.expected()))
@@ -100,11 +103,11 @@ def launch(spec: StudySpec, url: str, options: Options, console: Console) -> Cou
         return counts
 
 
-def _claim(run: Folder, plan: Plan) -> dict[str, Any]:
+def _claim(run: Folder, plan: Plan) -> tuple[Plan, dict[str, Any]]:
     """Writes the spec and the provenance into the run folder, if it is new or its spec may grow into this one.
 
     Returns:
-        The part of the provenance that each record carries.
+        The plan of all that the run folder holds, and the part of the provenance that each record carries.
 
     Raises:
         RunError: The folder belongs to another spec, to other data, or is no run folder.
@@ -113,7 +116,7 @@ def _claim(run: Folder, plan: Plan) -> dict[str, Any]:
     whole = plan.spec
     if run.exists("spec.yaml"):
         former = runfolder.read_provenance(run) if run.exists("provenance.json") else {"data_digests": {}}
-        whole = _grown(run, runfolder.read_spec(run, former), plan, former["data_digests"])
+        whole = _grown(run, runfolder.read_spec(run, former, asked=False), plan, former["data_digests"])
         digests = former["data_digests"] | origin["data_digests"]
         origin = runfolder.with_added(origin, former) | {"data_digests": digests}
     elif (strangers := set(run.names()) - runfolder.RUN_FILES) and not run.child("replicates").names():
@@ -125,8 +128,9 @@ def _claim(run: Folder, plan: Plan) -> dict[str, Any]:
         origin["data_digests"][name] = datasets.load(name).digest
     for problem in damage(run):
         _LOG.warning("%s. It is made anew.", problem.rstrip("."))
-    runfolder.write_run(run, whole.with_asked([]), origin)
-    return {key: origin[key] for key in ("git_commit", "lock_sha256")}
+    whole = whole.with_asked([])
+    runfolder.write_run(run, whole, origin)
+    return Plan(whole, origin["data_digests"]), {key: origin[key] for key in ("git_commit", "lock_sha256")}
 
 
 def _grown(run: Folder, former: StudySpec, plan: Plan, digests: dict[str, str]) -> StudySpec:
@@ -142,13 +146,18 @@ def _grown(run: Folder, former: StudySpec, plan: Plan, digests: dict[str, str]) 
     return runfolder.grown(former, plan.spec)
 
 
-def _open_search(run: Folder, plan: Plan) -> OptunaSearch | None:
-    """Opens the study's search, if it has one. Optuna takes seconds to import, and other studies never need it."""
+def _open_search(run: Folder, plan: Plan, whole: Plan) -> OptunaSearch | None:
+    """Opens the study's search, if it has one, with the trials that its journal may have lost.
+
+    Optuna takes seconds to import, and other studies never need it.
+    """
     if plan.spec.search is None:
         return None
     from study.search.optuna_search import OptunaSearch
 
-    return OptunaSearch(run, plan)
+    search = OptunaSearch(run, plan)
+    search.adopt(set(run.child("replicates").names()) - {replicate.hash for replicate in whole.replicates})
+    return search
 
 
 def _announce(console: Console, run: Folder, backlog: Backlog, search: OptunaSearch | None) -> None:

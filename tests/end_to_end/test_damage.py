@@ -21,6 +21,7 @@ from study.tables.build import Builder, build
 from study.tables.columns import SCHEMAS
 from study.tables.merge import merge
 from tests.support import tiny
+from tests.support.faults import checkpoints
 from trainables import checkpoint, trial
 from trainables.registry import DATASETS
 from trainables.storage import Folder
@@ -85,7 +86,7 @@ def assert_same(whole, folder):
 
 
 def newest(folder):
-    return max(folder.glob("replicates/*/*-0*.safetensors"), key=lambda path: path.name.partition("-")[2])
+    return max(checkpoints(folder), key=lambda path: path.stem[-9:])
 
 
 @pytest.mark.parametrize("place", [0, 3, 8, 40, 300, 0.2, 0.5, 0.8, 0.95, -2, -1])
@@ -119,7 +120,7 @@ def test_finished_replicate_with_a_damaged_file_is_run_again_and_only_that(whole
     marker.write_bytes(marker.read_bytes()[:-20])
     others = {path: path.stat().st_mtime_ns for path in stopped.glob("replicates/*/*") if path.parent != marker.parent}
     assert run(study, stopped) == Counts(finished=4)
-    assert f"{marker.name.partition('-')[0].partition('.')[0]}.done.json does not count" in caplog.text
+    assert f"/{marker.name[:8]}-" in caplog.text and ".done.json does not count" in caplog.text
     assert others == {path: path.stat().st_mtime_ns for path in others}
     assert_same(whole, stopped)
     caplog.clear()

@@ -98,17 +98,37 @@ def test_measurement_that_fails_is_reported_and_costs_nothing_else(tmp_path):
     assert set(table.load_tables(str(tmp_path)).ends["status"]) == {"finished"}
 
 
-def test_damaged_measurement_is_named_and_when_deleted_made_again(tmp_path, caplog):
+@pytest.mark.parametrize("length", [-1, 0])
+def test_damaged_measurement_is_named_and_made_again_by_the_next_launch(tmp_path, caplog, length):
     run(tmp_path, "tiny")
-    whole = profiles(tmp_path, "tiny_codes")
+    whole, before = profiles(tmp_path, "tiny_codes"), weights(tmp_path)
     file = next(tmp_path.glob("replicates/*/*-measured-tiny.safetensors"))
-    file.write_bytes(file.read_bytes()[:-1])
+    file.write_bytes(file.read_bytes()[:length])
     with caplog.at_level(logging.WARNING):
         build(Folder(str(tmp_path)))
-    assert f"{file.name} does not count" in caplog.text
+    assert f"{file.name} is damaged" in caplog.text
     assert len(profiles(tmp_path, "tiny_codes")) == len(whole) - 6
-    file.unlink()
+    counts, text = run(tmp_path, "tiny")
+    assert counts == Counts(finished=5) and "1 to measure" in text
+    assert profiles(tmp_path, "tiny_codes").equals(whole) and weights(tmp_path) == before
+    caplog.clear()
     run(tmp_path, "tiny")
+    assert not caplog.records, "the damaged file is gone"
+
+
+@pytest.mark.parametrize("damage", ["flipped", "cut", "empty", "gone"])
+def test_damaged_weights_are_named_and_the_network_is_trained_and_measured_again(tmp_path, caplog, damage):
+    run(tmp_path, "tiny")
+    whole, before = profiles(tmp_path, "tiny_codes"), weights(tmp_path)
+    file = next(tmp_path.glob("replicates/*/*-weights.safetensors"))
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.unlink() if damage == "gone" else file.write_bytes({"flipped": content, "cut": content[:-9]}.get(damage, b""))
+    with caplog.at_level(logging.WARNING):
+        counts, text = run(tmp_path, "tiny")
+    assert counts == Counts(finished=5) and "1 to start" in text
+    assert file.name in caplog.text
+    assert sorted(weights(tmp_path).values()) == sorted(before.values())
     assert profiles(tmp_path, "tiny_codes").equals(whole)
 
 

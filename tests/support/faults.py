@@ -17,7 +17,7 @@ from study import table
 
 ROOT = Path(__file__).resolve().parents[2]
 CLOCKS = ["train_s", "evaluate_s"]
-CHECKPOINT = r"[0-9a-f]{8}-\d{9}\.safetensors"
+CHECKPOINT = r"[0-9a-f]{8}-[0-9a-f]{12}-\d{9}\.safetensors"
 SPEC = """
 name: small
 title: A small grid on the real MNIST

@@ -144,7 +144,7 @@ def test_load_mnist_decoder_draws_once_with_one_label_and_needs_no_torch(few):
         f"controls.NUM_TRAIN_FILE, controls.NUM_TEST_FILE = {NUM_TRAIN}, {NUM_TEST};"
         "print(datasets.load('mnist-decoder-8').digest, 'torch' in sys.modules)"
     )
-    [cached] = (few / "mnist-autoencoder-study" / "controls").glob("*.npz")
+    [cached] = (few / "mnist-autoencoder-study" / "controls").glob("*.safetensors")
     drawn_at = cached.stat().st_mtime_ns
     root = Path(__file__).parents[2]
     ran = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)

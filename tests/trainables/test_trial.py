@@ -54,7 +54,7 @@ def run(folder, config, data, seed=0, **options):
 
 
 def rows(folder, replicate):
-    record = checkpoint.outcome(Folder(str(folder)).child(replicate.hash)).record
+    record = checkpoint.standing(Folder(str(folder)).child(replicate.hash)).record
     return [{key: row[key] for key in ("step", *METRICS)} for row in record.rows]
 
 
@@ -104,7 +104,7 @@ def test_run_resumed_gives_the_rows_of_an_uninterrupted_run(tmp_path, tiny, smal
     for _ in range(9):
         next(running)
     running.close()
-    newest = sorted((folder / replicate.hash).glob("*.safetensors"))[-1]
+    newest = max((folder / replicate.hash).glob("*.safetensors"), key=lambda path: path.stem[-9:])
     if damage:
         content = bytearray(newest.read_bytes())
         content[len(content) // 2] ^= 1
@@ -118,7 +118,7 @@ def test_run_on_binarised_images_is_evaluated_on_the_draws_that_a_measurement_ge
     config, (images, labels) = small(input="binarised", model="vae"), tensors(tiny)
     last = run(tmp_path, config, tiny, seed=1)[-1]
     folder = Folder(str(tmp_path)).child(Replicate("cell", config, 1, tiny.digest).hash)
-    weights, _ = checkpoint.decode(folder.read(checkpoint.result(folder).weights))
+    weights = checkpoint.read_weights(folder, checkpoint.result(folder))
     subject = Subject(restore(config, weights), config, 1, images, labels)
     for split in ("val", "test"):
         noise = metrics.evaluation_noise(config, 1, split, images[split])
@@ -158,7 +158,7 @@ def test_run_that_diverges_ends_with_its_reason_and_null_not_nan(tmp_path, tiny,
     replicate = Replicate("cell", config, 0, tiny.digest)
     for _ in trial.run([replicate], tiny, Folder(str(tmp_path))):
         pass
-    outcome = checkpoint.outcome(Folder(str(tmp_path)).child(replicate.hash))
+    outcome = checkpoint.standing(Folder(str(tmp_path)).child(replicate.hash))
     assert outcome.status == "diverged" and "not finite at step" in outcome.error
     assert all(value == value for row in outcome.record.rows for value in row.values())
 
@@ -168,7 +168,7 @@ def test_run_of_a_dead_network_is_marked_as_collapsed(tmp_path, tiny, small):
     replicate = Replicate("cell", config, 0, tiny.digest)
     for _ in trial.run([replicate], tiny, Folder(str(tmp_path))):
         pass
-    assert checkpoint.outcome(Folder(str(tmp_path)).child(replicate.hash)).record.rows[-1]["collapsed"]
+    assert checkpoint.standing(Folder(str(tmp_path)).child(replicate.hash)).record.rows[-1]["collapsed"]
 
 
 def test_run_on_a_test_set_of_no_whole_number_of_blocks_leaves_the_rest_out(tmp_path, tiny, small):
@@ -176,7 +176,9 @@ def test_run_on_a_test_set_of_no_whole_number_of_blocks_leaves_the_rest_out(tmp_
     blocks = []
     for data in (tiny, dataclasses.replace(tiny, images=images, labels=labels, digest="less")):
         run(tmp_path, small(), data)
-        record = checkpoint.outcome(Folder(str(tmp_path)).child(Replicate("cell", small(), 0, data.digest).hash)).record
+        record = checkpoint.standing(
+            Folder(str(tmp_path)).child(Replicate("cell", small(), 0, data.digest).hash)
+        ).record
         blocks.append(next(values for _, name, values in record.profiles if name == "test_nll_by_block"))
     assert [len(values) for values in blocks] == [3, 2] and blocks[1] == blocks[0][:2]
 

@@ -1,4 +1,4 @@
-"""Do the images that a network draws look like digits: by the reference classifiers and by the nearest real image."""
+"""How much a network's images look like digits: by the reference classifiers, and by the nearest real image."""
 
 from __future__ import annotations
 
@@ -6,42 +6,32 @@ import torch
 from torch import Tensor
 
 from trainables.measurements import reference
+from trainables.measurements.neighbours import nearest
 from trainables.measurements.subject import Measured, Subject
-from trainables.metrics import by_group, to_grey
+from trainables.metrics import to_unit
 
-NUM_SAMPLES, NUM_SAMPLES_SHOWN = 1000, 20
+NUM_SAMPLES = 1000
 NUM_PAIRS = 200
 FRACTIONS = tuple(index / 10 for index in range(11))
-"""Of the way from the first code of a pair to the second."""
+"""Shares of the way from the first code of a pair to the second."""
 NUM_DATA = 1000
-"""The first test images, for comparison with what is drawn."""
+"""How many test images, the first, are compared with drawn ones."""
 NUM_CURVE = 1000
-"""The first test images, which are read at each evaluation."""
-TILE = 5000
-"""Training images whose distances are taken at once."""
+"""How many test images, the first, are read at each evaluation."""
 
 
 def measure_recognition(subject: Subject) -> Measured:
-    """recognition, recognition_originals: accuracy of the reference classifiers on the test set as redrawn, and itself.
-
-    recognition_by_label: the first of them by digit. All are means over the classifiers; MNIST only.
-    """
+    """Reads the test images and what the network makes of them with the reference classifiers; MNIST only."""
     if not _applies(subject):
         return Measured({})
     images, labels = subject.images["test"], subject.labels["test"]
     redrawn = _read_right(_drawn(subject, subject.codes(subject.shown("test"))), labels)
-    originals = _read_right(images.float() / 255, labels)
-    return Measured(
-        {
-            "recognition": [redrawn.mean().item()],
-            "recognition_originals": [originals.mean().item()],
-            "recognition_by_label": by_group(redrawn, labels),
-        }
-    )
+    originals = _read_right(to_unit(images), labels)
+    return Measured({"recognition": [redrawn.mean().item()], "recognition_originals": [originals.mean().item()]})
 
 
 def measure_recognition_curve(subject: Subject) -> Measured:
-    """recognition_curve: accuracy of the first reference classifier on some test images as redrawn; MNIST only."""
+    """Reads what the network makes of some test images with the first reference classifier; MNIST only."""
     if not reference.available(subject.config.dataset):
         return Measured({})
     redrawn = _drawn(subject, subject.codes(subject.shown("test")[:NUM_CURVE]))
@@ -52,18 +42,16 @@ def measure_recognition_curve(subject: Subject) -> Measured:
 
 
 def measure_generation(subject: Subject) -> Measured:
-    """How sure the classifiers are of drawn images, and how far these lie from the training images; MNIST only.
+    """Measures how sure the classifiers are of drawn images, and how far these lie from training images; MNIST only.
 
-    sample_*: of images drawn from `sample_codes`; interpolation_*: at each of FRACTIONS between the codes of pairs of
-    test images; data_*: of test images. *_confidence: the largest class probability, mean over classifiers and images;
-    *_distance: squared distance to the nearest training image, grey^2/image.
+    Drawn images come from `sample_codes` and from each of FRACTIONS between the codes of two test images.
     """
     if not _applies(subject):
         return Measured({})
     samples = _drawn(subject, sample_codes(subject))
     starts, ends = _pairs(subject)
     paths = [_drawn(subject, starts + fraction * (ends - starts)) for fraction in FRACTIONS]
-    data = subject.images["test"][:NUM_DATA].float() / 255
+    data = to_unit(subject.images["test"][:NUM_DATA])
     parts = [samples, *paths, data]
     drawn, sizes = torch.cat(parts), [len(part) for part in parts]
     confidences = reference.classify(drawn).amax(2).mean(0).split(sizes)
@@ -72,8 +60,7 @@ def measure_generation(subject: Subject) -> Measured:
     for name, values in {"confidence": confidences, "distance": distances}.items():
         sample, *between, real = (part.double().mean().item() for part in values)
         profiles |= {f"sample_{name}": [sample], f"interpolation_{name}": between, f"data_{name}": [real]}
-    shown = enumerate(to_grey(samples[:NUM_SAMPLES_SHOWN]))
-    return Measured(profiles, [("generated", index, None, None, grey) for index, grey in shown])
+    return Measured(profiles)
 
 
 def sample_codes(subject: Subject) -> Tensor:
@@ -88,18 +75,10 @@ def sample_codes(subject: Subject) -> Tensor:
     return drawn.float().to(subject.device)
 
 
-@torch.no_grad()
 def nearest_distances(images: Tensor, train: Tensor) -> Tensor:
     """Squared distances, `(n,)`, of float images `(n, 784)` to the nearest of uint8 ones `(m, 784)`, grey^2."""
-    nearest = torch.full((len(images),), torch.inf, device=images.device)
-    index = torch.zeros(len(images), dtype=torch.int64, device=images.device)
-    for start in range(0, len(train), TILE):
-        tile = train[start : start + TILE].float() / 255
-        found = torch.addmm(tile.square().sum(1), images, tile.T, alpha=-2).min(1)  # but for the image's own square
-        closer = found.values < nearest
-        nearest = torch.where(closer, found.values, nearest)
-        index = torch.where(closer, found.indices + start, index)
-    return (images - train[index].float() / 255).square().sum(1)  # exact, where the product above has rounded
+    index = nearest(train, images, 1, chunk=len(images))[:, 0]
+    return (images - to_unit(train[index])).square().sum(1)
 
 
 def _applies(subject: Subject) -> bool:

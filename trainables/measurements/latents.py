@@ -1,4 +1,4 @@
-"""What is measured of the latent space: the likelihood's bound, the decoder's rank, and a linear net's subspace."""
+"""Measurements of the latent space: the likelihood's bound, the decoder's rank, and a linear net's subspace."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from torch import Tensor
 from torch.nn import functional
 
 from trainables.measurements.subject import CHUNK, Measured, Subject
-from trainables.metrics import importance_weighted_bound
+from trainables.metrics import importance_weighted_bound, to_unit
 from trainables.models import fit_pca
 
 BOUND_SAMPLES = (1, 10, 100)
 NUM_IMAGES = 1000
-"""The first test images, on which the bound and the Jacobian are taken."""
+"""How many test images, the first, the bound and the Jacobian are taken on."""
 RANK_SHARE = 0.01
 """A singular value counts towards the rank above this share of the largest."""
 JACOBIAN_ENTRIES = {"cpu": 4_000_000, "cuda": 200_000_000}
-"""Of the Jacobians that are held at once, by kind of device."""
+"""How many entries of Jacobians are held at once, by kind of device."""
 NEGLIGIBLE = 1e-6
 """A share of the largest that the rounding of float32 weights explains."""
 
 
 def measure_bound(subject: Subject) -> Measured:
-    """neg_iw_bound: minus the importance-weighted bound with each of BOUND_SAMPLES, nats/image; VAE only.
+    """Measures minus the importance-weighted bound with each of BOUND_SAMPLES, nats/image; VAE only.
 
-    It is of what the network is shown, under its own likelihood.
+    It bounds the likelihood of the network's inputs, under its own likelihood.
     """
     if not subject.config.variational or not subject.is_finite():
         return Measured({})
@@ -37,7 +37,7 @@ def measure_bound(subject: Subject) -> Measured:
     for num_samples in BOUND_SAMPLES:
         source = subject.draws("bound")
         parts = [
-            importance_weighted_bound(subject.model, part.float() / 255, subject.config, num_samples, source)
+            importance_weighted_bound(subject.model, to_unit(part), subject.config, num_samples, source)
             for part in images.split(CHUNK[subject.device.type])
         ]
         values.append(-torch.cat(parts).double().mean().item())
@@ -45,26 +45,25 @@ def measure_bound(subject: Subject) -> Measured:
 
 
 def measure_jacobian(subject: Subject) -> Measured:
-    """jacobian_rank: median and quartiles over images; jacobian_spectrum: N medians of singular values / largest.
+    """Measures the rank of the decoder's Jacobian at images' codes: its median and quartiles over images.
 
-    The Jacobian is that of the decoder's mean image at an image's code. Where it is 0, so are its rank and spectrum.
+    The Jacobian is that of the mean image. Where it is 0, so is its rank.
     """
     if not subject.is_finite():
         return Measured({})
-    values = _singular_values(subject, subject.codes(subject.shown("test")[:NUM_IMAGES]))
+    values = singular_values(subject, subject.codes(subject.shown("test")[:NUM_IMAGES]))
     largest = values[:, :1]
     shares = torch.where(largest > 0, values / largest, 0.0)
     ranks = (shares > RANK_SHARE).sum(1).double()
     quantiles = ranks.quantile(torch.tensor([0.5, 0.25, 0.75], dtype=ranks.dtype, device=ranks.device))
-    return Measured({"jacobian_rank": quantiles.tolist(), "jacobian_spectrum": shares.quantile(0.5, dim=0).tolist()})
+    return Measured({"jacobian_rank": quantiles.tolist()})
 
 
 def measure_subspace(subject: Subject) -> Measured:
-    """Where a linear decoder's columns lie against PCA-N of the training images; up to 784 latents.
+    """Compares a linear decoder's columns with PCA-N of the training images; up to 784 latents.
 
-    principal_cos2: N squared cosines of principal angles, falling, 0 for each direction that the decoder lacks;
-    decoder_cosine: mean |cosine| of two different columns; variance_rank: minus Spearman's correlation of the latent's
-    index with the variance that it explains. The last two are left out where fewer than two latents have an effect.
+    principal_cos2 has a 0 for each direction that the decoder lacks; decoder_cosine and variance_rank are left out
+    where fewer than two latents have an effect.
     """
     if not _is_linear(subject) or subject.config.width > subject.images["train"].shape[1] or not subject.is_finite():
         return Measured({})
@@ -115,7 +114,7 @@ def _decoder_matrix(subject: Subject, num_latents: int) -> Tensor:
 
 
 @torch.no_grad()
-def _singular_values(subject: Subject, codes: Tensor) -> Tensor:
+def singular_values(subject: Subject, codes: Tensor) -> Tensor:
     """Falling singular values, float64 `(n, N)`, of the mean image's Jacobian at codes `(n, N)`."""
     num_latents, pixels = codes.shape[1], subject.images["test"].shape[1]
     values = []

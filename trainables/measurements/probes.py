@@ -1,4 +1,4 @@
-"""How much of the digit the codes tell: a linear classifier and nearest neighbours on few and on many labels."""
+"""How well the codes tell the digit: a linear classifier and nearest neighbours, with few and with many labels."""
 
 from __future__ import annotations
 
@@ -6,45 +6,41 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
-from scipy.spatial import KDTree
 from torch import Tensor
 from torch.nn import functional
 
+from trainables.measurements.neighbours import nearest
 from trainables.measurements.subject import Measured, Subject
 
 PROBE_LABELS = (100, 1000, 10_000, 55_000)
-"""Labelled training images; the last is all of them."""
+"""How many labelled training images the probes learn from; the last is all of them."""
 NEIGHBOURS = 10
-TREE_LATENTS = 8
-"""Up to so many a tree finds neighbours faster than products of matrices do, on a CPU."""
-QUERIES, TILE = 500, 2500
-"""Test codes and training codes whose distances are held at once."""
 MAX_ITERATIONS = 500
 LABEL_DRAWS = 5
-"""What has no seed of its own, as PCA, is measured with the labels that each of so many seeds draws."""
+"""PCA has no seed, so its probes are repeated with this many draws of the labels."""
 
 
 def measure_probes(subject: Subject) -> Measured:
-    """probe_linear, probe_knn: test accuracy on the posterior means with the first PROBE_LABELS of a random order.
+    """Measures the test accuracy of both probes on the posterior means, with the first PROBE_LABELS of a random order.
 
-    Each is that number of labels, or as many as there are. A dataset of one class has nothing to tell. Of a result
-    without a seed, NAME/1, NAME/2 ... are those with the labels that seeds 1, 2 ... draw: partners of their networks.
+    A dataset with fewer labels gives them all; one of a single class gives no probe. For a result without a seed,
+    NAME/1, NAME/2 ... use the labels that seeds 1, 2 ... draw, as the networks of these seeds do.
     """
     labels = subject.labels["train"]
     if labels.unique().numel() < 2 or not subject.is_finite():
         return Measured({})
     train, test = scaled(subject.codes(subject.shown("train")), subject.codes(subject.shown("test")))
     truth, sizes = subject.labels["test"], [min(size, len(labels)) for size in PROBE_LABELS]
-    found: dict[str, list[float]] = {}
+    profiles: dict[str, list[float]] = {}
     for seed in [subject.seed] if subject.config.seeded else range(LABEL_DRAWS):
         order = torch.randperm(len(labels), generator=replace(subject, seed=seed).draws("labels")).to(labels.device)
         codes, classes = train[order], labels[order]
         for name, answers in {"probe_linear": linear_answers, "probe_knn": neighbour_answers}.items():
-            known = found.get(name, [])  # of all labels there is one draw
+            known = profiles.get(name, [])  # of all labels there is one draw
             new = [size for size in sizes if size < len(labels) or not known]
             accuracy = [(one == truth).double().mean().item() for one in answers(codes, classes, test, new)]
-            found[name if seed == subject.seed else f"{name}/{seed}"] = accuracy + known[len(new) :]
-    return Measured(found)
+            profiles[name if seed == subject.seed else f"{name}/{seed}"] = accuracy + known[len(new) :]
+    return Measured(profiles)
 
 
 def scaled(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
@@ -61,7 +57,7 @@ def linear_answers(train: Tensor, labels: Tensor, test: Tensor, sizes: Sequence[
         train: float64 `(n, N)`.
         labels: int64 `(n,)`.
         test: float64 `(m, N)`.
-        sizes: How many of the training codes are used, rising.
+        sizes: How many of the training codes are used, in rising order.
 
     Returns:
         The test codes' classes, `(m,)`, for each of the sizes.
@@ -80,7 +76,7 @@ def fit_logistic(codes: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, T
     Args:
         codes: float64 `(n, N)`.
         labels: int64 `(n,)`, below `classes`.
-        classes: How many there are; one without a label gets a bias that says never.
+        classes: How many classes there are; one without a label gets a bias that excludes it.
 
     Returns:
         Weight `(N, classes)` and bias `(classes,)`.
@@ -119,23 +115,3 @@ def neighbour_answers(train: Tensor, labels: Tensor, test: Tensor, sizes: Sequen
         votes = functional.one_hot(labels[nearest(train[:size], test, min(NEIGHBOURS, size))]).sum(1).double()
         answers.append((votes - 1e-3 * torch.arange(votes.shape[1], device=votes.device)).argmax(1))
     return answers
-
-
-def nearest(train: Tensor, test: Tensor, count: int) -> Tensor:
-    """The `count` nearest rows of train, float64 `(n, N)`, to each row of test, `(m, N)`: int64 `(m, count)`."""
-    if train.shape[1] <= TREE_LATENTS and not train.is_cuda:
-        _, found = KDTree(train.cpu().numpy()).query(test.cpu().numpy(), range(1, count + 1))
-        return torch.as_tensor(found, dtype=torch.int64, device=train.device)
-    return torch.cat([_nearest_by_tiles(train, part, count) for part in test.split(QUERIES)])
-
-
-def _nearest_by_tiles(train: Tensor, test: Tensor, count: int) -> Tensor:
-    best = torch.empty(len(test), 0, dtype=train.dtype, device=train.device)  # of the tiles seen so far
-    index = torch.empty(len(test), 0, dtype=torch.int64, device=train.device)
-    for start, tile in zip(range(0, len(train), TILE), train.split(TILE), strict=True):
-        distances = torch.addmm(tile.square().sum(1), test, tile.T, alpha=-2)  # but for the test code's own square
-        found = distances.topk(min(count, len(tile)), largest=False)
-        best, index = torch.cat([best, found.values], 1), torch.cat([index, found.indices + start], 1)
-        kept = best.topk(min(count, best.shape[1]), largest=False)
-        best, index = kept.values, index.gather(1, kept.indices)
-    return index

@@ -1,4 +1,4 @@
-"""What a measurement is given, and what it gives back."""
+"""The arguments of a measurement, a Subject, and its result, Measured."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from trainables.batches import generator, shown_images
 from trainables.losses import decoder_mean
+from trainables.metrics import to_unit
 
 if TYPE_CHECKING:
     from trainables.schema import TrialConfig
@@ -37,22 +38,22 @@ class Subject:
 
     @property
     def device(self) -> torch.device:
-        """Where the network and the data lie."""
+        """The device of the network and the data."""
         return self.images["test"].device
 
     def draws(self, purpose: str) -> torch.Generator:
-        """A generator on the CPU for what is drawn by chance: the same for the same replicate and purpose."""
+        """A generator of random numbers on the CPU, the same for the same replicate and purpose."""
         return generator(self.seed, f"measure/{purpose}")
 
     def shown(self, split: str) -> Tensor:
-        """What the network is given for a split's images, uint8 `(n, 784)`: as in the trial's own evaluations."""
+        """The network's inputs for a split's images, uint8 `(n, 784)`, as in the trial's own evaluations."""
         return shown_images(self.config, self.seed, split, self.images[split])
 
     @torch.no_grad()
     def codes(self, images: Tensor) -> Tensor:
         """Codes, or posterior means, `(n, N)`, of uint8 images `(n, 784)` as the network is `shown` them."""
         parts = images.split(CHUNK[self.device.type])
-        return torch.cat([self.model(part.float() / 255).mu for part in parts])
+        return torch.cat([self.model(to_unit(part)).mu for part in parts])
 
     def mean_image(self, codes: Tensor) -> Tensor:
         """The decoder's mean images `(..., 784)` at codes `(..., N)`; can be differentiated."""
@@ -74,7 +75,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Measured:
-    """What a measurement has found.
+    """A measurement's result.
 
     `profiles`: values by quantity; `images`: `(kind, index, axis, value, pixels)` with pixels uint8 `(784,)` each.
     """

@@ -1,4 +1,4 @@
-"""How near the images lie to what a network can draw: searched from their codes, and from images with noise."""
+"""How near the images lie to those that a network can draw: by a search from their codes, and from noisy images."""
 
 from __future__ import annotations
 
@@ -7,32 +7,39 @@ from torch import Tensor
 
 from trainables.losses import bernoulli_nll, eq_1
 from trainables.measurements.subject import CHUNK, Measured, Subject
+from trainables.metrics import to_unit
 
 NUM_PROJECTED = 500
-"""The first test images, which are projected on the decoded set."""
+"""How many test images, the first, are projected on the decoded set."""
 STEPS = 200
 LEARNING_RATE = 0.2
-"""Of Adam at its start, in standard deviations of the codes; it falls to 0 along a cosine."""
+"""Adam's learning rate at its start, in standard deviations of the codes; it falls to 0 along a cosine."""
 NOISE = 0.5
 """The standard deviation of the noise, in grey."""
 
 
 def measure_projection(subject: Subject) -> Measured:
-    """projection_sse: mean squared error of test images as encoded, and at the best codes that Adam finds from there.
+    """Measures the squared error of test images as encoded, and at the best codes that Adam reaches from there.
 
-    The second is an upper bound of the squared distance to the set of all decoded images, grey^2/image.
+    The second is an upper bound of the squared distance to the set of all decoded images.
     """
     if not subject.is_finite():
         return Measured({})
-    images = subject.images["test"][:NUM_PROJECTED].float() / 255
-    encoded, best = project(subject, images, subject.shown("test")[:NUM_PROJECTED].float() / 255)
+    images, shown = (to_unit(split[:NUM_PROJECTED]) for split in (subject.images["test"], subject.shown("test")))
+    encoded, best = project(subject, images, shown)
     return Measured({"projection_sse": [encoded.double().mean().item(), best.double().mean().item()]})
 
 
 def project(subject: Subject, images: Tensor, shown: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Squared errors, `(n,)` each, of images `(n, 784)` in [0, 1] at their codes, and at the best codes found.
+    """Searches from the codes of images for better ones.
 
-    `shown`: what is encoded for them, `(n, 784)`; left out, it is the images.
+    Args:
+        subject: The network.
+        images: `(n, 784)` in [0, 1].
+        shown: The inputs that are encoded, `(n, 784)`; by default the images.
+
+    Returns:
+        Squared errors, `(n,)` each, at the images' codes and at the best codes.
     """
     with torch.no_grad():
         codes = subject.model(images if shown is None else shown).mu
@@ -54,18 +61,18 @@ def project(subject: Subject, images: Tensor, shown: Tensor | None = None) -> tu
 
 @torch.no_grad()
 def measure_denoising(subject: Subject) -> Measured:
-    """denoising_nll: Eq. 1 of the clean test images at what the network, and at what nobody, makes of noisy ones.
+    """Measures Eq. 1 of the clean test images at the network's output for noisy ones, and at the noisy ones themselves.
 
-    The noise has sd NOISE and is added to what the network is shown, then clipped to [0, 1]; nats/image.
+    The noise has sd NOISE and is added to the network's inputs, which are then clipped to [0, 1].
     """
     if not subject.is_finite():
         return Measured({})
     source, chunk = subject.draws("denoising"), CHUNK[subject.device.type]
     denoised, noisy = [], []
     for part, shown in zip(subject.images["test"].split(chunk), subject.shown("test").split(chunk), strict=True):
-        clean = part.float() / 255
+        clean = to_unit(part)
         noise = torch.randn(clean.shape, generator=source).to(clean.device)
-        given = (shown.float() / 255 + NOISE * noise).clamp(0, 1)
+        given = (to_unit(shown) + NOISE * noise).clamp(0, 1)
         denoised.append(eq_1(subject.model(given).decoded, clean, subject.config))
         noisy.append(bernoulli_nll(given, clean, "clipped"))
     return Measured({"denoising_nll": [torch.cat(nll).double().mean().item() for nll in (denoised, noisy)]})

@@ -10,39 +10,39 @@ from trainables.metrics import to_grey
 
 NUM_LATENTS = 5
 DEVIATIONS = (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
-"""Where a latent is put, in standard deviations of its codes from their mean."""
+"""Places that a latent is moved to, in standard deviations of its codes from their mean."""
 FRACTIONS = tuple(index / 6 for index in range(7))
-"""Of the way from one digit's code to the next one's."""
+"""Shares of the way from one digit's code to the next one's."""
 
 
 @torch.no_grad()
 def measure_walks(subject: Subject) -> Measured:
-    """traversal_latent, traversal_sd: the latents whose codes vary most over the test images, and by how much (sd).
+    """Draws images along lines through the codes.
 
-    Images `traversal`: the first test image's code with one of these latents (`axis`; `index` is its rank) put at each
-    of DEVIATIONS (`value`). Images `interpolation`: at each of FRACTIONS (`value`) from the first test image of an even
-    label to that of the next one (`index` is the pair).
+    `traversal`: the first test image's code with one latent, of those whose codes vary most over the test images, moved
+    to each of DEVIATIONS. `interpolation`: at each of FRACTIONS from the first test image of an even label to that of
+    the next one.
     """
     if not subject.is_finite():
         return Measured({})
     codes = subject.codes(subject.shown("test"))
     centre, spread = codes.mean(0), codes.std(0, correction=0)
     latents = spread.argsort(descending=True, stable=True)[:NUM_LATENTS]
-    found = Measured({"traversal_latent": latents.double().tolist(), "traversal_sd": spread[latents].double().tolist()})
+    measured = Measured({})
     for rank, latent in enumerate(latents.tolist()):
         path = codes[:1].repeat(len(DEVIATIONS), 1)
         path[:, latent] = centre[latent] + spread[latent] * torch.tensor(DEVIATIONS, device=codes.device)
-        _draw(subject, found, ("traversal", rank, latent), path, DEVIATIONS)
+        _draw(subject, measured, ("traversal", rank, latent), path, DEVIATIONS)
     labels = subject.labels["test"]
     first = [codes[(labels == label).nonzero()[0, 0]] for label in labels.unique()]
     for pair, (start, end) in enumerate(zip(first[::2], first[1::2], strict=False)):
         path = torch.stack([torch.lerp(start, end, fraction) for fraction in FRACTIONS])
-        _draw(subject, found, ("interpolation", pair, None), path, FRACTIONS)
-    return found
+        _draw(subject, measured, ("interpolation", pair, None), path, FRACTIONS)
+    return measured
 
 
 def _draw(
-    subject: Subject, found: Measured, name: tuple[str, int, int | None], path: Tensor, values: tuple[float, ...]
+    subject: Subject, measured: Measured, name: tuple[str, int, int | None], path: Tensor, values: tuple[float, ...]
 ) -> None:
     greys = to_grey(subject.decode(path).clamp(0, 1))
-    found.images.extend((*name, value, grey) for value, grey in zip(values, greys, strict=True))
+    measured.images.extend((*name, value, grey) for value, grey in zip(values, greys, strict=True))

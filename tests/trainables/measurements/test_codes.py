@@ -9,7 +9,7 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from tests.support.networks import collapsed, linear, pca, random, subject, tensors, untrained
 from trainables import metrics
-from trainables.measurements import generation, latents, probes, reference, surface, walks
+from trainables.measurements import generation, latents, neighbours, probes, reference, surface, walks
 from trainables.registry import CURVES, MEASUREMENTS
 
 
@@ -59,9 +59,9 @@ def test_answers_on_shuffled_labels_of_training_and_test_codes_are_at_chance(ans
     assert (answer == other).double().mean().item() == pytest.approx(0.25, abs=0.03)
 
 
-@pytest.mark.parametrize("tree_latents", [0, 3])
-def test_neighbour_answers_agree_with_scikit_learn(monkeypatch, tree_latents):
-    monkeypatch.setattr(probes, "TREE_LATENTS", tree_latents)
+@pytest.mark.parametrize("tree_dims", [0, 3])
+def test_neighbour_answers_agree_with_scikit_learn(monkeypatch, tree_dims):
+    monkeypatch.setattr(neighbours, "TREE_DIMS", tree_dims)
     train, labels = clusters(3000, spread=3.0)  # of more than one tile, and with ties
     test, _ = clusters(700, seed=2, spread=3.0)
     sizes = [1, 6, 50, 3000]
@@ -150,20 +150,15 @@ def test_recognition_of_a_network_that_copies_is_that_of_the_originals(digits):
     profiles = generation.measure_recognition(linear(torch.eye(784), torch.eye(784), digits)).profiles
     assert profiles["recognition"] == profiles["recognition_originals"]
     assert profiles["recognition"][0] > 0.97
-    assert len(profiles["recognition_by_label"]) == 10 and min(profiles["recognition_by_label"]) > 0.8
 
 
 def test_recognition_of_a_collapsed_network_is_at_chance(digits):
     profiles = generation.measure_recognition(collapsed(digits)).profiles
     assert profiles["recognition"][0] < 0.2 and profiles["recognition_originals"][0] > 0.97
-    assert profiles["recognition_by_label"].count(0) >= 7, "each classifier says one digit always"
 
 
-def test_recognition_is_the_mean_over_the_labels(digits):
+def test_recognition_of_blurred_digits_lies_between(digits):
     profiles = generation.measure_recognition(pca(8, digits)).profiles
-    shares = digits[1]["test"].bincount(minlength=10) / 200
-    expected = (shares.double() @ torch.tensor(profiles["recognition_by_label"]).double()).item()
-    assert profiles["recognition"] == [pytest.approx(expected)]
     assert 0.3 < profiles["recognition"][0] < profiles["recognition_originals"][0]
 
 
@@ -220,12 +215,6 @@ def test_generation_of_a_network_that_copies_draws_real_digits_at_the_ends_of_a_
     assert profiles["sample_confidence"][0] < profiles["data_confidence"][0]
 
 
-def test_generation_shows_twenty_samples(digits, brief, small):
-    images = generation.measure_generation(untrained(small(), digits)).images
-    assert [image[:4] for image in images] == [("generated", index, None, None) for index in range(20)]
-    assert all(pixels.shape == (784,) and pixels.dtype == torch.uint8 for *_, pixels in images)
-
-
 def test_generation_of_a_collapsed_network_is_one_image(digits, brief):
     profiles = generation.measure_generation(collapsed(digits)).profiles
     grey = (digits[0]["train"] / 255 - 0.5).square().sum(1).min().item()
@@ -268,10 +257,9 @@ def test_walks_move_the_latent_that_varies_most_and_nothing_else(data):
     decoder = torch.zeros(784, 3)
     decoder[[0, 1, 2], [0, 1, 2]] = torch.tensor([2.0, 1.0, 0.5])
     found = walks.measure_walks(linear(decoder, encoder, ({"test": images}, {"test": labels})))
-    assert found.profiles["traversal_latent"] == [2.0, 0.0, 1.0]
-    assert found.profiles["traversal_sd"] == pytest.approx([2.0 * 25 / 255, 0.5 * 25 / 255, 0.0])
     shown = walked(found, "traversal")
-    assert {axis for kind, _, axis, _, _ in found.images if kind == "traversal"} == {0, 1, 2}
+    axes = {rank: axis for kind, rank, axis, _, _ in found.images if kind == "traversal"}
+    assert axes == {0: 2, 1: 0, 2: 1} and not found.profiles
     for value in walks.DEVIATIONS:
         assert (
             abs(int(shown[0, value][2]) - (125 + 25 * value)) <= 1
@@ -282,7 +270,7 @@ def test_walks_move_the_latent_that_varies_most_and_nothing_else(data):
 
 def test_walks_show_at_most_five_latents(digits, small):
     found = walks.measure_walks(untrained(small(latent_dim=12, model="vae"), digits))
-    assert len(found.profiles["traversal_latent"]) == 5 and len(walked(found, "traversal")) == 35
+    assert len(walked(found, "traversal")) == 35
     assert all(pixels.shape == (784,) and pixels.dtype == torch.uint8 for *_, pixels in found.images)
 
 
