@@ -100,8 +100,21 @@ class SeedEffects:
             return 1.0
         return paired_test(ends, margin=margin, alternative=side, least_error=self.least_error)
 
-    def seeds_needed(self, margin: float, goal: Goal, alpha: float) -> int | None:  # noqa: D102
-        return seeds_needed(self.values, margin=margin, goal=goal, alpha=alpha, least_error=self.least_error)
+    @property
+    def bounded(self) -> bool:
+        """Whether any seed's effect is known between bounds only."""
+        return bool((self.lower < self.upper).any())
+
+    def seeds_needed(self, margin: float, goal: Goal, alpha: float) -> int | None:
+        """The number of seeds that would decide it, with bounds as observed; None too if these straddle a margin."""
+        above = self.estimate > margin
+        ends = [self.lower if above else self.upper] if goal == "difference" else [self.lower, self.upper]
+        needed = []
+        for end in ends:
+            if not np.isfinite(end).all() or (goal == "difference" and (end.mean() > margin) != above):
+                return None
+            needed.append(seeds_needed(end, margin=margin, goal=goal, alpha=alpha, least_error=self.least_error))
+        return None if None in needed else max(filter(None, needed))
 
     def least_p(self, seeds: int) -> float:  # noqa: D102
         return 0.0
@@ -210,14 +223,21 @@ class CurveGap:
         return max(float(np.max(low)), 0.0), float(np.max(wide - stdtrit(self._freedom, alpha) * wide_error))
 
     def p_value(self, margin: float, side: Side) -> float:  # noqa: D102
+        return self._p_value(margin, side, self._freedom + 1)
+
+    def _p_value(self, margin: float, side: Side, seeds: int) -> float:
+        """The p value, had this number of seeds the same means and spreads."""
+        scale = np.sqrt(seeds / (self._freedom + 1))
         if side == "less":
             mean, error = self._wide
-            return float(np.max(stdtr(self._freedom, (mean - margin) / error)))
+            return float(np.max(stdtr(seeds - 1, (mean - margin) / error * scale)))
         mean, error = self._narrow
-        return min(1.0, float(np.size(mean) * np.min(stdtr(self._freedom, (margin - mean) / error))))
+        return min(1.0, float(np.size(mean) * np.min(stdtr(seeds - 1, (margin - mean) / error * scale))))
 
     def seeds_needed(self, margin: float, goal: Goal, alpha: float) -> int | None:  # noqa: D102
-        return None
+        side: Side = "greater" if self.estimate > margin else "less"
+        seeds = range(self._freedom + 1, MOST_SEEDS + 1)
+        return next((number for number in seeds if self._p_value(margin, side, number) < alpha / 2), None)
 
     def least_p(self, seeds: int) -> float:  # noqa: D102
         return 0.0

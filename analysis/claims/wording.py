@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from analysis.claims.decide import Outcome
+from analysis.claims.effects import SeedEffects
 from analysis.formats import number, p_value, with_interval
 from analysis.verdict import Verdict
 
@@ -55,6 +56,8 @@ def needs(outcome: Outcome) -> str:
         return ""
     if seeds < 2:
         return f"needs at least {2 - seeds} more seed"
+    if outcome.more_seeds is None and isinstance(outcome.sample.effect, SeedEffects) and outcome.sample.effect.bounded:
+        return "seeds alone would not decide it, but longer runs or finer evaluations"
     if outcome.more_seeds is None:
         return "more than 1,000 seeds would be needed"
     return f"about {outcome.more_seeds} more seed{'s' * (outcome.more_seeds != 1)} would do"

@@ -34,6 +34,8 @@ _FREE = frozenset("dataset latent_dim steps evaluations precision".split())
 _RECORDED = ("test_nll", "test_neg_elbo", "test_active_units")
 _PROFILED = {"neg_iw_bound": 2, "recognition": 0, "recognition_originals": 0}
 """Profiles that are read as one number, and at which index (2: the bound with 100 importance samples)."""
+COUNTS = ("test_active_units", "active_units_0.1")
+"""Those of SWEPT that count something."""
 SWEPT = (*_RECORDED, "active_units_0.1", *_PROFILED)
 """Metrics and quantities that a sweep has."""
 _LEVELS = {"test_nll_floor": 0, "test_nll_mean_image": 0}

@@ -113,6 +113,14 @@ def test_gap_p_values_and_interval_agree() -> None:
     assert effect.p_value(0.0, "greater") < 0.05 < effect.p_value(9.0, "greater")
 
 
+def test_gap_needs_as_many_seeds_as_would_decide_it() -> None:
+    rng = np.random.default_rng(1)
+    effect = CurveGap(rng.normal(size=(3, 3, 20)) + np.array([0.0, 1.0, 2.0])[:, None, None], largest=False)
+    needed = effect.seeds_needed(0.5, "difference", 0.05)
+    assert needed is not None and 3 < needed < 100
+    assert effect.seeds_needed(effect.estimate, "difference", 0.05) is None
+
+
 def test_bound_confirms_on_its_own_side_and_never_refutes() -> None:
     never = np.full(3, np.inf)
     low = SeedEffects(np.array([2.0, 2.1, 1.9]), np.array([2.0, 2.1, 1.9]), never)

@@ -13,6 +13,7 @@ from scipy import stats
 
 from analysis.claims.evaluate import Judgement
 from analysis.claims.specification import CHOICE, plot_specification, specification_caption, specification_data
+from analysis.claims.wording import needs
 from analysis.evidence import Evidence
 from analysis.figures.base import NotApplicableError
 from tests.support.claims import (
@@ -182,8 +183,10 @@ def test_time_read_at_evaluations_is_known_between_two_of_them() -> None:
     part = DIFFERENCE | {"kind": "log10_ratio", "value": VALUE | {"steps_until": {"target": 160}}, "margin": 0.3}
     (outcome,) = verdict_of(trials, part).outcomes
     assert outcome.estimate == 1.0 and outcome.verdict == "inconclusive"
+    assert outcome.low is not None and outcome.high is not None
     assert outcome.low < 0.0 < 2.0 < outcome.high  # 100 to 1,000 steps over 10 to 100
     assert outcome.p is not None and outcome.p > 0.05
+    assert "longer runs or finer evaluations" in needs(outcome)
 
 
 def test_rate_is_the_share_of_trials_in_trouble_over_matched_cells_by_seed() -> None:
@@ -211,6 +214,16 @@ def test_rate_is_the_share_of_trials_in_trouble_over_matched_cells_by_seed() -> 
     (nothing,) = verdict_of([t for t in trials if t["config"].init == "default"], part).outcomes
     assert (nothing.verdict, nothing.estimate) == ("inconclusive", 0.0)
     assert "nothing to avoid" in nothing.note
+
+
+def test_rate_of_too_few_trials_says_how_many_seeds_can_decide() -> None:
+    trials = [trial(ELU | {"l2": l2}, s, collapsed=not l2) for l2 in (0.0, 1e-5) for s in range(2)]
+    part = {"kind": "rate", "pairs": [["with L2", "without L2"]], "over": ["init"], "direction": "less"}
+    (outcome,) = verdict_of(trials, part).outcomes
+    assert (outcome.verdict, outcome.p, outcome.more_seeds) == ("inconclusive", 0.5, 4)
+    assert "cannot be decided with 2 seeds, needs 6" in outcome.note
+    decided = [trial(ELU | {"l2": l2}, s, collapsed=not l2) for l2 in (0.0, 1e-5) for s in range(6)]
+    assert verdict_of(decided, part).verdict == "confirmed"
 
 
 def _curves(offset: dict[str, float], swing: float = 0.0) -> list[dict[str, Any]]:
@@ -242,7 +255,8 @@ def test_curves_gaps_are_those_of_the_seed_means() -> None:
     ).outcomes
     assert mean.estimate == pytest.approx(2.0) and mean.verdict == "refuted"
     assert largest.estimate == pytest.approx(3.5) and largest.verdict == "confirmed"
-    assert mean.note == "10 evaluations" and mean.low < 2.0 < mean.high
+    assert mean.note == "10 evaluations" and mean.low is not None and mean.high is not None
+    assert mean.low < 2.0 < mean.high
 
 
 def test_curves_least_lead_is_the_share_of_the_arm_that_leads_least() -> None:
