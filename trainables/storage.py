@@ -48,12 +48,12 @@ class Folder:
         """The same folder for a process that runs elsewhere on this machine."""
         return self if self.local is None else Folder(str(self.local.absolute()))
 
-    def create(self) -> Folder:
-        """Makes the folder and those above it, if they are absent. Raises StorageError."""
+    def create(self, *, above: bool = True) -> Folder:
+        """Makes the folder if it is absent, and those above it unless they must be there. Raises StorageError."""
         system, root = self._open()
         try:
             if system.type_name == "local":
-                _make(Path(root))
+                _make(Path(root), above)
             else:
                 system.create_dir(root, recursive=True)
         except OSError as error:
@@ -197,10 +197,10 @@ def _write_local(root: Path, name: str, content: bytes) -> None:
     _sync(root)
 
 
-def _make(folder: Path) -> None:
-    """Makes a folder and those above it, each on the disk: else a power cut takes them and all files in them."""
+def _make(folder: Path, above: bool) -> None:
+    """Makes a folder, and those above it, each on the disk: else a power cut takes them and all files in them."""
     absent = [path for path in (folder, *folder.parents) if not path.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=above, exist_ok=True)
     for path in reversed(absent):
         _sync(path.parent)
 

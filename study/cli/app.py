@@ -89,7 +89,7 @@ def check(
 ) -> None:
     """Check a cluster file before `ray up` starts what costs money: what is left to edit, the token, open ports."""
     from study.cluster.clusterfile import problems
-    from study.provenance import uncommitted
+    from study.run.provenance import uncommitted
 
     lines = problems(Path(cluster))
     for line in lines:

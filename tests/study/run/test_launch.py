@@ -14,9 +14,9 @@ import pytest
 from filelock import FileLock
 from rich.console import Console
 
-from study import provenance, spec
+from study import spec
 from study.plan import Plan
-from study.run import launch
+from study.run import launch, provenance
 from study.run.backlog import Counts
 from study.run.display import Display
 from study.run.job import MAX_RETRIES, Options, make_packs
