@@ -65,18 +65,21 @@ class PackTrainable(tune.Trainable):
 
         if self._reports is not None:
             self._reports.close()
-        self._pack = new_config["pack"]
+        self._pack, self._begun = new_config["pack"], False
         pack = new_config.get("replicates") or self._packs[self._pack]
         data, pauses = self._data[pack[0].config.dataset], new_config.get("pauses", ())
         self._reports = trial.run(pack, data, self._folder, pauses=pauses, **self._options)
         return True
 
     def step(self) -> dict[str, Any]:
-        """Trains up to the next report, about a second; an error of the storage or of this node ends the study."""
+        """Trains up to the next report, about a second; the first call reports at once. A bad node ends the study."""
         if self._node_error is not None:
             return {"node_error": self._node_error, "done": True}
         if self._reports is None:
-            raise RuntimeError("a trial was stepped before it had a pack.")
+            raise RuntimeError("a trial was stepped before it was given a pack.")
+        if not self._begun:  # Tune adds this process's id, so that the driver can end it if it hangs
+            self._begun = True
+            return {"pack": self._pack, "begun": True}
         try:
             progress = next(self._reports, None)
         except StorageError as error:

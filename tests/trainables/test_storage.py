@@ -155,7 +155,12 @@ def test_new_folder_is_on_the_disk_before_anything_in_it_counts(
 ) -> None:
     synced: list[str] = []
     real = os.fsync
-    monkeypatch.setattr(os, "fsync", lambda fd: (synced.append(os.readlink(f"/proc/self/fd/{fd}")), real(fd)))
+
+    def sync(fd: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{fd}"))
+        real(fd)
+
+    monkeypatch.setattr(os, "fsync", sync)
     if make == "create":
         Folder(str(tmp_path / "a" / "b")).create()
         assert synced == [str(tmp_path), str(tmp_path / "a")]
@@ -193,3 +198,10 @@ def test_read_of_a_large_hole_takes_no_memory(tmp_path: Path) -> None:
 def test_read_of_an_absent_file_raises_that(any_folder: Folder) -> None:
     with pytest.raises(FileNotFoundError):
         any_folder.read("absent")
+
+
+def test_create_without_those_above_makes_nothing_where_these_have_gone(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="cannot be made: No such file or directory"):
+        Folder(str(tmp_path / "gone" / "replicates")).create(above=False)
+    assert not list(tmp_path.iterdir())
+    assert Folder(str(tmp_path / "replicates")).create(above=False).names() == []
