@@ -169,8 +169,9 @@ arms:
     counts = launch.launch(parsed, str(tmp_path), options, Console(file=io.StringIO()))
     assert counts == Counts(finished=6), "each seed is another subsample"
     tables = table.load_tables(str(tmp_path))
-    found = tables.rows("profiles", where={"quantity": ["dimension_twonn"]})
-    assert found["value"].nunique() == 6
+    ties = tables.rows("profiles", where={"quantity": ["ties"]})  # bars of few grey levels
+    assert ties.groupby("replicate")["value"].agg(tuple).nunique() == 6
+    assert tables.rows("profiles", where={"quantity": ["dimension_twonn"]})["value"].isna().all()
     assert tables.ends["config/latent_dim"].isna().all() and tables.ends["test_nll"].isna().all()
 
 
