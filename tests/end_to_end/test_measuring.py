@@ -16,6 +16,7 @@ from study.spec import SpecError
 from study.tables.build import build
 from tests.support import tiny
 from trainables import checkpoint
+from trainables.records import Standing
 from trainables.registry import CURVES, DATASETS, MEASUREMENTS
 from trainables.storage import Folder
 
@@ -144,8 +145,8 @@ def test_curve_is_measured_at_every_evaluation(tmp_path):
 
 def test_unmeasured_replicate_without_weights_or_unfinished_has_nothing_to_measure(tmp_path):
     folder = Folder(str(tmp_path)).create()
-    assert checkpoint.unmeasured(folder, checkpoint.Outcome("diverged", weights="0123abcd-weights"), ["tiny"]) == []
-    assert checkpoint.unmeasured(folder, checkpoint.Outcome("finished"), ["tiny"]) == []
+    assert checkpoint.unmeasured(folder, Standing("diverged", weights="0123abcd-weights"), ["tiny"]) == []
+    assert checkpoint.unmeasured(folder, Standing("finished"), ["tiny"]) == []
 
 
 def test_spec_with_an_unknown_measurement_names_the_nearest():
