@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 
 from analysis.formats import ABSENT
-from analysis.intervals import t_interval
+from analysis.intervals import least_error, t_interval
 from study.tables.trials import ranked, searched
-from trainables.schema import TrialConfig
+from trainables.schema import METRICS, TrialConfig
 
 if TYPE_CHECKING:
     from study.table import Tables
@@ -27,6 +27,7 @@ BEST_TRIALS = 3
 STATUSES = ("finished", "failed", "diverged", "stopped", "running", "pending")
 EVALUATED = "cell replicate seed status collapsed step config/batch_size test_nll train_nll".split()
 """Columns of the results table that curves are drawn from."""
+_NUMBER = re.compile(r"(\d+(?:\.\d+)?(?:e[-+]?\d+)?)")
 _SWEPT = re.compile(r"( (\w+)=(?:\[[^]]*\]|\S+))")
 SUMMARY_METRICS = ("test_nll", "test_nll_mean", "test_kl", "test_sse", "train_nll", "train_s", "step")
 
@@ -65,19 +66,29 @@ def cells(tables: Tables) -> pd.DataFrame:
     """
     hidden = searched(tables) - (set(ranked(tables)["cell"].head(BEST_TRIALS)) if tables.spec.search else set())
     shown = tables.ends[~tables.ends["cell"].isin(hidden) & (tables.ends["config/task"] != "intrinsic_dimension")]
-    first = shown.drop_duplicates("cell")
-    fields = [column for column in first.columns if column.startswith("config/")]
-    rows: list[dict[str, Any]] = []
-    for record in first[["cell", *fields]].to_dict("records"):
-        config = {field.removeprefix("config/"): none_if_null(record[field]) for field in fields}
-        rows.append({"cell": record["cell"], "network": network(config), **config})
+    configs = {cell: dict(tables.configs[cell]) for cell in shown["cell"].unique()}
+    rows: list[dict[str, Any]] = [{"cell": cell, "network": network(c), **c} for cell, c in configs.items()]
     rank = {name: index for index, name in enumerate(["linear", "linear clipped", "sigmoid", "relu", "elu"])}
     last = {"vae": 90, "pca": 99}
-    order = sorted(
-        rows, key=lambda row: (str(row["dataset"]), {**rank, **last}.get(row["network"], 50), row["latent_dim"])
-    )
+    numbers, networks = by_number(configs), {**rank, **last}
+
+    def place(row: Mapping[str, Any]) -> tuple[Any, ...]:
+        return str(row["dataset"]), networks.get(row["network"], 50), row["latent_dim"] or 0, numbers[row["cell"]]
+
+    order = sorted(rows, key=place)
     names = _names(order, tables.spec.base)
-    return pd.DataFrame([{"name": name, **row} for name, row in zip(names, order, strict=True)])
+    columns = ["name", "cell", "network", *TrialConfig.model_fields]
+    return pd.DataFrame([{"name": name, **row} for name, row in zip(names, order, strict=True)], columns=columns)
+
+
+def by_number(names: Iterable[str]) -> dict[str, int]:
+    """The place of each cell's name when numbers sort by size and words by where they first appear."""
+    words: dict[str, float] = {}
+    keys = {
+        name: [float(part) if at % 2 else words.setdefault(part, len(words)) for at, part in enumerate(parts)]
+        for name, parts in ((name, _NUMBER.split(name)) for name in names)
+    }
+    return {name: place for place, name in enumerate(sorted(keys, key=lambda name: keys[name]))}
 
 
 def paper_cells(tables: Tables) -> pd.DataFrame:
@@ -86,6 +97,8 @@ def paper_cells(tables: Tables) -> pd.DataFrame:
     Trained networks decide which latent dimension that is; where there is none, PCA does.
     """
     every = cells(tables)
+    if not len(every):
+        return every
     trained = every[every["task"] == "train"]
     ruling = trained if len(trained) else every
     dataset = "mnist" if "mnist" in set(ruling["dataset"]) else ruling["dataset"].iloc[0]
@@ -107,10 +120,10 @@ def counted(tables: Tables, names: Iterable[str]) -> pd.DataFrame:
     finished = rows["status"] == "finished"
     without = ~rows["cell"].isin(rows.loc[finished, "cell"].unique())
     states = rows[without].groupby("cell")["status"].unique()
-    notes = {cell: ", ".join(sorted(found)) for cell, found in states.items()}
-    kept = rows[finished | without]
-    kept = kept.iloc[np.argsort(pd.factorize(kept["cell"])[0], kind="stable")]
-    return kept.assign(note=[notes.get(cell, "") for cell in kept["cell"]])
+    notes = {cell: ", ".join(sorted(statuses)) for cell, statuses in states.items()}
+    rows = rows[finished | without]
+    rows = rows.iloc[np.argsort(pd.factorize(rows["cell"])[0], kind="stable")]
+    return rows.assign(note=[notes.get(cell, "") for cell in rows["cell"]])
 
 
 def final_rows(tables: Tables) -> pd.DataFrame:
@@ -122,20 +135,26 @@ def final_rows(tables: Tables) -> pd.DataFrame:
 
 def references(tables: Tables, quantity: str) -> dict[str, float]:
     """A reference line's value (`test_nll_floor`, `test_nll_mean_image`) by cell: that which was recorded first."""
-    found = tables.rows("profiles", ["replicate", "value"], {"quantity": [quantity]}).dropna(subset="value")
-    cell = found["replicate"].map(tables.ends.set_index("replicate")["cell"])
-    first = found.assign(cell=cell).dropna(subset="cell").drop_duplicates("cell")
+    rows = tables.rows("profiles", ["replicate", "value"], {"quantity": [quantity]}).dropna(subset="value")
+    cell = rows["replicate"].map(tables.ends.set_index("replicate")["cell"])
+    first = rows.assign(cell=cell).dropna(subset="cell").drop_duplicates("cell")
     return {str(row["cell"]): float(row["value"]) for row in first.to_dict("records")}
 
 
 def mean_and_interval(values: pd.Series) -> tuple[float | None, float | None, float | None]:
-    """Mean over seeds and its 95 % t interval; None where there are too few seeds."""
+    """Mean over seeds and its 95 % t interval; None where there are too few seeds.
+
+    Args:
+        values: One number per seed; its name, if a metric, says whether it is a count.
+    """
     numbers = values.dropna().astype(float).to_numpy()
     if not len(numbers):
         return None, None, None
     if len(numbers) < 2 or not all(map(math.isfinite, numbers)):
         return float(numbers.mean()), None, None
-    return float(numbers.mean()), *t_interval(numbers)
+    metric = METRICS.get(str(values.name))
+    error = least_error(numbers, resolution=1.0 if metric and metric.unit == "units" else 0.0)
+    return float(numbers.mean()), *t_interval(numbers, least_error=error)
 
 
 def summarise(tables: Tables) -> pd.DataFrame:
@@ -146,19 +165,19 @@ def summarise(tables: Tables) -> pd.DataFrame:
     `mean_image`, and `ratio`, `excess_ratio`: the test NLL over the ELU net's of the same dataset and latent
     dimension, raw and above the floor.
     """
-    last, every = final_rows(tables), tables.ends
-    found = cells(tables)[["cell", "name", "network", "dataset", "latent_dim"]].set_index("cell")
-    found["replicates"] = every["cell"].value_counts()
-    counts = pd.crosstab(every["cell"], every["status"]).reindex(columns=STATUSES, fill_value=0)
+    last, replicates = final_rows(tables), tables.ends
+    summary = cells(tables)[["cell", "name", "network", "dataset", "latent_dim"]].set_index("cell")
+    summary["replicates"] = replicates["cell"].value_counts()
+    counts = pd.crosstab(replicates["cell"], replicates["status"]).reindex(columns=STATUSES, fill_value=0)
     collapsed = last["collapsed"].fillna(False).astype(int).groupby(last["cell"]).sum()
     means = last[[*SUMMARY_METRICS]].astype(float).groupby(last["cell"]).mean()
-    found = found.join(counts).assign(collapsed=collapsed.reindex(found.index, fill_value=0)).join(means)
+    summary = summary.join(counts).assign(collapsed=collapsed.reindex(summary.index, fill_value=0)).join(means)
     intervals = {cell: mean_and_interval(values)[1:] for cell, values in last.groupby("cell")["test_nll"]}
     for end, column in enumerate(("test_nll_low", "test_nll_high")):
-        found[column] = pd.Series({cell: interval[end] for cell, interval in intervals.items()}, dtype=float)
+        summary[column] = pd.Series({cell: interval[end] for cell, interval in intervals.items()}, dtype=float)
     for column, quantity in {"floor": "test_nll_floor", "mean_image": "test_nll_mean_image"}.items():
-        found[column] = pd.Series(references(tables, quantity), dtype=float)
-    return _with_ratios(found.reset_index())
+        summary[column] = pd.Series(references(tables, quantity), dtype=float)
+    return _with_ratios(summary.reset_index())
 
 
 def none_if_null(value: Any) -> Any:
@@ -170,7 +189,7 @@ def none_if_null(value: Any) -> Any:
 
 def config_text(value: Any) -> str:
     """A config field's value as a reader writes it; a dash where the field does not apply."""
-    value = none_if_null(value)
+    value = list(value) if isinstance(value, tuple) else none_if_null(value)
     if value is None:
         return ABSENT
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

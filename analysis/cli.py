@@ -231,12 +231,9 @@ def report(
 
     Then of each run: its numbers, a viewer of its images, figures, search, settings, failures, cost, provenance.
     """
-    from analysis.cells import evaluated
     from analysis.report.page import render
 
     loaded = _load(runs, trained=False)
-    if not any(evaluated(tables) or (tables.ends["status"] == "finished").any() for _, tables in loaded):
-        _refuse_empty(runs[0])
     workers = min(os.cpu_count() or 1, len(loaded))
     folder = out or (Path(runs[0]) if len(runs) == 1 and _is_local(runs[0]) else Path())
     _write(folder / "report.html", render(loaded, price, workers).encode())

@@ -33,7 +33,7 @@ def figures(value: float | None) -> str:
 
 
 def decimals(value: float | None, places: int = 1) -> str:
-    """A number to so many decimal places, without a sign where all digits are 0."""
+    """A number to a number of decimal places, without a sign where all digits are 0."""
     return _not_finite(value) if value is None or not math.isfinite(value) else f"{value:z,.{places}f}"
 
 

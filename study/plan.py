@@ -7,7 +7,6 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 from study.searchspace import SearchSpec
 from study.spec import SpecError, StudySpec, resolve, resolve_trial
@@ -175,36 +174,3 @@ def _points(spec: StudySpec) -> Iterator[tuple[dict[str, object], list[str]]]:
 
 def _short(value: object) -> str:
     return json.dumps(value) if isinstance(value, list | dict) else str(value)
-
-
-def cells(spec: StudySpec) -> dict[str, TrialConfig]:  # until study.run, study.search and study.cli plan once
-    """See Plan."""
-    return Plan(spec).cells
-
-
-def trials(spec: StudySpec) -> list[TrialConfig]:
-    """See Plan."""
-    return Plan(spec).trials
-
-
-def replicates(spec: StudySpec, digests: Mapping[str, str]) -> list[Replicate]:
-    """See Plan."""
-    return Plan(spec, digests).replicates
-
-
-def datasets(spec: StudySpec) -> list[str]:
-    """See Plan."""
-    return Plan(spec).datasets
-
-
-def check(spec: StudySpec) -> None:
-    """See Plan."""
-    Plan(spec).check()
-
-
-def __getattr__(name: str) -> Any:
-    if name in ("core_hours", "search_core_hours", "total_core_hours", "num_weights", "STEPS_PER_CORE_S"):
-        from study import cost
-
-        return getattr(cost, name)
-    raise AttributeError(name)

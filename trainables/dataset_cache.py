@@ -34,11 +34,11 @@ def cached(name: str, draw: Callable[[], Arrays]) -> Arrays:
             float32 product, and so a pixel in millions, depends on their number.
     """
     folder = Folder(str(cache_dir() / "controls"))
-    stored = _read(folder, name)  # without a lock: the cache may be another user's, and read-only
+    stored = _read(folder, name, logging.DEBUG)  # without a lock: the cache may be another user's, and read-only
     if stored is not None:
         return stored
     with _locked(Path(folder.url), name) as writable:
-        stored = _read(folder, name)  # another process may have drawn it meanwhile
+        stored = _read(folder, name, logging.WARNING)  # another process may have drawn it meanwhile
         if stored is not None:
             return stored
         with threadpool_limits(1):
@@ -52,8 +52,8 @@ def cached(name: str, draw: Callable[[], Arrays]) -> Arrays:
     return images, labels
 
 
-def _read(folder: Folder, name: str) -> Arrays | None:
-    """Reads the dataset of this name; None where there is none, or a damaged one, which is logged."""
+def _read(folder: Folder, name: str, level: int) -> Arrays | None:
+    """Reads the dataset of this name; None where there is none, or a damaged one, which is logged at this level."""
     try:
         files = [file for file in folder.files() if file.startswith(f"{name}-") and file.endswith(".safetensors")]
     except OSError:
@@ -66,7 +66,7 @@ def _read(folder: Folder, name: str) -> Arrays | None:
             arrays = load(content)
             return arrays["images"], arrays["labels"]
         except (OSError, ReadableError, KeyError, SafetensorError) as error:
-            _LOG.warning("%s/%s is damaged (%s), and is drawn again.", folder.url, file, error)
+            _LOG.log(level, "%s/%s is damaged (%s), and is drawn again.", folder.url, file, error)
     return None
 
 

@@ -11,11 +11,13 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from safetensors.numpy import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
 
 from trainables import checkpoint
 from trainables.errors import ReadableError
 from trainables.records import Record
+from trainables.replicate_file import DamagedFileError
 from trainables.schema import METRICS, TrialConfig
 from trainables.storage import Folder
 
@@ -40,20 +42,23 @@ def export(replicate: Folder, to: Path) -> list[Path]:
         The files.
 
     Raises:
-        ExportError: The replicate has not finished, or its weights are not there.
+        ExportError: The replicate has not finished, or its weights are absent or damaged.
+        trainables.storage.StorageError: The folder cannot be written.
     """
-    found = checkpoint.outcome(replicate)
-    if found.status != "finished" or found.weights is None or found.record is None:
-        raise ExportError(f"{replicate.url} must hold a finished replicate with its weights, but it is {found.status}.")
+    ended = checkpoint.standing(replicate)
+    if ended.status != "finished" or ended.weights is None or ended.record is None:
+        raise ExportError(f"{replicate.url} must hold a finished replicate with its weights, but it is {ended.status}.")
     try:
-        tensors, _ = checkpoint.decode(replicate.read(found.weights))
-    except FileNotFoundError:
-        raise ExportError(f"{replicate.url}/{found.weights}, the weights, must be there, but it is absent.") from None
-    described = found.record.replicate
-    to.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, to / WEIGHTS, {"config": json.dumps(described["config"])})
-    (to / CONFIG).write_text(json.dumps(described["config"], indent=2) + "\n", encoding="utf-8")
-    (to / CARD).write_text(_card(described, found.record, to.name), encoding="utf-8")
+        weights = checkpoint.read_weights(replicate, ended)
+        described = ended.record.replicate
+        config = json.dumps(described["config"])
+        card = _card(described, ended.record, to.name)
+    except (DamagedFileError, FileNotFoundError, LookupError, TypeError, ValueError) as error:
+        raise ExportError(f"{error}. `study launch` of this run trains the network again.") from None
+    folder = Folder(str(to)).create()
+    folder.write(WEIGHTS, save(weights, {"config": config}))
+    folder.write(CONFIG, f"{json.dumps(described['config'], indent=2)}\n".encode())
+    folder.write(CARD, card.encode())
     return [to / name for name in (WEIGHTS, CONFIG, CARD)]
 
 
@@ -61,17 +66,18 @@ def load(folder: str | Path) -> tuple[nn.Module, TrialConfig]:
     """The network that `export` wrote, on the CPU, and its config.
 
     Raises:
-        ExportError: The folder holds no such model.
+        ExportError: The folder holds no such model, or a damaged one.
     """
     from trainables.models import restore  # loads torch
 
     try:
-        given = json.loads((Path(folder) / CONFIG).read_text(encoding="utf-8"))
-        weights = load_file(Path(folder) / WEIGHTS)
+        config = TrialConfig.model_validate_json((Path(folder) / CONFIG).read_bytes())
+        return restore(config, load_file(Path(folder) / WEIGHTS)).eval(), config
     except FileNotFoundError as error:
         raise ExportError(f"{folder} must hold {WEIGHTS} and {CONFIG}, but {error.filename} is absent.") from None
-    config = TrialConfig(**given)
-    return restore(config, weights).eval(), config
+    except (ValueError, LookupError, RuntimeError, SafetensorError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ExportError(f"{folder} must hold an exported model, but it is damaged: {reason}") from None
 
 
 _TEMPLATE = """# {name}: {cell}, seed {seed}

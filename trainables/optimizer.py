@@ -42,10 +42,12 @@ class Adam:
             moved = [parameter for parameter in parameters if parameter.grad is not None]
             if not moved:
                 continue
+            first, second = ([self.state[parameter][key] for parameter in moved] for key in MOMENTS)
             torch._fused_adam_(
                 moved,
-                [parameter.grad for parameter in moved],
-                *([self.state[parameter][key] for parameter in moved] for key in MOMENTS),
+                [parameter.grad for parameter in moved if parameter.grad is not None],
+                first,
+                second,
                 [],
                 [self.steps] * len(moved),
                 amsgrad=False,

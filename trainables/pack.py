@@ -25,7 +25,7 @@ from trainables.cuda_graph import Replayed
 from trainables.losses import eq_1, is_eq_1, objective
 from trainables.models import Output, build
 from trainables.optimizer import MOMENTS, Adam
-from trainables.packing import FREE_FIELDS, shared_fields
+from trainables.schema import FREE_FIELDS, pack_key
 
 if TYPE_CHECKING:
     from trainables.schema import TrialConfig
@@ -227,7 +227,7 @@ def _products_in(precision: str | None) -> Iterator[None]:
 
 def _check(configs: Sequence[TrialConfig], widest: TrialConfig, num_images: int) -> None:
     for config in configs:
-        if shared_fields(config) != shared_fields(widest):
+        if pack_key(config) != pack_key(widest):
             raise ValueError(
                 f"Members of a pack may differ in {', '.join(FREE_FIELDS)} only, but got {config}, {widest}."
             )

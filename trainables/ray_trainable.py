@@ -18,9 +18,9 @@ from trainables.storage import Folder, StorageError
 class PackTrainable(tune.Trainable):
     """Runs pack number `config["pack"]` to its end, reporting `step`, `steps`, `members` and `ended` on the way.
 
-    A class rather than a function: Ray calls `cleanup` when it stops a trial, and gives it ten seconds, in which what
-    was trained is saved; what takes longer goes on from the newest checkpoint. It is never asked for a checkpoint: the
-    trial writes its own into the run folder.
+    A class rather than a function, since Ray calls `cleanup` when it stops a trial, and gives it ten seconds to save
+    its members; where that takes longer, they go on from their newest checkpoints. Tune's own checkpoints are not used:
+    the trial writes into the run folder.
     """
 
     def setup(  # type: ignore[override]  # the keywords come from `tune.with_parameters`
@@ -38,15 +38,15 @@ class PackTrainable(tune.Trainable):
         """Takes a pack to run; called once a process.
 
         Args:
-            config: Ray's; holds the pack's number and, where a search has asked for it since, what is not in `packs`:
-                its replicates and the `pauses` of `trainables.trial.run`.
+            config: Tune's; holds the pack's number and, for a search's trial, which is not in `packs`, its replicates
+                and the `pauses` of `trainables.trial.run`.
             packs: Every pack of the launch.
             data: Datasets by name, their arrays shared read-only through Ray's object store.
             folder: The run's `replicates` folder, reachable from every node.
             options: Keyword arguments of `trainables.trial.run`.
             plugins: Modules that add to the registries.
-            path: Where the driver finds them.
-            check: Says what is wrong with this node, if anything; in a cluster, to which nodes come while a study runs.
+            path: The driver's `sys.path`, where these modules lie.
+            check: Returns what is wrong with this node, or None; a cluster's nodes may join while a study runs.
         """
         self._reports: Generator[Progress, None, None] | None = None
         problem = None if check is None else check()
@@ -87,6 +87,6 @@ class PackTrainable(tune.Trainable):
         return {"done": True} if progress is None else {"pack": self._pack, "progress": progress}
 
     def cleanup(self) -> None:
-        """Saves what was trained."""
+        """Saves the members' checkpoints."""
         if self._reports is not None:
             self._reports.close()

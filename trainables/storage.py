@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -17,9 +18,11 @@ from pyarrow import fs
 from trainables.errors import ReadableError
 from trainables.patience import patiently, with_timeouts
 
+LARGEST = 4 << 30
+"""How many bytes of a file are read at most: far more than any that a study writes."""
 _T = TypeVar("_T")
 _SYSTEMS: dict[tuple[str, str, str], fs.FileSystem] = {}
-"""A file system per server and bucket, since each has connections of its own, which take a while to open."""
+"""A file system for each server and bucket, since its connections take a while to open."""
 
 
 class StorageError(ReadableError, OSError):
@@ -28,6 +31,10 @@ class StorageError(ReadableError, OSError):
 
 class UrlError(ReadableError):
     """A folder's name that no file system knows."""
+
+
+class UnreadableFileError(ReadableError):
+    """A name that is not a file's, but a folder's, a pipe's or a device's; or a file that is too large."""
 
 
 @dataclass(frozen=True)
@@ -45,22 +52,39 @@ class Folder:
         """The same folder for a process that runs elsewhere on this machine."""
         return self if self.local is None else replace(self, url=str(self.local.absolute()))
 
-    def create(self) -> Folder:
-        """Makes the folder and those above it, if they are not there. Raises StorageError."""
+    def create(self, *, above: bool = True) -> Folder:
+        """Makes the folder if it is absent, and those above it unless they must be there. Raises StorageError."""
         system, root = self._open()
         try:
-            _tried(system, lambda: system.create_dir(root, recursive=True))
+            if system.type_name == "local":
+                _make(Path(root), above)
+            else:
+                patiently(lambda: system.create_dir(root, recursive=True))
         except OSError as error:
             raise StorageError(f"{self.url} cannot be made: {_cause(error)}.") from error
         return self
 
-    def read(self, name: str) -> bytes:
-        """The file's bytes. Raises FileNotFoundError."""
+    def read(self, name: str, at_most: int = LARGEST) -> bytes:
+        """The file's bytes.
+
+        Raises:
+            FileNotFoundError: It is absent.
+            UnreadableFileError: It is no regular file, or has more than `at_most` bytes.
+        """
         system, root = self._open()
+        local = Path(root, name) if system.type_name == "local" else None
 
         def read() -> bytes:
-            with system.open_input_stream(f"{root}/{name}") as stream:
-                content: bytes = stream.read()
+            if local is not None and not stat.S_ISREG(local.stat().st_mode):
+                raise UnreadableFileError(f"{self.url}/{name} must be a file, but it is something else.")
+            with system.open_input_file(f"{root}/{name}") if local is None else local.open("rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                if size > at_most:
+                    raise UnreadableFileError(
+                        f"{self.url}/{name} must have at most {at_most:,} bytes, but has {size:,}."
+                    )
+                file.seek(0)
+                content: bytes = file.read(size)
             return content
 
         return self._answered(name, lambda: _tried(system, read))
@@ -190,16 +214,16 @@ def _utf8(path: str) -> str:
     try:
         path.encode()
     except UnicodeEncodeError:
-        raise UrlError(
-            f"a folder's path must be UTF-8, but got {path!a}: rename it, or set LC_ALL=C.UTF-8."
-        ) from None
+        raise UrlError(f"a folder's path must be UTF-8, but got {path!a}: rename it, or set LC_ALL=C.UTF-8.") from None
     return path
 
 
 def _write_local(root: Path, name: str, content: bytes) -> None:
     """Writes beside the target, onto the disk, and only then under its name: a power cut leaves the old or the new."""
     beside = root / f".{name}.{uuid.uuid4().hex[:8]}.tmp"
-    root.mkdir(exist_ok=True)
+    if not root.is_dir():
+        root.mkdir(exist_ok=True)
+        _sync(root.parent)
     try:
         with beside.open("xb") as file:
             file.write(content)
@@ -210,11 +234,24 @@ def _write_local(root: Path, name: str, content: bytes) -> None:
         with contextlib.suppress(OSError):
             beside.unlink(missing_ok=True)
         raise
-    folder = os.open(root, os.O_RDONLY)
+    _sync(root)
+
+
+def _make(folder: Path, above: bool) -> None:
+    """Makes a folder, and those above it, each on the disk: else a power cut takes them and all files in them."""
+    absent = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=above, exist_ok=True)
+    for path in reversed(absent):
+        _sync(path.parent)
+
+
+def _sync(folder: Path) -> None:
+    """Waits until the names in a folder are on the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(descriptor)
     finally:
-        os.close(folder)
+        os.close(descriptor)
 
 
 def _cause(error: OSError) -> str:

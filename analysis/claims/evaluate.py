@@ -81,19 +81,19 @@ def _samples(pool: Pool, ledger: Ledger, part: TestedPart) -> list[Sample]:
     return samples_of_values(pool, ledger, part)
 
 
-def _deciding(every: Iterable[Outcome]) -> list[Outcome]:
-    main = [outcome for outcome in every if outcome.part.main]
+def _deciding(outcomes: Iterable[Outcome]) -> list[Outcome]:
+    main = [outcome for outcome in outcomes if outcome.part.main]
     planned = {(o.part.name, o.sample.contrast) for o in main if not o.sample.unplanned}
     return [o for o in main if not o.sample.unplanned or (o.part.name, o.sample.contrast) not in planned]
 
 
-def _judge(claim: Claim, every: list[Outcome]) -> Judgement:
-    every = [_with_study(outcome, claim) for outcome in every]
-    deciding = _deciding(every)
+def _judge(claim: Claim, unnamed: list[Outcome]) -> Judgement:
+    results = tuple(_with_study(outcome, claim) for outcome in unnamed)
+    deciding = _deciding(results)
     readings = {outcome.sample.departs for outcome in deciding}
     each = [combine((o.verdict for o in deciding if o.sample.departs == key), claim.rule) for key in readings]
     verdict = combine(each, "split")
-    return Judgement(claim, verdict, _reason(deciding, verdict), tuple(every))
+    return Judgement(claim, verdict, _reason(deciding, verdict), results)
 
 
 def _with_study(outcome: Outcome, claim: Claim) -> Outcome:
@@ -107,7 +107,7 @@ def _with_study(outcome: Outcome, claim: Claim) -> Outcome:
 
 
 def _reason(deciding: list[Outcome], verdict: Verdict) -> str:
-    """How the deciding tests came out, and what is missing."""
+    """The deciding tests' verdicts, and what is missing, in a line."""
     if verdict == Verdict.NOT_MEASURED:
         return "; ".join(dict.fromkeys(outcome.note.partition(":")[0] for outcome in deciding))
     counts = Counter(outcome.verdict for outcome in deciding)
@@ -123,7 +123,7 @@ def _reason(deciding: list[Outcome], verdict: Verdict) -> str:
 
 
 def _of_readings(deciding: list[Outcome]) -> str:
-    """How the tests came out under each output head, and each initialisation where several were measured."""
+    """The verdicts under each output head, and each initialisation where several were measured."""
     if len({outcome.sample.departs for outcome in deciding}) < 2:
         return ""
     measured = [outcome for outcome in deciding if outcome.measured]

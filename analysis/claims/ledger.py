@@ -23,16 +23,17 @@ from functools import cache
 from importlib.resources import files
 from typing import Annotated, Any, Literal, TypeAlias
 
-import yaml
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from analysis.claims.value import Entry, Value, exactly_one
+from study import plain_yaml
+from study.plain_yaml import YamlError
 from study.spec import readable
 from trainables.registry import unknown
 from trainables.schema import TrialConfig, applies
 
 READING_FIELDS = ("output", "init", "grad_clip", "l2", "weight_dropout")
-"""What the paper leaves open; a reading of it is a value for each."""
+"""Config fields that the paper leaves open; a reading of the paper is a value for each."""
 BUDGET_FIELDS = ("steps", "sample_size")
 """Not matched between arms, unless named: the largest that both have is used, and stated."""
 UNMATCHED_FIELDS = (*BUDGET_FIELDS, "evaluations")
@@ -40,7 +41,7 @@ UNMATCHED_FIELDS = (*BUDGET_FIELDS, "evaluations")
 FLOAT32 = ("fp32", "tf32")
 """Arms of either precision count as the same: they end some hundredths of a nat apart (docs/speed.md)."""
 RULES = {"all": "All of its tests must be confirmed", "split": "Where its tests disagree, each is told apart"}
-"""What a claim's `rule` says, as a reader has it."""
+"""The text of each `rule`, for a reader."""
 
 Direction = Literal["greater", "less"]
 Fields: TypeAlias = dict[str, Any]
@@ -55,9 +56,9 @@ def _all_readings(given: Any) -> Any:
 
 
 class _Part(Entry):
-    """What all parts of a claim have.
+    """The keys of all parts of a claim.
 
-    `main`: whether it decides, or stands beside; `where`: config fields of all arms, where they apply and an arm does
+    `main`: whether it decides, or is only reported; `where`: config fields of all arms, if they apply and an arm does
     not name them itself; `steps`: the training steps that the rule asks for.
     """
 
@@ -107,7 +108,7 @@ class _Directed(_OfValues):
 
     direction: Direction
     margin: float = 0.0
-    beside: tuple[float, ...] = Field((), description="further margins, whose verdicts stand beside")
+    beside: tuple[float, ...] = Field((), description="further margins, whose verdicts are reported")
 
 
 class Difference(_Directed):
@@ -135,7 +136,7 @@ class Threshold(_Directed):
 class Equivalence(_OfValues):
     """Two one-sided tests: of a pair's difference, or of a value of `arms` minus `target`.
 
-    `beside_excess`: margins as shares of the second arm's loss above the floor, whose verdicts stand beside.
+    `beside_excess`: margins as shares of the second arm's loss above the floor, whose verdicts are reported.
     """
 
     kind: Literal["equivalence"]
@@ -250,7 +251,7 @@ class Claim(Entry):
 
 
 class Erratum(Entry):
-    """Where the paper is wrong or incomplete, to be printed beside the verdicts."""
+    """An error or a gap in the paper, printed beside the verdicts."""
 
     section: str
     paper: str
@@ -310,8 +311,8 @@ def load() -> Ledger:
 def parse(text: str, source: str = "the ledger") -> Ledger:
     """Reads a ledger's YAML; raises LedgerError naming `source`."""
     try:
-        return Ledger.model_validate(yaml.safe_load(text))
+        return Ledger.model_validate(plain_yaml.read(text, truths={"main", "readings", "excess", "drawn"}))
     except ValidationError as error:
         raise LedgerError(f"{source}: {readable(error)}") from None
-    except (yaml.YAMLError, RecursionError) as error:
-        raise LedgerError(f"{source} is no valid YAML: {' '.join(str(error).split())}") from None
+    except (YamlError, RecursionError) as error:
+        raise LedgerError(f"{source} is no valid YAML: {error}") from None

@@ -1,8 +1,7 @@
-"""All runs' replicates in one pool, each once, and one number of each: what claims are decided from."""
+"""All runs' replicates in one pool, each once, and one number of each, from which claims are decided."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -25,7 +24,7 @@ PLATEAU = 0.1
 
 
 class Pool:
-    """Replicates of several runs by hash, each with what any of the runs has measured of it; of a search, its arms.
+    """Replicates of several runs by hash, each with all that any run measured of it; of a search, only its arms.
 
     `ends`: a row per replicate, `replicate, study, seed, status, collapsed, step`, the metrics at its last step, and
     every TrialConfig field under its own name (None where it does not apply).
@@ -40,14 +39,14 @@ class Pool:
 
     @cached_property
     def ends(self) -> pd.DataFrame:  # noqa: D102 (see the class)
-        parts = [_with_config(table.ends[~table.ends["cell"].isin(searched(table))]) for table in self._tables]
+        parts = [_with_config(table) for table in self._tables]
         if not parts:
             return pd.DataFrame(
                 columns=["replicate", "seed", "status", "collapsed", *METRICS, *TrialConfig.model_fields]
             )
-        every = pd.concat(parts, ignore_index=True)
-        rank = every["status"].map({status: index for index, status in enumerate(_BEST_FIRST)})
-        best = every.iloc[np.argsort(rank.to_numpy(), kind="stable")].drop_duplicates("replicate")
+        rows = pd.concat(parts, ignore_index=True)
+        rank = rows["status"].map({status: index for index, status in enumerate(_BEST_FIRST)})
+        best = rows.iloc[np.argsort(rank.to_numpy(), kind="stable")].drop_duplicates("replicate")
         # Small frames are cut from this one by the thousand, which is slow with strings in Arrow's form.
         texts = {name: object for name, kind in best.dtypes.items() if isinstance(kind, pd.StringDtype)}
         return best.sort_index(ignore_index=True).astype(texts)
@@ -57,19 +56,19 @@ class Pool:
         return self.ends.set_index("replicate")
 
     def having(self, name: str, expected: Any) -> np.ndarray:
-        """Which rows of `ends` agree with this value of a config field, bool `(len(ends),)`."""
+        """A mask of the rows of `ends` that agree with this value of a config field, bool `(len(ends),)`."""
         key = (name, expected)
         if key not in self._masks:
-            found = (agrees(expected, value) for value in self.ends[name])
-            self._masks[key] = np.fromiter(found, dtype=bool, count=len(self.ends))
+            agreeing = (agrees(expected, value) for value in self.ends[name])
+            self._masks[key] = np.fromiter(agreeing, dtype=bool, count=len(self.ends))
         return self._masks[key]
 
     @cached_property
     def floors(self) -> dict[str, float]:
         """The entropy floor of each data set's test images, nats per image."""
-        found = self.profile("test_nll_floor")
-        dataset = found["replicate"].map(self._by_replicate["dataset"])
-        first = found.assign(dataset=dataset).dropna(subset="dataset").drop_duplicates("dataset")
+        rows = self.profile("test_nll_floor")
+        dataset = rows["replicate"].map(self._by_replicate["dataset"])
+        first = rows.assign(dataset=dataset).dropna(subset="dataset").drop_duplicates("dataset")
         return dict(zip(first["dataset"], first["value"].astype(float), strict=True))
 
     def profile(self, quantity: str) -> pd.DataFrame:
@@ -77,8 +76,8 @@ class Pool:
         if quantity not in self._profiles:
             columns = ["replicate", "step", "index", "value"]
             parts = [table.rows("profiles", columns, {"quantity": [quantity]}).dropna() for table in self._tables]
-            every = pd.concat([pd.DataFrame(columns=columns), *(part for part in parts if len(part))])
-            self._profiles[quantity] = every.drop_duplicates(columns[:3], ignore_index=True)
+            rows = pd.concat([pd.DataFrame(columns=columns), *(part for part in parts if len(part))])
+            self._profiles[quantity] = rows.drop_duplicates(columns[:3], ignore_index=True)
         return self._profiles[quantity]
 
     def curve(self, metric: str) -> pd.DataFrame:
@@ -86,10 +85,10 @@ class Pool:
         if metric not in self._curves:
             columns = ["replicate", "step", metric]
             parts = [table.rows("results", columns).dropna() for table in self._tables]
-            every = pd.concat([pd.DataFrame(columns=columns), *(part for part in parts if len(part))])
-            every = every.rename(columns={metric: "value"}).astype({"step": "int64", "value": "float64"})
-            every = every.drop_duplicates(["replicate", "step"]).sort_values(["replicate", "step"], ignore_index=True)
-            self._curves[metric] = every
+            rows = pd.concat([pd.DataFrame(columns=columns), *(part for part in parts if len(part))])
+            rows = rows.rename(columns={metric: "value"}).astype({"step": "int64", "value": "float64"})
+            rows = rows.drop_duplicates(["replicate", "step"]).sort_values(["replicate", "step"], ignore_index=True)
+            self._curves[metric] = rows
         return self._curves[metric]
 
     def values(self, value: Value) -> pd.Series:
@@ -98,6 +97,10 @@ class Pool:
         if key not in self._values:
             self._values[key] = self._numbers(value)
         return self._values[key]
+
+    def lower_bounds(self, value: Value) -> pd.Series:
+        """By replicate, the step up to which a time had not come for certain: the evaluation before it, or the last."""
+        return self._along(value, lower=True)
 
     def _numbers(self, value: Value) -> pd.Series:
         if value.steps_until is not None or value.at is not None:
@@ -112,22 +115,23 @@ class Pool:
 
     def _at_the_end(self, value: Value) -> pd.Series:
         """The quantity at the last step at which it was recorded."""
-        found = self.profile(str(value.profile))
-        found = found[found["step"] == found.groupby("replicate")["step"].transform("max")]
+        rows = self.profile(str(value.profile))
+        rows = rows[rows["step"] == rows.groupby("replicate")["step"].transform("max")]
         if value.reduce is None:
-            found = found[found["index"] == (value.index or 0)]
-        return found.groupby("replicate")["value"].agg(value.reduce or "first").astype(float)
+            rows = rows[rows["index"] == (value.index or 0)]
+        return rows.groupby("replicate")["value"].agg(value.reduce or "first").astype(float)
 
-    def _along(self, value: Value) -> pd.Series:
-        """What is read off a curve."""
+    def _along(self, value: Value, *, lower: bool = False) -> pd.Series:
+        """The number that is read off each replicate's curve."""
         if value.metric is not None:
-            every = self.curve(value.metric)
+            rows = self.curve(value.metric)
         else:
-            every = self.profile(str(value.profile))
-            every = every[every["index"] == (value.index or 0)].sort_values(["replicate", "step"])
-        steps, heights = every["step"].to_numpy(dtype=float), every["value"].to_numpy(dtype=float)
-        places = every.groupby("replicate").indices
-        read = {name: _read_off(steps[place], heights[place], value) for name, place in places.items()}
+            rows = self.profile(str(value.profile))
+            rows = rows[rows["index"] == (value.index or 0)].sort_values(["replicate", "step"])
+        steps, heights = rows["step"].to_numpy(dtype=float), rows["value"].to_numpy(dtype=float)
+        places = rows.groupby("replicate").indices
+        read_off = _lower_bound if lower else _read_off
+        read = {name: read_off(steps[place], heights[place], value) for name, place in places.items()}
         return pd.Series(read, dtype=float)
 
 
@@ -153,15 +157,17 @@ def _read_off(steps: np.ndarray, heights: np.ndarray, value: Value) -> float:
     return max(float(steps[there][0]), 1.0) if there.any() else float("inf")
 
 
-def _with_config(ends: pd.DataFrame) -> pd.DataFrame:
-    """Ends of one run with the config's fields under their own names, None where they do not apply."""
-    configs = []
-    names = list(TrialConfig.model_fields)
-    for values in zip(*(ends[f"config/{field}"] for field in names), strict=True):
-        config = {field: none_if_null(value) for field, value in zip(names, values, strict=True)}
-        if isinstance(config.get("hidden_dims"), str):
-            config["hidden_dims"] = tuple(json.loads(config["hidden_dims"]))
-        configs.append(config)
+def _lower_bound(steps: np.ndarray, heights: np.ndarray, value: Value) -> float:
+    """The last step of a curve at which it had certainly not come far enough; that of its end if it never did."""
+    reached = _read_off(steps, heights, value)
+    before = steps[steps < reached]
+    return max(float(before[-1]), 1.0) if len(before) else reached
+
+
+def _with_config(tables: Tables) -> pd.DataFrame:
+    """Ends of a run, without its search, with the config's fields under their own names, None where not applicable."""
+    ends = tables.ends[~tables.ends["cell"].isin(searched(tables))]
+    configs = [tables.configs[cell] for cell in ends["cell"]]
+    fields = {name: [none_if_null(getattr(config, name)) for config in configs] for name in TrialConfig.model_fields}
     metrics = ends[[column for column in ends.columns if not column.startswith("config/")]]
-    fields: dict[str, list[Any]] = {field: [config[field] for config in configs] for field in names}
     return pd.concat([metrics, pd.DataFrame(fields, index=ends.index, dtype=object)], axis=1)

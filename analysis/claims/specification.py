@@ -71,7 +71,7 @@ def specification_data(judgement: Judgement) -> pd.DataFrame:
 
 
 def specification_caption(frame: pd.DataFrame) -> str:
-    """How many readings there are, how they came out, what is not drawn, and how to read the figure."""
+    """The number of readings, their verdicts, the tests that are not drawn, and how to read the figure."""
     counts = frame["verdict"].value_counts()
     verdicts = ", ".join(f"{counts[name]} {name}" for name in _MARKS if name in counts)
     claimed = ", ".join(frame["claimed"].unique())

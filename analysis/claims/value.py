@@ -12,6 +12,9 @@ from trainables.quantities import QUANTITIES
 from trainables.registry import CURVES, MEASUREMENTS, unknown
 from trainables.schema import METRICS
 
+_COUNTED = ("units", "latents")
+"""Units of metrics and quantities that are counts."""
+
 
 class Entry(BaseModel):
     """A part of a ledger: frozen, without unknown keys."""
@@ -20,7 +23,7 @@ class Entry(BaseModel):
 
 
 class StepsUntil(Entry):
-    """How far a curve must have come: exactly one of the three.
+    """The end of a wait on a curve: exactly one of the three.
 
     `within`: to its plateau, the mean over the last tenth of its evaluations, and from then on no farther from it than
     this share; `target`: down to that loss; `share`: up to that share of its last value, and never if that is below
@@ -43,8 +46,8 @@ class Value(Entry):
 
     `index`, `reduce`: which of a profile's values (the first by default), or what of all; `each`: several, by label,
     each a test of its own; `at`: not at the end but at this share of the run; `excess`: above the entropy floor;
-    `steps_until`: the number of steps after which the curve has come that far; `drawn`: a seed draws for it even where
-    an arm is in closed form, so that arms are paired by seed, and none stands for every seed.
+    `steps_until`: the number of steps after which the curve has come that far; `drawn`: a seed draws something for it
+    even where an arm is in closed form, so that arms are paired by seed, and no replicate is every seed's partner.
     """
 
     metric: str | None = None
@@ -67,8 +70,18 @@ class Value(Entry):
         return self
 
     @property
+    def counts(self) -> bool:
+        """Whether it counts something, so that it is whole."""
+        if self.at is not None or self.steps_until is not None or self.reduce == "mean":
+            return False
+        if self.metric is not None:
+            return METRICS[self.metric].unit in _COUNTED
+        quantity = QUANTITIES.get(str(self.profile))
+        return quantity is not None and quantity.unit in _COUNTED
+
+    @property
     def label(self) -> str:
-        """What a reader calls it."""
+        """Its name for a reader."""
         name = str(self.metric or self.profile)
         if self.profile and self.index:
             name += f"[{self.index}]"

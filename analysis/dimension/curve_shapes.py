@@ -1,4 +1,4 @@
-"""Where a curve over the latent dimension saturates, has its knee, or stops moving: arrays in, numbers out."""
+"""The N at which a curve over the latent dimension saturates or has its knee, and whether it still moves."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def first_within(latent_dims: np.ndarray, values: np.ndarray, threshold: float) 
 
     Args:
         latent_dims: N, rising, shape `(num_dims,)`.
-        values: What is better when smaller, same shape, in any unit.
+        values: The smaller the better, same shape, in any unit.
         threshold: In the unit of `values`.
 
     Returns:
@@ -38,7 +38,7 @@ def saturation(latent_dims: np.ndarray, values: np.ndarray, margin: float) -> fl
 
 
 def still_gained(values: np.ndarray) -> float:
-    """How much the last latent dimension is better than the one before, if it is the best of all; else 0."""
+    """The gain of the last latent dimension over the one before, if the last is the best; else 0."""
     return float(values[-2] - values[-1]) if len(values) > 1 and np.argmin(values) == len(values) - 1 else 0.0
 
 
@@ -85,7 +85,7 @@ def moved(history: np.ndarray, fractions: np.ndarray) -> float:
 
 
 def bias_corrected(raw: float, cube_dims: np.ndarray, cube_estimates: np.ndarray) -> float:
-    """The dimension at which flat cubes give an estimator's raw value: what it would return, were it unbiased.
+    """The dimension of flat cubes for which an estimator returns this raw value: its estimate without bias.
 
     Linear between the cubes, and from (0, 0) to the first. Where noise makes a larger cube's estimate smaller, the
     largest so far holds.
@@ -93,7 +93,7 @@ def bias_corrected(raw: float, cube_dims: np.ndarray, cube_estimates: np.ndarray
     Args:
         raw: The estimate on the data.
         cube_dims: Known dimensions of the cubes, rising, shape `(num_cubes,)`.
-        cube_estimates: What the estimator returns for each, at the data's number of points and neighbours.
+        cube_estimates: The estimate for each cube, with the data's number of points and neighbours.
 
     Returns:
         The dimension; NaN beyond the last cube.

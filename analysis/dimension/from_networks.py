@@ -1,4 +1,4 @@
-"""Estimates from trained networks, (a) to (d) and (f) of docs/science.md: on the mean over seeds and for each seed.
+"""Estimates from trained networks, (a) to (c) and (f) of docs/science.md: on the mean over seeds and for each seed.
 
 Each estimator reads the sweeps of one dataset and raises NotApplicableError where they do not allow the estimate.
 """
@@ -42,6 +42,7 @@ class SeedEstimates:
         blocks: Reasons why there can be no verdict, each a few words, a colon, and more.
         notes: Further remarks for the reader.
         logarithmic: Whether the interval over seeds is taken in log N.
+        resolution: The step of a count; 0 for other numbers.
         between: The least and the most that N may be, where `value` is interpolated: above the last N of the grid that
             falls short, up to the first that does not.
     """
@@ -53,6 +54,7 @@ class SeedEstimates:
     blocks: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     logarithmic: bool = True
+    resolution: float = 0.0
     between: tuple[int, int] | None = None
 
 
@@ -86,17 +88,17 @@ def sweeps_of(studies: Sequence[Networks], dataset: str) -> Sweeps:
 
 def saturated(sweeps: Sweeps, *, network: str, metric: str = "test_nll", share: float | None = None) -> SeedEstimates:
     """(a) The smallest N within 1 nat of the best, or within a share of the best's excess over the entropy floor."""
-    found = _sweep(sweeps, network)
-    floor = 0.0 if share is None else _floor(found)
+    curves = _sweep(sweeps, network)
+    floor = 0.0 if share is None else _floor(curves)
 
     def margin(values: np.ndarray) -> float:
         return NAT_MARGIN if share is None else share * (float(values.min()) - floor)
 
-    dims, last = found.latent_dims, found.values[metric][-1].mean(0)
-    blocks, notes = _bounds(found, last, margin(last))
+    dims, last = curves.latent_dims, curves.values[metric][-1].mean(0)
+    blocks, notes = _bounds(curves, last, margin(last))
     if notes:
         notes += _on_shorter_grids(dims, lambda size: saturation(dims[:size], last[:size], margin(last[:size])))
-    estimates = _measure(found, metric, lambda row: saturation(dims, row, margin(row)), bounds=(blocks, notes))
+    estimates = _measure(curves, metric, lambda row: saturation(dims, row, margin(row)), bounds=(blocks, notes))
     return replace(estimates, between=_between(dims, estimates.value))
 
 
@@ -109,70 +111,48 @@ def _on_shorter_grids(dims: np.ndarray, estimate: Callable[[int], float]) -> tup
     return (f"had the grid ended at N = {ends}, it would be {values}",) if sizes else ()
 
 
-def bound_saturated(sweeps: Sweeps) -> SeedEstimates:
-    """(d) The smallest N within one standard error, over seeds, of the best VAE bound.
-
-    The bound is that of 100 importance samples if every network has it, else the ELBO; the history is the ELBO's.
-    """
-    found = _sweep(sweeps, "vae")
-    if len(found.seeds) < 2:
-        raise NotApplicableError("1 seed: no standard error")
-    metric = "neg_iw_bound" if np.isfinite(found.values["neg_iw_bound"][-1]).all() else "test_neg_elbo"
-    values = found.values[metric][-1]
-    best = values[:, np.argmin(values.mean(0))]
-    margin = float(best.std(ddof=1) / np.sqrt(len(best)))
-    of_bound = f"of the {'100-sample bound' if metric == 'neg_iw_bound' else 'ELBO'}, 1 s.e. = {margin:.2g} nats"
-    blocks, notes = _bounds(found, values.mean(0), margin)
-    return _measure(
-        found,
-        metric,
-        lambda row: saturation(found.latent_dims, row, margin),
-        bounds=(blocks, (of_bound, *notes)),
-        history_of="test_neg_elbo",
-    )
-
-
 def knee_of_excess(sweeps: Sweeps, *, equal_steps: bool = False) -> SeedEstimates:
     """(b) The knee of the log excess; if wanted, after as many steps at every N, where the budgets differ."""
-    found = _sweep(sweeps, "elu")
-    floor = _floor(found)
+    curves = _sweep(sweeps, "elu")
+    floor = _floor(curves)
 
     def estimate(values: np.ndarray) -> float:
-        return knee(found.latent_dims, values - floor)
+        return knee(curves.latent_dims, values - floor)
 
     if not equal_steps:
-        return _measure(found, "test_nll", estimate)
-    steps, values = found.at_equal_steps("test_nll")
+        return _measure(curves, "test_nll", estimate)
+    steps, values = curves.at_equal_steps("test_nll")
     per_seed = np.array([estimate(row) for row in values])
-    blocks = (*_absent(estimate(values.mean(0))), *_unfinished(found))
-    return SeedEstimates(estimate(values.mean(0)), per_seed, f"{steps:,}", None, blocks, _left_out(found))
+    blocks = (*_absent(estimate(values.mean(0))), *_unfinished(curves))
+    return SeedEstimates(estimate(values.mean(0)), per_seed, f"{steps:,}", None, blocks, _left_out(curves))
 
 
 def active(sweeps: Sweeps, *, metric: str, least: int = LEAST_LATENTS) -> SeedEstimates:
     """(c) Active units of the VAE with the most latents, of which there must be a least number."""
-    found = sweeps.largest
-    if isinstance(found, str):
-        raise NotApplicableError(found)
-    size = int(found.latent_dims[-1])
+    curves = sweeps.largest
+    if isinstance(curves, str):
+        raise NotApplicableError(curves)
+    size = int(curves.latent_dims[-1])
     if size < least:
         raise NotApplicableError(_NEEDS)
-    values = found.values[metric][:, :, -1]
+    values = curves.values[metric][:, :, -1]
     if not np.isfinite(values[-1]).all():
         raise NotApplicableError("not recorded")
     blocks = (f"{LOWER_BOUND}: all {size} units are active",) if values[-1].mean() == size else ()
-    notes = (f"of {size} latents", *_left_out(found))
+    notes = (f"of {size} latents", *_left_out(curves))
     value = float(values[-1].mean())
-    return SeedEstimates(value, values[-1], found.budget, values.mean(1), blocks, notes, logarithmic=False)
+    history = values.mean(1)
+    return SeedEstimates(value, values[-1], curves.budget, history, blocks, notes, logarithmic=False, resolution=1.0)
 
 
 def recognised(sweeps: Sweeps, *, network: str) -> SeedEstimates:
     """(f) The smallest N whose reconstructions are recognised within 1 % of the originals."""
-    found = _measured_seeds(_sweep(sweeps, network), "recognition")
-    lost = found.values["recognition_originals"][-1] - found.values["recognition"][-1]
-    per_seed = np.array([first_within(found.latent_dims, row, RECOGNITION_MARGIN) for row in lost])
-    value = first_within(found.latent_dims, lost.mean(0), RECOGNITION_MARGIN)
-    above = () if np.isfinite(value) else (f"none: not within 1 % up to N = {found.latent_dims[-1]}",)
-    return SeedEstimates(value, per_seed, found.budget, None, (*above, *_unfinished(found)), _left_out(found))
+    curves = _measured_seeds(_sweep(sweeps, network), "recognition")
+    lost = curves.values["recognition_originals"][-1] - curves.values["recognition"][-1]
+    per_seed = np.array([first_within(curves.latent_dims, row, RECOGNITION_MARGIN) for row in lost])
+    value = first_within(curves.latent_dims, lost.mean(0), RECOGNITION_MARGIN)
+    above = () if np.isfinite(value) else (f"none: not within 1 % up to N = {curves.latent_dims[-1]}",)
+    return SeedEstimates(value, per_seed, curves.budget, None, (*above, *_unfinished(curves)), _left_out(curves))
 
 
 ESTIMATORS: dict[str, Estimator] = {
@@ -188,7 +168,6 @@ ESTIMATORS: dict[str, Estimator] = {
     "b equal": Estimator("the same, as many steps at every N", partial(knee_of_excess, equal_steps=True)),
     "c": Estimator("active units, variance > 0.01", partial(active, metric="test_active_units"), headline=True),
     "c 0.1": Estimator("active units, variance > 0.1", partial(active, metric="active_units_0.1")),
-    "d": Estimator("VAE bound within 1 s.e. of the best", bound_saturated),
     "f": Estimator("recognised within 1 %, ELU", partial(recognised, network="elu")),
     "f vae": Estimator("recognised within 1 %, VAE", partial(recognised, network="vae")),
     "f linear": Estimator("recognised within 1 %, linear", partial(recognised, network="linear")),
@@ -203,68 +182,67 @@ CONTROL_ESTIMATORS: dict[str, Estimator] = {
 
 
 def _sweep(sweeps: Sweeps, network: str) -> Sweep:
-    found = sweeps.by_network[network]
-    if isinstance(found, str):
-        raise NotApplicableError(found)
-    if len(found.latent_dims) < LEAST_DIMS:
-        planned = len(found.latent_dims) + len(found.missing)
+    curves = sweeps.by_network[network]
+    if isinstance(curves, str):
+        raise NotApplicableError(curves)
+    if len(curves.latent_dims) < LEAST_DIMS:
+        planned = len(curves.latent_dims) + len(curves.missing)
         raise NotApplicableError(
-            _NEEDS if planned < LEAST_DIMS else f"unfinished: {len(found.latent_dims)} of {planned} N"
+            _NEEDS if planned < LEAST_DIMS else f"unfinished: {len(curves.latent_dims)} of {planned} N"
         )
-    return found
+    return curves
 
 
-def _measured_seeds(found: Sweep, metric: str) -> Sweep:
-    """The sweep with those seeds alone that have been measured at every N."""
-    complete = np.isfinite(found.values[metric][-1]).all(1)
+def _measured_seeds(curves: Sweep, metric: str) -> Sweep:
+    """The sweep of only the seeds that have been measured at every N."""
+    complete = np.isfinite(curves.values[metric][-1]).all(1)
     if not complete.any():
         raise NotApplicableError(f"needs the measurement {metric}")
-    seeds = tuple(compress(found.seeds, complete))
+    seeds = tuple(compress(curves.seeds, complete))
     return replace(
-        found,
+        curves,
         seeds=seeds,
-        left_out=tuple(sorted({*found.left_out, *found.seeds} - {*seeds})),
-        values={name: values[:, complete] for name, values in found.values.items()},
+        left_out=tuple(sorted({*curves.left_out, *curves.seeds} - {*seeds})),
+        values={name: values[:, complete] for name, values in curves.values.items()},
     )
 
 
-def _floor(found: Sweep) -> float:
-    if found.floor is None:
+def _floor(curves: Sweep) -> float:
+    if curves.floor is None:
         raise NotApplicableError("no entropy floor was recorded")
-    return found.floor
+    return curves.floor
 
 
 def _measure(
-    found: Sweep,
+    curves: Sweep,
     metric: str,
     estimate: Callable[[np.ndarray], float],
     *,
     bounds: tuple[tuple[str, ...], tuple[str, ...]] = ((), ()),
-    history_of: str | None = None,
 ) -> SeedEstimates:
     """An estimate from `(num_dims,)` values, on the mean over seeds, per seed, and against training."""
-    final = found.values[metric][-1]
+    final = curves.values[metric][-1]
     if not np.isfinite(final).all():
         raise NotApplicableError(f"`{metric}` is not recorded at every N")
-    means = found.values[history_of or metric].mean(1)
+    means = curves.values[metric].mean(1)
     history = np.array([estimate(row) if np.isfinite(row).all() else np.nan for row in means])
     value = estimate(final.mean(0))
-    blocks = (*_absent(value), *bounds[0], *_unfinished(found))
+    blocks = (*_absent(value), *bounds[0], *_unfinished(curves))
     per_seed = np.array([estimate(row) for row in final])
-    return SeedEstimates(value, per_seed, found.budget, history, blocks, (*bounds[1], *_left_out(found)))
+    return SeedEstimates(value, per_seed, curves.budget, history, blocks, (*bounds[1], *_left_out(curves)))
 
 
-def _bounds(found: Sweep, values: np.ndarray, margin: float) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """What blocks a verdict, and what is only noted, where the best or the first value lies at an end of the curve.
+def _bounds(curves: Sweep, values: np.ndarray, margin: float) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Reasons without a verdict, and remarks, where the best or the first value lies at an end of the curve.
 
     A best at the last N alone does not block: on a flat end chance decides which N is the best. Still falling there by
     more than the margin, the curve has not saturated.
     """
-    gained, last = still_gained(values), int(found.latent_dims[-1])
+    gained, last = still_gained(values), int(curves.latent_dims[-1])
     if gained > margin:
         return (f"{LOWER_BOUND}: still falls by {gained:.2g} nats at the last N = {last}",), ()
-    if values[0] <= values.min() + margin and found.latent_dims[0] > 1:
-        return (f"an upper bound: the first N = {found.latent_dims[0]} is within the margin",), ()
+    if values[0] <= values.min() + margin and curves.latent_dims[0] > 1:
+        return (f"an upper bound: the first N = {curves.latent_dims[0]} is within the margin",), ()
     noted = gained > margin / 10
     return (), (f"still falls by {gained:.2g} nats to the last N = {last}",) if noted else ()
 
@@ -280,13 +258,14 @@ def _absent(value: float) -> tuple[str, ...]:
     return () if np.isfinite(value) else ("no knee: the curve lies nowhere below its chord",)
 
 
-def _unfinished(found: Sweep) -> tuple[str, ...]:
-    if not found.missing:
+def _unfinished(curves: Sweep) -> tuple[str, ...]:
+    if not curves.missing:
         return ()
-    named = f"N = {', '.join(map(str, found.missing))}" if len(found.missing) <= _MOST_NAMED else None
-    return (f"unfinished: nothing at {named or f'{len(found.missing)} of the N'}",)
+    named = f"N = {', '.join(map(str, curves.missing))}" if len(curves.missing) <= _MOST_NAMED else None
+    return (f"unfinished: nothing at {named or f'{len(curves.missing)} of the N'}",)
 
 
-def _left_out(found: Sweep) -> tuple[str, ...]:
-    names = ", ".join(map(str, found.left_out))
-    return (f"seed {names} left out: not finished, or not measured, at every N",) if names else ()
+def _left_out(curves: Sweep) -> tuple[str, ...]:
+    names, runs = ", ".join(map(str, curves.left_out)), ", ".join(curves.beside)
+    texts = (f"seed {names} left out: not finished, or not measured, at every N" if names else "",)
+    return tuple(filter(None, (*texts, f"left out: {runs}" if runs else "")))

@@ -10,11 +10,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, FixedLocator, NullLocator
 
 from analysis.dimension.curve_shapes import LAST_FIFTH
 from analysis.dimension.estimate_table import BAND, card_name
-from analysis.figures.style import GREY, INK, LOOKS, Look
+from analysis.figures.lines import lines
+from analysis.figures.style import GREY, INK, LOOKS, TICK, Look
 from analysis.formats import with_interval
 
 SHADE = "#FFF1C9"
@@ -28,7 +30,6 @@ GROUPS = {
     "a": "(a) loss within a margin of the best",
     "b": "(b) knee of the log excess loss",
     "c": "(c) active units of the largest VAE",
-    "d": "(d) bound within one standard error",
     "e": "(e) intrinsic dimension of the images",
     "f": "(f) recognised within 1 % of the originals",
     "g": "(g) PCA, share of the variance",
@@ -38,7 +39,6 @@ LINES: dict[str, Look] = {
     "a": LOOKS["elu"],
     "b": Look("#E69F00", (0, (5, 2)), "s"),
     "c": LOOKS["vae"],
-    "d": Look("#CC79A7", (0, (6, 1.5, 1.5, 1.5)), "^"),
     "TwoNN": Look("#D55E00", "-", "o"),
     "MLE": Look("#009E73", "-", "s"),
     "MLE mean": Look("#56B4E9", "-", "^"),
@@ -150,10 +150,8 @@ def _beside(text: str, place: float, line: float, ax: Axes, **style: Any) -> Non
 
 
 def _nll(rows: pd.DataFrame, ax: Axes) -> None:
-    for series, name in _NETWORKS.items():
-        mine = rows[rows["series"] == series].sort_values("x")
-        if len(mine):
-            _line(mine, ax, LOOKS[series], name)
+    for network, line in _lines(rows, ax, {network: LOOKS[network] for network in _NETWORKS}).items():
+        line.set_label(_NETWORKS[network])
     for row in rows[rows["x"].isna()].to_dict("records"):
         ax.axhline(row["value"], color=GREY, linestyle=(0, (1, 1.5)), linewidth=1.1, zorder=1)
         above = row["series"] == "mean image"
@@ -174,10 +172,8 @@ def _nll(rows: pd.DataFrame, ax: Axes) -> None:
 def _active(rows: pd.DataFrame, ax: Axes) -> None:
     dims = np.sort(rows["x"].unique())
     ax.plot(dims, dims, color=GREY, linestyle=(0, (1, 1.5)), linewidth=1.1, label="all N", zorder=1)
-    for threshold, look in (("0.01", LOOKS["vae"]), ("0.1", Look("#56B4E9", (0, (5, 2)), "s"))):
-        mine = rows[rows["series"] == threshold].sort_values("x")
-        if len(mine):
-            _line(mine, ax, look, f"variance > {threshold}")
+    for threshold, line in _lines(rows, ax, {"0.01": LOOKS["vae"], "0.1": Look("#56B4E9", (0, (5, 2)), "s")}).items():
+        line.set_label(f"variance > {threshold}")
     _ring(rows, ax, "(c)")
     ax.set(xscale="log", yscale="log", xlabel="latent dimension N", ylabel="active units")
     _label(ax.xaxis, _DIMS)
@@ -196,8 +192,8 @@ def _ring(rows: pd.DataFrame, ax: Axes, name: str) -> None:
 
 
 def _training(rows: pd.DataFrame, ax: Axes) -> None:
-    for key, mine in rows.groupby("key"):
-        _line(mine.sort_values("x"), ax, LINES[str(key)], f"({key})", markers=6)
+    for key, line in _lines(rows, ax, {key: LINES[key] for key in sorted(set(rows["key"]))}, by="key").items():
+        line.set(label=f"({key})", markevery=max(int((rows["key"] == key).sum()) // 6, 1))
     ax.axvspan(LAST_FIFTH, 1, color="#E4E4E4", zorder=0.2, linewidth=0, alpha=0.7)
     ax.axhspan(*BAND, color=SHADE, zorder=0, linewidth=0)
     ax.set(yscale="log", xlim=(0, 1), xlabel="share of training", ylabel="estimate of N")
@@ -221,12 +217,15 @@ def _size(rows: pd.DataFrame, ax: Axes) -> None:
 
 def _dimensions(rows: pd.DataFrame, ax: Axes) -> None:
     """Raw estimates as solid lines, corrected ones dashed in the same colour."""
-    for series, mine in rows.groupby("series"):
-        name, corrected = re.subn(" corrected$", "", str(series))
-        look = LINES.get(re.sub(r" \d+$", "", name), Look(GREY, "-", "*"))
-        line = (0, (3, 1.5)) if corrected else "-"
-        label = None if corrected else name
-        _line(mine.sort_values("x"), ax, look._replace(line=line), label, hollow=bool(corrected))
+    named = {series: re.subn(" corrected$", "", series) for series in sorted(set(rows["series"]))}
+    found = {series: LINES.get(re.sub(r" \d+$", "", name), Look(GREY, "-", "*")) for series, (name, _) in named.items()}
+    styles = {s: found[s]._replace(line=(0, (3, 1.5)) if corrected else "-") for s, (_, corrected) in named.items()}
+    for series, line in _lines(rows, ax, styles).items():
+        name, corrected = named[series]
+        if corrected:
+            line.set(markerfacecolor="white", markeredgecolor=line.get_color(), markeredgewidth=1)
+        else:
+            line.set_label(name)
     ax.plot([], [], color=INK, linestyle=(0, (3, 1.5)), linewidth=1.3, label="corrected")
     low, high = rows["value"].min(), rows["value"].max()
     ax.set_ylim(low - 0.15 * (high - low) - 0.2, high + 0.75 * (high - low) + 0.2)
@@ -272,22 +271,15 @@ PANELS: dict[str, tuple[str, Callable[[pd.DataFrame, Axes], None]]] = {
 """Title and drawing of the panels at the right, row by row."""
 
 
-def _line(
-    rows: pd.DataFrame, ax: Axes, look: Look, label: str | None, *, markers: int | None = None, hollow: bool = False
-) -> None:
-    """A line with a marker at each point, or with so many, and the band of its intervals."""
-    banded = rows.dropna(subset=["low", "high"])
-    ax.fill_between(banded["x"], banded["low"], banded["high"], color=look.color, alpha=0.18, linewidth=0)
-    every, face = max(len(rows) // markers, 1) if markers else 1, "white" if hollow else look.color
-    style: Any = {"color": look.color, "linestyle": look.line, "marker": look.marker, "markerfacecolor": face}
-    ax.plot(rows["x"], rows["value"], **style, markersize=3.6, linewidth=1.4, markevery=every, label=label)
+def _lines(rows: pd.DataFrame, ax: Axes, styles: Mapping[str, Look], by: str = "series") -> dict[str, Line2D]:
+    return lines(rows[rows["x"].notna()], ax, styles, by=by, markersize=4.6, linewidth=1.4)
 
 
 def _label(axis: Axis, ticks: Sequence[float] | np.ndarray) -> None:
     """Ticks at these values and no others."""
     axis.set_major_locator(FixedLocator(list(ticks)))
     axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter("{x:,g}")
+    axis.set_major_formatter(TICK)
 
 
 def _label_log(ax: Axes, values: pd.Series, *, room: float) -> None:

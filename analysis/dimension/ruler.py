@@ -37,7 +37,7 @@ def ruler(evidence: Evidence) -> pd.DataFrame:
             estimator = heading.removesuffix(" corrected")
             row[heading] = _cell(by_estimator.get(TRAINED.get(heading, estimator)), corrected=heading != estimator)
         rows.append(row)
-    return pd.DataFrame([*rows, {"data": evidence.dataset, "known": "?"} | _asked(evidence)] if rows else [])
+    return pd.DataFrame([*rows, {"data": evidence.dataset, "known": "?"} | _of_dataset(evidence)] if rows else [])
 
 
 def markdown(evidence: Evidence) -> str:
@@ -48,7 +48,7 @@ def markdown(evidence: Evidence) -> str:
     return f"{table(rows.columns, rows.to_numpy())}\n\n{NOTE.replace('*', chr(92) + '*')}"
 
 
-def _asked(evidence: Evidence) -> dict[str, str]:
+def _of_dataset(evidence: Evidence) -> dict[str, str]:
     """The estimates of the evidence's own dataset, by heading; of its images at the controls' largest sample."""
     values = {estimate.key: estimate.value for estimate in evidence.estimates}
     size = max((control.sample_size or 0 for control in evidence.controls), default=0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -37,8 +36,8 @@ def architecture_data(tables: Tables, *, variational: bool) -> pd.DataFrame:
     cells = cells[cells["model"] == ("vae" if variational else "autoencoder")]
     if not len(cells):
         raise NotApplicableError(f"no cell trains {'a variational' if variational else 'an'} auto-encoder")
-    same = cells[cells["hidden_dims"] == cells["hidden_dims"].iloc[0]]
-    config = same.iloc[0].to_dict() | {
+    same = cells[[dims == cells["hidden_dims"].iloc[0] for dims in cells["hidden_dims"]]]
+    config = {str(name): value for name, value in same.iloc[0].items()} | {
         "activation": " | ".join(dict.fromkeys(same["activation"])),
         "output": " | ".join(dict.fromkeys(same["output"])),
     }
@@ -46,10 +45,8 @@ def architecture_data(tables: Tables, *, variational: bool) -> pd.DataFrame:
 
 
 def layers(config: dict[str, Any], *, variational: bool) -> list[dict[str, Any]]:
-    """The boxes of a network with these TrialConfig fields; `hidden_dims` as a sequence or as JSON."""
-    given = config["hidden_dims"]
-    hidden = [int(width) for width in (json.loads(given) if isinstance(given, str) else given)]
-    latent_dim, activation = int(config["latent_dim"]), config["activation"]
+    """The boxes of a network with these TrialConfig fields."""
+    hidden, latent_dim, activation = list(config["hidden_dims"]), int(config["latent_dim"]), config["activation"]
     rows: list[dict[str, Any]] = []
 
     def add(part: str, name: str, width: int, function: str, fan_in: int) -> None:

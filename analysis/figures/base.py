@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.figures.style import settle, to_png, to_svg
-from study.table import to_csv
+from analysis.printable import printable
+from study.table import TableError, to_csv
+
+_LOG = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 class NotApplicableError(ValueError):
@@ -53,6 +58,18 @@ class Skipped:
     reason: str
 
 
+def attempt(name: str, title: str, make: Callable[[], T]) -> T | Skipped:
+    """Makes a figure, or another part of a page; where that fails, says why, so that it costs nothing else."""
+    try:
+        return make()
+    except (NotApplicableError, TableError) as reason:
+        return Skipped(name, title, str(reason))
+    except Exception as error:  # noqa: BLE001 (whatever the tables hold, the rest of the page comes)
+        _LOG.warning("%s is left out: %s: %s", name, type(error).__name__, error)
+        _LOG.debug("%s", name, exc_info=True)
+        return Skipped(name, title, f"these tables do not allow it ({type(error).__name__}: {error})")
+
+
 @dataclass(frozen=True)
 class FigureEntry:
     """How a figure is made from its source: a run's tables, those of several runs, or a claim's verdict.
@@ -69,12 +86,21 @@ class FigureEntry:
 
     def draw(self, name: str, source: Any, *, note: str = "") -> Drawn | Skipped:
         """Draws the figure under this name; `note` is added to its caption."""
-        try:
-            frame = self.data(source)
-        except NotApplicableError as reason:
-            return Skipped(name, self.title, str(reason))
+        return attempt(name, self.title, lambda: self._drawn(name, source, note))
+
+    def _drawn(self, name: str, source: Any, note: str) -> Drawn:
+        frame = _printable(self.data(source))
         figure = self.plot(frame).get_figure(root=True)
         if figure is None:
-            raise RuntimeError(f"{name} must be drawn on axes of a figure, but these axes have none.")
+            raise RuntimeError("it must be drawn on axes of a figure, but these axes have none")
         settle(figure)
         return Drawn(name, self.title, self.caption(frame) + note, frame, figure)
+
+
+def _printable(frame: pd.DataFrame) -> pd.DataFrame:
+    texts = frame.select_dtypes(["object", "string"])
+    safe = {
+        str(name): texts[name].map(lambda value: printable(value) if isinstance(value, str) else value)
+        for name in texts
+    }
+    return frame.assign(**safe)

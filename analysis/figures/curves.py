@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +14,18 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 
 from analysis.cells import config_text, counted, mean_and_interval, paper_cells, references
 from analysis.figures.base import NotApplicableError
-from analysis.figures.style import ALIKE, GREY, INK, looks, theme
+from analysis.figures.lines import lines
+from analysis.figures.style import GREY, INK, TICK, looks, theme
 
 if TYPE_CHECKING:
     from study.table import Tables
 
 START = 0.2
 """Share of the run after which Fig. 7's enlargement starts and the noise of a batch is measured."""
+FAR = 3.0
+"""How many standard deviations of a batch the ends of the curves may lie from their mean, for its band to be drawn."""
+MOST_NAMED = 32
+"""How many lines a legend names; of more, this many between the first and the last."""
 NLL_LABEL = "test NLL, nats per image"
 _REFERENCES = {"test_nll_mean_image": "mean image", "test_nll_floor": "entropy floor"}
 _REFERENCE_LINES = {"mean image": (GREY, (0, (1, 1.5))), "entropy floor": (GREY, (0, (5, 1.5, 1, 1.5)))}
@@ -41,7 +45,7 @@ def curves_data(tables: Tables, *, linear: bool) -> pd.DataFrame:
         linear: Whether linear networks are among the curves (Fig. 6) or not (Fig. 7).
 
     Raises:
-        NotApplicableError: No network of these has been evaluated, or more of a kind than can be told apart.
+        NotApplicableError: No network of these has been evaluated.
     """
     cells = paper_cells(tables)
     trained = cells[cells["task"] == "train"]
@@ -51,7 +55,6 @@ def curves_data(tables: Tables, *, linear: bool) -> pd.DataFrame:
     curves = [row for cell in trained.to_dict("records") for row in _curve(rows, cell)]
     if not curves:
         raise NotApplicableError(f"no {'' if linear else 'non-linear '}network has an evaluation")
-    _check_told_apart(curves)
     levels = _levels(tables, cells, rows)
     frame = pd.DataFrame([*curves, *levels], columns=_COLUMNS)
     noise = _noise(rows[rows["cell"].isin(trained["cell"])], frame[frame["kind"] == "curve"])
@@ -75,7 +78,7 @@ def curves_caption(frame: pd.DataFrame, *, linear: bool) -> str:
     )
     if linear:
         return f"{text} Left: linear y axis; right: the same, logarithmic. Grey and brown lines are reference levels."
-    noise = frame[frame["kind"] == "noise"]
+    noise = _noise_band(frame)
     text += " Left: the whole run, its first points above the frame; right: the end of it, enlarged."
     if not len(noise):
         return text
@@ -93,32 +96,27 @@ def plot_curves(frame: pd.DataFrame, ax: Axes | None = None, *, log: bool = Fals
     if ax is None:
         ax = Figure(figsize=(6.4, 4.2), layout="constrained").add_subplot()
     styles = _styles(frame)
-    for index, (cell, rows) in enumerate(_in_order(frame)):
-        style = styles[cell]
-        banded = rows.dropna(subset=["low", "high"])
-        ax.fill_between(banded["step"], banded["low"], banded["high"], color=style.color, alpha=0.2, linewidth=0)
-        every = max(len(rows) // 7, 1)
-        ax.plot(
-            rows["step"],
-            rows["mean"],
-            color=style.color,
-            linestyle=style.line,
-            marker=style.marker,
-            markersize=4.5,
-            markevery=(index * every // 6 % every, every),
-            label=_label(cell, rows),
-        )
+    curves = dict(_in_order(frame))
+    drawn = lines(
+        frame[frame["kind"] == "curve"], ax, {cell: styles[cell] for cell in curves},
+        by="cell", x="step", y="mean", markersize=6,
+    )  # fmt: skip
+    for index, (cell, line) in enumerate(drawn.items()):
+        every = max(len(curves[cell]) // 7, 1)
+        line.set(markevery=(index * every // 6 % every, every), label=_label(cell, curves[cell]))
     for row in frame[frame["kind"] == "reference"].to_dict("records"):
-        color, line = _REFERENCE_LINES.get(row["cell"]) or styles[row["cell"]][:2]
-        ax.axhline(row["mean"], color=color, linestyle=line, linewidth=1.2, label=f"{row['cell']}  {row['mean']:,.1f}")
-    band = frame[frame["kind"] == "noise"]
+        color, dashes = _REFERENCE_LINES.get(row["cell"]) or styles[row["cell"]][:2]
+        ax.axhline(
+            row["mean"], color=color, linestyle=dashes, linewidth=1.2, label=f"{row['cell']}  {row['mean']:,.1f}"
+        )
+    band = _noise_band(frame)
     if noise and len(band):
         label = f"± 1 sd of a {band['cell'].iloc[0]}"
         ax.fill_between(band["step"], band["low"], band["high"], color="#DADADA", linewidth=0, zorder=0, label=label)
     ax.set(xlabel="training step", ylabel=NLL_LABEL, yscale="log" if log else "linear")
     ax.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
-    ax.xaxis.set_major_formatter("{x:,.0f}")
-    ax.yaxis.set_major_formatter("{x:,.0f}")
+    ax.xaxis.set_major_formatter(TICK)
+    ax.yaxis.set_major_formatter(TICK)
     ax.spines[["top", "right"]].set_visible(False)
     return ax
 
@@ -147,7 +145,8 @@ def plot_zoom(frame: pd.DataFrame) -> Figure:
     start = curves["step"].max() * START
     plot_curves(frame, right, noise=True)
     late = curves[curves["step"] >= start]
-    noise = frame[(frame["kind"] == "noise") & (frame["step"] >= start)]
+    noise = _noise_band(frame)
+    noise = noise[noise["step"] >= start]
     low = min([late[["mean", "low"]].min().min(), *noise["low"]])
     high = max([late[["mean", "high"]].max().max(), *noise["high"]])
     right.set_ylim(low - 0.06 * (high - low), high + 0.06 * (high - low))
@@ -167,17 +166,6 @@ def _curve(rows: pd.DataFrame, cell: Mapping[Any, Any]) -> list[dict[str, Any]]:
         point = {"kind": "curve", "cell": cell["cell"], "network": cell["network"], "note": note}
         points.append(point | {"step": step, "seeds": len(group), "mean": mean, "low": low, "high": high})
     return points
-
-
-def _check_told_apart(curves: list[dict[str, Any]]) -> None:
-    """Raises NotApplicableError if more than ALIKE cells have the same network."""
-    networks = dict.fromkeys((curve["network"], curve["cell"]) for curve in curves)
-    ((network, count),) = Counter(network for network, _ in networks).most_common(1)
-    if count > ALIKE:
-        raise NotApplicableError(
-            f"{count} curves of the network {network} are more than the {ALIKE} of one colour that can be told apart; "
-            "`study table RUN --csv FILE` writes the numbers behind them"
-        )
 
 
 def _state(rows: pd.DataFrame) -> str:
@@ -224,6 +212,16 @@ def _noise(rows: pd.DataFrame, curves: pd.DataFrame) -> list[dict[str, Any]]:
     ]
 
 
+def _noise_band(frame: pd.DataFrame) -> pd.DataFrame:
+    """The noise of a batch around the mean of the curves; none where a curve ends further from the mean than FAR."""
+    band, curves = frame[frame["kind"] == "noise"], frame[frame["kind"] == "curve"]
+    if not len(band):
+        return band
+    mean, reach = float(band["mean"].iloc[-1]), float((band["high"] - band["mean"]).iloc[-1])
+    ends = curves.sort_values("step").groupby("cell")["mean"].last()
+    return band if (ends - mean).abs().max() <= FAR * reach else band.iloc[:0]
+
+
 def _in_order(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     """Curves by falling last value, so that the legend's order is that of the lines."""
     groups = [(str(cell), rows.sort_values("step")) for cell, rows in frame[frame["kind"] == "curve"].groupby("cell")]
@@ -247,8 +245,11 @@ def _panels() -> tuple[Figure, tuple[Axes, Axes]]:
 
 
 def _legend(figure: Figure, ax: Axes) -> None:
-    """One legend for all panels, beside them; below them when it is long or wide."""
+    """One legend for all panels, beside them; below them when it is long or wide. Of many lines, it names some."""
     handles, labels = ax.get_legend_handles_labels()
+    if len(labels) > MOST_NAMED:
+        places = np.linspace(0, len(labels) - 1, MOST_NAMED).round().astype(int)
+        handles, labels = [handles[place] for place in places], [labels[place] for place in places]
     title = "last value, nats per image"
     place: dict[str, Any] = {"loc": "outside right center"}
     longest = max(len(line) for label in labels for line in label.splitlines())

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -82,10 +83,16 @@ def reconstructions_data(
 def reconstructions_caption(frame: pd.DataFrame) -> str:
     """Which images and seeds these are."""
     return (
-        "The same ten test images, the first of each digit, and their reconstructions (a VAE at its posterior mean). "
+        f"The same {_count(frame)}, and their reconstructions (a VAE at its posterior mean). "
         f"{_seeds_text(frame)}, one per network. At the right: the network's test NLL at that step, over all test "
         f"images (a VAE's at its posterior mean too). Ink is drawn dark.{_part_text(frame)}"
     )
+
+
+def _count(frame: pd.DataFrame) -> str:
+    """How many test images the input row shows."""
+    inputs = int((frame["cell"] == "").sum())
+    return "ten test images, the first of each digit" if inputs == 10 else f"{inputs} test image{'s' * (inputs != 1)}"
 
 
 def samples_data(tables: Tables) -> pd.DataFrame:
@@ -203,8 +210,9 @@ def plot_plane(frame: pd.DataFrame) -> Figure:
 def plot_codes(frame: pd.DataFrame, ax: Axes) -> Axes:
     """Scatter of one cell's codes, coloured by digit."""
     codes = frame[frame["kind"] == "code"]
-    colors = [DIGITS[int(digit) % len(DIGITS)] for digit in codes["digit"].to_numpy(dtype=np.float64)]
-    ax.scatter(codes["z1"], codes["z2"], s=7, color=colors, alpha=0.65, linewidths=0, rasterized=True)
+    colors = {digit: DIGITS[int(digit) % len(DIGITS)] for digit in codes["digit"].unique()}
+    style: dict[str, Any] = {"palette": colors, "legend": False, "s": 7, "alpha": 0.65, "linewidth": 0}
+    sns.scatterplot(codes, x="z1", y="z2", hue="digit", rasterized=True, ax=ax, **style)
     for digit, rows in codes.groupby("digit"):
         text = ax.text(
             rows["z1"].median(), rows["z2"].median(), f"{digit:.0f}", weight="bold", ha="center", va="center"

@@ -18,6 +18,8 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 
+from analysis.printable import printable
+
 INK = "#262626"
 GREY = "#737373"
 PNG_DPI = 150
@@ -49,7 +51,9 @@ LOOKS: dict[str, Look] = {
 _MARKERS = "osDv^PX<>hd*"
 _LINES: tuple[Any, ...] = ((0, (5, 2)), (0, (1.5, 1.2)), "-", (0, (6, 1.5, 1.5, 1.5)), (0, (3, 1)))
 ALIKE = 8
-"""Cells of one network, shades of its colour, that a figure can keep apart."""
+"""How many cells of one network can be shades of its colour; more have the colours of a scale, from first to last."""
+TICK = "{x:,.10g}"
+"""The format of a tick's label: the tick's value, without the noise of binary fractions."""
 
 DIGITS: tuple[str, ...] = tuple(sns.color_palette("colorblind", 10).as_hex())
 
@@ -57,19 +61,12 @@ _RC: dict[Any, Any] = {
     "svg.fonttype": "none",
     "text.parse_math": False,  # a dollar in a name is a dollar
     "font.family": "sans-serif",
-    "font.size": 9.0,
-    "axes.titlesize": 10.0,
-    "axes.labelsize": 9.0,
-    "xtick.labelsize": 8.0,
-    "ytick.labelsize": 8.0,
-    "legend.fontsize": 8.5,
     "axes.edgecolor": GREY,
     "axes.labelcolor": INK,
     "text.color": INK,
     "xtick.color": INK,
     "ytick.color": INK,
     "grid.color": "#E6E6E6",
-    "grid.linewidth": 0.7,
     "axes.linewidth": 0.8,
     "lines.linewidth": 1.7,
     "figure.facecolor": "white",
@@ -78,11 +75,16 @@ _RC: dict[Any, Any] = {
 
 
 def look(network: str, *, rank: int = 0, count: int = 1) -> Look:
-    """The network's look; of `count` cells with the same network, those of higher `rank` are lighter, marked apart."""
+    """The network's look; of `count` cells with the same network, those of higher `rank` are lighter, marked apart.
+
+    Cells beyond ALIKE have no shade of the network's colour but a colour scale of their own, all with plain lines.
+    """
     base = LOOKS.get(network) or LOOKS.get(network.split()[0], Look(GREY, (0, (3, 1)), "*"))
     line = base.line if network in LOOKS else (0, (3, 1, 1, 1))
     share = 0.6 * rank / max(count - 1, 1)
     marker = _MARKERS[(_MARKERS.index(base.marker) + rank) % len(_MARKERS)]
+    if count > ALIKE:
+        return Look(to_hex(sns.color_palette("viridis", count)[rank]), "-", marker)
     lines = [line, *(other for other in _LINES if other != line)]
     return Look(_lighter(base.color, share), lines[rank % len(lines)], marker)
 
@@ -100,7 +102,7 @@ def looks(cells: Sequence[tuple[str, str]]) -> dict[str, Look]:
 @contextmanager
 def theme() -> Iterator[None]:
     """The look of what is drawn inside; also a decorator, `@theme()`."""
-    with mpl.rc_context(sns.axes_style("whitegrid") | _RC):
+    with mpl.rc_context(sns.axes_style("whitegrid") | sns.plotting_context("paper", font_scale=0.91) | _RC):
         yield
 
 
@@ -125,7 +127,7 @@ def to_svg(figure: Figure, name: str) -> str:
     with mpl.rc_context(_RC | {"svg.hashsalt": name}):
         # Not `savefig`, which draws a figure that has been laid out twice.
         FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None, "Creator": None})
-    text = buffer.getvalue()
+    text = printable(buffer.getvalue())
     text = re.sub(r'\bid="', f'id="{name}-', text)
     return re.sub(r"(href=\"#|url\(#)", rf"\g<1>{name}-", text)
 

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from analysis.cells import STATUSES, cells, config_text, none_if_null
+from analysis.cells import STATUSES, by_number, cells, config_text, none_if_null
 from analysis.formats import ABSENT, decimals
+from analysis.report.sentences import MAX_NAMED
 from study.table import MERGED, device_hours
 from trainables.registry import MEASUREMENTS
 from trainables.schema import TrialConfig
@@ -39,9 +40,10 @@ class Settings:
 
 @dataclass(frozen=True)
 class Unfinished:
-    """A replicate that has not finished, and why."""
+    """A replicate that has not finished, and why. `place` is its cell's among all, by the numbers in their names."""
 
     cell: str
+    place: int
     seed: int
     replicate: str
     status: str
@@ -85,15 +87,17 @@ def unfinished(tables: Tables) -> list[Unfinished]:
     """Replicates that have not finished, with the reason; running and pending ones too."""
     rows = tables.ends[tables.ends["status"] != "finished"]
     order = {status: index for index, status in enumerate(_ORDER)}
+    places = by_number(rows["cell"].unique())
     replicates = [
         Unfinished(
+            place=places[row["cell"]],
             step=config_text(row["step"]),
             error=none_if_null(row["error"]) or ABSENT,
             **{key: row[key] for key in ("cell", "seed", "replicate", "status")},
         )
         for row in rows.to_dict("records")
     ]
-    return sorted(replicates, key=lambda row: (order.get(row.status, len(STATUSES)), row.cell, row.seed))
+    return sorted(replicates, key=lambda row: (order.get(row.status, len(STATUSES)), row.place, row.seed))
 
 
 def costs(tables: Tables, price: float | None) -> list[Cost]:
@@ -135,7 +139,13 @@ def _those(names: Iterable[str], texts: Iterable[str]) -> str:
     without = [name for name, text in pairs if text == config_text(None)]
     if not without:
         return "all"
-    return f"all but {', '.join(without)}" if len(without) < len(with_it) else ", ".join(with_it) or "none"
+    return f"all but {_listed(without)}" if len(without) < len(with_it) else _listed(with_it) or "none"
+
+
+def _listed(names: Sequence[str]) -> str:
+    """The first MAX_NAMED names, and how many more there are."""
+    more = len(names) - MAX_NAMED
+    return ", ".join(names[:MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _measuring_hours(tables: Tables) -> dict[str, float]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import pandas as pd
 from markupsafe import Markup, escape
 
-from analysis.figures.base import Drawn, Skipped
+from analysis.figures.base import Drawn, Skipped, T, attempt
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,21 @@ class Figures:
 
     drawn: Sequence[Embedded] = ()
     skipped: Sequence[Skipped] = ()
+
+
+class Parts:
+    """Makes the parts of the page, and remembers those that could not be made."""
+
+    def __init__(self) -> None:
+        self.missing: list[Skipped] = []
+
+    def add(self, title: str, make: Callable[[], T]) -> T | None:
+        """Makes a part; None if these tables do not allow it."""
+        part = attempt(title, title, make)
+        if isinstance(part, Skipped):
+            self.missing.append(part)
+            return None
+        return part
 
 
 @dataclass(frozen=True)

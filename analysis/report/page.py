@@ -17,12 +17,14 @@ from multiprocessing import get_context
 from typing import TYPE_CHECKING
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from analysis.cells import evaluated, is_papers
 from analysis.evidence import Evidence
+from analysis.figures.base import Skipped
+from analysis.printable import printable
 from analysis.report.answer import ClaimsPart, DimensionPart, claims_part, dimension_part
-from analysis.report.embed import Figures
+from analysis.report.embed import Figures, Parts
 from analysis.report.section import Runs, Section, paper_figures, section
 from analysis.report.surprises import Surprise, surprises
 from study.table import load_tables
@@ -39,7 +41,7 @@ class Page:
     """Everything that the template shows. `papers` are the paper's figures, redrawn from the run `papers_run`."""
 
     dimension: DimensionPart | None
-    claims: ClaimsPart
+    claims: ClaimsPart | None
     papers: Figures
     papers_run: str
     surprises: Sequence[Surprise]
@@ -47,6 +49,7 @@ class Page:
     command: str
     style: Markup
     scripts: Sequence[Markup]
+    missing: Sequence[Skipped]
     sections: Sequence[Section] = ()
 
 
@@ -77,9 +80,9 @@ def render(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["sort_key"] = sort_key
+    environment.filters |= {"sort_key": sort_key, "code": code}
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False}  # the viewer's choices stand in our order
-    return environment.get_template("report.html.j2").render(page=page) + "\n"
+    return printable(environment.get_template("report.html.j2").render(page=page)) + "\n"
 
 
 def sort_key(text: str) -> str:
@@ -88,21 +91,27 @@ def sort_key(text: str) -> str:
     return number[1].replace(",", "") if number else ""
 
 
+def code(text: str) -> Markup:
+    """Text with what stands between backticks set as code."""
+    return Markup(re.sub("`([^`]*)`", r"<code>\1</code>", str(escape(text))))
+
+
 def _together(runs: Runs, price: float | None, evidence: Evidence) -> Page:
     """The page as far as it is made of all runs together."""
     names = [run for run, _ in runs]
     rate = "" if price is None else f"{price:.15g}"
-    main = _main(runs)
+    main, parts = _main(runs), Parts()
     return Page(
-        dimension=dimension_part(names, evidence),
-        claims=claims_part(names, evidence),
+        dimension=parts.add("The latent dimension", lambda: dimension_part(names, evidence)),
+        claims=parts.add("The paper's claims", lambda: claims_part(names, evidence)),
         papers=paper_figures(*main) if main else Figures(),
         papers_run=main[0] if main else "",
-        surprises=surprises([run for run in runs if evaluated(run[1])]),
+        surprises=parts.add("What surprised us", lambda: surprises([r for r in runs if evaluated(r[1])])) or [],
         price=rate,
         command=shlex.join(["analysis", "report", *names, *(["--price", rate] if rate else [])]),
         style=_asset("report.css"),
         scripts=[_asset(name) for name in SCRIPTS],
+        missing=parts.missing,
     )
 
 

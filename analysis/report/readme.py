@@ -9,196 +9,39 @@ is left as it is.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shlex
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated
 
-import pandas as pd
 import typer
 
-from analysis.cells import cells, final_rows, mean_and_interval, summarise
-from analysis.claims import markdown
-from analysis.dimension import card, estimate_table, ruler
-from analysis.evidence import Evidence
+from analysis.dimension import card
 from analysis.figures.base import Drawn
 from analysis.figures.catalogue import draw
-from analysis.formats import decimals, table, with_interval
 from analysis.report import short_answer
+from analysis.report.blocks import BLOCKS, Runs, evidence_of
 from analysis.report.page import render
-from analysis.report.surprises import surprises
-from analysis.search.best import best_data
-from analysis.verdict import counts_of
 from study.table import TableError, load_tables
-from study.tables.trials import search_of, trials
-from trainables.quantities import IMAGE_KINDS, QUANTITIES
 from trainables.registry import unknown
-from trainables.schema import METRICS, TrialConfig
 
 if TYPE_CHECKING:
     from study.table import Tables
 
 DIFFERS, INPUT_IS_WRONG = 1, 2
-SWEEP = {
-    "elu": {"test_nll": "ELU"},
-    "vae": {"test_nll": "VAE", "test_kl": "VAE's rate", "test_active_units": "VAE's active units"},
-    "linear": {"test_nll": "linear"},
-    "pca": {"test_nll": "PCA"},
-}
-"""Columns of the table over N: by network, each metric's name there."""
-KEY_CLAIMS = ("C7", "C8", "C9", "C10")
-"""Claims of the paper that need no explanation, for the README; docs/claims.md has all."""
 _BEGIN = "<!-- make report: "
 _BLOCK = re.compile(
     rf"(?P<begin>{_BEGIN}(?P<name>\S+)(?: (?P<runs>[^\n]+))? -->\n)(?P<body>(?:(?!{_BEGIN})[\s\S])*?)(?=<!-- end -->)"
 )
-Runs = Mapping[str, "Tables"]
-"""Tables by their folder, from the repository's root."""
 Read = Callable[[str], Runs]
 """From a block's RUN... to the tables of each run."""
 
 
 class ReadmeError(ValueError):
     """A document whose blocks cannot be made; its text is one readable line."""
-
-
-def verdicts(evidence: Evidence) -> str:
-    """The number of claims by verdict, and the verdicts on KEY_CLAIMS."""
-    decided = evidence.verdicts
-    rows = [(f"{v.claim.statement}", f"**{v.verdict}**") for v in decided if v.claim.id in KEY_CLAIMS]
-    counts = counts_of(verdict.verdict for verdict in decided)
-    return f"{len(decided)} claims: {counts}. Some of them:\n\n{table(('the paper says', 'verdict'), rows)}"
-
-
-def claims(evidence: Evidence) -> str:
-    """The page of all claims with the tests behind them, without its title."""
-    return markdown.to_markdown(evidence.verdicts).partition("\n")[2].strip()
-
-
-def losses(evidence: Evidence) -> str:
-    """The final test NLL of each cell with its multiple of ELU's, by rising loss, and what it is read against."""
-    summary = pd.concat([summarise(tables) for tables in evidence.tables])
-    rows = []
-    for row in summary[summary["test_nll"].notna()].sort_values("test_nll").to_dict("records"):
-        name = f"{row['cell']}, **collapsed**" if row["collapsed"] else row["cell"]
-        nll = with_interval(row["test_nll"], row["test_nll_low"], row["test_nll_high"], decimals)
-        at_mean = f"{row['test_nll_mean']:,.1f}" if row["network"] == "vae" else ""
-        ratio = "" if pd.isna(row["ratio"]) else f"{row['ratio']:.2f}"
-        rows.append((name, nll, at_mean, ratio, "closed form" if row["network"] == "pca" else row["finished"]))
-    levels = summary[["mean_image", "floor"]].dropna().iloc[:1].to_dict("records")
-    names = {"mean_image": "*the mean image, whatever is shown*", "floor": "*entropy floor: a perfect copy*"}
-    rows += [(names[str(key)], f"*{value:,.1f}*", "", "", "") for level in levels for key, value in level.items()]
-    return table(("network", "test NLL", "z at its mean", "times ELU", "seeds"), rows)
-
-
-def sweep(evidence: Evidence) -> str:
-    """SWEEP by latent dimension: means over the seeds that finished, with their 95 % t intervals."""
-    last = pd.concat([final_rows(tables).merge(cells(tables)[["cell", "network"]]) for tables in evidence.tables])
-    shown = [(name, key, title) for name, keys in SWEEP.items() for key, title in keys.items()]
-    shown = [entry for entry in shown if entry[0] in set(last["network"])]
-    rows = []
-    for latent_dim, group in last.groupby("config/latent_dim"):
-        values = [mean_and_interval(group.loc[group["network"] == name, key]) for name, key, _ in shown]
-        rows.append((latent_dim, *(with_interval(*value, decimals) for value in values)))
-    trained = last[last["config/task"] == "train"].groupby("cell").size()
-    few, many = trained.min(), trained.max()
-    text = (
-        f"Means over {few if few == many else f'{few} to {many}'} seeds, with their 95 % t intervals from 2 seeds on:"
-    )
-    return f"{text}\n\n{table(('N', *(title for _, _, title in shown)), rows)}"
-
-
-def searches(evidence: Evidence) -> str:
-    """The cost of each search, and its best trial and its arms, judged on seeds that did not choose them."""
-    rows: dict[str, tuple[str, ...]] = {}
-    for tables in (tables for tables in evidence.tables if tables.spec.search is not None):
-        search, every = search_of(tables), trials(tables)
-        (objective,) = search.objectives
-        for row in best_data(tables, evidence.tables, top=1).to_dict("records"):
-            test, low, high = (row[f"{objective}/{key}"] for key in ("test", "low", "high"))
-            found = (decimals(row[objective]), with_interval(test, low, high, decimals))
-            if pd.isna(row["trial"]):
-                rows[row["cell"]] = (f"the arm `{row['cell']}`", "", "", *found)
-            else:
-                how = f"{search.sampler}, {'none stopped' if search.scheduler == 'none' else search.scheduler}"
-                cost = (str(len(every)), f"{every['step'].sum() * tables.spec.seeds:,}")
-                rows[tables.spec.name] = (f"`{tables.spec.name}`: {how}", *cost, *found)
-    header = ("", "trials", "training steps", "best on the validation images", "on the test images, fresh seeds")
-    return table(header, sorted(rows.values()))
-
-
-def unexpected(runs: Runs) -> str:
-    """The surprises that these runs hold, a line each."""
-    return "\n".join(f"- {surprise.text} `{surprise.command}`" for surprise in surprises(list(runs.items())))
-
-
-def fields() -> str:
-    """The fields of TrialConfig with their defaults."""
-    rows = [
-        (f"`{name}`", f"`{_default(field.default)}`", field.description)
-        for name, field in TrialConfig.model_fields.items()
-    ]
-    return table(("field", "default", "what it is"), rows)
-
-
-def metrics() -> str:
-    """The metrics of the results table."""
-    rows = [(f"`{name}`", metric.unit, metric.mode or "", metric.description) for name, metric in METRICS.items()]
-    return table(("metric", "unit", "better", "what it is"), rows)
-
-
-def quantities() -> str:
-    """The quantities of profiles.parquet; names that only older tables have are left out."""
-    rows = [(f"`{q.name}`", q.unit, q.index, q.by, q.meaning) for q in QUANTITIES.values() if q.recorded]
-    return table(("quantity", "unit", "index", "recorded by", "what it is"), rows)
-
-
-def images() -> str:
-    """The kinds of image in images.parquet; those that only older tables have are left out."""
-    rows = [
-        (f"`{kind.name}`", kind.index, kind.axis, kind.value, kind.by, kind.meaning)
-        for kind in IMAGE_KINDS.values()
-        if kind.recorded
-    ]
-    return table(("kind", "index", "axis", "value", "recorded by", "what it is"), rows)
-
-
-class Block(NamedTuple):
-    """A block: its text from the runs that it names, and the command that tells more of the same."""
-
-    text: Callable[[Runs], str]
-    command: str = ""
-
-
-@cache
-def _evidence(tables: tuple[Tables, ...]) -> Evidence:
-    """The evidence in these tables; the same for all blocks and the report."""
-    return Evidence(tables)
-
-
-def _of(function: Callable[[Evidence], str]) -> Callable[[Runs], str]:
-    return lambda runs: function(_evidence(tuple(runs.values())))
-
-
-BLOCKS = {
-    "answer": Block(_of(short_answer.markdown), "analysis dimension"),
-    "verdicts": Block(_of(verdicts), "analysis claims"),
-    "claims": Block(_of(claims), "analysis claims"),
-    "losses": Block(_of(losses), "analysis report"),
-    "sweep": Block(_of(sweep), "analysis report"),
-    "estimates": Block(_of(lambda evidence: estimate_table.markdown(evidence.estimates).strip()), "analysis dimension"),
-    "controls": Block(_of(ruler.markdown), "analysis dimension"),
-    "searches": Block(_of(searches), "analysis search"),
-    "surprises": Block(unexpected, "analysis report"),
-    "fields": Block(lambda _: fields()),
-    "metrics": Block(lambda _: metrics()),
-    "quantities": Block(lambda _: quantities()),
-    "images": Block(lambda _: images()),
-}
 
 
 def filled(text: str, read: Read) -> str:
@@ -237,7 +80,7 @@ def documents(root: Path) -> list[Path]:
 
 def figures(read: Read) -> Iterator[Drawn]:
     """The figures of docs/: the answer, the dimension card, and the paper's networks: loss curves, reconstructions."""
-    everything = _evidence(tuple(read("results/*").values()))
+    everything = evidence_of(tuple(read("results/*").values()))
     (paper,) = read("results/paper").values()
     networks = draw(paper, ["f6_loss_all", "reconstructions"])
     every = [short_answer.draw_answer(everything), card.draw_card(everything), *networks]
@@ -279,7 +122,7 @@ def main(
                 [(str(root / run), tables) for run, tables in everything.items()],
                 workers=os.cpu_count() or 1,
                 meanwhile=lambda: _update(root, read, check),
-                evidence=_evidence(tuple(everything.values())),
+                evidence=evidence_of(tuple(everything.values())),
             )
             report.mkdir(parents=True, exist_ok=True)
             (report / "report.html").write_text(page, encoding="utf-8")
@@ -305,11 +148,6 @@ def _update(root: Path, read: Read, check: bool) -> None:
         path = root / "docs" / f"{figure.name}.png"
         path.write_bytes(figure.png())
         typer.echo(str(path))
-
-
-def _default(value: Any) -> str:
-    """A field's default as a spec has it."""
-    return json.dumps(list(value) if isinstance(value, tuple) else value).strip('"')
 
 
 if __name__ == "__main__":

@@ -7,18 +7,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from analysis.cells import evaluated, summarise
+from analysis.cells import cells, evaluated, summarise
 from analysis.dimension import ruler
 from analysis.evidence import Evidence
+from analysis.figures.base import Skipped
 from analysis.figures.catalogue import FIGURES, draw
 from analysis.report import bookkeeping
 from analysis.report.bookkeeping import Cost, Settings, Unfinished
-from analysis.report.embed import Figures, Grid, csv_link, embed
+from analysis.report.embed import Figures, Grid, Parts, csv_link, embed
 from analysis.report.sentences import FinalRow, final_rows, sentences
 from analysis.report.viewer import Viewer, viewer
 from analysis.search import best, history, search_figures, search_page
 from study.table import to_csv
-from study.tables.trials import ranked
 from trainables.schema import METRICS, Metric
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ class Section:
     cost: Sequence[Cost]
     provenance: Sequence[tuple[str, str]]
     launch: str | None
+    missing: Sequence[Skipped]
 
     @property
     def datasets(self) -> list[str]:
@@ -86,24 +87,26 @@ def section(run: str, tables: Tables, others: Runs, prefix: str, price: float | 
         price: The price of an hour of one device; None to tell hours alone.
         shown: Whether the page shows the paper's figures of this run already.
     """
-    trains = evaluated(tables)
     names = [name for name in FIGURES if name not in PAPERS or (name in CURVES and not shown)]
+    parts = Parts()
+    summary = parts.add("The final numbers", lambda: summarise(tables)) if len(cells(tables)) else None
     return Section(
         prefix=prefix,
         run=run,
         title=tables.spec.title or tables.spec.name,
         question=tables.spec.question,
-        sentences=sentences(summarise(tables)) if trains else [],
-        final=final_rows(summarise(tables)) if trains else [],
-        viewer=viewer(tables) if trains else None,
-        figures=_figures(run, tables, names, prefix) if trains else Figures(),
-        search=_search(run, tables, others, prefix),
-        estimates=_estimates(tables),
-        settings=bookkeeping.settings(tables),
-        unfinished=bookkeeping.unfinished(tables),
-        cost=bookkeeping.costs(tables, price),
-        provenance=bookkeeping.provenance(tables),
+        sentences=[] if summary is None else parts.add("What came out", lambda: sentences(summary)) or [],
+        final=[] if summary is None else parts.add("The final table", lambda: final_rows(summary)) or [],
+        viewer=parts.add("The viewer", lambda: viewer(tables)),
+        figures=_figures(run, tables, names, prefix) if evaluated(tables) else Figures(),
+        search=parts.add("The search", lambda: _search(run, tables, others, prefix)),
+        estimates=parts.add("The images' own dimension", lambda: _estimates(tables)),
+        settings=parts.add("The settings", lambda: bookkeeping.settings(tables)) or Settings(),
+        unfinished=parts.add("Unfinished runs", lambda: bookkeeping.unfinished(tables)) or [],
+        cost=parts.add("The cost", lambda: bookkeeping.costs(tables, price)) or [],
+        provenance=parts.add("The provenance", lambda: bookkeeping.provenance(tables)) or [],
         launch=tables.provenance.get("command"),
+        missing=parts.missing,
     )
 
 
@@ -120,14 +123,14 @@ def _figures(
 
 
 def _search(run: str, tables: Tables, others: Runs, prefix: str) -> SearchPart | None:
-    """The part on a run's search; None without a search, or before a trial has finished."""
-    if tables.spec.search is None or not len(ranked(tables)):
+    """The part on a run's search; None without a search, or before its first trial."""
+    if tables.spec.search is None or not tables.spec.search.asked:
         return None
     again = {name: other for name, other in others if len(best.fresh_of(tables, other))}
     command = shlex.join(["analysis", "search", run, *again, "-o", "search"])
     configurations = best.best_data(tables, list(again.values()))
     return SearchPart(
-        best=Grid.of(search_page.best_text(configurations)),
+        best=Grid.of(search_page.best_text(configurations)) if len(configurations) else Grid(),
         rungs=Grid.of(history.rungs_data(tables).map(search_page.short)),
         figures=embed(search_figures.draw(tables), prefix, lambda name: command),
         command=command,

@@ -93,8 +93,8 @@ def _replicates(tables: Tables, images: pd.DataFrame) -> pd.DataFrame:
     rows = counted(tables, cells(tables)["cell"])
     rows = rows[rows["replicate"].isin(images.loc[images["kind"] == "reconstruction", "replicate"].unique())]
     kinds = images[images["kind"] != "input"].groupby("replicate")["kind"].nunique()
-    rows = rows.assign(kinds=-rows["replicate"].map(kinds)).sort_values(["kinds", "seed"], kind="stable")
-    return rows.drop_duplicates("cell")
+    rows = rows.assign(kinds=rows["replicate"].map(kinds))
+    return rows.sort_values(["kinds", "seed"], ascending=[False, True], kind="stable").drop_duplicates("cell")
 
 
 def _arm(cell: str) -> str:

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 from analysis.figures.base import NotApplicableError
+from analysis.figures.style import TICK
 from analysis.intervals import Values
 from study.searchspace import Parameter
 from study.tables.trials import curves, parameters, search_of, trials
@@ -53,7 +54,7 @@ def log_values(axes: Axes) -> None:
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(MaxNLocator(6))
     axes.yaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter("{x:,g}")
+    axes.yaxis.set_major_formatter(TICK)
 
 
 def to_optuna(drawn: Sequence[Parameters], values: Values) -> list[FrozenTrial]:

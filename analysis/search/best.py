@@ -33,14 +33,13 @@ def best_data(tables: Tables, others: Sequence[Tables] = (), top: int = 5) -> pd
     search = search_of(tables)
     best = trials.top(tables, top)
     ends = tables.ends[tables.ends["status"] == "finished"]
-    trained = set(ends.loc[ends["config/task"] == "train", "cell"]) - trials.searched(tables)
+    trained = {cell for cell, config in tables.configs.items() if config.task == "train"} - trials.searched(tables)
     arms = ends[ends["cell"].isin(trained)].groupby("cell", sort=False)[search.objectives].mean().reset_index()
     shown = pd.concat([best.assign(kind="trial"), arms.assign(kind="arm")], ignore_index=True)
     fresh = pd.concat([fresh_of(tables, other) for other in (tables, *others)], ignore_index=True)
-    configs = _configs(tables)
     rows = []
     for row in shown.to_dict("records"):
-        mine = fresh[fresh["config"] == configs.get(row["cell"])]
+        mine = fresh.loc[np.array([config == tables.configs[row["cell"]] for config in fresh["config"]], bool)]
         judged: dict[str, Any] = {}
         for name in search.objectives:
             judged |= _judged(name, mine[f"test_{name.partition('_')[2]}"].dropna().to_numpy(float))
@@ -49,21 +48,11 @@ def best_data(tables: Tables, others: Sequence[Tables] = (), top: int = 5) -> pd
     return pd.DataFrame(rows)
 
 
-def _configs(tables: Tables) -> dict[str, str]:
-    first = tables.ends.drop_duplicates("cell")
-    return dict(zip(first["cell"], _config_texts(first), strict=True))
-
-
-def _config_texts(ends: pd.DataFrame) -> list[str]:
-    columns = sorted(column for column in ends.columns if column.startswith("config/"))
-    return [repr([None if pd.isna(value) else value for value in row]) for row in ends[columns].to_numpy(object)]
-
-
 def fresh_of(search: Tables, other: Tables) -> pd.DataFrame:
-    """Finished replicates of a study whose seeds the search did not use, with their configs as text."""
+    """Finished replicates of a study whose seeds the search did not use, with their configs."""
     ends = other.ends[(other.ends["status"] == "finished") & (other.ends["seed"] >= search.spec.seeds)]
     ends = ends[ends["data_digest"].isin(set(search.ends["data_digest"]))]
-    return ends.assign(config=_config_texts(ends))
+    return ends.assign(config=ends["cell"].map(other.configs))
 
 
 def _judged(name: str, values: np.ndarray) -> dict[str, Any]:

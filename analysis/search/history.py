@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -17,7 +18,8 @@ from trainables.schema import METRICS
 if TYPE_CHECKING:
     from study.table import Tables
 
-_LOOKS = {"finished": ("o", "#0072B2", True), "stopped": ("v", "#D55E00", False), "failed": ("x", INK, True)}
+_MARKERS = {"finished": "o", "stopped": "v", "failed": "X", "running": "d"}
+_COLORS = {"finished": "#0072B2", "stopped": "#D55E00", "failed": INK, "running": GREY}
 
 
 def history_data(tables: Tables) -> pd.DataFrame:
@@ -41,14 +43,11 @@ def plot_history(data: pd.DataFrame) -> Axes:
     objective = data["objective"].iloc[0]
     with theme():
         axes = Figure(figsize=(6.4, 3.4), layout="constrained").add_subplot()
-        for state, (marker, color, filled) in _LOOKS.items():
-            rows = data[(data["state"] == state) & data["value"].notna()]
-            if len(rows):
-                style: dict[str, Any] = {"facecolors": color if filled else "none", "edgecolors": color}
-                if state == "failed":  # a cross has no face
-                    style = {"color": color}
-                at = " (at its last step)" if state != "finished" else ""
-                axes.scatter(rows["trial"], rows["value"], s=22, marker=marker, label=f"{state}{at}", **style)
+        rows, states = data[data["value"].notna()], [state for state in _MARKERS if (data["state"] == state).any()]
+        sns.scatterplot(
+            rows, x="trial", y="value", hue="state", style="state", hue_order=states, style_order=states,
+            palette=_COLORS, markers=_MARKERS, s=42, linewidth=0, ax=axes,
+        )  # fmt: skip
         axes.step(data["trial"], data["best"], where="post", color=GREY, label="best finished so far")
         log_values(axes)
         axes.set_xlabel("trial")
@@ -61,9 +60,8 @@ def history_caption(data: pd.DataFrame) -> str:
     """How many trials ended how, and the steps that were trained."""
     counts = ", ".join(f"{count} {state}" for state, count in data["state"].value_counts().items())
     total = int(data["steps_so_far"].iloc[-1])
-    return (
-        f"Every trial's {data['objective'].iloc[0]}, in the order of asking: {counts}; {total:,} training steps in all."
-    )
+    objective = data["objective"].iloc[0]
+    return f"Every trial's {objective} at its last step, in order: {counts}; {total:,} training steps in all."
 
 
 def rungs_data(tables: Tables) -> pd.DataFrame:

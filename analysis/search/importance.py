@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
+import seaborn as sns
 from matplotlib.figure import Figure
 
 from analysis.figures.base import NotApplicableError
+from analysis.figures.lines import INTERVAL, three_rows
 from analysis.figures.style import INK, theme
 from analysis.intervals import Values
 from analysis.search.as_optuna import Parameters, common_step, drawn_of, sign, to_optuna, values_at
@@ -44,6 +45,8 @@ def importances(drawn: Sequence[Parameters], values: Values, *, seed: int = 0, t
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study()
+    if len(set(values)) < 2:
+        return {}  # nothing is left to explain
     study.add_trials(to_optuna(drawn, values))
     evaluator = FanovaImportanceEvaluator(n_trees=trees, seed=seed)
     return evaluator.evaluate(study)  # not normalised, as `get_param_importances` would
@@ -61,10 +64,14 @@ def importance_data(tables: Tables) -> pd.DataFrame:
     """
     objective = search_of(tables).objectives[0]
     parts = [_importances_at(tables, objective, step) for step in (common_step(tables), None)]
-    found = pd.concat([part for part in parts if len(part)] or parts)
-    if not len(found):
-        raise NotApplicableError(f"fewer than {LEAST_TRIALS} trials have a value")
-    return found.reset_index(drop=True)
+    every = pd.concat([part for part in parts if len(part)] or parts)
+    if not len(every):
+        many = len(values_at(tables, objective, common_step(tables)).dropna()) >= LEAST_TRIALS
+        few = f"fewer than {LEAST_TRIALS} trials have a value"
+        raise NotApplicableError(f"{objective} is the same in every trial" if many else few)
+    if every["left_out"].notna().all():
+        raise NotApplicableError("no setting was drawn for every trial with more than one value")
+    return every.reset_index(drop=True)
 
 
 def plot_importance(data: pd.DataFrame) -> Figure:
@@ -76,9 +83,13 @@ def plot_importance(data: pd.DataFrame) -> Figure:
         figure = Figure(figsize=(3.6 * len(ats) + 0.8, 0.34 * len(order) + 1.3), layout="constrained")
         panels = figure.subplots(1, len(ats), sharey=True, squeeze=False)[0]
         for axes, at in zip(panels, ats, strict=True):
-            _bars(axes, shown[shown["at"] == at].set_index("parameter").reindex(order))
+            rows = three_rows(shown[shown["at"] == at], ["parameter"], "importance")
+            bars: dict[str, Any] = {"color": "#0072B2", "saturation": 1, "width": 0.62}
+            bars |= INTERVAL | {"err_kws": {"color": INK, "linewidth": 1.2}}
+            sns.barplot(rows, x="at", y="parameter", order=order, ax=axes, **bars)
+            axes.set(xlim=(0, 1), xlabel="importance (share of variance)", ylabel="")
+            axes.grid(axis="y", visible=False)
             axes.set_title(f"{at} ({int(shown.loc[shown['at'] == at, 'trials'].iloc[0])} trials)")
-        panels[0].invert_yaxis()
     return figure
 
 
@@ -95,7 +106,7 @@ def importance_caption(data: pd.DataFrame) -> str:
 
 def _importances_at(tables: Tables, objective: str, step: int | None) -> pd.DataFrame:
     values = values_at(tables, objective, step).dropna() * sign(objective)
-    if len(values) < LEAST_TRIALS:
+    if len(values) < LEAST_TRIALS or values.nunique() < 2:
         return pd.DataFrame()
     drawn = drawn_of(tables, [int(number) for number in values.index])
     point = importances(drawn, values.to_numpy(), trees=TREES)
@@ -111,7 +122,7 @@ def _importances_at(tables: Tables, objective: str, step: int | None) -> pd.Data
         known = name in point
         reach = 1.96 * float(np.std(resampled, ddof=1))
         low, high = np.clip([point[name] - reach, point[name] + reach], 0, 1) if known else (np.nan, np.nan)
-        reason = None if known else "not drawn for every trial"
+        reason = None if known else "not drawn for every trial, or always the same"
         rows.append(
             {"parameter": name, "importance": point.get(name, np.nan), "low": low, "high": high, "left_out": reason}
         )
@@ -119,13 +130,3 @@ def _importances_at(tables: Tables, objective: str, step: int | None) -> pd.Data
     return pd.DataFrame(rows).assign(
         at=at, step=np.nan if step is None else step, trials=len(values), objective=objective
     )
-
-
-def _bars(axes: Axes, rows: pd.DataFrame) -> None:
-    places = np.arange(len(rows))
-    axes.barh(places, rows["importance"], color="#0072B2", height=0.62)
-    axes.hlines(places, rows["low"], rows["high"], color=INK, linewidth=1.2)
-    axes.set_yticks(places, list(rows.index))
-    axes.set_xlim(0, 1)
-    axes.set_xlabel("importance (share of variance)")
-    axes.grid(axis="y", visible=False)

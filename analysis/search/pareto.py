@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib import patheffects
 from matplotlib.figure import Figure
 
@@ -59,7 +60,7 @@ def hypervolume_data(tables: Tables) -> pd.DataFrame:
     """The hypervolume after each finished trial: `trial`, `hypervolume` (squared nats), `reference_x`, `reference_y`.
 
     Raises:
-        NotApplicableError: The objectives have no reference point.
+        NotApplicableError: The objectives have no reference point, or no trial has finished.
     """
     names = _objectives(tables)
     reference = tuple(REFERENCE.get(name.partition("_")[2], np.nan) for name in names)
@@ -67,6 +68,8 @@ def hypervolume_data(tables: Tables) -> pd.DataFrame:
         raise NotApplicableError(f"there is no reference point for {' and '.join(names)}")
     found = trials(tables)
     found = found[found["state"] == "finished"]
+    if not len(found):
+        raise NotApplicableError("no trial has finished")
     points = found[list(names)].to_numpy(float)
     areas = [hypervolume(points[: count + 1], (reference[0], reference[1])) for count in range(len(points))]
     frame = pd.DataFrame({"trial": found["trial"].to_numpy(), "hypervolume": areas})
@@ -80,10 +83,10 @@ def plot_front(data: pd.DataFrame) -> Figure:
     with theme():
         figure = Figure(figsize=(6.4, 4.2), layout="constrained")
         axes = figure.add_subplot()
-        rest, front = tried[~tried["front"]], tried[tried["front"]].sort_values(x)
-        axes.scatter(rest[x], rest[y], s=16, color="#BDBDBD", label="trial")
-        axes.step(front[x], front[y], where="post", color="#0072B2")
-        axes.scatter(front[x], front[y], s=26, color="#0072B2", label="Pareto front", zorder=3)
+        rest, front = tried[~tried["front"].astype(bool)], tried[tried["front"].astype(bool)]
+        sns.scatterplot(rest, x=x, y=y, s=30, linewidth=0, color="#BDBDBD", label="trial", ax=axes)
+        sns.lineplot(front, x=x, y=y, drawstyle="steps-post", estimator=None, color="#0072B2", ax=axes)
+        sns.scatterplot(front, x=x, y=y, s=44, linewidth=0, color="#0072B2", label="Pareto front", zorder=3, ax=axes)
         both = others[others[y].notna()].sort_values(x)
         if len(both):
             axes.plot(
@@ -116,7 +119,7 @@ def plot_hypervolume(data: pd.DataFrame) -> Figure:
     with theme():
         figure = Figure(figsize=(6.4, 2.6), layout="constrained")
         axes = figure.add_subplot()
-        axes.step(data["trial"], data["hypervolume"], where="post", color=INK)
+        sns.lineplot(data, x="trial", y="hypervolume", drawstyle="steps-post", color=INK, ax=axes)
         axes.set_xlabel("trial")
         axes.set_ylabel("hypervolume [nats²]")
         axes.set_ylim(bottom=0)

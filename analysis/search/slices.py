@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullFormatter
 
 from analysis.figures.base import NotApplicableError
-from analysis.figures.style import theme
+from analysis.figures.style import TICK, theme
 from analysis.search.as_optuna import common_step, log_values, values_at
 from study.searchspace import Range, SearchSpec
 from study.tables.trials import search_of, trials
@@ -42,7 +42,11 @@ def slices_data(tables: Tables) -> pd.DataFrame:
     found = found[found["trial"].isin(values.index)]
     if not len(found):
         raise NotApplicableError(f"no trial has come to step {step:,}")
+    if not values.notna().any():
+        raise NotApplicableError(f"no trial has a value at step {step:,}")
     fields = [column for column in found.columns if column.startswith("field/")]
+    if not varying(found):
+        raise NotApplicableError("no setting varies")
     frame = found[["trial", "state", *fields]].assign(step=step, objective=objective, value=found["trial"].map(values))
     return frame.reset_index(drop=True)
 
@@ -100,8 +104,8 @@ def plot_pairs(data: pd.DataFrame, search: SearchSpec, order: list[str]) -> Figu
                 x, y, c=known["value"], norm=norm, cmap="viridis", s=18, edgecolors="white", linewidths=0.4
             )
         if points is not None:
-            bar = figure.colorbar(points, ax=list(panels), label=_label(data), format="{x:,.0f}")
-            bar.ax.yaxis.set_minor_formatter("{x:,.0f}")
+            bar = figure.colorbar(points, ax=list(panels), label=_label(data), format=TICK)
+            bar.ax.yaxis.set_minor_formatter(TICK)
     return figure
 
 
@@ -159,7 +163,7 @@ def _axis(axes: Axes, data: pd.DataFrame, field: str, search: SearchSpec, *, alo
                 scale = {"value": "symlog", "linthresh": float(places[places > 0].min()) / 2}
             (axes.set_xscale if along == "x" else axes.set_yscale)(**scale)
             axis.set_major_locator(FixedLocator(log_ticks(places)))
-            axis.set_major_formatter("{x:g}")
+            axis.set_major_formatter(TICK)
             axis.set_minor_formatter(NullFormatter())
         return places
     names = [str(option).replace(" ", "") for option in search.options(field)]

@@ -89,7 +89,7 @@ def check(
 ) -> None:
     """Check a cluster file before `ray up` starts what costs money: what is left to edit, the token, open ports."""
     from study.cluster.clusterfile import problems
-    from study.provenance import uncommitted
+    from study.run.provenance import uncommitted
 
     lines = problems(Path(cluster))
     for line in lines:
@@ -215,25 +215,9 @@ def main() -> None:
 
 def _load(name: str, steps: int | None, seeds: int | None, dataset: str | None, trials: int | None) -> Plan:
     """Loads the named spec with the command line's changes, and checks every cell."""
-    plan = Plan(_changed(spec.load(name), steps, seeds, dataset, trials))
+    plan = Plan(spec.load(name).with_changes(steps=steps, seeds=seeds, dataset=dataset, trials=trials))
     plan.check()
     return plan
-
-
-def _changed(
-    study: spec.StudySpec, steps: int | None, seeds: int | None, dataset: str | None, trials: int | None
-) -> spec.StudySpec:
-    fields = {key: value for key, value in {"steps": steps, "dataset": dataset}.items() if value is not None}
-    arms = {arm: {k: v for k, v in own.items() if k not in fields} for arm, own in study.arms.items()}
-    grid = [{k: v for k, v in grid.items() if k not in fields} for grid in study.grids]
-    changed = {"base": study.base | fields, "arms": arms, "grid": grid, "seeds": seeds or study.seeds}
-    if study.search is not None:
-        drawn = {key: value for key, value in study.search.space.items() if key not in fields}
-        wanted = {"space": drawn, "trials": trials or study.search.trials}
-        changed["search"] = study.search.model_copy(update=wanted)
-    elif trials is not None:
-        raise spec.SpecError(f"`--trials` is for a study with a search, but {study.name} has none.")
-    return study.model_copy(update=changed)
 
 
 def _pack_size(pack: str) -> int | None:

@@ -103,6 +103,23 @@ def make_table(
 
 
 @commands.command()
+def verify(run: Run) -> None:
+    """Check every file of a run folder, or the tables of a folder under results/, and name what is damaged.
+
+    Exit code 1 if anything is. Launching the study again makes good what belongs to a replicate or a table.
+    """
+    from study.tables.verify import problems
+
+    sound = True
+    for problem in problems(Folder(run)):
+        OUT.print(problem, soft_wrap=True)
+        sound = False
+    if not sound:
+        raise typer.Exit(FAILED)
+    OUT.print(f"{run}: every file is sound.", soft_wrap=True)
+
+
+@commands.command()
 def tensorboard(
     run: Run,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Where to.")] = Path("tensorboard"),

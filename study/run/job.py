@@ -89,7 +89,8 @@ class Job:
         search: OptunaSearch | None = None,
     ):
         self.packs, self.data, self.plugins, self.search = packs, data, plugins, search
-        self.replicates, self.errors, self.device = run.child("replicates").create(), run.child(ERRORS), device
+        self.replicates, self.errors = run.child("replicates").create(above=False), run.child(ERRORS)
+        self.device = device
         self.settings: dict[str, Any] = {
             "device": device,
             "provenance": provenance,
@@ -130,7 +131,9 @@ class Job:
         for replicate in self.packs[pack]:
             folder = self.replicates.child(replicate.hash)
             if checkpoint.standing(folder).status in ("pending", "running"):
-                self.errors.create().write(f"{replicate.hash}.txt", trace.replace(str(Path.home()), "~").encode())
+                self.errors.create(above=False).write(
+                    f"{replicate.hash}.txt", trace.replace(str(Path.home()), "~").encode()
+                )
                 checkpoint.cut_short(folder, replicate.described(), "failed", reason)
                 failed += 1
         return failed

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from study import provenance, runfolder
+from study import runfolder
 from study.cluster.clusterfile import PLACEHOLDER
 from study.plan import Plan
-from study.run import lock, preflight
+from study.run import lock, preflight, provenance
 from study.run.backlog import Backlog, Counts
 from study.run.display import Display
 from study.run.job import Job, Options, make_packs
@@ -113,9 +113,9 @@ def _claim(run: Folder, plan: Plan) -> tuple[Plan, dict[str, Any]]:
     """
     origin = provenance.collect(dict(plan.digests)) | ({runfolder.ADDED: added()} if plan.spec.plugins else {})
     whole = plan.spec
-    if run.exists("spec.yaml"):
-        former = runfolder.read_provenance(run) if run.exists("provenance.json") else {"data_digests": {}}
-        whole = _grown(run, runfolder.read_spec(run, former, asked=False), plan, former["data_digests"])
+    if run.exists(runfolder.SPEC):
+        old, former = runfolder.read_former(run, plan.spec)
+        whole = _grown(run, old, plan, former["data_digests"])
         digests = former["data_digests"] | origin["data_digests"]
         origin = runfolder.with_added(origin, former) | {"data_digests": digests}
     elif (strangers := set(run.names()) - runfolder.RUN_FILES) and not run.child("replicates").names():

@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from study.cluster import token
+from study.run import ray_preflight
 from study.run.lock import RunError
+from study.run.ray_guard import GO_ON, Guard
 
 if TYPE_CHECKING:
     from study.run.job import Options
@@ -43,7 +45,8 @@ for _key, _value in _ENVIRONMENT.items():
 
 import ray  # noqa: E402 (ray reads the environment when it is imported)
 
-_LOG = logging.getLogger(__name__)
+PATIENCE_S = 120.0
+HELP = "See why with --ray-output, or launch with `--runner inline`, which needs no Ray."
 BOOTSTRAP = Path("~/ray_bootstrap_config.yaml").expanduser()
 """Where `ray up` leaves the cluster file on the head."""
 
@@ -58,61 +61,72 @@ def joined(options: Options, stop: Stop) -> Iterator[None]:
     with ThreadPoolExecutor(1) as aside:
         loading = aside.submit(importlib.import_module, "study.run.ray_runner")
         # Ray's processes end with the thread that started them, which is this one
-        with nullcontext() if ray.is_initialized() else _connected(options):
+        with nullcontext() if ray.is_initialized() else _connected(options, stop):
             stop.listen()  # Ray has taken SIGTERM
             loading.result()
             yield
 
 
 @contextmanager
-def _connected(options: Options) -> Iterator[None]:
+def _connected(options: Options, stop: Stop) -> Iterator[None]:
     """Starts Ray on this machine, with a token of its own, or joins the cluster at `options.address`."""
-    with token.environment(options.address):
+    with token.environment(token.variables(options.address)), Guard(stop) as guard:
         try:
-            _connect(options)
+            guard.expect(PATIENCE_S, f"Ray has not started within {PATIENCE_S:.0f} s. {HELP}")
+            ray._private.worker._worker_logs_enabled = options.ray_output  # else it prints how a raylet died
+            with nullcontext() if options.ray_output else _muted():
+                _connect(options)
+            guard.watch(_processes())
             yield
         finally:
+            guard.expect(PATIENCE_S, f"Ray has not ended within {PATIENCE_S:.0f} s. {GO_ON}")
             ray.shutdown()
+            ray._private.worker._worker_logs_enabled = True
 
 
 def _connect(options: Options) -> None:
-    local: dict[str, Any] = {"num_cpus": options.concurrency, "include_dashboard": False}
-    if options.address is not None:
+    ray_preflight.check_python()
+    if options.address is None:
+        ray_preflight.check_machine()
+        local: dict[str, Any] = {"num_cpus": options.concurrency, "include_dashboard": False}
+    else:
+        ray_preflight.check_cluster(options.address)
         local = {}
-        _close_token()
     try:
         ray.init(
             address=options.address or "local",
             log_to_driver=options.ray_output,
-            logging_level=logging.INFO if options.ray_output else logging.ERROR,
+            logging_level=logging.INFO if options.ray_output else logging.FATAL,
             **local,
         )
-    except (ValueError, RuntimeError, ConnectionError, ray.exceptions.RayError) as error:
-        raise RunError(
-            f"Ray at {options.address or 'this machine'} cannot be reached: {line(error)}{_hint()}"
-        ) from None
+    except Exception as error:  # noqa: BLE001 (Ray raises bare ones too)
+        where = "on this machine" if options.address is None else f"at {options.address}"
+        raise RunError(f"Ray {where} cannot be used: {line(error)}. {HELP}") from None
 
 
-def _close_token() -> None:
-    """Takes the cluster's token from others on this machine."""
-    file = token.file()
-    if not (file.is_file() and token.open_to_others(file)):
-        return
+@contextmanager
+def _muted() -> Iterator[None]:
+    """Keeps what Ray's C++ writes to standard error from the terminal; from then on it logs fatal errors only."""
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    former, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 2)
     try:
-        token.close(file)
-    except OSError:
-        raise RunError(
-            f"{file} must be readable by you alone, but others can read it, and it is not yours to close."
-        ) from None
-    _LOG.warning("%s could be read by others, who could run code on the cluster. It is yours alone now.", file)
+        yield
+    finally:
+        os.dup2(former, 2)
+        os.close(former)
+        os.close(nothing)
 
 
-def _hint() -> str:
-    """What a cluster with a token would miss of this process."""
-    file = token.file()
-    if os.environ["RAY_AUTH_MODE"] != "token" or "RAY_AUTH_TOKEN" in os.environ or file.is_file():
-        return ""
-    return f" It needs the cluster's token in {file}, which is not there: copy it from the head, or launch on the head."
+def _processes() -> dict[str, tuple[str, int]]:
+    """Hosts and ports of what no launch can go on without: Ray's head, and its process on this machine."""
+    head, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
+    here = ray.get_runtime_context().get_node_id()
+    (node,) = [node for node in ray.nodes() if node["NodeID"] == here]
+    return {
+        "head": (head.strip("[]"), int(port)),
+        "process on this machine": (node["NodeManagerAddress"], node["NodeManagerPort"]),
+    }
 
 
 def has_gpu(options: Options) -> bool:

@@ -4,36 +4,31 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pyarrow as pa
 
 from trainables.records import ImageKey, Profile, Record
 from trainables.records import Standing as Outcome
-from trainables.schema import METRICS, RESULTS_VERSION, Replicate, TrialConfig, applies
+from trainables.schema import METRICS, RESULTS_VERSION, Replicate, TrialConfig
 
-_FIELD_TYPES = {
-    "latent_dim": pa.int64(),
-    "batch_size": pa.int64(),
-    "steps": pa.int64(),
-    "evaluations": pa.int64(),
-    "kl_warmup_steps": pa.int64(),
-    "learning_rate": pa.float64(),
-    "l2": pa.float64(),
-    "grad_clip": pa.float64(),
-    "weight_dropout": pa.float64(),
-    "beta": pa.float64(),
-    "input_noise": pa.float64(),
-    "sample_size": pa.int64(),
-    "digit": pa.int64(),
-}
+CONFIG = "config/"
+"""Prefix of the columns that hold TrialConfig's fields."""
+
+
+def _field_type(name: str) -> pa.DataType:
+    """The type of a TrialConfig field's column; tuples are JSON strings."""
+    kinds = get_args(TrialConfig.model_fields[name].annotation)
+    return pa.int64() if int in kinds else pa.float64() if float in kinds else pa.string()
+
+
 SCHEMAS: dict[str, pa.Schema] = {
     "results": pa.schema(
         [("study", pa.string()), ("cell", pa.string()), ("replicate", pa.string()), ("seed", pa.int64())]
         + [("status", pa.string()), ("error", pa.string()), ("collapsed", pa.bool_()), ("final", pa.bool_())]
         + [("step", pa.int64()), ("epoch", pa.float64())]
-        + [(f"config/{name}", _FIELD_TYPES.get(name, pa.string())) for name in TrialConfig.model_fields]
+        + [(f"{CONFIG}{name}", _field_type(name)) for name in TrialConfig.model_fields]
         + [(name, pa.float64()) for name in METRICS]
         + [("train_s", pa.float64()), ("evaluate_s", pa.float64()), ("device", pa.string()), ("numerics", pa.string())]
         + [("data_digest", pa.string()), ("git_commit", pa.string()), ("results_version", pa.int64())]
@@ -59,62 +54,56 @@ SCHEMAS: dict[str, pa.Schema] = {
         ]
     ),
 }
-"""Column names and types of each table; tuples are JSON strings."""
-LATER_FIELDS = ("precision", "learning_rate_schedule", "input_noise", "sample_size", "digit", "input")
-"""Fields of TrialConfig that are younger than the first tables; where a table has no such column, its default holds."""
+"""Column names and types of each table."""
 LATER_COLUMNS = ("numerics",)
-"""Other columns that are younger than the first tables; null where a table has none."""
-PLUGIN_PREFIX = "x/"
-"""Columns of this prefix are a plugin's own and pass every check."""
+"""Columns, beside those of a config, that are younger than the first tables; null where a table has none."""
 
 
-def rows_of(study: str, replicate: Replicate, found: Outcome) -> dict[str, pa.Table]:
+def rows_of(study: str, replicate: Replicate, outcome: Outcome) -> dict[str, pa.Table]:
     """A replicate's rows in each table, by the table's name; one without an evaluation has one row in `results`."""
-    name, record = replicate.hash, found.record or Record({})
+    name, record = replicate.hash, outcome.record or Record({})
     return {
-        "results": _results(study, replicate, found),
+        "results": _results(study, replicate, outcome),
         "profiles": _profiles(name, record.profiles),
-        "images": _images(name, record.images, found.images),
+        "images": _images(name, record.images, outcome.images),
     }
 
 
-def complete(rows: pa.Table) -> pa.Table:
-    """Rows of the results table with the columns of LATER_FIELDS and LATER_COLUMNS, where they are older than these."""
-    for name in LATER_FIELDS:
-        if f"config/{name}" in SCHEMAS["results"].names and f"config/{name}" not in rows.column_names:
-            kinds = zip(rows["config/task"].to_pylist(), rows["config/model"].to_pylist(), strict=True)
-            default = TrialConfig.model_fields[name].default
-            values = [default if name in applies({"task": task, "model": model}) else None for task, model in kinds]
-            field = SCHEMAS["results"].field(f"config/{name}")
-            rows = rows.append_column(field, pa.array(values, field.type))
-    for name in LATER_COLUMNS:
-        if name not in rows.column_names:
-            field = SCHEMAS["results"].field(name)
-            rows = rows.append_column(field, pa.nulls(len(rows), field.type))
+def complete(rows: pa.Table, configs: Mapping[str, TrialConfig]) -> pa.Table:
+    """Adds to rows of `results` the columns that are younger than the table: a config's from `configs`, else null."""
+    absent = [column for column in SCHEMAS["results"] if column.name not in rows.column_names]
+    cells = rows["cell"].to_pylist() if absent else []
+    values = {cell: config_columns(configs[cell]) for cell in set(cells)}
+    for column in absent:
+        rows = rows.append_column(column, pa.array([values[cell].get(column.name) for cell in cells], column.type))
     return rows
 
 
-def _results(study: str, replicate: Replicate, found: Outcome) -> pa.Table:
-    config = {
-        f"config/{name}": json.dumps(value) if isinstance(value, list) else value
-        for name, value in replicate.config.model_dump(mode="json").items()
+def config_columns(config: TrialConfig) -> dict[str, Any]:
+    """A config's value in each of its columns."""
+    return {
+        f"{CONFIG}{name}": json.dumps(value) if isinstance(value, list) else value
+        for name, value in config.model_dump(mode="json").items()
     }
-    provenance = found.record.provenance if found.record else {}
-    common = config | {
+
+
+def _results(study: str, replicate: Replicate, outcome: Outcome) -> pa.Table:
+    provenance = outcome.record.provenance if outcome.record else {}
+    common = config_columns(replicate.config) | {
         "study": study,
         "cell": replicate.cell,
         "replicate": replicate.hash,
         "seed": replicate.seed,
-        "status": found.status,
-        "error": found.error,
+        "status": outcome.status,
+        "error": outcome.error,
         "device": provenance.get("device"),
         "numerics": provenance.get("numerics"),
         "git_commit": provenance.get("git_commit"),
         "data_digest": replicate.data_digest,
         "results_version": RESULTS_VERSION,
     }
-    rows = (found.record.rows if found.record else []) or [{}]
-    last = found.status in ("finished", "diverged")
+    rows = (outcome.record.rows if outcome.record else []) or [{}]
+    last = outcome.status in ("finished", "diverged")
     columns = {
         field.name: pa.repeat(pa.scalar(common[field.name], field.type), len(rows))
         if field.name in common

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from study.plan import Plan, trial_label
+from study.plan import trial_label
 from study.runfolder import TableError
 from study.searchspace import Parameter, SearchSpec
 from study.spec import StudySpec
 from study.tables.files import Tables
-from trainables.schema import METRICS, Replicate
+from trainables.schema import METRICS
 
 STATES = {"failed": "failed", "diverged": "failed", "stopped": "stopped", "pending": "running", "running": "running"}
 """What a trial is if one of its replicates is that, the first that applies; else it has finished."""
@@ -44,22 +44,22 @@ def trials(tables: Tables) -> pd.DataFrame:
         TableError: The study has no search.
     """
     search = search_of(tables)
-    ends = tables.ends.set_index("replicate")
+    labels = {config: label for label, config in tables.configs.items()}
+    ends = tables.ends[tables.ends["seed"] < tables.spec.seeds]
+    by_cell = dict(list(ends.groupby("cell")))
     rows = []
-    for number, (fields, config) in enumerate(zip(search.asked, Plan(tables.spec).trials, strict=True)):
-        digest = tables.provenance["data_digests"][config.dataset]
-        hashes = [Replicate("", config, seed, digest).hash for seed in range(tables.spec.seeds)]
-        members = ends.reindex(hashes)  # of those asked for since the tables were built, there is nothing
-        members["status"] = members["status"].fillna("pending")
-        members["cell"] = members["cell"].fillna(trial_label(number))
+    for number, (fields, config) in enumerate(zip(search.asked, tables.plan.trials, strict=True)):
+        members = by_cell.get(labels[config], ends.iloc[:0])
         statuses = set(members["status"])
-        state = next((named for status, named in STATES.items() if status in statuses), "finished")
-        values = {n: float(np.mean(members[n])) if state == "finished" else float("nan") for n in search.objectives}
+        if len(members) < tables.spec.seeds:
+            statuses.add("pending")  # the trial is younger than the tables
+        state = next((state for status, state in STATES.items() if status in statuses), "finished")
+        values = {n: float(members[n].mean()) if state == "finished" else float("nan") for n in search.objectives}
         if state == "finished" and pd.isna(list(values.values())).any():
             state = "failed"
         rows.append(
-            {"trial": number, "cell": members["cell"].iloc[0], "state": state, "error": _first(members["error"])}
-            | {"step": int(members["step"].fillna(0).max())}
+            {"trial": number, "cell": labels[config], "state": state, "error": _first(members["error"])}
+            | {"step": int(members["step"].max() if members["step"].notna().any() else 0)}
             | {"seconds": float(members[["train_s", "evaluate_s"]].fillna(0).to_numpy().sum())}
             | values
             | {f"field/{name}": fields.get(name) for name in search.space}
@@ -127,7 +127,7 @@ def spec_of_best(tables: Tables, count: int, seeds: int) -> StudySpec:
         count: How many of the best trials.
         seeds: How many fresh seeds.
     """
-    search, old, configs = search_of(tables), tables.spec, Plan(tables.spec).trials
+    search, old, configs = search_of(tables), tables.spec, tables.plan.trials
     swept = {field for grid in old.grids for field in grid}
     arms = {}
     for row in best_trials(tables, count).to_dict("records"):
@@ -136,15 +136,14 @@ def spec_of_best(tables: Tables, count: int, seeds: int) -> StudySpec:
         arms[row["cell"]] = own | fields  # with the grid's fields, so that the grid sweeps the other arms alone
     others = {arm: fields for arm, fields in old.arms.items() if arm not in arms}
     question = f"How good are the best {len(arms)} trials of {old.name} on seeds and images that did not choose them?"
-    return StudySpec(
+    return old.with_keys(
         name=f"{old.name}-best",
         title=f"The best of {old.name}, trained again",
         question=question,
         seeds=old.seeds + seeds,
-        base=old.base,
         arms=others | arms,
-        grid=old.grid,
-        plugins=old.plugins,
+        measurements=[],
+        search=None,
     )
 
 

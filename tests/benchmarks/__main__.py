@@ -15,6 +15,7 @@ from tests.benchmarks import lines
 
 SECTIONS = {
     "step": "The training step on a CPU",
+    "kernels": "Our kernels against torch's own: does a loss shift",
     "peers": "Against what a user would do instead",
     "orchestration": "Many trials: Ray, reports, checkpoints",
     "scale": "Scale on paper and by simulation: one driver, many trials and nodes",

@@ -122,11 +122,11 @@ def _journal_s(batches: int) -> float:
         journal = Journal(Folder(folder))
         operation = {"op_code": 4, "trial_id": 0, "user_attr": {"fields": {"learning_rate": 1e-3, "beta": 1.0}}}
 
-        def write() -> None:
+        def append() -> None:
             for _ in range(batches):
                 journal.append_logs([operation])
 
-        return seconds(write)
+        return seconds(append)
 
 
 def _search_s(trials: int) -> float:

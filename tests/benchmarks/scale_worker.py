@@ -20,8 +20,7 @@ import numpy as np
 import trainables
 from trainables import checkpoint
 from trainables.datasets import Dataset
-from trainables.progress import Progress
-from trainables.records import ImageKey, Profile, Record
+from trainables.records import ImageKey, Profile, Progress, Record
 from trainables.schema import METRICS, Replicate, TrialConfig
 from trainables.storage import Folder
 

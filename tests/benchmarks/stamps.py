@@ -46,7 +46,7 @@ def first_step_stamped(step: Callable[[Pack], None]) -> Callable[[Pack], None]:
 if FOLDER in os.environ:
     classes: list[tuple[Any, str, Any]] = [
         (Pack, "step", first_step_stamped(Pack.step)),
-        (trial._Trial, "_save", stamped("save", trial._Trial._save)),
+        (trial._Trial, "save", stamped("save", trial._Trial.save)),
         (ray_trainable.PackTrainable, "step", stamped("work", ray_trainable.PackTrainable.step)),
         (ray_trainable.PackTrainable, "reset_config", stamped("trial", ray_trainable.PackTrainable.reset_config)),
     ]

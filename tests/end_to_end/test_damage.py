@@ -17,8 +17,6 @@ from study.run.backlog import Counts
 from study.run.display import Display
 from study.run.job import Options
 from study.table import TableError
-from study.tables import columns
-from study.tables import files as parquet
 from study.tables.build import Builder, build
 from study.tables.columns import SCHEMAS
 from study.tables.merge import merge
@@ -219,14 +217,10 @@ def test_builder_reads_the_run_folder_again_where_tables_are_not_as_it_left_them
     assert_as_built(stopped)
 
 
-def test_table_that_is_older_than_a_field_is_read_and_merged_with_its_default(study, tmp_path, monkeypatch):
+def test_table_that_is_older_than_a_field_is_read_and_merged_with_the_specs_value(study, tmp_path):
     run(study, tmp_path / "run")
     path = tmp_path / "run" / "results.parquet"
     pq.write_table(pq.read_table(path).drop_columns("config/weight_dropout"), path)
-    with pytest.raises(TableError, match="must have the column `config/weight_dropout`"):
-        table.load_tables(str(tmp_path / "run"))
-    for module in (columns, parquet):
-        monkeypatch.setattr(module, "LATER_FIELDS", ("weight_dropout",))
     merged = merge(table.load_tables(str(tmp_path / "run")), Folder(str(tmp_path / "merged"))).ends
     assert set(merged.loc[merged["config/task"] == "train", "config/weight_dropout"]) == {0.0}
 

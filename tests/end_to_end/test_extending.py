@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from analysis import cli
 from analysis.figures import catalogue
 from analysis.figures.base import Drawn, Skipped
-from study import runfolder, table
+from study import runfolder, spec, table
 from study.tables.merge import merge
 from trainables import datasets, registry
 from trainables.registry import ACTIVATIONS, CURVES, DATASETS, MEASUREMENTS, MODELS, load_plugins
@@ -37,9 +37,9 @@ ADDED: dict[str, dict[str, Any]] = {
 """What each of the Python blocks adds, in their order."""
 
 
-def blocks(language: str) -> list[str]:
+def blocks(language: str, page: str = "extending.md") -> list[str]:
     """The page's blocks in a language."""
-    text = (ROOT / "docs" / "extending.md").read_text()
+    text = (ROOT / "docs" / page).read_text()
     return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
@@ -238,6 +238,20 @@ def test_launch_of_less_with_a_smaller_plugin_keeps_what_the_larger_has_added(mi
     assert done.returncode == 0 and "Done: 3 finished" in done.stdout, done.stderr
     tables = table.load_tables(str(tmp_path / "runs/mine"))
     assert tables.provenance[runfolder.ADDED] == ADDED and len(tables.ends) == 12
+
+
+def test_blocks_of_own_images_make_a_study_of_them(tmp_path, monkeypatch):
+    (plugin,), (study,) = blocks("python", "own-images.md"), blocks("yaml", "own-images.md")
+    (tmp_path / "mine.py").write_text(plugin)
+    (tmp_path / "mine.yaml").write_text(study)
+    images = np.arange(600 * 784).reshape(600, 28, 28).astype(np.uint8)
+    labels = np.zeros(600, np.uint8)
+    np.savez(tmp_path / "mine.npz", train=images, train_labels=labels, test=images[:50], test_labels=labels[:50])
+    monkeypatch.chdir(tmp_path)
+    loaded = spec.load("mine.yaml")
+    assert set(loaded.arms) == {"elu", "vae", "pca", "images"} and 100 in loaded.grids[0]["latent_dim"]
+    data = datasets.load("mine")
+    assert {part: len(of) for part, of in data.images.items()} == {"train": 100, "val": 500, "test": 50}
 
 
 BAD = {

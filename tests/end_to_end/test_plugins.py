@@ -38,8 +38,8 @@ def plugin(tmp_path, monkeypatch, request):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(registry.sys, "path", list(registry.sys.path))
     yield name
-    for name in ("squared", "sine"):
-        registry.ACTIVATIONS.pop(name, None)
+    for activation in ("squared", "sine"):
+        registry.ACTIVATIONS.pop(activation, None)
     registry.MODELS.pop("m", None)
     registry.sys.modules.pop(name, None)
 

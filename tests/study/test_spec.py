@@ -3,6 +3,7 @@
 import pytest
 
 from study import spec
+from study.plan import Plan
 from study.spec import SpecError
 from tests.support import tiny
 from trainables.registry import DATASETS
@@ -79,3 +80,27 @@ def test_resolve_refuses_an_own_field_that_does_not_apply():
     study = spec.parse(tiny.SPEC.replace("activation: linear", "activation: linear, beta: 2.0"), "here")
     with pytest.raises(SpecError, match="`beta` does not apply to model='autoencoder'"):
         spec.resolve(study, "linear", {})
+
+
+def test_with_changes_holds_for_every_arm_grid_point_and_trial():
+    study = spec.parse(tiny.SPEC + "grid: {steps: [10, 20], latent_dim: [2, 3]}", "here").with_changes(
+        steps=30, seeds=4
+    )
+    assert study.seeds == 4
+    assert {config.steps for config in Plan(study).cells.values()} == {30, None}
+    search = spec.load("vae").with_changes(dataset="fashion_mnist", trials=7).search
+    assert search is not None and search.trials == 7
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("quick", {"seeds": 2000}, r"study quick: `seeds`: .*less than or equal to 1000, but got 2000\.$"),
+        ("quick", {"seeds": 0}, "`seeds`: .*but got 0"),
+        ("vae", {"trials": 100_001}, r"`search\.trials`: .*but got 100001"),
+        ("quick", {"trials": 3}, "`--trials` is for a study with a search"),
+    ],
+)
+def test_with_changes_beyond_a_rule_of_specs_is_refused_as_in_a_spec(name, change, message):
+    with pytest.raises(SpecError, match=message):
+        spec.load(name).with_changes(**change)

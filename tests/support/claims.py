@@ -41,13 +41,20 @@ def tables(*trials: dict[str, Any], study: str = "paper") -> Tables:
     """Tables of these trials, of which each has finished unless it says otherwise."""
     results: list[dict[str, Any]] = []
     profiles: list[dict[str, Any]] = []
+    cells = {config: f"cell-{index}" for index, config in enumerate(dict.fromkeys(each["config"] for each in trials))}
     for each in trials:
         config = each["config"]
         name = Replicate("cell", config, each["seed"], "d1").hash
         last = config.steps or 0
         for step, nll in ({last: each["metrics"].get("test_nll")} | each["curve"]).items():
             row = {f"config/{k}": str(list(v)) if isinstance(v, tuple) else v for k, v in config}
-            row |= {"study": study, "cell": "cell", "replicate": name, "seed": each["seed"], "status": "finished"}
+            row |= {
+                "study": study,
+                "cell": cells[config],
+                "replicate": name,
+                "seed": each["seed"],
+                "status": "finished",
+            }
             row |= {"collapsed": False, "final": step == last, "step": step, "results_version": 1}
             results.append(row | {"test_nll": nll} | (each["metrics"] if step == last else {}) | each["row"])
         profiles += [
@@ -58,7 +65,8 @@ def tables(*trials: dict[str, Any], study: str = "paper") -> Tables:
     results.sort(key=lambda row: (row["replicate"], row["step"]))
     rows = {"results": results, "profiles": profiles, "images": []}
     frames = {name: pd.DataFrame(rows[name], columns=SCHEMAS[name].names) for name in SCHEMAS}
-    return stored(frames, StudySpec(name=study, arms={"elu": {}}), {})
+    arms = {cell: config.model_dump(exclude_none=True) for config, cell in cells.items()}
+    return stored(frames, StudySpec(name=study, arms=arms or {"elu": {}}), {})
 
 
 def ledger_of(*parts: dict[str, Any], rule: str = "all", **keys: Any) -> Ledger:

@@ -3,43 +3,24 @@
 from __future__ import annotations
 
 import io
+from dataclasses import asdict
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
 from analysis.claims import markdown
-from analysis.claims.evaluate import combine, evaluate
 from analysis.claims.ledger import READING_FIELDS, load
+from analysis.evidence import Evidence
 from study.table import Tables
 from tests.support.claims import DIFFERENCE, ELU, EQUIVALENCE, LINEAR, arms, ledger_of, tables, trial, verdict_of
 
 
 def test_evaluate_without_tables_measures_nothing_and_names_the_studies() -> None:
-    verdicts = evaluate([])
+    verdicts = Evidence([]).verdicts
     assert {verdict.verdict for verdict in verdicts} == {"not measured"}
     for verdict in verdicts:
         assert all(study in verdict.reason for study in verdict.claim.studies), verdict.claim.id
-
-
-@pytest.mark.parametrize(
-    ("found", "rule", "expected"),
-    [
-        (["confirmed", "confirmed"], "all", "confirmed"),
-        (["confirmed", "refuted"], "all", "refuted"),
-        (["confirmed", "refuted"], "split", "split"),
-        (["refuted", "refuted"], "split", "refuted"),
-        (["confirmed", "inconclusive"], "all", "inconclusive"),
-        (["confirmed", "inconclusive", "refuted"], "split", "split"),
-        (["confirmed", "not measured"], "all", "inconclusive"),
-        (["refuted", "not measured"], "all", "refuted"),
-        (["refuted", "not measured"], "split", "inconclusive"),
-        (["not measured"], "all", "not measured"),
-        ([], "split", "not measured"),
-    ],
-)
-def test_combine_follows_the_rule(found: list[str], rule: str, expected: str) -> None:
-    assert combine(found, rule) == expected
 
 
 def test_reason_of_many_tests_counts_them_and_names_the_few_that_refute() -> None:
@@ -120,7 +101,7 @@ def test_margin_less_than_the_estimate_in_one_reading_only_gives_a_split_claim()
     part = DIFFERENCE | {"kind": "log10_ratio", "readings": ["output"]}
     verdict = verdict_of(trials, part, rule="split")
     assert verdict.verdict == "split"
-    assert {dict(o.departs).get("output", "sigmoid"): o.verdict for o in verdict.outcomes} == {
+    assert {dict(o.sample.departs).get("output", "sigmoid"): o.verdict for o in verdict.outcomes} == {
         "clipped": "confirmed",
         "sigmoid": "refuted",
     }
@@ -139,7 +120,7 @@ def test_readings_pair_each_with_the_same_reading_of_the_other_arm() -> None:
         for seed in range(3)
     ]
     found = verdict_of(trials, DIFFERENCE | {"readings": True}).outcomes
-    assert {o.reading["init"]: (o.estimate, o.verdict) for o in found} == {
+    assert {o.sample.reading["init"]: (o.estimate, o.verdict) for o in found} == {
         "he": (20.0, "confirmed"),
         "xavier": (-10.0, "refuted"),
     }
@@ -158,7 +139,7 @@ def test_holm_adjusts_within_the_family_and_not_across() -> None:
     first, second = ({"id": f"C{n}", "family": family} for n, family in ((1, "f"), (2, "g")))
     base = ledger_of(DIFFERENCE)
     both = base.model_copy(update={"claims": tuple(base.claims[0].model_copy(update=keys) for keys in (first, second))})
-    assert [v.outcomes[0].p_adjusted for v in evaluate([tables(*trials)], both)] == pytest.approx([alone.p] * 2)
+    assert [v.outcomes[0].p_adjusted for v in Evidence([tables(*trials)]).judge(both)] == pytest.approx([alone.p] * 2)
 
 
 def test_pairing_is_by_seed_whatever_the_order_of_rows() -> None:
@@ -174,7 +155,7 @@ def test_pairing_is_by_seed_whatever_the_order_of_rows() -> None:
 
 def test_seed_without_a_partner_is_left_out_and_reported() -> None:
     (outcome,) = verdict_of(arms([147.0, 148.0, 149.0, 150.0], [100.0, 101.0]), DIFFERENCE).outcomes
-    assert (outcome.seeds, outcome.estimate, outcome.trouble.unpaired) == ((0, 1), 47.0, 2)
+    assert (outcome.sample.seeds, outcome.estimate, outcome.sample.trouble.unpaired) == ((0, 1), 47.0, 2)
 
 
 def test_failed_diverged_and_unfinished_replicates_are_reported_and_collapsed_ones_used() -> None:
@@ -183,8 +164,8 @@ def test_failed_diverged_and_unfinished_replicates_are_reported_and_collapsed_on
     trials += [trial(ELU, 2, status="running"), trial(ELU, 3, status="pending")]
     trials += [trial(arm, 4, metrics={"test_nll": 206.0}, collapsed=True) for arm in (LINEAR, ELU)]
     (outcome,) = verdict_of(trials, DIFFERENCE).outcomes
-    assert outcome.seeds == (0, 1, 4)
-    found = {name: count for name, count in vars(outcome.trouble).items() if count}
+    assert outcome.sample.seeds == (0, 1, 4)
+    found = {name: count for name, count in asdict(outcome.sample.trouble).items() if count}
     assert found == {"failed": 1, "diverged": 1, "unfinished": 2, "collapsed": 2}
     page = markdown.to_markdown([verdict_of(trials, DIFFERENCE)])
     assert "3 seeds, 1,000 steps, 1 failed, 1 diverged, 2 unfinished, 2 collapsed" in page
@@ -201,10 +182,14 @@ def test_longest_budget_that_both_arms_have_is_used_and_stated() -> None:
 
     trials = [*at(500, 160.0, 150.0), *at(1000, 150.0, 120.0), *at(2000, 148.0, None)]
     (outcome,) = verdict_of(trials, DIFFERENCE | {"steps": 2000}).outcomes
-    assert (outcome.estimate, outcome.budget) == (30.0, "1,000 steps")
+    assert (outcome.estimate, outcome.sample.budget_text) == (30.0, "1,000 steps")
     assert "short of the 2,000 steps" in outcome.note
     (named,) = verdict_of(trials, DIFFERENCE | {"where": {"steps": 500}}).outcomes
-    assert (named.estimate, named.budget) == (10.0, "500 steps")
+    assert (named.estimate, named.sample.budget_text) == (10.0, "500 steps")
+    pilot = [*trials, trial({"activation": "elu", "steps": 2000}, 0, metrics={"test_nll": 90.0})]
+    (kept,) = verdict_of(pilot, DIFFERENCE).outcomes
+    assert (kept.estimate, kept.sample.seeds) == (30.0, (0, 1))
+    assert "left out: 2,000 steps (1 seed)" in kept.note  # one longer seed takes nothing from the others
     apart = [*at(500, 160.0, None), *at(1000, 150.0, 120.0)[2:]]
     assert "no steps in common (linear: 500; elu: 1,000)" in verdict_of(apart, DIFFERENCE).outcomes[0].note
 
@@ -216,10 +201,10 @@ def test_replicate_in_two_runs_counts_once_with_what_either_has_measured() -> No
         for seed in range(3)
     ]
     part = {"kind": "threshold", "arms": ["elu"], "value": {"profile": "recognition"}} | {"direction": "greater"}
-    (verdict,) = evaluate([tables(*bare), tables(*measured, study="latent")], ledger_of(part | {"margin": 0.9}))
-    assert verdict.outcomes[0].seeds == (0, 1, 2)
+    (verdict,) = Evidence([tables(*bare), tables(*measured, study="latent")]).judge(ledger_of(part | {"margin": 0.9}))
+    assert verdict.outcomes[0].sample.seeds == (0, 1, 2)
     assert verdict.verdict == "confirmed"
-    (without,) = evaluate([tables(*bare)], ledger_of(part | {"margin": 0.9}))
+    (without,) = Evidence([tables(*bare)]).judge(ledger_of(part | {"margin": 0.9}))
     assert without.outcomes[0].note == "needs study paper with its measurements: elu: not recorded"
 
 
@@ -229,7 +214,7 @@ def test_pca_is_the_partner_of_every_seed() -> None:
     part = DIFFERENCE | {"pairs": [["elu", "pca"]], "value": {"metric": "test_sse"}, "direction": "less", "margin": 0}
     (outcome,) = verdict_of(trials, part).outcomes
     assert outcome.estimate == pytest.approx(-17.4)
-    assert (outcome.verdict, outcome.trouble.unpaired) == ("confirmed", 0)
+    assert (outcome.verdict, outcome.sample.trouble.unpaired) == ("confirmed", 0)
 
 
 def test_by_latent_dim_tests_each_and_skips_what_no_run_was_to_have() -> None:
@@ -240,7 +225,7 @@ def test_by_latent_dim_tests_each_and_skips_what_no_run_was_to_have() -> None:
         for seed in range(2)
     ]
     verdict = verdict_of(trials, DIFFERENCE | {"by": "latent_dim"})
-    assert {o.at["latent_dim"]: o.verdict for o in verdict.outcomes} == {
+    assert {o.sample.at["latent_dim"]: o.verdict for o in verdict.outcomes} == {
         2: "confirmed",
         5: "confirmed",
         10: "not measured",
@@ -256,12 +241,12 @@ def test_table_older_than_a_field_has_its_default() -> None:
     old = Tables({**new.files, "results": pq.ParquetFile(content)}, new.spec, new.provenance)
     assert "config/precision" not in old.files["results"].schema_arrow.names
     assert old.ends["config/precision"].equals(new.ends["config/precision"])
-    (verdict,) = evaluate([old], ledger_of(DIFFERENCE))
-    assert verdict.outcomes == evaluate([new], ledger_of(DIFFERENCE))[0].outcomes
+    (verdict,) = Evidence([old]).judge(ledger_of(DIFFERENCE))
+    assert verdict.outcomes == Evidence([new]).judge(ledger_of(DIFFERENCE))[0].outcomes
 
 
 def test_page_and_frame_show_every_test_and_escape_what_markdown_would_read() -> None:
-    verdicts = evaluate([tables(*arms([147.0, 148.0], [100.0, 101.0]))])
+    verdicts = Evidence([tables(*arms([147.0, 148.0], [100.0, 101.0]))]).verdicts
     page, frame = markdown.to_markdown(verdicts), markdown.to_frame(verdicts)
     assert all(f"## {verdict.claim.id}: {verdict.verdict}" in page for verdict in verdicts)
     assert "q(z\\|x)" in page

@@ -149,12 +149,33 @@ def test_legend_of_many_cells_stays_inside_the_figure() -> None:
     assert max(axes.get_window_extent().height for axes in figure.axes) > height / 3
 
 
-def test_curves_of_more_cells_of_a_network_than_can_be_told_apart_are_left_out_with_a_reason() -> None:
-    rates = [i / 1e4 for i in range(1, ALIKE + 2)]
+def test_curves_of_many_cells_of_a_network_have_colours_of_a_scale_in_the_order_of_their_numbers() -> None:
+    rates = [i / 1e4 for i in range(1, 21)]
     tables = make_tables(seeds=1, arms=("elu",), grid={"learning_rate": rates})
-    (figure,) = draw(tables, ["f6_loss_all"])
-    assert isinstance(figure, Skipped)
-    assert f"{ALIKE + 1} curves of the network elu" in figure.reason and "study table RUN --csv" in figure.reason
+    figure = drawn("f6_loss_all", tables)
+    names = list(dict.fromkeys(figure.frame.loc[figure.frame["kind"] == "curve", "cell"]))
+    assert names == [f"elu learning_rate={rate}" for rate in rates], "by number, not by text"
+    colors = [line.get_color() for line in figure.figure.axes[0].lines[: len(rates)]]
+    assert len(set(colors)) == len(rates)
+    assert len(figure.figure.legends[0].get_texts()) <= curves.MOST_NAMED
+
+
+@pytest.mark.parametrize(("low", "high"), [(98.0, 108.0), (100.2, 101.7), (0.0, 2e7)])
+def test_plot_curves_labels_each_tick_with_its_value(paper: Tables, low: float, high: float) -> None:
+    ax = curves.plot_curves(curves.curves_data(paper, linear=False))
+    ax.set_ylim(low, high)
+    ax.get_figure(root=True).draw_without_rendering()  # type: ignore[union-attr]
+    shown = {tick.get_position()[1]: tick.get_text() for tick in ax.get_yticklabels()}
+    assert shown and all(float(text.replace(",", "")) == pytest.approx(at) for at, text in shown.items())
+
+
+def test_curves_far_apart_have_no_noise_band_between_them(paper: Tables) -> None:
+    far = replaced(
+        replaced(replaced(paper, "vae", 0, test_nll=900.0), "vae", 1, test_nll=900.0), "vae", 2, test_nll=900.0
+    )
+    frame = curves.curves_data(far, linear=False)
+    assert (frame["kind"] == "noise").any() and "Grey band" not in curves.curves_caption(frame, linear=False)
+    assert "Grey band" in curves.curves_caption(curves.curves_data(paper, linear=False), linear=False)
 
 
 def test_plot_curves_draws_x_and_y_of_the_same_row(paper: Tables) -> None:

@@ -12,7 +12,6 @@ from PIL import Image
 
 from analysis.cells import summarise
 from analysis.figures.catalogue import FIGURES
-from analysis.formats import number, p_value
 from analysis.report.page import render, sort_key
 from analysis.report.section import section
 from analysis.report.surprises import guided_search, linear_catches_up, output_head, slow_pruning, surprises
@@ -46,18 +45,6 @@ def loaded(*names: str) -> list[tuple[str, Tables]]:
 )
 def test_sort_key_is_the_first_number(text: str, key: str) -> None:
     assert sort_key(text) == key
-
-
-@pytest.mark.parametrize(("value", "text"), [(-1e-9, "0.0"), (-0.00004, "0.0"), (-0.5, "-0.5000"), (0.0, "0.0")])
-def test_number_that_rounds_to_zero_has_no_sign(value: float, text: str) -> None:
-    assert number(value) == text
-
-
-@pytest.mark.parametrize(
-    ("value", "text"), [(0.0, "< 0.0001"), (1e-20, "< 0.0001"), (1e-4, "0.0001"), (0.0123, "0.012")]
-)
-def test_p_value_is_never_zero(value: float, text: str) -> None:
-    assert p_value(value) == text
 
 
 def test_section_of_estimates_on_images_repeats_them() -> None:

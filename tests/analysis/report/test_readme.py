@@ -6,25 +6,17 @@ import io
 import re
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import typer
-from scipy import stats
 from typer.testing import CliRunner
 
-from analysis.claims.ledger import load
-from analysis.evidence import Evidence
-from analysis.figures.base import Drawn
-from analysis.report import readme, short_answer
+from analysis.report import readme
+from analysis.report.blocks import BLOCKS
 from study.table import Tables, load_tables
 from study.tables.columns import SCHEMAS
-from tests.support.sweeps import sweep_tables
-from tests.support.tables import SEED_STEP, make_tables, replaced
-from trainables.quantities import IMAGE_KINDS, QUANTITIES
-from trainables.schema import METRICS, TrialConfig
+from tests.support.markdown import table_rows
 
 ROOT = Path(__file__).resolve().parents[3]
 TEXTS = {str(path.relative_to(ROOT)): path.read_text() for path in readme.documents(ROOT)}
@@ -50,12 +42,6 @@ def copy(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def table(text: str) -> list[list[str]]:
-    """The cells of the rows of a block's table."""
-    lines = [line for line in text.splitlines() if line.startswith("|")]
-    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line.strip("|"))] for line in lines[2:]]
-
-
 def run(*arguments: str | Path) -> tuple[int, str]:
     app = typer.Typer()
     app.command()(readme.main)
@@ -70,13 +56,13 @@ def test_documents_are_what_the_tables_give(made: dict[str, str]) -> None:
 
 
 def test_answer_is_the_verdict_on_its_claim(made: dict[str, str]) -> None:
-    (verdict,) = {row[3] for row in table(made["docs/claims.md"]) if row[0] == "C15"}
+    (verdict,) = {row[3] for row in table_rows(made["docs/claims.md"]) if row[0] == "C15"}
     assert f"The verdict is {verdict.strip('*')}.**" in made["README.md"]
 
 
 def test_every_block_is_shown() -> None:
     shown = {name for text in TEXTS.values() for name in re.findall(rf"{BEGIN}(\S+)", text)}
-    assert shown == set(readme.BLOCKS)
+    assert shown == set(BLOCKS)
 
 
 @pytest.mark.parametrize("name", ["README.md", "docs/results.md", "docs/searching.md"])
@@ -106,7 +92,7 @@ def test_number_changed_in_a_document_is_named_with_its_block(made: dict[str, st
             changed = text[:at] + str((int(text[at]) + 1) % 10) + text[at + 1 :]
             name = text[match.start() : body].removeprefix(BEGIN).strip()
             assert readme.differing(changed, text) == [name]
-    assert changed_blocks >= len(readme.BLOCKS) - 1, "all but the kinds of image have a number"
+    assert changed_blocks >= len(BLOCKS) - 1, "all but the kinds of image have a number"
 
 
 def test_number_changed_in_the_tables_is_named(copy: Path) -> None:
@@ -169,80 +155,8 @@ def test_block_that_cannot_be_made_is_one_line_and_exit_code_2(copy: Path, text:
     assert (copy / "README.md").read_text() == text
 
 
-def test_answer_is_that_of_known_curves() -> None:
-    three = short_answer.markdown(Evidence([sweep_tables()]))
-    assert "The verdict is confirmed." in three
-    assert "A VAE with latents to spare keeps **25 [22.5, 27.5]** of them in use: *confirmed*" in three
-    assert "The verdict is inconclusive." in short_answer.markdown(Evidence([sweep_tables(seeds=1)]))
-    assert "The verdict is not measured." in short_answer.markdown(Evidence([make_tables()]))
-
-
-def test_picture_has_a_line_for_each_estimate_and_a_point_where_there_is_a_value() -> None:
-    figure = short_answer.draw_answer(Evidence([sweep_tables()]))
-    assert isinstance(figure, Drawn)
-    assert set(figure.frame["who"] + figure.frame["label"]) <= {*map("".join, short_answer.ROWS.values())}
-    svg = figure.svg()
-    for who, label in short_answer.ROWS.values():
-        assert who in svg and label in svg
-    (axes,) = short_answer.plot_answer(figure.frame).axes
-    places = [np.asarray(line.get_xdata(), float) for line in axes.lines]
-    points = [float(place[0]) for place in places if len(place) == 1]
-    assert sorted(points) == sorted(figure.frame["value"].dropna())
-
-
-def test_verdicts_without_tables_are_not_measured() -> None:
-    text = readme.verdicts(Evidence([]))
-    assert f"{len(load().claims)} claims: {len(load().claims)} not measured" in text
-    assert {row[1] for row in table(text)} == {"**not measured**"} and len(table(text)) == len(readme.KEY_CLAIMS)
-
-
-def test_vocabulary_lists_every_name() -> None:
-    recorded = {name for names in (QUANTITIES, IMAGE_KINDS) for name, entry in names.items() if entry.recorded}
-    for text, names in [
-        (readme.fields(), set(TrialConfig.model_fields)),
-        (readme.metrics(), set(METRICS)),
-        (readme.quantities() + "\n" + "\n".join(readme.images().splitlines()[2:]), recorded),
-    ]:
-        assert {row[0].strip("`") for row in table(text)} == names
-
-
 def test_every_column_of_the_tables_is_explained() -> None:
     text = TEXTS["docs/tables.md"]
     columns = {name for schema in SCHEMAS.values() for name in schema.names}
     unexplained = {name for name in columns if f"`{name.removeprefix('config/')}`" not in text}
     assert not unexplained
-
-
-def test_losses_have_means_intervals_and_what_collapsed() -> None:
-    rows = {row[0]: row for row in table(readme.losses(Evidence([replaced(make_tables(), "relu", 0, collapsed=True)])))}
-    half = stats.t.ppf(0.975, 2) * SEED_STEP / 3**0.5
-    assert rows["elu"][1] == f"102.0 [{102 - half:.1f}, {102 + half:.1f}]"
-    assert rows["linear"][3] == f"{150 / 102:.2f}"
-    assert "relu, **collapsed**" in rows and rows["pca"][4] == "closed form"
-    assert next(iter(rows)) == "elu" and rows["elu"][4] == "3"
-
-
-def test_sweep_numbers_are_those_of_the_table() -> None:
-    text = readme.sweep(Evidence([load_tables(str(ROOT / "results" / "latent"))]))
-    rows = pd.read_parquet(ROOT / "results" / "latent" / "results.parquet")
-    last = rows[(rows["status"] == "finished") & rows["final"]]
-    shown = {row[0]: row for row in table(text)}
-    assert set(shown) == set(last["config/latent_dim"].astype(str))
-    for column, model, metric in [
-        (1, "autoencoder", "test_nll"),
-        (2, "vae", "test_nll"),
-        (4, "vae", "test_active_units"),
-    ]:
-        own = last[(last["config/model"] == model) & (last["config/activation"] == "elu")]
-        for latent_dim, mean in own.groupby("config/latent_dim")[metric].mean().items():
-            assert shown[str(latent_dim)][column].split()[0] == f"{mean:.1f}"
-
-
-def test_searches_tell_cost_and_fresh_seeds() -> None:
-    read = readme.reader(ROOT)
-    rows = table(readme.searches(Evidence(list(read("results/vae results/vae-best").values()))))
-    vae = next(row for row in rows if row[0].startswith("`vae`"))
-    fresh = read("results/vae-best")["results/vae-best"].ends
-    means = fresh[fresh["seed"] > 0].groupby("cell")["test_neg_elbo"].mean()
-    assert vae[1] == "60"
-    assert float(vae[4].split()[0]) in means.round(1).tolist()

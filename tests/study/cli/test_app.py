@@ -14,10 +14,10 @@ import pytest
 import torch
 from tensorboardX.proto.event_pb2 import Event
 
-from study import runfolder as table
 from study import spec
 from study.cli import app
 from study.run.display import Display
+from study.table import load_tables
 from tests.support import tiny
 from tests.support.faults import ROOT
 from trainables import trial
@@ -96,7 +96,7 @@ def test_tensorboard_writes_each_replicates_curves(study, tmp_path):
     code, out, _ = study("tensorboard", "runs/tiny", "-o", "boards")
     assert code == 0 and "5 replicates" in out and "tensorboard --logdir boards" in out
     found = scalars(next((tmp_path / "boards" / "vae seed 1").iterdir()))
-    rows = table.load_tables("runs/tiny").rows("results", where={"cell": ["vae"], "seed": [1]}).set_index("step")
+    rows = load_tables("runs/tiny").rows("results", where={"cell": ["vae"], "seed": [1]}).set_index("step")
     assert {step for name, step in found if name == "test_nll"} == set(rows.index) == {0, 1, 3, 4, 6}
     assert all(found["test_kl", step] == pytest.approx(rows.loc[step, "test_kl"]) for step in rows.index)
     assert not any(name == "test_nll" and step > 6 for name, step in found)

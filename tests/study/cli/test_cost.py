@@ -15,10 +15,11 @@ from typer.testing import CliRunner
 from analysis import cli as analysis_cli
 from analysis.report.bookkeeping import costs
 from analysis.report.page import render
-from study import plan as space
-from study import runfolder as table
 from study import spec
 from study.cli import app, common, views
+from study.cost import search_core_hours, total_core_hours
+from study.plan import Plan
+from study.runfolder import write_run
 from study.table import Tables, device_hours
 from study.tables.merge import merge
 from tests.support import tiny
@@ -125,7 +126,7 @@ def test_spent_lines_take_the_seconds_of_the_record_which_are_newer_than_its_las
 def test_show_without_price_tells_no_money_and_with_one_what_the_core_hours_cost(study: Any) -> None:
     code, plain, _ = study("show", "paper")
     assert code == 0 and " per core-hour" not in plain
-    hours = space.total_core_hours(space.replicates(spec.load("paper"), {"mnist": ""}))
+    hours = total_core_hours(Plan(spec.load("paper"), {"mnist": ""}).replicates)
     code, priced, _ = study("show", "paper", "--price", "0.05")
     assert code == 0 and f"(3.36 h on 2 cores): {hours * 0.05:.2f} at 0.05 per core-hour.\n" in priced
     assert [line for line in priced.splitlines() if line not in plain.splitlines()] == [
@@ -135,7 +136,7 @@ def test_show_without_price_tells_no_money_and_with_one_what_the_core_hours_cost
 
 
 def test_show_of_a_search_tells_what_its_trials_cost_too(study: Any) -> None:
-    hours = space.search_core_hours(spec.load("vae"))
+    hours = search_core_hours(spec.load("vae"))
     _, out, _ = study("show", "vae", "--price", 100)
     assert f"The search costs about {hours:.2f} core-hours" in out
     assert f": {hours * 100:.2f} at 100 per core-hour.\n" in out
@@ -163,8 +164,8 @@ def test_status_of_a_run_folder_counts_finished_running_and_searched_replicates(
     monkeypatch.setitem(DATASETS, "tiny", "tests.support.tiny:load")
     hunt = spec.parse(tiny.SEARCH, "hunt").with_asked([{"model": "vae", "learning_rate": 1e-3, "beta": 0.5}])
     run = Folder(str(tmp_path))
-    table.write_run(run, hunt, {"data_digests": {"tiny": "d"}})
-    paper, trial = space.replicates(hunt, {"tiny": "d"})
+    write_run(run, hunt, {"data_digests": {"tiny": "d"}})
+    paper, trial = Plan(hunt, {"tiny": "d"}).replicates
     assert trial.cell == "trial-0000"
 
     def record(train_s: float, device: str) -> Record:
@@ -186,7 +187,7 @@ def test_status_of_a_run_folder_counts_finished_running_and_searched_replicates(
 
 def test_status_of_a_run_that_has_not_begun_says_so(study: Any, tmp_path: Path) -> None:
     Folder(str(tmp_path)).child("replicates").create()
-    table.write_run(Folder(str(tmp_path)), spec.load("paper"), {"data_digests": {"mnist": "d"}})
+    write_run(Folder(str(tmp_path)), spec.load("paper"), {"data_digests": {"mnist": "d"}})
     code, out, _ = study("status", tmp_path, "--price", 1)
     assert code == 0 and out.splitlines()[-1] == "So far: no device-hours."
 

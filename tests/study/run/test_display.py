@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from study.run.display import Display, duration
-from trainables.progress import Progress
+from trainables.records import Progress
 
 
 @pytest.fixture

@@ -14,16 +14,17 @@ import pytest
 from filelock import FileLock
 from rich.console import Console
 
-from study import plan as space
-from study import provenance, spec
-from study import runfolder as table
-from study.run import launch
+from study import spec
+from study.plan import Plan
+from study.run import launch, provenance
 from study.run.backlog import Counts
 from study.run.display import Display
 from study.run.job import MAX_RETRIES, Options, make_packs
 from study.run.lock import RunError
+from study.runfolder import read_provenance, write_run
 from study.spec import SpecError
-from study.table import TableError
+from study.table import TableError, load_tables
+from study.tables.build import build
 from study.tables.merge import Images, merge
 from tests.support import tiny
 from tests.support.faults import checkpoints
@@ -66,7 +67,7 @@ def replaced(stored, name, values):
 
 
 def results(folder):
-    return table.load_tables(str(folder)).results
+    return load_tables(str(folder)).results
 
 
 def test_launch_inline_finishes_every_replicate(study, tmp_path):
@@ -108,7 +109,7 @@ def test_launch_of_a_part_leaves_the_rest_and_parts_merge_into_the_whole(study, 
     assert counts == Counts(finished=3)
     run(study, tmp_path / "rest", dataclasses.replace(INLINE, cells="vae"))
     for part in ("vae", "rest"):
-        merge(table.load_tables(str(tmp_path / part)), Folder(str(tmp_path / "merged")))
+        merge(load_tables(str(tmp_path / part)), Folder(str(tmp_path / "merged")))
     whole, merged = (results(tmp_path / name).drop(columns=CLOCKS) for name in ("whole", "merged"))
     order = ["seed", "cell", "step"]
     whole, merged = (frame.sort_values(order, ignore_index=True) for frame in (whole, merged))
@@ -217,7 +218,7 @@ def test_launch_that_cannot_write_ends_at_once_and_fails_no_trial(study, tmp_pat
     with pytest.raises(StorageError, match="it is full"):
         run(study, tmp_path)
     assert len(tries) == 1
-    assert set(table.build(Folder(str(tmp_path))).results["status"]) == {"pending"}
+    assert set(build(Folder(str(tmp_path))).results["status"]) == {"pending"}
 
 
 def test_launch_diverging_trial_ends_as_diverged(study, tmp_path):
@@ -253,7 +254,7 @@ def test_launch_through_ray_equals_inline_bit_for_bit(study, tmp_path, capfd):
 
 
 def test_plan_packs_only_what_is_compatible(study):
-    plan = space.replicates(study, {"tiny": "d"})
+    plan = Plan(study, {"tiny": "d"}).replicates
     assert [len(pack) for pack in make_packs(plan, 1, {})] == [1] * 5
     packs = make_packs(plan, 64, {})
     assert [[(r.cell, r.seed) for r in pack] for pack in packs] == [
@@ -266,11 +267,11 @@ def test_plan_packs_only_what_is_compatible(study):
 def test_build_while_a_replicate_runs_shows_it_as_running(study, tmp_path, signal_at):
     signal_at(3)
     run(study, tmp_path)
-    frame = table.build(Folder(str(tmp_path))).results
+    frame = build(Folder(str(tmp_path))).results
     running = frame[frame["status"] == "running"]
     assert running["replicate"].nunique() == 1 and not running["final"].any() and running["test_nll"].notna().any()
     assert frame["replicate"].nunique() == 5, "pending replicates keep a row"
-    pd.testing.assert_frame_equal(frame, table.build(Folder(str(tmp_path))).results)
+    pd.testing.assert_frame_equal(frame, build(Folder(str(tmp_path))).results)
 
 
 def test_launch_with_every_kind_of_bad_end_leaves_the_others_alone(study, tmp_path):
@@ -301,9 +302,9 @@ def test_two_attempts_of_one_replicate_at_once_do_no_harm(study, tmp_path, monke
     run(study, tmp_path / "whole")
     monkeypatch.setattr(trial, "REPORT_EVERY_S", 0)
     data = datasets.load("tiny")
-    plan = space.replicates(study, {"tiny": data.digest})
+    plan = Plan(study, {"tiny": data.digest}).replicates
     folder = Folder(str(tmp_path / "both"))
-    table.write_run(folder.create(), study, {"data_digests": {"tiny": data.digest}})
+    write_run(folder.create(), study, {"data_digests": {"tiny": data.digest}})
     replicates = folder.child("replicates").create()
     for replicate in plan:
         origin = {"git_commit": provenance.git_commit()}
@@ -313,7 +314,7 @@ def test_two_attempts_of_one_replicate_at_once_do_no_harm(study, tmp_path, monke
         ]
         for reports in itertools.zip_longest(*attempts):  # in turn, so that each meets the others' half-done work
             assert reports
-    both = table.build(folder).results
+    both = build(folder).results
     assert (both.groupby("replicate")["final"].sum() == 1).all()
     pd.testing.assert_frame_equal(results(tmp_path / "whole").drop(columns=CLOCKS), both.drop(columns=CLOCKS))
     assert not checkpoints(tmp_path / "both"), "no checkpoint stays behind"
@@ -323,9 +324,9 @@ def test_merge_by_seed_gives_the_table_of_one_run(study, tmp_path):
     run(study, tmp_path / "whole")
     run(study.model_copy(update={"seeds": 1}), tmp_path / "part")
     target = Folder(str(tmp_path / "results"))
-    merge(table.load_tables(str(tmp_path / "part")), target)
-    merged = merge(table.load_tables(str(tmp_path / "whole")), target)
-    again = merge(table.load_tables(str(tmp_path / "whole")), target)
+    merge(load_tables(str(tmp_path / "part")), target)
+    merged = merge(load_tables(str(tmp_path / "whole")), target)
+    again = merge(load_tables(str(tmp_path / "whole")), target)
     pd.testing.assert_frame_equal(merged.results, again.results)
     assert merged.spec.seeds == 2 and len(merged.results) == len(results(tmp_path / "whole"))
     assert merged.images.groupby("replicate").size().equals(again.images.groupby("replicate").size())
@@ -336,10 +337,10 @@ def test_merge_keeps_where_each_part_came_from_once(study, tmp_path):
     for seeds, command in enumerate(["first", "second", "second", "third"], start=1):
         folder = Folder(str(tmp_path / command))
         run(study.model_copy(update={"seeds": min(seeds, 2)}), tmp_path / command)
-        origin = table.read_provenance(folder) | {"command": command}
+        origin = read_provenance(folder) | {"command": command}
         folder.write("provenance.json", json.dumps(origin).encode())
-        merged = merge(table.load_tables(folder.url), target)
-    assert merged.provenance == table.read_provenance(target)
+        merged = merge(load_tables(folder.url), target)
+    assert merged.provenance == read_provenance(target)
     assert merged.provenance["command"] == "third" and merged.provenance["data_digests"] == origin["data_digests"]
     assert [part["command"] for part in merged.provenance["merged"]] == ["first", "second"]
     assert set(merged.provenance["merged"][0]) == set(origin) - {"data_digests"}
@@ -347,7 +348,7 @@ def test_merge_keeps_where_each_part_came_from_once(study, tmp_path):
 
 def test_merge_keeps_the_images_that_are_wanted(study, tmp_path):
     run(study, tmp_path / "run")
-    tables = table.load_tables(str(tmp_path / "run"))
+    tables = load_tables(str(tmp_path / "run"))
     every = tables.images.merge(tables.ends[["replicate", "cell", "seed"]], on="replicate")
     first = every[every["seed"] == 0]
     last = first[(first["kind"] == "input") | (first["step"] == first.groupby("replicate")["step"].transform("max"))]
@@ -363,9 +364,9 @@ def test_merge_keeps_the_images_that_are_wanted(study, tmp_path):
 def test_merge_of_another_study_is_refused(study, tmp_path):
     run(study, tmp_path / "run")
     run(study.model_copy(update={"base": study.base | {"l2": 0.5}}), tmp_path / "other")
-    merge(table.load_tables(str(tmp_path / "run")), Folder(str(tmp_path / "results")))
+    merge(load_tables(str(tmp_path / "run")), Folder(str(tmp_path / "results")))
     with pytest.raises(TableError, match=r"belong to another spec.*l2"):
-        merge(table.load_tables(str(tmp_path / "other")), Folder(str(tmp_path / "results")))
+        merge(load_tables(str(tmp_path / "other")), Folder(str(tmp_path / "results")))
 
 
 @pytest.mark.parametrize(
@@ -381,7 +382,7 @@ def test_load_tables_of_another_schema_is_refused_by_name(study, tmp_path, chang
     run(study.model_copy(update={"seeds": 1}), tmp_path)
     pq.write_table(change(pq.read_table(tmp_path / "results.parquet")), tmp_path / "results.parquet")
     with pytest.raises(TableError, match=message):
-        table.load_tables(str(tmp_path))
+        load_tables(str(tmp_path))
 
 
 def test_load_tables_cut_short_or_absent_is_refused_by_name(study, tmp_path):
@@ -389,16 +390,9 @@ def test_load_tables_cut_short_or_absent_is_refused_by_name(study, tmp_path):
     content = (tmp_path / "results.parquet").read_bytes()
     (tmp_path / "results.parquet").write_bytes(content[: len(content) // 2])
     with pytest.raises(TableError, match=r"results\.parquet cannot be read"):
-        table.load_tables(str(tmp_path))
+        load_tables(str(tmp_path))
     (tmp_path / "results.parquet").unlink()
     with pytest.raises(TableError, match="absent"):
-        table.load_tables(str(tmp_path))
+        load_tables(str(tmp_path))
     with pytest.raises(TableError, match="no run folder"):
-        table.load_tables(str(tmp_path / "elsewhere"))
-
-
-def test_plugin_columns_pass(study, tmp_path):
-    run(study.model_copy(update={"seeds": 1}), tmp_path)
-    stored = pq.read_table(tmp_path / "results.parquet")
-    pq.write_table(stored.append_column("x/mine", stored["test_nll"]), tmp_path / "results.parquet")
-    assert "x/mine" in results(tmp_path)
+        load_tables(str(tmp_path / "elsewhere"))

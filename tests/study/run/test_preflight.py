@@ -10,8 +10,8 @@ import ray
 import torch
 
 import trainables
-from study import plan as space
 from study import spec
+from study.plan import Plan
 from study.run import launch, preflight, ray_cluster
 from study.run.job import Options
 from study.run.lock import RunError
@@ -32,7 +32,7 @@ def folder(tmp_path):
 
 
 def replicates():
-    return space.replicates(spec.parse(tiny.SPEC, "tiny"), {"tiny": "d"})
+    return Plan(spec.parse(tiny.SPEC, "tiny"), {"tiny": "d"}).replicates
 
 
 def test_check_room_refuses_less_than_the_weights_take_and_names_both(folder, monkeypatch):

@@ -6,11 +6,11 @@ import pandas as pd
 import pytest
 
 from analysis.search import importance, pareto
-from study import plan as space
-from study import runfolder as table
+from study.plan import Plan
 from study.run.backlog import Counts
 from study.run.job import Options
 from study.searchspace import SearchSpec
+from study.table import load_tables
 from study.tables import trials
 from tests.support import closed_form
 from tests.support.searches import assert_agree, hunt, run
@@ -26,9 +26,9 @@ def test_search_through_ray_finds_the_optimum_of_a_closed_form(tmp_path):
     counts, _ = run(hunt(trials=40), tmp_path, Options(device="cpu", concurrency=2))
     assert counts == Counts(finished=40)
     assert_agree(tmp_path)
-    tables = table.load_tables(str(tmp_path))
+    tables = load_tables(str(tmp_path))
     best = trials.ranked(tables).iloc[0]
-    away = closed_form.height(space.trials(tables.spec)[int(best["trial"])])
+    away = closed_form.height(Plan(tables.spec).trials[int(best["trial"])])
     assert abs(math.log10(best["field/learning_rate"] / closed_form.BEST_RATE)) < 0.4
     assert abs(best["field/l2"] - closed_form.BEST_L2) < 0.25 and sum(away) < 0.002
 
@@ -36,7 +36,7 @@ def test_search_through_ray_finds_the_optimum_of_a_closed_form(tmp_path):
 def test_search_with_two_objectives_finds_the_front_of_a_closed_form(tmp_path):
     study = hunt(trials=50, model="flat_vae", objectives="val_sse, val_kl", fields="beta: {low: 0.0, high: 1.0}")
     run(study, tmp_path)
-    tables = table.load_tables(str(tmp_path))
+    tables = load_tables(str(tmp_path))
     front = trials.ranked(tables)
     assert len(front) >= 5 and (front["val_kl"] - front["field/beta"] ** 2).abs().max() < 1e-4
     floor = front["val_sse"].min() - 784 * 0.02 * (1 - front["field/beta"].max()) ** 2
@@ -64,10 +64,10 @@ def test_importance_of_an_additive_function_is_its_share_of_variance(tmp_path, m
     monkeypatch.setattr(importance, "RESAMPLES", 5)
     monkeypatch.setattr(importance, "TREES", 16)
     run(hunt(trials=70, sampler="random"), tmp_path)
-    tables = table.load_tables(str(tmp_path))
+    tables = load_tables(str(tmp_path))
     data = importance.importance_data(tables).query("at == 'at full length'").set_index("parameter")
     drawn = trials.trials(tables)
-    parts = pd.DataFrame([closed_form.height(config) for config in space.trials(tables.spec)])
+    parts = pd.DataFrame([closed_form.height(config) for config in Plan(tables.spec).trials])
     assert (drawn["val_sse"] - 784 * parts.sum(axis=1)).std() < 1e-2, "the table holds the closed form"
     shares = parts.var() / parts.var().sum()
     assert data.loc["learning_rate", "importance"] == pytest.approx(shares[0], abs=0.1)

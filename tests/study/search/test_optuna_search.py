@@ -10,10 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.trial import TrialState
 
-from study import plan as space
-from study import runfolder as table
 from study import spec
 from study.cluster import token
+from study.cost import search_core_hours
 from study.plan import Plan
 from study.run import ray_cluster
 from study.run.backlog import Counts
@@ -23,8 +22,9 @@ from study.search.journal_reader import JOURNAL, read_asked
 from study.search.optuna_search import ERROR, OptunaSearch, pruner
 from study.searchspace import Range, SearchSpec
 from study.spec import SpecError
-from study.table import TableError
+from study.table import TableError, load_tables
 from study.tables import trials
+from study.tables.build import build
 from study.tables.merge import merge
 from tests.support.searches import ASHA, REAL, assert_agree, hunt, optunas, run
 from trainables import trial
@@ -45,8 +45,8 @@ def test_every_builtin_study_is_valid_and_says_what_its_search_costs():
     searched = [study for study in map(spec.load, spec.names()) if study.search]
     assert {"vae", "vae-random", "rate-distortion"} <= {study.name for study in searched}
     for study in searched:
-        space.check(study)
-        assert space.search_core_hours(study) > 0
+        Plan(study).check()
+        assert search_core_hours(study) > 0
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_every_builtin_study_is_valid_and_says_what_its_search_costs():
 )
 def test_search_that_cannot_be_run_is_refused_in_one_line(changes, message):
     with pytest.raises(SpecError, match=message) as error:
-        space.check(hunt(**changes))
+        Plan(hunt(**changes)).check()
     assert "\n" not in str(error.value)
 
 
@@ -162,7 +162,7 @@ def test_run_launched_in_parts_asks_the_same_and_goes_on(tmp_path):
         counts, text = run(hunt(trials=count, more=ASHA, fields=REAL, model="vae"), tmp_path / "parts")
         assert counts.total == count
     assert "8 of the search's 8 trials done" in text
-    whole, parts = (table.load_tables(str(tmp_path / name)).results for name in ("whole", "parts"))
+    whole, parts = (load_tables(str(tmp_path / name)).results for name in ("whole", "parts"))
     pd.testing.assert_frame_equal(
         whole.drop(columns=["train_s", "evaluate_s"]), parts.drop(columns=["train_s", "evaluate_s"])
     )
@@ -175,7 +175,7 @@ def test_asha_stops_what_optunas_own_rule_stops(tmp_path):
     counts, text = run(study, tmp_path)
     assert counts.stopped > counts.finished > 0 and "stopped by asha at step" in text
     held, found = assert_agree(tmp_path)
-    values = trials.curves(table.load_tables(str(tmp_path)), "val_neg_elbo").pivot(
+    values = trials.curves(load_tables(str(tmp_path)), "val_neg_elbo").pivot(
         index="trial", columns="step", values="value"
     )
     seen = {1: [], 3: []}
@@ -195,7 +195,7 @@ def test_asha_stops_what_optunas_own_rule_stops(tmp_path):
 def test_trial_with_two_seeds_is_judged_by_their_mean(tmp_path):
     run(hunt(trials=6, seeds=2, more=ASHA, fields=REAL, model="vae"), tmp_path)
     held, found = assert_agree(tmp_path)
-    rows = table.load_tables(str(tmp_path)).results
+    rows = load_tables(str(tmp_path)).results
     for number, one in enumerate(held):
         mine = rows[rows["cell"] == f"trial-{number:04d}"]
         assert set(mine["seed"]) == {0, 1}
@@ -208,7 +208,7 @@ def test_trial_with_two_seeds_is_judged_by_their_mean(tmp_path):
 def callers_ray():
     """The options of a launch by one who has started Ray already."""
     options = Options(device="cpu", concurrency=1)
-    with token.environment(None):
+    with token.environment(token.variables(None)):
         ray_cluster.ray.init(address="local", num_cpus=1, include_dashboard=False, logging_level="ERROR")
         yield options
         ray_cluster.ray.shutdown()
@@ -221,7 +221,7 @@ def test_run_through_a_callers_ray_holds_what_it_says_and_equals_inline_with_one
     assert ray_cluster.ray.is_initialized(), "it is the caller's to end"
     assert counts.total == 4 and counts.stopped and "stopped by asha" in text
     assert read_asked(Folder(str(tmp_path / "one"))) == read_asked(Folder(str(tmp_path / "inline")))
-    a, b = (table.load_tables(str(tmp_path / name)).results for name in ("inline", "one"))
+    a, b = (load_tables(str(tmp_path / name)).results for name in ("inline", "one"))
     pd.testing.assert_frame_equal(a.drop(columns=["train_s", "evaluate_s"]), b.drop(columns=["train_s", "evaluate_s"]))
     assert_agree(tmp_path / "one")
 
@@ -291,7 +291,7 @@ def test_arm_and_search_in_one_study_and_an_arm_that_is_also_drawn(tmp_path):
     assert not read_asked(Folder(str(tmp_path))), "a part of a study runs no search"
     counts, _ = run(study, tmp_path)
     assert counts == Counts(finished=4)
-    ends = table.load_tables(str(tmp_path)).ends.set_index("cell")["val_sse"]
+    ends = load_tables(str(tmp_path)).ends.set_index("cell")["val_sse"]
     assert ends["known"] == ends.min()
 
 
@@ -333,14 +333,14 @@ def test_tables_merge_as_the_search_goes_on_and_hold_what_was_asked(tmp_path):
     target = Folder(str(tmp_path / "results"))
     for count in (2, 5):
         run(hunt(trials=count), tmp_path / "run")
-        merged = merge(table.load_tables(str(tmp_path / "run")), target)
+        merged = merge(load_tables(str(tmp_path / "run")), target)
     assert len(trials.trials(merged)) == 5 and merged.spec.search.asked == read_asked(Folder(str(tmp_path / "run")))
     pd.testing.assert_frame_equal(
-        trials.trials(table.load_tables(target.url)), trials.trials(table.load_tables(str(tmp_path / "run")))
+        trials.trials(load_tables(target.url)), trials.trials(load_tables(str(tmp_path / "run")))
     )
     run(hunt(trials=2, sampler="random"), tmp_path / "other")
     with pytest.raises(TableError, match="belong to another spec"):
-        merge(table.load_tables(str(tmp_path / "other")), target)
+        merge(load_tables(str(tmp_path / "other")), target)
 
 
 def test_trials_asked_for_since_the_tables_were_built_are_running(tmp_path):
@@ -349,19 +349,19 @@ def test_trials_asked_for_since_the_tables_were_built_are_running(tmp_path):
     run(hunt(trials=5), tmp_path)
     for name, content in stale.items():
         (tmp_path / f"{name}.parquet").write_bytes(content)
-    found = trials.trials(table.load_tables(str(tmp_path)))
+    found = trials.trials(load_tables(str(tmp_path)))
     assert list(found["state"]) == ["finished"] * 3 + ["running"] * 2 and found["cell"].iloc[4] == "trial-0004"
 
 
 def test_merge_of_an_older_copy_keeps_what_was_stopped(tmp_path):
     run(hunt(trials=8, more=ASHA, fields=REAL, model="vae"), tmp_path / "run")
-    tables = table.load_tables(str(tmp_path / "run"))
+    tables = load_tables(str(tmp_path / "run"))
     target = Folder(str(tmp_path / "results"))
     merge(tables, target)
     for path in (tmp_path / "run" / "replicates").glob("*/*.done.json"):
         path.unlink()
-    merge(table.build(Folder(str(tmp_path / "run"))), target)
-    assert set(table.load_tables(target.url).ends["status"]) == set(tables.ends["status"]) == {"finished", "stopped"}
+    merge(build(Folder(str(tmp_path / "run"))), target)
+    assert set(load_tables(target.url).ends["status"]) == set(tables.ends["status"]) == {"finished", "stopped"}
 
 
 def test_hear_waits_for_every_seed_and_decides_once(tmp_path):
@@ -391,7 +391,7 @@ CLOCKS = ["train_s", "evaluate_s"]
 
 
 def rows(folder):
-    found = table.load_tables(str(folder)).results.drop(columns=CLOCKS)
+    found = load_tables(str(folder)).results.drop(columns=CLOCKS)
     return found.sort_values(["replicate", "step"], ignore_index=True)
 
 
@@ -420,7 +420,7 @@ def copied(searched, tmp_path):
     [*itertools.product(["finished", "stopped"], ["record", "done"]), ("finished", "weights")],
 )
 def test_trial_with_a_damaged_file_is_trained_again_to_the_same_rows(searched, copied, caplog, status, kind):
-    ends = table.load_tables(str(copied)).ends
+    ends = load_tables(str(copied)).ends
     name = ends.loc[ends["status"] == status, "replicate"].iloc[0]
     path = next((copied / "replicates" / name).glob(f"*{kind}*"))
     content = bytearray(path.read_bytes())
@@ -454,7 +454,7 @@ def test_failed_trial_with_a_damaged_file_stays_failed(tmp_path, monkeypatch):
     for path in tmp_path.glob("replicates/*/*"):
         path.write_bytes(b"")
     assert run(hunt(trials=1), tmp_path)[0] == counts == Counts(failed=1)
-    assert table.load_tables(str(tmp_path)).ends["error"].iloc[0] == "RuntimeError: no such luck"
+    assert load_tables(str(tmp_path)).ends["error"].iloc[0] == "RuntimeError: no such luck"
     assert_agree(tmp_path)
 
 
@@ -473,7 +473,7 @@ def test_journal_that_is_lost_is_made_good_from_the_replicates_and_nothing_is_tr
         path.write_bytes(b"" if fault == "empty" else b"".join(content.splitlines(keepends=True)[:30]))
     if fault != "its end":
         with pytest.raises(TableError, match=r"search\.jsonl is .*: trials that it has lost are taken from their"):
-            table.load_tables(str(copied))
+            load_tables(str(copied))
     monkeypatch.setattr(trial, "run", lambda *_, **__: pytest.fail("a trial was trained again"))
     counts, _ = run(hunt(**SEARCHED), copied)
     assert counts == run(hunt(**SEARCHED), searched)[0] and "taken from their replicates" in caplog.text

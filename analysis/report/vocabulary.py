@@ -1,0 +1,74 @@
+"""The vocabulary as tables in Markdown: settings, metrics, quantities, kinds of image; and the command line."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import subprocess
+import sys
+from typing import Any
+
+from analysis.formats import table
+from trainables.quantities import IMAGE_KINDS, QUANTITIES
+from trainables.schema import METRICS, TrialConfig
+
+PROGRAMS = {"study": "study.cli.app", "analysis": "analysis.cli"}
+"""The console scripts, and the modules of their commands."""
+_LEFT_OUT = (
+    r"^\* `--(help|install-completion|show-completion)`.*\n",
+    r"\*\*Options\*\*:\n+(?!\*)",
+    r"\*\*Commands\*\*:\n+(\* .*\n)+\n*",
+)
+"""Parts of a program's description that say nothing: its help, empty lists, the list of what follows."""
+
+
+def fields() -> str:
+    """The fields of TrialConfig with their defaults."""
+    rows = [
+        (f"`{name}`", f"`{_default(field.default)}`", field.description)
+        for name, field in TrialConfig.model_fields.items()
+    ]
+    return table(("field", "default", "what it is"), rows)
+
+
+def metrics() -> str:
+    """The metrics of the results table."""
+    rows = [(f"`{name}`", metric.unit, metric.mode or "", metric.description) for name, metric in METRICS.items()]
+    return table(("metric", "unit", "better", "what it is"), rows)
+
+
+def quantities() -> str:
+    """The quantities of profiles.parquet; names that only older tables have are left out."""
+    rows = [(f"`{q.name}`", q.unit, q.index, q.by, q.meaning) for q in QUANTITIES.values() if q.recorded]
+    return table(("quantity", "unit", "index", "recorded by", "what it is"), rows)
+
+
+def images() -> str:
+    """The kinds of image in images.parquet; those that only older tables have are left out."""
+    rows = [
+        (f"`{kind.name}`", kind.index, kind.axis, kind.value, kind.by, kind.meaning)
+        for kind in IMAGE_KINDS.values()
+        if kind.recorded
+    ]
+    return table(("kind", "index", "axis", "value", "recorded by", "what it is"), rows)
+
+
+def commands() -> str:
+    """The commands with their arguments and options, as each program describes itself in a process of its own."""
+    pages = []
+    for name, module in PROGRAMS.items():
+        program = [sys.executable, "-m", "typer", module, "utils", "docs", "--name", name]
+        page = subprocess.run(program, capture_output=True, text=True, check=True).stdout
+        page = re.sub(
+            r"^\* `--(help|install-completion|show-completion)`.*\n", "", html.unescape(page), flags=re.MULTILINE
+        )
+        page = re.sub(r"\*\*Options\*\*:\n+(?!\n*\*)", "", page)
+        page = re.sub(r"\*\*Commands\*\*:\n+(\* .*\n)+\n*", "", page)
+        pages.append(re.sub(r"^#", "##", page, flags=re.MULTILINE).strip())
+    return "\n\n".join(pages)
+
+
+def _default(value: Any) -> str:
+    """A field's default as a spec has it."""
+    return json.dumps(list(value) if isinstance(value, tuple) else value).strip('"')

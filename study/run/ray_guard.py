@@ -1,0 +1,105 @@
+"""A watch on Ray from a thread of its own, since Ray may hang, or end the whole process without a word to the user."""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+from types import TracebackType
+from typing import NoReturn, Self
+
+from study.run.stop import Stop
+
+PERIOD_S = 2.0
+LOST_AFTER_S = 15.0
+"""A process of Ray's that cannot be reached for this long is lost; one whose port is closed is lost at once."""
+YIELDS_WITHIN_S = 6.0
+"""How long the main thread has to end by itself, after a signal or after Ray is lost, before the process ends."""
+GO_ON = "What was trained is saved. Go on with the same command."
+
+
+class Guard:
+    """As a context manager: ends the process with one line if Ray hangs, is lost, or lets no signal through."""
+
+    def __init__(self, stop: Stop):
+        self._stop = stop
+        self._over = threading.Event()
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._run, name="ray-guard", daemon=True)
+        self._deadline: tuple[float, str] | None = None
+        self._watched: dict[str, tuple[str, int]] = {}
+        self._answered: dict[str, float] = {}
+        self._lost = ""
+
+    def expect(self, seconds: float, otherwise: str) -> None:
+        """Ends the process with the line `otherwise` unless `watch` or the block's end comes within the seconds."""
+        with self._lock:
+            self._watched, self._deadline = {}, (time.monotonic() + seconds, otherwise)
+
+    def watch(self, processes: dict[str, tuple[str, int]]) -> None:
+        """Ends the launch when one of Ray's processes is lost; gives each one's host and port, by its name."""
+        with self._lock:
+            self._answered = dict.fromkeys(processes, time.monotonic())
+            self._watched, self._deadline = processes, None
+
+    def __enter__(self) -> Self:
+        self._signals, self._wake = os.pipe()
+        os.set_blocking(self._wake, False)
+        self._terminal = os.dup(2)  # while Ray starts, 2 is muted
+        self._main = threading.current_thread() is threading.main_thread()
+        self._former = signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False) if self._main else -1
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        os.write(self._wake, b"\0")
+        self._thread.join()
+        if self._main:
+            signal.set_wakeup_fd(self._former)
+        for file in (self._signals, self._wake, self._terminal):
+            os.close(file)
+        if self._lost:
+            raise ConnectionError(self._lost) from None  # Ray may have made another error of it
+
+    def _run(self) -> None:
+        while not self._over.is_set():
+            if select.select([self._signals], [], [], PERIOD_S)[0]:
+                os.read(self._signals, 64)
+                if not self._over.wait(YIELDS_WITHIN_S) and (self._deadline or not self._stop.asked()):
+                    self._end("Interrupted.", 130)
+            elif self._deadline is not None and time.monotonic() > self._deadline[0]:
+                self._end(f"Error: {self._deadline[1]}", 1)
+            elif self._give_up() and not self._over.wait(YIELDS_WITHIN_S):
+                self._end(f"Error: {self._lost}", 1)
+
+    def _give_up(self) -> bool:
+        """Whether one of Ray's processes is lost; if so, the main thread is made to end."""
+        with self._lock:
+            lost = next((name for name in self._watched if self._gone(name)), None)
+            if lost is not None:
+                self._lost = f"Ray's {lost} was lost. {GO_ON}"
+                self._stop.fail(ConnectionError(self._lost))
+        return lost is not None
+
+    def _gone(self, name: str) -> bool:
+        """Whether one of Ray's processes is gone, by its port."""
+        try:
+            socket.create_connection(self._watched[name], timeout=PERIOD_S).close()
+        except OSError as error:
+            return error.errno == errno.ECONNREFUSED or time.monotonic() - self._answered[name] > LOST_AFTER_S
+        self._answered[name] = time.monotonic()
+        return False
+
+    def _end(self, line: str, code: int) -> NoReturn:
+        """Ends the process, whose main thread may be anywhere."""
+        show_cursor = "\033[?25h" if sys.stderr.isatty() else ""
+        os.write(self._terminal, f"{show_cursor}{line}\n".encode())
+        os._exit(code)

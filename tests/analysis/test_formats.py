@@ -1,0 +1,45 @@
+"""Numbers, intervals and tables are written as a reader expects."""
+
+from __future__ import annotations
+
+import pytest
+
+from analysis.formats import decimals, figures, number, p_value, table, with_interval
+
+
+@pytest.mark.parametrize(("value", "text"), [(-1e-9, "0.0"), (-0.00004, "0.0"), (-0.5, "-0.5000"), (0.0, "0.0")])
+def test_number_that_rounds_to_zero_has_no_sign(value: float, text: str) -> None:
+    assert number(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.0, "< 0.0001"), (1e-20, "< 0.0001"), (1e-4, "0.0001"), (0.0123, "0.012")]
+)
+def test_p_value_is_never_zero(value: float, text: str) -> None:
+    assert p_value(value) == text
+
+
+@pytest.mark.parametrize("write", [number, figures, decimals])
+def test_absent_number_is_a_dash_and_an_infinite_one_is_told(write) -> None:
+    assert [write(value) for value in (None, float("nan"), float("inf"), -float("inf"))] == ["–", "–", "∞", "-∞"]
+
+
+@pytest.mark.parametrize(
+    ("numbers", "text"),
+    [
+        ((22.2, 21.64, 22.76), "22.2 [21.6, 22.8]"),
+        ((1234.5, 1200.0, 1300.4), "1,234 [1,200, 1,300]"),
+        ((5.0, 5.0, 5.0), "5"),
+        ((5.0, None, None), "5"),
+        ((5.0, float("nan"), float("nan")), "5"),
+        ((float("nan"), 1.0, 2.0), "–"),
+        ((5.0, 4.0, float("inf")), "5 [4, ∞]"),
+    ],
+)
+def test_interval_stands_beside_its_number_if_it_has_a_width(numbers, text) -> None:
+    assert with_interval(*numbers) == text
+    assert with_interval(2.0, 1.0, 3.0, decimals) == "2.0 [1.0, 3.0]"
+
+
+def test_table_escapes_pipes() -> None:
+    assert table(("a", "b"), [(1, "x|y")]) == "| a | b |\n| --- | --- |\n| 1 | x\\|y |"

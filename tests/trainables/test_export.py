@@ -1,0 +1,83 @@
+"""A network on its own: written whole, read back, and refused in one line when anything of it is damaged."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from trainables import checkpoint, trial
+from trainables.export import CONFIG, WEIGHTS, ExportError, export, load
+from trainables.schema import Replicate
+from trainables.storage import Folder
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, tiny, small):
+    """The folder of a finished replicate."""
+    replicate, folder = Replicate("cell", small(), 0, tiny.digest), Folder(str(tmp_path_factory.mktemp("run")))
+    for _ in trial.run([replicate], tiny, folder):
+        pass
+    return folder.child(replicate.hash)
+
+
+@pytest.fixture
+def replicate(finished, tmp_path):
+    """A copy of it to damage."""
+    shutil.copytree(finished.local, tmp_path / "replicate")
+    return Folder(str(tmp_path / "replicate"))
+
+
+def test_export_gives_back_the_network_and_its_config(replicate, tmp_path, small):
+    assert [path.name for path in export(replicate, tmp_path / "mine")] == [WEIGHTS, CONFIG, "README.md"]
+    model, config = load(tmp_path / "mine")
+    assert config == small()
+    weights = checkpoint.read_weights(replicate, checkpoint.standing(replicate))
+    for name, parameter in model.named_parameters():
+        np.testing.assert_array_equal(parameter.detach().numpy(), weights[name])
+    assert model(torch.zeros(2, 784)).mu.shape == (2, 3)
+
+
+@pytest.mark.parametrize("damage", ["flipped", "empty", "gone"])
+def test_export_of_damaged_weights_writes_nothing_and_says_what_to_do(replicate, tmp_path, damage):
+    file = replicate.local / checkpoint.standing(replicate).weights
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.unlink() if damage == "gone" else file.write_bytes(content if damage == "flipped" else b"")
+    rule = (
+        "must hold a finished replicate" if damage == "gone" else r"-weights.safetensors is damaged: .*`study launch`"
+    )
+    with pytest.raises(ExportError, match=rule):
+        export(replicate, tmp_path / "mine")
+    assert not (tmp_path / "mine").exists()
+
+
+def test_export_of_an_unfinished_replicate_is_refused(tmp_path):
+    with pytest.raises(ExportError, match="must hold a finished replicate with its weights, but it is pending"):
+        export(Folder(str(tmp_path)), tmp_path / "mine")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        (CONFIG, b"{"),
+        (CONFIG, b"[1]"),
+        (CONFIG, b"[" * 100_000),
+        (CONFIG, json.dumps({"latent_dim": 4, "hidden_dims": [16]}).encode()),
+        (CONFIG, json.dumps({"task": "pca"}).encode()),
+        (WEIGHTS, b""),
+        (WEIGHTS, b"no tensors"),
+    ],
+)
+def test_load_of_a_damaged_model_is_refused_in_one_line(replicate, tmp_path, name, content):
+    export(replicate, tmp_path / "mine")
+    (tmp_path / "mine" / name).write_bytes(content)
+    with pytest.raises(ExportError, match="it is damaged") as raised:
+        load(tmp_path / "mine")
+    assert "\n" not in str(raised.value)
+
+
+def test_load_of_a_folder_without_a_model_names_what_is_absent(tmp_path):
+    with pytest.raises(ExportError, match=r"must hold model.safetensors and config.json, but .*config.json is absent"):
+        load(tmp_path)
