@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import stat
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
 from pyarrow import fs
@@ -17,6 +18,9 @@ from trainables.errors import ReadableError
 
 LARGEST = 4 << 30
 """How many bytes of a file are read at most: far more than any that a study writes."""
+_PUBLIC = frozenset({"region", "scheme", "endpoint_override", "allow_bucket_creation", "allow_bucket_deletion"})
+"""Options of a URL that are no secrets."""
+_USER = re.compile(r"^[^/@]*@|^[^@]*:[^@]*@")
 _SYSTEMS: dict[tuple[str, str, str], fs.FileSystem] = {}
 """A file system for each server and bucket, since its connections take a while to open."""
 
@@ -33,15 +37,24 @@ class UnreadableFileError(ReadableError):
     """A name that is not a file's, but a folder's, a pipe's or a device's; or a file that is too large."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Folder:
-    """A folder; `url` is a local path or a URL. Plain data, so that it can be sent to another process."""
+    """A folder by its local path or URL. Plain data, so that it can be sent to another process."""
 
-    url: str
+    location: str
+    """The path or URL as it was given, which may hold secrets: `url` is what may be stored and printed."""
+
+    def __repr__(self) -> str:
+        return f"Folder({self.url!r})"
+
+    @property
+    def url(self) -> str:
+        """The path or URL as it may be stored and printed: see `without_secrets`."""
+        return without_secrets(self.location)
 
     def child(self, name: str) -> Folder:
         """The folder `name` in this one."""
-        path, mark, options = self.url.partition("?") if "://" in self.url else (self.url, "", "")
+        path, mark, options = self.location.partition("?") if "://" in self.location else (self.location, "", "")
         return Folder(f"{path.rstrip('/')}/{name}{mark}{options}")
 
     def absolute(self) -> Folder:
@@ -151,9 +164,9 @@ class Folder:
     @property
     def local(self) -> Path | None:
         """The folder as a local path, or None if it is not on a local file system."""
-        if self.url.startswith("file://"):
+        if self.location.startswith("file://"):
             return Path(self._open()[1])
-        return None if "://" in self.url else Path(self.url).expanduser()
+        return None if "://" in self.location else Path(self.location).expanduser()
 
     def _unwritable(self, name: str, error: OSError) -> StorageError:
         return StorageError(
@@ -167,15 +180,40 @@ class Folder:
         return sorted((info.base_name, info.type) for info in infos if not info.base_name.startswith("."))
 
     def _open(self) -> tuple[fs.FileSystem, str]:
-        if "://" not in self.url:
-            return fs.LocalFileSystem(), str(Path(self.url).expanduser().absolute())
+        if "://" not in self.location:
+            return fs.LocalFileSystem(), str(Path(self.location).expanduser().absolute())
         try:
-            system, path = fs.FileSystem.from_uri(self.url)
+            system, path = fs.FileSystem.from_uri(self.location)
         except (pa.ArrowException, ValueError) as error:
-            reason = str(error).splitlines()[0]
+            reason = str(error).splitlines()[0].replace(self.location, self.url)
             raise UrlError(f"{self.url!r} must be a path or a URL like s3://bucket/run, but: {reason}.") from None
-        parts = urlsplit(self.url)
+        parts = urlsplit(self.location)
         return _SYSTEMS.setdefault((parts.scheme, parts.netloc, parts.query), system), path.rstrip("/")
+
+
+def without_secrets(location: str) -> str:
+    """A path or URL as it may be stored and printed.
+
+    A URL without user, password and options but _PUBLIC; a path with `~` for the home folder, which a Folder expands.
+    What is no text, as bytes in a name that are not UTF-8 and control characters, is escaped.
+    """
+    scheme, mark, rest = location.partition("://")
+    if scheme == "file":
+        scheme, mark, rest = "", "", unquote(rest)
+    if not mark:
+        home = str(Path.home()) if os.environ.get("HOME") not in (None, "", "/") else None
+        path = rest or location
+        if home is not None and (path == home or path.startswith(f"{home}/")):
+            path = f"~{path.removeprefix(home)}"
+        return _printable(path)
+    place, _, query = rest.partition("?")
+    options = [option for option in query.split("&") if option.partition("=")[0] in _PUBLIC and "@" not in option]
+    return _printable(f"{scheme}://{_USER.sub('', place)}{'?' if options else ''}{'&'.join(options)}")
+
+
+def _printable(text: str) -> str:
+    text = text.encode("utf-8", "backslashreplace").decode()
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
 
 
 def _write_local(root: Path, name: str, content: bytes) -> None:

@@ -19,7 +19,7 @@ from study.tables.merge import Images, merge
 from study.tables.trials import spec_of_best
 from trainables.registry import load_plugins
 from trainables.schema import Replicate
-from trainables.storage import Folder
+from trainables.storage import Folder, without_secrets
 
 commands = typer.Typer(rich_markup_mode="rich")
 
@@ -46,7 +46,7 @@ def best(
     to.write_text(spec.dump(study), encoding="utf-8")
     OUT.print(
         f"{to}: seeds below {tables.spec.seeds} chose them. Train them on others, then see how good they are:\n"
-        f"study launch {to} --first-seed {tables.spec.seeds}\nanalysis search {run} runs/{study.name}",
+        f"study launch {to} --first-seed {tables.spec.seeds}\nanalysis search {without_secrets(run)} runs/{study.name}",
         soft_wrap=True,
     )
 
@@ -91,7 +91,7 @@ def make_table(
     if csv is not None:
         csv.write_text(to_csv(tables.results), encoding="utf-8")
     replicates = tables.results["replicate"].nunique()
-    OUT.print(f"{run}: {len(tables.results):,} rows of {replicates:,} replicates")
+    OUT.print(f"{without_secrets(run)}: {len(tables.results):,} rows of {replicates:,} replicates")
 
 
 @commands.command()
@@ -108,7 +108,7 @@ def verify(run: Run) -> None:
         sound = False
     if not sound:
         raise typer.Exit(FAILED)
-    OUT.print(f"{run}: every file is sound.", soft_wrap=True)
+    OUT.print(f"{without_secrets(run)}: every file is sound.", soft_wrap=True)
 
 
 @commands.command()
@@ -156,7 +156,7 @@ def _replicate(plan: Plan, run: str, start: str) -> Replicate:
     if len(matches) != 1:
         known = ", ".join(sorted(replicate.hash for replicate in plan.replicates)[:5])
         raise TableError(
-            f"`replicate` must be the start of one hash of {run}, but {len(matches)} begin with {start!r}; "
-            f"there are {known}, ..."
+            f"`replicate` must be the start of one hash of {without_secrets(run)}, but {len(matches)} begin with "
+            f"{start!r}; there are {known}, ..."
         )
     return matches[0]

@@ -176,14 +176,14 @@ def damage(run: Folder) -> list[str]:
     return problems
 
 
-def load_tables(url: str) -> Tables:
-    """Opens and checks the tables of a run folder or a folder under `results/`.
+def load_tables(folder: str | Folder) -> Tables:
+    """Opens and checks the tables of a run folder or a folder under `results/`, given by its path or URL.
 
     Raises:
         TableError: A file is absent or damaged, a column is missing, unknown or of another type, the results are of
             another RESULTS_VERSION.
     """
-    run = Folder(url)
+    run = folder if isinstance(folder, Folder) else Folder(folder)
     spec, provenance = read_run(run)
     for name in SCHEMAS:
         check(run, name)
@@ -192,10 +192,10 @@ def load_tables(url: str) -> Tables:
     labels = tables.rows("results", ["results_version", "cell"]).drop_duplicates()
     versions = set(labels["results_version"]) - {RESULTS_VERSION}
     if versions:
-        raise TableError(f"{url}: `results_version == {RESULTS_VERSION}` must hold, but got {sorted(versions)}.")
+        raise TableError(f"{run.url}: `results_version == {RESULTS_VERSION}` must hold, but got {sorted(versions)}.")
     if unknown := set(labels["cell"]) - tables.configs.keys():
-        raise TableError(f"{url}/results.parquet has the cell {min(unknown)!r}, but spec.yaml has none of this name.")
-    return replace(tables, files=in_order(tables.files, list(tables.configs), url))
+        raise TableError(f"{run.url}/results.parquet has the cell {min(unknown)!r}, but spec.yaml has no such cell.")
+    return replace(tables, files=in_order(tables.files, list(tables.configs), run.url))
 
 
 def to_csv(frame: pd.DataFrame) -> str:

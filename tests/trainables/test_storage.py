@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from trainables.storage import LARGEST, Folder, StorageError, UnreadableFileError
+from trainables.storage import LARGEST, Folder, StorageError, UnreadableFileError, UrlError
 
 
 @pytest.fixture(params=["path", "url"])
@@ -198,3 +198,36 @@ def test_read_of_a_large_hole_takes_no_memory(tmp_path: Path) -> None:
 def test_read_of_an_absent_file_raises_that(any_folder: Folder) -> None:
     with pytest.raises(FileNotFoundError):
         any_folder.read("absent")
+
+
+@pytest.mark.parametrize(
+    ("location", "url"),
+    [
+        ("s3://KEY:SECRET@bucket/run", "s3://bucket/run"),
+        ("s3://KEY:SEC/RET@bucket/run", "s3://bucket/run"),
+        ("s3://bucket/a@b", "s3://bucket/a@b"),
+        ("s3://bucket/run?region=eu-west-1&secret_key=SECRET", "s3://bucket/run?region=eu-west-1"),
+        ("s3://bucket/run?endpoint_override=http://KEY:SECRET@host", "s3://bucket/run"),
+        ("abfs://:SECRET@account/run?client_secret=SECRET", "abfs://account/run"),
+        ("/home/alice/runs/x", "~/runs/x"),
+        ("/home/alice", "~"),
+        ("/home/alice2/x", "/home/alice2/x"),
+        ("file:///home/alice/my%20run", "~/my run"),
+        ("runs/x", "runs/x"),
+        ("runs/\x1b[2J", r"runs/\x1b[2J"),
+        ("runs/\udcff", r"runs/\udcff"),
+    ],
+)
+def test_url_of_a_folder_has_no_secret_no_home_and_only_text(
+    location: str, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/alice")
+    assert Folder(location).url == url
+    assert "SECRET" not in repr(Folder(location))
+    assert "SECRET" not in Folder(location).child("a").url
+
+
+def test_url_error_shows_no_secret() -> None:
+    with pytest.raises(UrlError) as caught:
+        Folder("s4://KEY:SECRET@bucket/run").names()
+    assert "SECRET" not in str(caught.value)
