@@ -191,6 +191,14 @@ class Folder:
         return _SYSTEMS.setdefault((parts.scheme, parts.netloc, parts.query), system), path.rstrip("/")
 
 
+def write_file(path: Path, content: bytes) -> None:
+    """Writes a local file whole or not at all; a terminal or device is written to as it is. Raises OSError."""
+    if path.exists() and not path.is_file():
+        path.write_bytes(content)
+    else:
+        _write_local(path.absolute().parent, path.name, content)
+
+
 def without_secrets(location: str) -> str:
     """A path or URL as it may be stored and printed.
 

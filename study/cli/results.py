@@ -19,7 +19,7 @@ from study.tables.merge import Images, merge
 from study.tables.trials import spec_of_best
 from trainables.registry import load_plugins
 from trainables.schema import Replicate
-from trainables.storage import Folder, without_secrets
+from trainables.storage import Folder, without_secrets, write_file
 
 commands = typer.Typer(rich_markup_mode="rich")
 
@@ -43,7 +43,7 @@ def best(
     if to is None:
         return
     study = spec_of_best(tables, top, seeds)
-    to.write_text(spec.dump(study), encoding="utf-8")
+    write_file(to, spec.dump(study).encode())
     OUT.print(
         f"{to}: seeds below {tables.spec.seeds} chose them. Train them on others, then see how good they are:\n"
         f"study launch {to} --first-seed {tables.spec.seeds}\nanalysis search {without_secrets(run)} runs/{study.name}",
@@ -89,7 +89,7 @@ def make_table(
     if to is not None:
         tables, run = merge(tables, Folder(to), images), to
     if csv is not None:
-        csv.write_text(to_csv(tables.results), encoding="utf-8")
+        write_file(csv, to_csv(tables.results).encode())
     replicates = tables.results["replicate"].nunique()
     OUT.print(f"{without_secrets(run)}: {len(tables.results):,} rows of {replicates:,} replicates")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from trainables.storage import LARGEST, Folder, StorageError, UnreadableFileError, UrlError
+from trainables.storage import LARGEST, Folder, StorageError, UnreadableFileError, UrlError, write_file
 
 
 @pytest.fixture(params=["path", "url"])
@@ -231,3 +231,21 @@ def test_url_error_shows_no_secret() -> None:
     with pytest.raises(UrlError) as caught:
         Folder("s4://KEY:SECRET@bucket/run").names()
     assert "SECRET" not in str(caught.value)
+
+
+def test_write_file_that_fails_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "out.csv"
+    write_file(path, b"old")
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        write_file(path, b"new")
+    assert path.read_bytes() == b"old" and [file.name for file in tmp_path.iterdir()] == ["out.csv"]
+
+
+def test_write_file_of_a_device_is_written_to() -> None:
+    write_file(Path("/dev/null"), b"new")
+    assert not Path("/dev/null").is_file()
