@@ -28,6 +28,7 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from analysis.claims.value import Entry, Value, exactly_one
 from study.spec import readable
+from trainables.errors import ReadableError
 from trainables.registry import unknown
 from trainables.schema import TrialConfig, applies
 
@@ -46,7 +47,7 @@ Direction = Literal["greater", "less"]
 Fields: TypeAlias = dict[str, Any]
 
 
-class LedgerError(ValueError):
+class LedgerError(ReadableError):
     """A ledger that cannot be read; its text is one readable line."""
 
 

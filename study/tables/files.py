@@ -105,14 +105,19 @@ class Tables:
 
 def write(run: Folder, blocks: Iterable[Mapping[str, pa.Table]]) -> None:
     """Writes the tables into a folder, a row group for each block; each file whole or not at all."""
+    for name, content in encoded(blocks).items():
+        run.write(f"{name}.parquet", content)
+
+
+def encoded(blocks: Iterable[Mapping[str, pa.Table]]) -> dict[str, bytes]:
+    """The tables as the contents of their files, a row group for each block."""
     buffers = {name: io.BytesIO() for name in SCHEMAS}
     with ExitStack() as stack:
         writers = {name: stack.enter_context(_writer(buffer, SCHEMAS[name])) for name, buffer in buffers.items()}
         for block in blocks:
             for name, rows in block.items():
                 writers[name].write_table(rows.combine_chunks(), row_group_size=_LARGEST)
-    for name, buffer in buffers.items():
-        run.write(f"{name}.parquet", buffer.getvalue())
+    return {name: buffer.getvalue() for name, buffer in buffers.items()}
 
 
 def open_tables(run: Folder, spec: StudySpec, provenance: dict[str, Any]) -> Tables:
