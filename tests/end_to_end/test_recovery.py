@@ -205,6 +205,20 @@ def test_workers_without_memory_end_with_one_line_and_go_on_with_memory(spec_pat
     assert_same(whole, run)
 
 
+@pytest.mark.parametrize("lost", ["gcs/gcs_server", "raylet/raylet"])
+def test_rays_own_process_lost_ends_with_one_line_and_launching_again_goes_on(spec_path, whole, tmp_path, lost):
+    run = tmp_path / "run"
+    process = start(command(spec_path, run, "--checkpoint-every", 0.05))
+    until(lambda: checkpoints(run), process)
+    os.kill(next(pid for pid, title in descendants(process.pid).items() if lost in title), signal.SIGKILL)
+    code, output = finish(process, timeout=30)
+    assert code == 1 and " was lost. What was trained is saved. Go on with the same command." in output, output
+    assert "Traceback" not in output and ".cc:" not in output, output
+    code, output = finish(start(command(spec_path, run)))
+    assert code == 0, output
+    assert_same(whole, run)
+
+
 def test_address_where_no_ray_is_ends_with_one_line(spec_path, tmp_path):
     code, output = finish(start(command(spec_path, tmp_path / "run", "--address", "foo")))
     assert code == 2 and "Error: Ray at foo cannot be reached: " in output and "Traceback" not in output, output

@@ -13,13 +13,14 @@ import pytest
 
 PROGRAM = """
 import signal, sys, threading, time
-from study.cli.app import ERR, readable_errors
+from rich.console import Console
+from study.cli.common import readable_errors
 from study.run import ray_guard
 from study.run.stop import Stop
 
 ray_guard.PERIOD_S, ray_guard.YIELDS_WITHIN_S = 0.1, 0.5
 ports = [int(port) for port in sys.argv[1:]]
-with readable_errors(ERR), Stop() as stop, ray_guard.Guard(stop) as guard:
+with readable_errors(Console(width=200)), Stop() as stop, ray_guard.Guard(stop) as guard:
     if "hang" == {kind!r}:  # as in C++: Python's handlers are not run
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     if ports:
@@ -84,6 +85,7 @@ def test_guard_of_a_start_that_takes_too_long_ends_it_with_its_line(run):
 @pytest.mark.parametrize("phase", ["starting", "running"])
 def test_guard_of_a_launch_that_lets_no_signal_through_ends_it_at_a_signal(run, ports, phase):
     process = run(*(numbers(ports) if phase == "running" else []), kind="hang")
+    time.sleep(1)  # until it sleeps
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=20)
     assert (process.returncode, output) == (130, "Interrupted.\n")
