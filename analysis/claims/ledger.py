@@ -29,6 +29,7 @@ from analysis.claims.value import Entry, Value, exactly_one
 from study import plain_yaml
 from study.plain_yaml import YamlError
 from study.spec import readable
+from trainables.errors import ReadableError
 from trainables.registry import unknown
 from trainables.schema import TrialConfig, applies
 
@@ -47,7 +48,7 @@ Direction = Literal["greater", "less"]
 Fields: TypeAlias = dict[str, Any]
 
 
-class LedgerError(ValueError):
+class LedgerError(ReadableError):
     """A ledger that cannot be read; its text is one readable line."""
 
 
