@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 
 from analysis.formats import ABSENT
-from analysis.intervals import t_interval
+from analysis.intervals import least_error, t_interval
 from study.tables.trials import ranked, searched
-from trainables.schema import TrialConfig
+from trainables.schema import METRICS, TrialConfig
 
 if TYPE_CHECKING:
     from study.table import Tables
@@ -70,10 +70,10 @@ def cells(tables: Tables) -> pd.DataFrame:
     rows: list[dict[str, Any]] = [{"cell": cell, "network": network(c), **c} for cell, c in configs.items()]
     rank = {name: index for index, name in enumerate(["linear", "linear clipped", "sigmoid", "relu", "elu"])}
     last = {"vae": 90, "pca": 99}
-    places = {**rank, **last}
+    numbers, networks = by_number(configs), {**rank, **last}
 
     def place(row: Mapping[str, Any]) -> tuple[Any, ...]:
-        return str(row["dataset"]), places.get(row["network"], 50), row["latent_dim"] or 0, by_number(row["cell"])
+        return str(row["dataset"]), networks.get(row["network"], 50), row["latent_dim"] or 0, numbers[row["cell"]]
 
     order = sorted(rows, key=place)
     names = _names(order, tables.spec.base)
@@ -81,10 +81,14 @@ def cells(tables: Tables) -> pd.DataFrame:
     return pd.DataFrame([{"name": name, **row} for name, row in zip(names, order, strict=True)], columns=columns)
 
 
-def by_number(cell: str) -> tuple[str | float, ...]:
-    """The parts of a cell's name, texts and numbers in turn, so that names sort by their numbers."""
-    parts = _NUMBER.split(cell)
-    return tuple(float(part) if place % 2 else part for place, part in enumerate(parts))
+def by_number(names: Iterable[str]) -> dict[str, int]:
+    """The place of each cell's name when numbers sort by size and words by where they first appear."""
+    words: dict[str, float] = {}
+    keys = {
+        name: [float(part) if at % 2 else words.setdefault(part, len(words)) for at, part in enumerate(parts)]
+        for name, parts in ((name, _NUMBER.split(name)) for name in names)
+    }
+    return {name: place for place, name in enumerate(sorted(keys, key=lambda name: keys[name]))}
 
 
 def paper_cells(tables: Tables) -> pd.DataFrame:
@@ -138,13 +142,19 @@ def references(tables: Tables, quantity: str) -> dict[str, float]:
 
 
 def mean_and_interval(values: pd.Series) -> tuple[float | None, float | None, float | None]:
-    """Mean over seeds and its 95 % t interval; None where there are too few seeds."""
+    """Mean over seeds and its 95 % t interval; None where there are too few seeds.
+
+    Args:
+        values: One number per seed; its name, if a metric, says whether it is a count.
+    """
     numbers = values.dropna().astype(float).to_numpy()
     if not len(numbers):
         return None, None, None
     if len(numbers) < 2 or not all(map(math.isfinite, numbers)):
         return float(numbers.mean()), None, None
-    return float(numbers.mean()), *t_interval(numbers)
+    metric = METRICS.get(str(values.name))
+    error = least_error(numbers, resolution=1.0 if metric and metric.unit == "units" else 0.0)
+    return float(numbers.mean()), *t_interval(numbers, least_error=error)
 
 
 def summarise(tables: Tables) -> pd.DataFrame:

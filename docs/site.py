@@ -39,6 +39,8 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
         target = posixpath.normpath(path if home else posixpath.join("docs", folder, path))
         if target == "README.md":
             return f"[{text}]({posixpath.relpath('index.md', folder or '.')}{anchor})"
-        return f"[{text}]({config.repo_url}/blob/main/{target})" if config.repo_url else f"{text} (`{target}`)"
+        if config.repo_url:
+            return f"[{text}]({config.repo_url}/blob/main/{target})"
+        return f"`{target}`" if text.strip("/") == target else f"{text} (`{target}`)"
 
     return _LINK.sub(link, markdown)

@@ -156,7 +156,9 @@ class SearchSpec(BaseModel):
         drawn: list[tuple[Parameter, Any]] = []
         for field in filter(fields.__contains__, self._in_order):
             options, value = self.options(field), fields[field]
-            choice = next(o for o in options if (value in o if isinstance(o, Range) else value == o))
+            choice = next((o for o in options if (value in o if isinstance(o, Range) else value == o)), None)
+            if choice is None:
+                raise ValueError(f"`search.space` must give {field} the value {value!r}, but it does not.")
             if len(options) > 1:
                 drawn.append((_choice(field, options), _label(choice)))
             if isinstance(choice, Range):

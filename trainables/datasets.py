@@ -1,9 +1,9 @@
-"""The images: how a dataset is split, and MNIST and its kin from torchvision's folder layout.
+"""Datasets: their split, and MNIST, Fashion-MNIST and KMNIST from torchvision's folder layout.
 
 Every dataset is 28x28 grey images as uint8, split once and for all into 55,000 / 5,000 / 10,000; as TensorFlow's
 tutorial loader did, and the paper's code with it, validation takes the first 5,000 training images. Files are looked
-for in `$STUDY_DATA_DIR/<Name>/raw` (plain or .gz), then downloaded there once by torchvision, then checked. What is
-drawn and not downloaded comes from `trainables.controls`.
+for in `$STUDY_DATA_DIR/<Name>/raw` (plain or .gz), then downloaded there once by torchvision, then checked. Drawn
+datasets come from `trainables.controls`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import gzip
 import hashlib
 import os
 import pkgutil
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -38,11 +39,19 @@ _MNIST_SHA256 = {
     "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
     "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 }
-"""Of the unpacked files. For the other two, torchvision's MD5 of the .gz files is what there is to check."""
+"""Digests of the unpacked files."""
+_PACKED_MD5 = {
+    "FashionMNIST": """8d4fb7e6c68d591d4c3dfef9ec88bf0d 25c81989df183df01b3e8a0aad5dffbe
+        bef4ecab320f06d8554ea6380940ec79 bb300cfdad3c16e7a12a480ee83cd310""".split(),
+    "KMNIST": """bdb82020997e1d708af4cf47b453dcf7 e144d726b3acfaa3e44228e80efcd344
+        5c965bf0a639b31b8f53240b1b52f4d7 7320c461ea6c1c855c0b718fb2a4b134""".split(),
+}
+"""Digests of the .gz files as published, by which those of one dataset are known in the folder of another."""
+_AGAIN = "Delete it to have it downloaded again."
 
 
 class DataError(ReadableError):
-    """A dataset is absent, incomplete or not what it should be."""
+    """A dataset is absent, incomplete, damaged or another one."""
 
 
 @dataclass(frozen=True)
@@ -68,18 +77,18 @@ def load(name: str) -> Dataset:
         dataset: Dataset = loader()
         return dataset
     try:
-        found = loader()
+        made = loader()
     except Exception as error:
         raise DataError(f"dataset {name!r} cannot be loaded: {type(error).__name__}: {error}") from error
-    if not isinstance(found, Dataset):
-        raise DataError(f"the loader of {name!r} must return a Dataset, but got {type(found).__name__}.")
-    return found
+    if not isinstance(made, Dataset):
+        raise DataError(f"the loader of {name!r} must return a Dataset, but got {type(made).__name__}.")
+    return made
 
 
 def data_dir() -> Path:
     """`$STUDY_DATA_DIR`, or a folder of ours in the user's cache."""
-    given = os.environ.get("STUDY_DATA_DIR")
-    return Path(given).expanduser() if given else cache_dir()
+    folder = os.environ.get("STUDY_DATA_DIR")
+    return Path(folder).expanduser() if folder else cache_dir()
 
 
 def cache_dir() -> Path:
@@ -101,7 +110,7 @@ def split(
         num_val: How many of `train`, the first, are for validation and not for training; 1 or more.
 
     Raises:
-        DataError: They are something else.
+        DataError: Images or labels have another type, shape or number.
     """
     if num_val < 1:
         raise DataError(f"{name}: `num_val >= 1` must hold, but got {num_val=}.")
@@ -130,7 +139,13 @@ def _load_idx(name: str, folder: str, sha256: dict[str, str]) -> Dataset:
     raw = data_dir() / folder / "raw"
     if not all(_find(raw, file) for file in _FILES):
         _download(name, folder, raw)
-    arrays = [_read_idx(raw, file, shape, sha256.get(file)) for file, shape in _FILES.items()]
+    arrays = []
+    for file, shape in _FILES.items():
+        path, content = _read_file(raw, file)
+        _check_owner(path, content, folder)
+        arrays.append(_parse_idx(path, content, shape, sha256.get(file)))
+        if len(shape) == 1 and arrays[-1].max() > 9:
+            raise DataError(f"{path} must hold labels 0 to 9, but it holds {arrays[-1].max()}. {_AGAIN}")
     return split(name, (arrays[0], arrays[1]), (arrays[2], arrays[3]))
 
 
@@ -161,24 +176,41 @@ def _download(name: str, folder: str, raw: Path) -> None:
         ) from None
 
 
-def _read_idx(raw: Path, file: str, shape: tuple[int, ...], sha256: str | None) -> np.ndarray:
+def _read_file(raw: Path, file: str) -> tuple[Path, bytes]:
+    """The path and the unpacked content of a file."""
     path = _find(raw, file)
     if path is None:
         raise DataError(f"{raw / file} is absent.")
     try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError) as error:
-        raise DataError(f"{path} cannot be read: {error}. Delete it to have it downloaded again.") from None
+        content = path.read_bytes()
+        return path, gzip.decompress(content) if path.suffix == ".gz" else content
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path} cannot be read: {error}. {_AGAIN}") from None
+
+
+def _check_owner(path: Path, content: bytes, folder: str) -> None:
+    """Raises DataError where a file in a dataset's folder is another dataset's: all of them have the same names."""
+    owners = [other for other, md5s in _PACKED_MD5.items() if path.suffix == ".gz" and _md5(path) in md5s]
+    if hashlib.sha256(content).hexdigest() in _MNIST_SHA256.values():
+        owners.append("MNIST")
+    if owners and folder not in owners:
+        raise DataError(f"{path} must be {folder}'s, but it is {owners[0]}'s. {_AGAIN}")
+
+
+def _md5(path: Path) -> str:
+    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+
+
+def _parse_idx(path: Path, content: bytes, shape: tuple[int, ...], sha256: str | None) -> np.ndarray:
+    """The uint8 array of an IDX file; raises DataError where it has another shape or another digest."""
     header = bytes([0, 0, 8, len(shape)]) + b"".join(size.to_bytes(4, "big") for size in shape)
     expected = len(header) + int(np.prod(shape))
     if len(content) != expected or not content.startswith(header):
         raise DataError(
             f"{path} must hold {expected:,} bytes of uint8 IDX data of shape {shape}, but it holds {len(content):,} "
-            f"bytes and begins with {content[:4].hex()}. Delete it to have it downloaded again."
+            f"bytes and begins with {content[:4].hex()}. {_AGAIN}"
         )
-    if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
-        raise DataError(
-            f"{path} is not the original file: its sha256 must be {sha256}, but it is "
-            f"{hashlib.sha256(content).hexdigest()}. Delete it to have it downloaded again."
-        )
+    digest = hashlib.sha256(content).hexdigest()
+    if sha256 not in (None, digest):
+        raise DataError(f"{path} is not the original file: its sha256 must be {sha256}, but it is {digest}. {_AGAIN}")
     return np.frombuffer(content, np.uint8, offset=len(header)).reshape(shape)

@@ -10,6 +10,7 @@ factors reads between the cube of k dimensions and k. So the raw and the correct
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,6 +25,7 @@ from trainables.metrics import to_unit
 if TYPE_CHECKING:
     from trainables.schema import TrialConfig
 
+_LOG = logging.getLogger(__name__)
 NEIGHBOURS = (5, 10, 20, 50, 100)
 """Neighbourhood sizes k, the scales of the estimates."""
 CUBE_DIMS = (1, 2, 4, 6, 8, 10, 12, 14, 16, 20, 24, 32, 48)
@@ -32,6 +34,8 @@ CUBE_QUERIES = 10_000
 
 The number of points sets the bias; this limit only its noise.
 """
+MAX_TIES = 0.01
+"""An estimate is given up to this share of equal distances; MNIST has none, images of few grey levels a third."""
 EXTRA = 16
 """How many more neighbours than needed are searched for, since the search rounds distances."""
 
@@ -77,15 +81,20 @@ def estimate(points: Tensor, seed: int) -> dict[str, list[float]]:
         raise ValueError(f"`points` must be finite, but got {int((~points.isfinite()).sum())} values that are not.")
     distinct = points.unique(dim=0)
     size, queries = len(distinct), min(len(distinct), CUBE_QUERIES)
-    found = estimates(neighbour_distances(distinct, size))
+    distances = neighbour_distances(distinct, size)
+    shares = [ties(distances, k) for k in (2, *NEIGHBOURS)]
+    if max(shares) > MAX_TIES:
+        share = 100 * max(shares)
+        _LOG.warning("%.0f %% of the distances to nearest neighbours are equal: such scales give no estimate.", share)
     cubes = [estimates(neighbour_distances(_cube(dim, size, seed, points.device), queries)) for dim in CUBE_DIMS]
     profiles = {
         "dimension_points": [float(size)],
         "dimension_neighbours": [float(k) for k in NEIGHBOURS],
         "cube_points": [float(size)],
         "cube_dims": [float(dim) for dim in CUBE_DIMS],
+        "ties": shares,
     }
-    for name, values in found.items():
+    for name, values in estimates(distances).items():
         profiles[f"dimension_{name}"] = values
         suffixes = [f"_{k}" for k in NEIGHBOURS] if len(values) > 1 else [""]
         for index, suffix in enumerate(suffixes):
@@ -130,24 +139,28 @@ def estimates(distances: np.ndarray) -> dict[str, list[float]]:
         By estimator, unbiased in a flat space without borders. For each of NEIGHBOURS: mle (Levina & Bickel 2004,
         pooled as by MacKay & Ghahramani 2005: n (k - 1) over all points' sums of log ratios), mle_mean (the mean of
         the points' own estimates, k - 2 over the sum), gride (Denti et al. 2022, from the distances k // 2 and k); of
-        one value: twonn (Facco et al. 2017, by their line through the 90 % least ratios).
-
-    Raises:
-        ValueError: Every point is equally far from its neighbours.
+        one value: twonn (Facco et al. 2017, by their line through the 90 % least ratios). NaN where more than MAX_TIES
+        of the distances that an estimate reads are equal: on a lattice, say, TwoNN gives millions.
     """
     from skdim.id import MLE, TwoNN  # seconds to import, and needed for this task only
 
-    mle, mle_mean, gride = [], [], []
-    twonn = TwoNN(dist=True).fit(distances[:, :2])
-    for k in NEIGHBOURS:
+    mle, mle_mean, gride = ([float("nan")] * len(NEIGHBOURS) for _ in range(3))
+    for index, k in enumerate(NEIGHBOURS):
+        if ties(distances, k) > MAX_TIES:
+            continue
         near = distances[distances[:, k // 2 - 1] < distances[:, k - 1], :k]  # a point with equal ones tells nothing
-        if not len(near):
-            raise ValueError(f"`distances` to {k // 2} and {k} neighbours must differ, but are equal for every point.")
         fit = MLE().fit(near, precomputed_knn_arrays=(near, None))
-        mle.append(float(fit.dimension_))
-        mle_mean.append(float(fit.dimension_pw_.mean() * (k - 2) / (k - 1)))
-        gride.append(_gride(near, k // 2, k))
-    return {"mle": mle, "mle_mean": mle_mean, "gride": gride, "twonn": [float(twonn.dimension_)]}
+        mle[index] = float(fit.dimension_)
+        mle_mean[index] = float(fit.dimension_pw_.mean() * (k - 2) / (k - 1))
+        gride[index] = _gride(near, k // 2, k)
+    tied = ties(distances, 2) > MAX_TIES
+    twonn = float("nan") if tied else float(TwoNN(dist=True).fit(distances[:, :2]).dimension_)
+    return {"mle": mle, "mle_mean": mle_mean, "gride": gride, "twonn": [twonn]}
+
+
+def ties(distances: np.ndarray, k: int) -> float:
+    """The share of equal ones among successive distances to the k nearest neighbours, over all points."""
+    return float((distances[:, 1:k] == distances[:, : k - 1]).mean())
 
 
 def _gride(distances: np.ndarray, near: int, far: int) -> float:

@@ -1,4 +1,4 @@
-"""What a trial records beside METRICS: every profile quantity and every kind of image, with its unit and its meaning.
+"""Quantities that a trial records beside METRICS: profiles and kinds of images, with unit and meaning.
 
 A profile is a list of numbers at one step. Tables hold one row for each of its numbers, with its place as `index`.
 Measurements of plugins may record names of their own, which are not in these lists. Standard library only.
@@ -125,6 +125,9 @@ _ALL = (
         for name, estimator in _ESTIMATORS.items()
     ),
     Quantity("dimension_twonn", "dimensions", "", "intrinsic_dimension", "of the images, by TwoNN"),
+    Quantity(
+        "ties", "share", "2, 5, 10, 20, 50, 100 neighbours", "intrinsic_dimension", "equal successive distances to them"
+    ),
     Quantity("cube_dims", "dimensions", "cube", "intrinsic_dimension", "dimensions of flat uniform cubes"),
     Quantity("cube_points", "points", "", "intrinsic_dimension", "points of each cube"),
     *(

@@ -20,7 +20,7 @@ from safetensors.numpy import save as save_tensors
 
 from trainables.errors import ReadableError
 from trainables.records import Record
-from trainables.storage import Folder
+from trainables.storage import LARGEST, Folder, UnreadableFileError
 
 TENSORS, MARKER = ".safetensors", ".done.json"
 _NAME = re.compile(
@@ -28,6 +28,7 @@ _NAME = re.compile(
     re.DOTALL,
 )
 _LENGTH = 12
+_LARGEST_MARKER = 1 << 20
 
 
 class DamagedFileError(ReadableError):
@@ -74,7 +75,10 @@ def read(folder: Folder, name: str) -> bytes:
     parsed = FileName.parse(name)
     if parsed is None:
         raise DamagedFileError(f"{folder.url}: {name!r} is not the name of a replicate's file")
-    content = folder.read(name)
+    try:
+        content = folder.read(name, _LARGEST_MARKER if parsed.marker else LARGEST)
+    except UnreadableFileError as error:
+        raise DamagedFileError(str(error).removesuffix(".")) from None
     if parsed.digest is None and not parsed.marker:
         intact = _has_former_digest(content)
     else:

@@ -144,6 +144,8 @@ def _estimates(profiles: Mapping[str, np.ndarray]) -> Iterator[tuple[str, int, f
         estimator = quantity.removeprefix(_PREFIX)
         scales = profiles["dimension_neighbours"].astype(int) if len(numbers) > 1 else [NO_SCALE]
         for raw, scale in zip(numbers, scales, strict=True):
+            if np.isnan(raw):  # too many distances tie
+                continue
             cube = f"cube_{estimator}" + (f"_{scale}" if scale else "")
             yield estimator, int(scale), float(raw), *_corrected(float(raw), profiles, cube)
 

@@ -87,7 +87,7 @@ def unfinished(tables: Tables) -> list[Unfinished]:
     """Replicates that have not finished, with the reason; running and pending ones too."""
     rows = tables.ends[tables.ends["status"] != "finished"]
     order = {status: index for index, status in enumerate(_ORDER)}
-    places = {cell: place for place, cell in enumerate(sorted(rows["cell"].unique(), key=by_number))}
+    places = by_number(rows["cell"].unique())
     replicates = [
         Unfinished(
             place=places[row["cell"]],

@@ -66,7 +66,9 @@ def importance_data(tables: Tables) -> pd.DataFrame:
     parts = [_importances_at(tables, objective, step) for step in (common_step(tables), None)]
     every = pd.concat([part for part in parts if len(part)] or parts)
     if not len(every):
-        raise NotApplicableError(f"fewer than {LEAST_TRIALS} trials have a value, or all have the same")
+        many = len(values_at(tables, objective, common_step(tables)).dropna()) >= LEAST_TRIALS
+        few = f"fewer than {LEAST_TRIALS} trials have a value"
+        raise NotApplicableError(f"{objective} is the same in every trial" if many else few)
     if every["left_out"].notna().all():
         raise NotApplicableError("no setting was drawn for every trial with more than one value")
     return every.reset_index(drop=True)

@@ -40,10 +40,15 @@ class Backlog:
         begun = set(folder.names())
         standings = {}
         for name in (replicate.hash for replicate in replicates):
-            read = checkpoint.standing if name in final else checkpoint.tidy
-            standing = read(folder.child(name)) if name in begun else Standing("pending")
+            standing = _tidied(folder.child(name), name in final) if name in begun else Standing("pending")
             standings[name] = dataclasses.replace(standing, record=None, images=None)
         return cls(standings, unmeasured(run, plan.spec, standings))
+
+    def lost(self, ended: Collection[str]) -> set[str]:
+        """Selects those of the `ended` replicates that are no longer so, since a file was lost."""
+        return {
+            name for name in ended if name in self.standings and self.standings[name].status in ("pending", "running")
+        }
 
     def unfinished(self, replicates: Iterable[Replicate], *, but: Collection[str]) -> list[Replicate]:
         """Selects the replicates that are to be measured, or to be trained and are not the search's own (`but`)."""
@@ -62,6 +67,12 @@ class Backlog:
             for name, standing in self.standings.items()
         )
         return ", ".join(f"{count} {word}" for word, count in sorted(counts.items()))
+
+
+def _tidied(folder: Folder, final: bool) -> Standing:
+    if final and (standing := checkpoint.standing(folder, thorough=True)).status == "failed":
+        return standing
+    return checkpoint.tidy(folder)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from study import provenance, runfolder
+from study import runfolder
 from study.cluster.clusterfile import PLACEHOLDER
 from study.plan import Plan
-from study.run import lock, preflight
+from study.run import lock, preflight, provenance
 from study.run.backlog import Backlog, Counts
 from study.run.display import Display
 from study.run.job import Job, Options, make_packs
@@ -62,29 +62,31 @@ def launch(spec: StudySpec, url: str, options: Options, console: Console) -> Cou
     unchecked = Plan(spec)
     unchecked.check()
     preflight.check_models(unchecked)
-    run = Folder(url)
-    with Stop() as stop, lock.held(run, stop.ask):
+    with Stop() as stop, lock.held(Folder(url), stop.ask) as run:
         data = {name: datasets.load(name) for name in unchecked.datasets}
         plan = Plan(spec, {name: dataset.digest for name, dataset in data.items()})
-        origin = _claim(run, plan)
-        opened = _open_search(run, plan)
+        whole, origin = _claim(run, plan)
+        opened = _open_search(run, plan, whole)
         search = opened if options.whole else None
         drawn = plan if search is None else Plan(spec.with_asked(search.fields), plan.digests)
         replicates = options.part(drawn.replicates)
         if search is not None:
             search.catch_up()
-        backlog = Backlog.read(run, plan, replicates, final=set() if opened is None else opened.ended_hashes)
+        final = set() if opened is None else opened.ended_hashes
+        backlog = Backlog.read(run, plan, replicates, final)
+        if search is not None:
+            search.reopen(backlog.lost(final))
         _announce(console, run, backlog, search)
         todo = backlog.unfinished(replicates, but=set() if search is None else search.hashes)
         preflight.check_room(run, todo + ([] if search is None else search.expected()))
         builder = Builder(run)
         if (todo or (search is not None and search.remaining)) and not stop.asked():
-            with _ray(options, stop):
+            with _ray(options, stop, console):
                 device = _device(options)
                 job = Job(
                     packs=make_packs(todo, options.pack_size(device), backlog.starts(todo)),
                     data=data,
-                    replicates=run.child("replicates").create(),
+                    run=run,
                     device=device,
                     provenance=origin,
                     checkpoint_every_s=options.checkpoint_every_s,
@@ -100,20 +102,20 @@ def launch(spec: StudySpec, url: str, options: Options, console: Console) -> Cou
         return counts
 
 
-def _claim(run: Folder, plan: Plan) -> dict[str, Any]:
+def _claim(run: Folder, plan: Plan) -> tuple[Plan, dict[str, Any]]:
     """Writes the spec and the provenance into the run folder, if it is new or its spec may grow into this one.
 
     Returns:
-        The part of the provenance that each record carries.
+        The plan of all that the run folder holds, and the part of the provenance that each record carries.
 
     Raises:
         RunError: The folder belongs to another spec, to other data, or is no run folder.
     """
     origin = provenance.collect(dict(plan.digests)) | ({runfolder.ADDED: added()} if plan.spec.plugins else {})
     whole = plan.spec
-    if run.exists("spec.yaml"):
-        former = runfolder.read_provenance(run) if run.exists("provenance.json") else {"data_digests": {}}
-        whole = _grown(run, runfolder.read_spec(run, former), plan, former["data_digests"])
+    if run.exists(runfolder.SPEC):
+        old, former = runfolder.read_former(run, plan.spec)
+        whole = _grown(run, old, plan, former["data_digests"])
         digests = former["data_digests"] | origin["data_digests"]
         origin = runfolder.with_added(origin, former) | {"data_digests": digests}
     elif (strangers := set(run.names()) - runfolder.RUN_FILES) and not run.child("replicates").names():
@@ -125,8 +127,9 @@ def _claim(run: Folder, plan: Plan) -> dict[str, Any]:
         origin["data_digests"][name] = datasets.load(name).digest
     for problem in damage(run):
         _LOG.warning("%s. It is made anew.", problem.rstrip("."))
-    runfolder.write_run(run, whole.with_asked([]), origin)
-    return {key: origin[key] for key in ("git_commit", "lock_sha256")}
+    whole = whole.with_asked([])
+    runfolder.write_run(run, whole, origin)
+    return Plan(whole, origin["data_digests"]), {key: origin[key] for key in ("git_commit", "lock_sha256")}
 
 
 def _grown(run: Folder, former: StudySpec, plan: Plan, digests: dict[str, str]) -> StudySpec:
@@ -142,17 +145,23 @@ def _grown(run: Folder, former: StudySpec, plan: Plan, digests: dict[str, str]) 
     return runfolder.grown(former, plan.spec)
 
 
-def _open_search(run: Folder, plan: Plan) -> OptunaSearch | None:
-    """Opens the study's search, if it has one. Optuna takes seconds to import, and other studies never need it."""
+def _open_search(run: Folder, plan: Plan, whole: Plan) -> OptunaSearch | None:
+    """Opens the study's search, if it has one, with the trials that its journal may have lost.
+
+    Optuna takes seconds to import, and other studies never need it.
+    """
     if plan.spec.search is None:
         return None
     from study.search.optuna_search import OptunaSearch
 
-    return OptunaSearch(run, plan)
+    search = OptunaSearch(run, plan)
+    search.adopt(set(run.child("replicates").names()) - {replicate.hash for replicate in whole.replicates})
+    return search
 
 
 def _announce(console: Console, run: Folder, backlog: Backlog, search: OptunaSearch | None) -> None:
-    line = f"{run.url}: {len(backlog.standings)} replicates, {backlog}"
+    number = len(backlog.standings)
+    line = f"{run.url}: {number} replicate{'' if number == 1 else 's'}, {backlog}"
     if search is not None:
         line += f", {search.ended} of the search's {search.trials} trials done"
     console.print(line, highlight=False)
@@ -210,10 +219,12 @@ def _count(tables: Tables, hashes: set[str], search: OptunaSearch | None) -> Cou
     return Counts(**counts)
 
 
-def _ray(options: Options, stop: Stop) -> AbstractContextManager[None]:
+def _ray(options: Options, stop: Stop, console: Console) -> AbstractContextManager[None]:
     """Starts or joins Ray if it is to run the study. Ray takes seconds to import; the inline runner never needs it."""
     if options.runner == "inline":
         return nullcontext()
+    what = "Starting Ray" if options.address is None else f"Joining the Ray cluster at {options.address}"
+    console.print(f"{what}; the first trial begins in 10 to 30 s.", highlight=False, markup=False)
     from study.run import ray_cluster
 
     return ray_cluster.joined(options, stop)

@@ -10,6 +10,7 @@ which `optuna-dashboard` opens. An object store cannot append, so there each bat
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -19,28 +20,28 @@ from optuna.storages.journal import BaseJournalBackend
 from study.search.journal_reader import BATCHES, JOURNAL, JournalError, read_journal, sealed
 from trainables.storage import Folder
 
+_LOG = logging.getLogger(__name__)
 MOST_BATCHES = 64
 """How many batches lie beside the file at most: readers open each, and every rewriting costs as much as the file."""
 
 
 class Journal(BaseJournalBackend):
-    """The journal of a run folder, read once.
-
-    Raises:
-        study.search.journal_reader.JournalError: The file is damaged.
-    """
+    """The journal of a run folder, read once. Of a damaged one the batches before the damage count, and stay."""
 
     def __init__(self, run: Folder):
         self._run = run
         self._beside = run.child(BATCHES)
         self._names = self._beside.names()
         """Batches beside the file."""
-        batches = read_journal(run)
+        batches = read_journal(run, salvage=True)
         self._logs, self._lines, self._seal = batches.logs, batches.lines, batches.seal
         self._size: int | None = None
         """Bytes of the file; None until this driver has written it."""
         self._open = 0
         self._torn = False
+        if batches.problem is not None:
+            _LOG.warning("%s %d operations before that are kept.", batches.problem, len(self._logs))
+            self._write_all([])
 
     def read_logs(self, log_number_from: int) -> Sequence[dict[str, Any]]:
         """Returns the operations from this number on, to Optuna."""
@@ -109,7 +110,9 @@ class Journal(BaseJournalBackend):
     def _write_all(self, new: list[bytes]) -> None:
         """Writes the whole file, then deletes what lay beside it; seals what an earlier version left unsealed."""
         before, unsealed = (self._lines, []) if self._seal else ([], self._lines)
-        lines, self._seal = sealed(unsealed + new, self._seal)
+        lines = unsealed + new
+        if lines:
+            lines, self._seal = sealed(lines, self._seal)
         self._lines = before + lines
         content = _joined(self._lines)
         self._run.write(JOURNAL, content)

@@ -12,7 +12,7 @@ import json
 import re
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from trainables.errors import ReadableError
@@ -24,6 +24,10 @@ BATCHES = "search"
 """The folder of later batches, on object stores, which cannot append to a file."""
 FIELDS = "fields"
 """The user attribute under which a trial's fields of TrialConfig are in the journal."""
+REMEDY = (
+    "`study launch` with this study and --run makes it good: trials that it has lost are taken from their replicates, "
+    "so nothing is trained again, but which trials come next may differ."
+)
 _SEAL = re.compile(rb'(.*),"seal":"([0-9a-f]{8})([0-9a-f]{16})"}')
 
 
@@ -45,48 +49,44 @@ class Batches:
     """The same as they are written, seals included."""
     seal: bytes = b""
     """The digest in the last seal; empty where there is none."""
+    problem: str | None = None
+    """How the journal is damaged behind these batches."""
 
 
-def read_journal(run: Folder) -> Batches:
+def read_journal(run: Folder, *, salvage: bool = False) -> Batches:
     """Reads the whole batches of a journal; none if there is no journal.
+
+    Args:
+        run: The run folder.
+        salvage: Whether to return the batches before a damaged one rather than to refuse the journal.
 
     Raises:
         JournalError: A line is not as it was written.
     """
-    file = f"{run.url}/{JOURNAL}"
     try:
-        batches = parse(run.read(JOURNAL), file)
+        batches = _parse(run.read(JOURNAL), f"{run.url}/{JOURNAL}")
     except FileNotFoundError:
         batches = Batches()
     folder = run.child(BATCHES)
     for name in folder.names():
-        start = int(name.partition("-")[0])
-        if start == len(batches.lines):  # the file holds earlier ones already
-            batches = _continued(batches, folder.read(name), file)
+        if int(name.partition("-")[0]) == len(batches.lines):  # the file holds earlier ones already
+            batches = _continued(batches, folder.read(name))
+    if batches.problem is not None and not salvage:
+        raise JournalError(f"{batches.problem} {REMEDY}")
     return batches
 
 
 def read_asked(run: Folder) -> list[dict[str, Any]]:
-    """Reads the fields of each trial drawn so far, in the order of their numbers. Raises JournalError."""
-    logs = read_journal(run).logs
-    fields = {log["trial_id"]: log["user_attr"][FIELDS] for log in logs if FIELDS in log.get("user_attr", {})}
-    return [fields[trial] for trial in sorted(fields)]
-
-
-def parse(content: bytes, file: str) -> Batches:
-    """Reads the whole batches of a journal's bytes.
+    """Reads the fields of each trial drawn so far, in the order of their numbers.
 
     Raises:
-        JournalError: A line is not as it was written.
+        JournalError: The journal is damaged, or absent though replicates were trained.
     """
-    lines = content.split(b"\n")
-    count, seal = _whole(lines, b"", file)
-    if not seal:
-        lines = [line for line in lines if line]
-        count = len(lines)
-    return Batches(
-        [_operation(line, file, number) for number, line in enumerate(lines[:count], 1)], lines[:count], seal
-    )
+    logs = read_journal(run).logs
+    if not logs and run.child("replicates").names():
+        raise JournalError(f"{run.url}/{JOURNAL} is absent or empty, though replicates were trained. {REMEDY}")
+    fields = {log["trial_id"]: log["user_attr"][FIELDS] for log in logs if FIELDS in log.get("user_attr", {})}
+    return [fields[trial] for trial in sorted(fields)]
 
 
 def sealed(lines: Sequence[bytes], seal: bytes) -> tuple[list[bytes], bytes]:
@@ -96,40 +96,50 @@ def sealed(lines: Sequence[bytes], seal: bytes) -> tuple[list[bytes], bytes]:
     return [*lines[:-1], lines[-1][:-1] + b',"seal":"' + salt + digest + b'"}'], digest
 
 
-def _whole(lines: Sequence[bytes], seal: bytes, file: str) -> tuple[int, bytes]:
-    """Returns how many of the lines belong to whole batches after this seal, and the last seal of those."""
+def _parse(content: bytes, file: str) -> Batches:
+    lines = content.split(b"\n")
+    count, seal, problem = _whole(lines, b"")
+    if not seal and problem is None:  # of an earlier version
+        lines = [line for line in lines if line]
+        count = len(lines)
+    try:
+        logs = [_operation(line, number) for number, line in enumerate(lines[:count], 1)]
+    except ValueError as error:
+        return Batches(problem=f"{file} is damaged in {error}.")
+    return Batches(logs, lines[:count], seal, problem and f"{file} is damaged in {problem}.")
+
+
+def _whole(lines: Sequence[bytes], seal: bytes) -> tuple[int, bytes, str | None]:
+    """Returns how many of the lines belong to whole batches after this seal, the last seal of those, and the damage."""
     end = 0
     for number, line in enumerate(lines, start=1):
         mark = _SEAL.fullmatch(line)
         if mark is None:
             continue
         if _digest([*lines[end : number - 1], mark[1] + b"}"], seal, mark[2]) != mark[3]:
-            raise JournalError(f"{file} is damaged in lines {end + 1} to {number}: they do not match their digest.")
+            return end, seal, f"lines {end + 1} to {number}: they do not match their digest"
         seal, end = mark[3], number
-    return end, seal
+    return end, seal, None
 
 
-def _continued(batches: Batches, content: bytes, file: str) -> Batches:
-    """Adds a batch that lies beside the journal; leaves out one that does not continue it."""
+def _continued(batches: Batches, content: bytes) -> Batches:
+    """Adds a batch that lies beside the journal, unless it does not continue it: a driver wrote it without the lock."""
     lines = content.split(b"\n")
-    try:
-        count, seal = _whole(lines, batches.seal, file)
-    except JournalError:  # a driver wrote it that had lost its lock
-        return batches
-    logs = [_operation(line, file, number) for number, line in enumerate(lines[:count], len(batches.lines) + 1)]
-    return Batches(batches.logs + logs, batches.lines + lines[:count], seal)
+    count, seal, _ = _whole(lines, batches.seal)
+    logs = [_operation(line, number) for number, line in enumerate(lines[:count], 1)]
+    return replace(batches, logs=batches.logs + logs, lines=batches.lines + lines[:count], seal=seal)
 
 
 def _digest(lines: Sequence[bytes], seal: bytes, salt: bytes) -> bytes:
     return hashlib.sha256(b"\n".join([seal, salt, *lines])).hexdigest()[:16].encode()
 
 
-def _operation(line: bytes, file: str, number: int) -> dict[str, Any]:
+def _operation(line: bytes, number: int) -> dict[str, Any]:
     try:
         operation = json.loads(line)
-    except ValueError as error:
-        raise JournalError(f"{file} is damaged in line {number}: {error}.") from None
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"line {number}: {error}") from None
     if not isinstance(operation, dict):
-        raise JournalError(f"{file} is damaged in line {number}: it is no operation.")
+        raise ValueError(f"line {number}: it is no operation")
     operation.pop("seal", None)
     return operation

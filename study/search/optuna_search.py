@@ -7,8 +7,10 @@ of the trials that ended unheard, and goes on: trials that were under way come f
 
 from __future__ import annotations
 
+import logging
 import pkgutil
 import warnings
+from collections.abc import Collection, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -18,18 +20,19 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from study.plan import Plan
 from study.search.journal import Journal
-from study.search.journal_reader import FIELDS, SearchError
+from study.search.journal_reader import FIELDS, JOURNAL, SearchError
 from study.search.state import SearchState, judge, mean
 from study.searchspace import SAMPLERS, Parameter, SearchSpec
 from study.spec import resolve_trial
 from trainables import checkpoint
 from trainables.records import Progress, Standing
-from trainables.schema import METRICS, Replicate
+from trainables.schema import METRICS, Replicate, applies
 from trainables.storage import Folder
 
 STOPPED, ERROR = "stopped", "error"
 """User attributes of a trial: why it was stopped, why it failed."""
 _STATES = {"finished": TrialState.COMPLETE, "stopped": TrialState.PRUNED, "failed": TrialState.FAIL}
+_LOG = logging.getLogger(__name__)
 _SAMPLE = 20
 """How many random configurations stand for those that the search has yet to draw, to estimate their size and steps."""
 
@@ -42,9 +45,6 @@ class OptunaSearch:
     Args:
         run: The run folder, whose lock is held.
         plan: The study, with a search.
-
-    Raises:
-        study.search.journal_reader.JournalError: The journal is damaged.
     """
 
     def __init__(self, run: Folder, plan: Plan):
@@ -131,6 +131,42 @@ class OptunaSearch:
                 self._stop(number, reason)
             self.close(number)
 
+    def adopt(self, hashes: Collection[str]) -> None:
+        """Adds the trials that the journal has lost, from the records of their replicates.
+
+        Args:
+            hashes: Replicates in the run folder that belong to no arm.
+        """
+        lost = {}
+        for name in sorted(set(hashes) - self.hashes):
+            record = checkpoint.standing(self._folder.child(name)).record
+            if record is not None and record.replicate["seed"] == 0:
+                lost[record.replicate["cell"], name] = record.replicate["config"]
+        for (_, name), config in sorted(lost.items()):
+            fields = {field: config[field] for field in self._search.space if field in applies(config)}
+            try:
+                self._draw(self._search.parameters(fields))
+            except ValueError as error:
+                _LOG.warning("%s/%s belongs to no trial of this search: %s", self._folder.url, name, error)
+        if lost:
+            _LOG.warning("%s had lost %d trials, which were taken from their replicates.", JOURNAL, len(lost))
+
+    def reopen(self, hashes: Collection[str]) -> None:
+        """Has `next` return the ended trials again that have one of these replicates, of which a file was lost.
+
+        Optuna keeps how they ended. A trial that had failed is not run again: its replicates are marked once more.
+        """
+        for number in range(len(self._state)):
+            lost = [replicate for replicate in self.members(number) if replicate.hash in hashes]
+            if not lost or self._state.is_open(number):
+                continue
+            status, _, reason = self._frozen(number).user_attrs.get(ERROR, "").partition(": ")
+            if status != "failed":
+                self._state.reopen(number)
+                continue
+            for replicate in lost:
+                checkpoint.cut_short(self._folder.child(replicate.hash), replicate.described(), "failed", reason)
+
     def next(self) -> int | None:
         """Returns the number of a trial to run: one that was left unfinished, or a new one; None if there is none now.
 
@@ -164,10 +200,12 @@ class OptunaSearch:
         if not progress.rows or self._search.scheduler == "none":
             return None
         step = next(int(row["step"]) for row in progress.rows.values())
-        rows = self._state.collect(number, step, progress.rows)
-        if rows is None or step in self._frozen(number).intermediate_values:
-            return None
-        reason = self._decide(number, step, mean([row[self._search.objectives[0]] for row in rows]))
+        trial, rows = self._frozen(number), self._state.collect(number, step, progress.rows)
+        reason = None
+        if trial.state.is_finished():  # it is trained again since a file was lost, and stopped where it was
+            reason = trial.user_attrs.get(STOPPED) if step == max(trial.intermediate_values) else None
+        elif rows is not None and step not in trial.intermediate_values:
+            reason = self._decide(number, step, mean([row[self._search.objectives[0]] for row in rows]))
         return None if reason is None else self._stop(number, reason)
 
     def close(self, number: int) -> None:
@@ -198,12 +236,14 @@ class OptunaSearch:
         self._ids.append(trial_id)
         self.fields.append(fields)
 
-    def _draw(self) -> None:
-        """Has Optuna draw a new trial."""
+    def _draw(self, known: Mapping[str, tuple[Parameter, Any]] | None = None) -> None:
+        """Has Optuna draw a new trial, or take the `known` values of one that the journal has lost."""
         number = len(self._state)
         with self._journal.batch():
             self._study.sampler = sampler(self._search, number)
             try:
+                if known is not None:
+                    self._study.enqueue_trial({name: value for name, (_, value) in known.items()})
                 trial = self._study.ask()
                 fields = self._search.draw(self._spec.base, lambda parameter: suggest(trial, parameter))
             except Exception as error:
@@ -221,11 +261,15 @@ class OptunaSearch:
         judgement = judge(standings, self._search.objectives)
         if judgement is None:
             return
+        if self._frozen(number).state.is_finished():  # Optuna knew before a file of the trial was lost
+            self._state.end(number)
+            return
         with self._journal.batch():
-            if judgement.state == "finished":
+            if judgement.state != "failed":
                 self._report_unheard(number, standings)
             if judgement.error is not None:
-                self._trial(number).set_user_attr(ERROR, judgement.error)
+                attribute = STOPPED if judgement.state == "stopped" else ERROR
+                self._trial(number).set_user_attr(attribute, judgement.error)
             self._study.tell(number, judgement.values, _STATES[judgement.state])
         self._state.end(number)
 

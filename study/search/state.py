@@ -14,7 +14,7 @@ from trainables.schema import Replicate, TrialConfig
 
 
 class Judgement(NamedTuple):
-    """How a trial ended: the mean of each objective if it finished, the reason if it failed."""
+    """How a trial ended: the mean of each objective if it finished, else the reason."""
 
     state: Literal["finished", "stopped", "failed"]
     values: list[float] | None = None
@@ -91,6 +91,10 @@ class SearchState:
         """Counts a trial as ended."""
         self._open.pop(number, None)
 
+    def reopen(self, number: int) -> None:
+        """Counts a trial as not ended, since a file of its replicates was lost."""
+        self._open = dict.fromkeys(sorted([*self._open, number]))
+
     def is_open(self, number: int) -> bool:
         """Whether a trial has not ended."""
         return number in self._open
@@ -116,8 +120,9 @@ def judge(standings: Sequence[Standing], objectives: Sequence[str]) -> Judgement
     errors = [f"{o.status}: {o.error}" for o in standings if o.status in ("failed", "diverged")]
     if errors:
         return Judgement("failed", error=errors[0])
-    if any(standing.status == "stopped" for standing in standings):
-        return Judgement("stopped")
+    stopped = [standing for standing in standings if standing.status == "stopped"]
+    if stopped:
+        return Judgement("stopped", error=stopped[0].error)
     last = [standing.record.rows[-1] for standing in standings if standing.record is not None]
     values = [mean([row[name] for row in last]) for name in objectives]
     missing = [name for name, value in zip(objectives, values, strict=True) if value is None]

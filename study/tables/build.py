@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from study.plan import Plan
 from study.runfolder import TableError, read_plan
 from study.tables.columns import SCHEMAS, rows_of
-from study.tables.files import Tables, open_table, open_tables, write
+from study.tables.files import Tables, builds, encode, open_table, open_tables, write
 from trainables import checkpoint
 from trainables.records import Standing as Outcome
 from trainables.schema import Replicate
@@ -19,6 +19,7 @@ from trainables.storage import Folder
 
 BLOCK = 100
 """How many replicates a row group holds, unless tables were merged."""
+_ATTEMPTS = 5
 Rows = Mapping[str, pa.Table]
 """A replicate's rows in each table."""
 
@@ -39,9 +40,17 @@ class Builder:
         self._ended: dict[str, tuple[Any, ...]] = {}
 
     def build(self) -> Tables:
-        """Builds the tables from what the replicates have left in the run folder, and writes them there."""
+        """Builds the tables from what the replicates have left in the run folder, and writes them there.
+
+        Where another process has written tables meanwhile, these may be newer, so that they are built again.
+        """
+        for _ in range(_ATTEMPTS):
+            before = _builds(self.run)
+            contents = encode(self.blocks(read_plan(self.run)[0]))
+            if _builds(self.run) == before:
+                write(self.run, contents)
+                break
         plan, provenance = read_plan(self.run)
-        write(self.run, self.blocks(plan))
         return open_tables(self.run, plan.spec, provenance)
 
     def blocks(self, plan: Plan) -> Iterator[Rows]:
@@ -62,6 +71,18 @@ class Builder:
         if outcome.ended and not checkpoint.unmeasured(folder, outcome, plan.spec.final_measurements):
             self._ended[name] = _stamp(rows)
         return rows
+
+
+def _builds(run: Folder) -> dict[str, set[str] | None]:
+    """The build that each table of a run folder names; None where there is no readable table."""
+
+    def build_of(name: str) -> set[str] | None:
+        try:
+            return builds({name: open_table(run, name)})
+        except TableError:
+            return None
+
+    return {name: build_of(name) for name in SCHEMAS}
 
 
 class FormerRows:

@@ -5,13 +5,15 @@ A row group holds a block, so that neither writing nor reading needs more than o
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, reduce
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,9 +23,12 @@ from study.plan import Plan
 from study.runfolder import TableError, read_run
 from study.spec import StudySpec
 from study.tables.columns import CONFIG, LATER_COLUMNS, SCHEMAS, complete
+from study.tables.order import in_order
 from trainables.schema import RESULTS_VERSION, TrialConfig
 from trainables.storage import Folder
 
+_BUILD = b"build"
+"""Key of the build in a file's metadata."""
 _LARGEST = 2**26
 """Rows of a row group, at most: the most that the format's writer allows, so that a block is never cut."""
 
@@ -78,7 +83,7 @@ class Tables:
 
     @cached_property
     def ends(self) -> pd.DataFrame:
-        """The last row of each replicate in `results`, with a column for every field of TrialConfig."""
+        """The last row of each replicate in `results`, seed by seed; with a column for every field of TrialConfig."""
         file = self.files["results"]
         parts = [file.schema_arrow.empty_table()]
         for batch in filter(len, file.iter_batches()):
@@ -86,8 +91,9 @@ class Tables:
             last = pa.concat_arrays([pc.not_equal(names[1:], names[:-1]), pa.array([True])])
             parts.append(pa.Table.from_batches([batch.filter(last)]))
         every = complete(pa.concat_tables(parts), self.configs)
-        frame = _frame([every], every.column_names)
-        return frame.drop_duplicates("replicate", keep="last", ignore_index=True)
+        frame = _frame([every], every.column_names).drop_duplicates("replicate", keep="last")
+        places = frame["cell"].map({label: place for place, label in enumerate(self.configs)})
+        return frame.iloc[np.lexsort((places, frame["seed"]))].reset_index(drop=True)
 
     @cached_property
     def results(self) -> pd.DataFrame:
@@ -103,16 +109,32 @@ class Tables:
         return self.rows("images")
 
 
-def write(run: Folder, blocks: Iterable[Mapping[str, pa.Table]]) -> None:
-    """Writes the tables into a folder, a row group for each block; each file whole or not at all."""
+def encode(blocks: Iterable[Mapping[str, pa.Table]]) -> dict[str, bytes]:
+    """The tables' files by name, a row group for each block; each names the digest of all three as their build."""
     buffers = {name: io.BytesIO() for name in SCHEMAS}
     with ExitStack() as stack:
         writers = {name: stack.enter_context(_writer(buffer, SCHEMAS[name])) for name, buffer in buffers.items()}
         for block in blocks:
             for name, rows in block.items():
                 writers[name].write_table(rows.combine_chunks(), row_group_size=_LARGEST)
-    for name, buffer in buffers.items():
-        run.write(f"{name}.parquet", buffer.getvalue())
+        digest = hashlib.sha256()
+        for buffer in buffers.values():
+            digest.update(buffer.getvalue())
+        for writer in writers.values():
+            writer.add_key_value_metadata({_BUILD.decode(): digest.hexdigest()[:16]})
+    return {name: buffer.getvalue() for name, buffer in buffers.items()}
+
+
+def write(run: Folder, contents: Mapping[str, bytes]) -> None:
+    """Writes the tables' files into a folder, each whole or not at all."""
+    for name, content in contents.items():
+        run.write(f"{name}.parquet", content)
+
+
+def builds(files: Mapping[str, pq.ParquetFile]) -> set[str]:
+    """The builds that tables name: one, or none where they are old or another tool has written them."""
+    named = ((file.metadata.metadata or {}).get(_BUILD) for file in files.values())
+    return {build.decode() for build in named if build is not None}
 
 
 def open_tables(run: Folder, spec: StudySpec, provenance: dict[str, Any]) -> Tables:
@@ -166,10 +188,14 @@ def load_tables(url: str) -> Tables:
     for name in SCHEMAS:
         check(run, name)
     tables = open_tables(run, spec, provenance)
-    versions = set(tables.rows("results", ["results_version"])["results_version"].unique()) - {RESULTS_VERSION}
+    _check_one_build(tables)
+    labels = tables.rows("results", ["results_version", "cell"]).drop_duplicates()
+    versions = set(labels["results_version"]) - {RESULTS_VERSION}
     if versions:
         raise TableError(f"{url}: `results_version == {RESULTS_VERSION}` must hold, but got {sorted(versions)}.")
-    return tables
+    if unknown := set(labels["cell"]) - tables.configs.keys():
+        raise TableError(f"{url}/results.parquet has the cell {min(unknown)!r}, but spec.yaml has none of this name.")
+    return replace(tables, files=in_order(tables.files, list(tables.configs), url))
 
 
 def to_csv(frame: pd.DataFrame) -> str:
@@ -177,6 +203,14 @@ def to_csv(frame: pd.DataFrame) -> str:
     truths = [str(name) for name in frame if pd.api.types.infer_dtype(frame[name]) == "boolean"]
     words = {name: frame[name].map({True: "TRUE", False: "FALSE"}) for name in truths}
     return str(frame.assign(**words).to_csv(index=False, lineterminator="\n"))
+
+
+def _check_one_build(tables: Tables) -> None:
+    if len(builds(tables.files)) > 1:
+        raise TableError(
+            f"the tables of {tables.url} must be of one build, but are of several: `study table` builds them again, "
+            "of a run folder in place, of others with --to."
+        )
 
 
 def matches(rows: pa.Table, values: Mapping[str, pa.Array]) -> pa.ChunkedArray:

@@ -12,7 +12,7 @@ import pyarrow as pa
 from study.runfolder import ADDED, MERGED, TableError, differences, grown, with_added, write_run
 from study.spec import StudySpec
 from study.tables.columns import SCHEMAS, complete
-from study.tables.files import Tables, load_tables, matches, open_tables, write
+from study.tables.files import Tables, encode, load_tables, matches, open_tables, write
 from trainables.storage import Folder
 
 _SLICE = 10_000
@@ -43,7 +43,7 @@ def merge(source: Tables, target: Folder, images: Images = Images.ALL) -> Tables
         better -= _ended(old) - _ended(source)
         parts = [(old, set(old.ends["replicate"]) - better), (source, better)]
     target.create()
-    write(target, _merged(parts, images))
+    write(target, encode(_merged(parts, images)))
     write_run(target, spec, origin)
     return open_tables(target, spec, origin)
 

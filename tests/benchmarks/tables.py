@@ -28,7 +28,7 @@ from study.spec import StudySpec
 from study.table import load_tables
 from study.tables.build import BLOCK, Builder
 from study.tables.columns import SCHEMAS, complete
-from study.tables.files import write
+from study.tables.files import encode, write
 from tests.benchmarks.lines import Line, finish, seconds
 from trainables import checkpoint
 from trainables.records import ImageKey, Profile, Record
@@ -104,7 +104,7 @@ def make_tables(folder: Folder, seeds: int, source: Source) -> int:
     """A folder with the tables of so many seeds; returns the number of replicates."""
     plan, rng = Plan(study(seeds), DIGESTS).replicates, np.random.default_rng(0)
     starts = range(0, len(plan), BLOCK)
-    write(folder.create(), (source.block(plan[start : start + BLOCK], rng) for start in starts))
+    write(folder.create(), encode(source.block(plan[start : start + BLOCK], rng) for start in starts))
     write_run(folder, study(seeds), _provenance())
     return len(plan)
 

@@ -161,7 +161,7 @@ class Campaign:
 
     def _folder_gone(self, launch: int) -> Iterator[Fault]:
         command, elsewhere = self._start(launch), self.folder / "elsewhere"
-        while command.running and "replicates, " not in command.log.read_text():  # it has not opened the folder yet
+        while command.running and "replicates, " not in command.printed:  # it has not opened the folder yet
             time.sleep(0.01)
         time.sleep(self.rng.uniform(0, 0.5))
         landed = command.running

@@ -57,6 +57,11 @@ class Command:
         """Whether it still runs."""
         return Path(f"/proc/{self.pid}").exists() and _state(self.pid) != "Z"
 
+    @property
+    def printed(self) -> str:
+        """What it has printed so far."""
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
+
     def send(self, *numbers: int) -> bool:
         """Sends signals to it; returns whether it was running."""
         if not self.running:
@@ -73,9 +78,8 @@ class Command:
         if hung:
             os.killpg(self.pid, signal.SIGKILL)
         _, status = os.waitpid(self.pid, 0)
-        output = self.log.read_text(errors="replace") if self.log.exists() else ""
         seconds = time.monotonic() - self.started
-        return Ended(os.waitstatus_to_exitcode(status), output + ("\nHANG" if hung else ""), seconds)
+        return Ended(os.waitstatus_to_exitcode(status), self.printed + ("\nHANG" if hung else ""), seconds)
 
 
 def _main(program: str) -> int:

@@ -1,10 +1,12 @@
 """A replicate's files: damage is known, the newest two checkpoints are kept, and a result counts before a failure."""
 
+import os
+
 import numpy as np
 import pytest
 
 from trainables import checkpoint, replicate_file
-from trainables.records import ImageKey, Record
+from trainables.records import ImageKey, Profile, Record
 from trainables.replicate_file import FileName, encode
 from trainables.storage import Folder
 
@@ -108,7 +110,7 @@ def test_tidy_tells_how_it_stood_and_reads_no_checkpoint_twice(folder, monkeypat
     if failed:
         checkpoint.cut_short(folder, {"cell": "a"}, "failed", "lost")
     read, real = [], Folder.read
-    monkeypatch.setattr(Folder, "read", lambda self, name: read.append(name) or real(self, name))
+    monkeypatch.setattr(Folder, "read", lambda self, name, *most: read.append(name) or real(self, name, *most))
     found = checkpoint.tidy(folder)
     assert (found.status, found.step, found.ended) == ("failed" if failed else "running", 20, False)
     assert [name[22:31] for name in read if name.startswith("aaaaaaaa")] == ["000000020"]
@@ -191,3 +193,89 @@ def test_read_checkpoint_up_to_a_step_is_the_newest_up_to_it(folder):
         write(folder, step)
     assert [checkpoint.read_checkpoint(folder, at_most)[0] for at_most in (None, 25, 19)] == [20, 20, 10]
     assert checkpoint.read_checkpoint(folder, 9) is None
+
+
+MARKERS = {
+    "empty": b"",
+    "no JSON": b"finished",
+    "a list": b"[]",
+    "deep": b"[" * 200_000,
+    "no files": b'{"status": "finished", "error": null}',
+    "files a text": b'{"status": "finished", "error": null, "files": "record"}',
+    "no record": b'{"status": "finished", "error": null, "files": {}}',
+    "record a number": b'{"status": "finished", "error": null, "files": {"record": 3}}',
+    "record elsewhere": b'{"status": "finished", "error": null, "files": {"record": "../../secret"}}',
+    "record absent": b'{"status": "finished", "error": null, "files": {"record": "aaaaaaaa-record.safetensors"}}',
+    "record itself": b'{"status": "finished", "error": null, "files": {"record": "bbbbbbbb.done.json"}}',
+    "record a pipe": b'{"status": "finished", "error": null, "files": {"record": "cccccccc-record.safetensors"}}',
+    "record a device": b'{"status": "finished", "error": null, "files": {"record": "dddddddd-record.safetensors"}}',
+    "unknown status": b'{"status": "pending", "error": null, "files": {"record": "aaaaaaaa-record.safetensors"}}',
+    "error no text": b'{"status": "failed", "error": [1], "files": {"record": "aaaaaaaa-record.safetensors"}}',
+    "another key": b'{"status": "finished", "error": null, "files": {"record": {"name": "a"}, "veights": {}}}',
+    "too large": b'{"status": "finished", "error": "' + b"x" * (1 << 20) + b'", "files": {"record": "a"}}',
+}
+
+
+@pytest.mark.parametrize("content", MARKERS.values(), ids=MARKERS.keys())
+def test_crafted_marker_does_not_count_and_is_deleted(folder, tmp_path, caplog, content):
+    write(folder, 10)
+    folder.write("bbbbbbbb.done.json", content)
+    os.mkfifo(tmp_path / "replicate" / "cccccccc-record.safetensors")
+    (tmp_path / "replicate" / "dddddddd-record.safetensors").symlink_to("/dev/zero")
+    assert checkpoint.standing(folder).status == "running"
+    assert "bbbbbbbb.done.json does not count" in caplog.text and "Traceback" not in caplog.text
+    assert checkpoint.tidy(folder).step == 10
+    assert "bbbbbbbb.done.json" not in folder.names()
+
+
+@pytest.mark.parametrize("ending", ["-000000030.safetensors", ".done.json", "-record.safetensors"])
+@pytest.mark.parametrize("kind", ["pipe", "folder", "link to a device", "link to itself", "link to nothing"])
+def test_file_of_another_kind_under_a_name_of_ours_is_passed_over(folder, tmp_path, ending, kind):
+    write(folder, 10)
+    path = tmp_path / "replicate" / f"bbbbbbbb-0123456789ab{ending}"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to({"link to a device": "/dev/zero", "link to itself": path}.get(kind, tmp_path / "absent"))
+    assert checkpoint.standing(folder).step == checkpoint.tidy(folder).step == 10
+    finish(folder, "cccccccc")
+    assert checkpoint.standing(folder).status == "finished"
+
+
+@pytest.mark.parametrize("part", ["weights", "record"])
+@pytest.mark.parametrize("damage", ["flipped", "empty", "gone"])
+def test_result_with_a_damaged_part_is_known_by_tidy_and_started_again(folder, caplog, part, damage):
+    finish(folder, "aaaaaaaa", weights={"w": np.ones(50)})
+    name = file(folder, "aaaaaaaa", f"{part}.safetensors")
+    content = bytearray(folder.read(name))
+    content[-1] ^= 1
+    if damage == "gone":
+        folder.delete(name)
+    else:
+        folder.write(name, bytes(content) if damage == "flipped" else b"")
+    assert checkpoint.tidy(folder).status == "pending" and "does not count" in caplog.text
+    assert folder.names() == []
+
+
+def test_measurements_of_two_workers_count_once_and_a_damaged_one_is_replaced(folder, caplog):
+    finish(folder, "aaaaaaaa", weights={"w": np.ones(2)})
+    ended = checkpoint.result(folder)
+    for seconds in (1.0, 2.0):  # two workers, whose durations differ
+        replicate_file.write(folder, "aaaaaaaa", "-measured-probes.safetensors", measurement(seconds))
+    assert [p.quantity for p in checkpoint.with_measurements(folder, ended).record.profiles] == ["probes_s"]
+    assert checkpoint.unmeasured(folder, ended, ["probes", "walks"]) == ["walks"]
+    for name in folder.files():
+        if "measured" in name:
+            folder.write(name, b"damaged")
+    assert checkpoint.unmeasured(folder, ended, ["probes", "walks"]) == ["probes", "walks"]
+    assert "-measured-probes.safetensors is damaged" in caplog.text
+    record = Record({}, profiles=[Profile(20, "probes_s", [3.0])])
+    checkpoint.write_measurement(folder, ended, "probes", record, np.empty((0, 784), np.uint8))
+    assert checkpoint.unmeasured(folder, ended, ["probes"]) == []
+    assert len([name for name in folder.files() if "measured" in name]) == 1
+
+
+def measurement(seconds):
+    return encode({"images": np.empty((0, 784), np.uint8)}, Record({}, profiles=[Profile(20, "probes_s", [seconds])]))

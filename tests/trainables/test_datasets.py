@@ -1,6 +1,7 @@
 """Datasets: files plain or packed, absent, cut short or altered; the splits."""
 
 import gzip
+import hashlib
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ def contents():
     return {
         name: bytes([0, 0, 8, len(shape)])
         + b"".join(size.to_bytes(4, "big") for size in shape)
-        + np.resize(pattern, shape).tobytes()
+        + np.resize(pattern % 10 if len(shape) == 1 else pattern, shape).tobytes()
         for name, shape in SHAPES.items()
     }
 
@@ -67,6 +68,35 @@ def test_load_mnist_of_other_content_is_refused_by_checksum(data_dir, contents):
     put(data_dir, "MNIST", contents)
     with pytest.raises(DataError, match=r"train-images-idx3-ubyte is not the original.*must be ba891046"):
         datasets.load("mnist")
+
+
+@pytest.mark.parametrize("folder", ["FashionMNIST", "KMNIST"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_load_mnists_files_in_another_folder_are_refused_by_digest(data_dir, contents, monkeypatch, folder, packed):
+    own = hashlib.sha256(contents["train-labels-idx1-ubyte"]).hexdigest()
+    monkeypatch.setattr(datasets, "_MNIST_SHA256", {"train-labels-idx1-ubyte": own})
+    put(data_dir, folder, contents, packed=packed)
+    with pytest.raises(
+        DataError, match=rf"train-labels-idx1-ubyte\S* must be {folder}'s, but it is MNIST's. Delete it"
+    ):
+        datasets.load("kmnist" if folder == "KMNIST" else "fashion_mnist")
+
+
+def test_load_packed_files_of_kmnist_in_the_folder_of_fashion_mnist_are_refused(data_dir, contents, monkeypatch):
+    raw = put(data_dir, "FashionMNIST", contents, packed=True)
+    md5 = hashlib.md5((raw / "t10k-images-idx3-ubyte.gz").read_bytes()).hexdigest()
+    monkeypatch.setattr(datasets, "_PACKED_MD5", {"KMNIST": [md5]})
+    with pytest.raises(DataError, match=r"t10k-images-idx3-ubyte.gz must be FashionMNIST's, but it is KMNIST's"):
+        datasets.load("fashion_mnist")
+
+
+def test_load_label_beyond_nine_is_refused(data_dir, contents):
+    raw = put(data_dir, "KMNIST", contents)
+    labels = bytearray(contents["t10k-labels-idx1-ubyte"])
+    labels[-1] = 200
+    (raw / "t10k-labels-idx1-ubyte").write_bytes(labels)
+    with pytest.raises(DataError, match="t10k-labels-idx1-ubyte must hold labels 0 to 9, but it holds 200"):
+        datasets.load("kmnist")
 
 
 def test_load_truncated_file_says_how_long_it_must_be(data_dir, contents):

@@ -1,6 +1,5 @@
 """The dimension of points: known where it is known, equal to scikit-dimension's, MNIST's as measured before."""
 
-import re
 import resource
 
 import numpy as np
@@ -11,7 +10,7 @@ from skdim.id import GRIDE, MLE, TwoNN
 from torch import Tensor
 
 from trainables.datasets import Dataset
-from trainables.intrinsic_dimension import CUBE_DIMS, NEIGHBOURS, estimate, estimates, neighbour_distances
+from trainables.intrinsic_dimension import CUBE_DIMS, MAX_TIES, NEIGHBOURS, estimate, estimates, neighbour_distances
 from trainables.strokes import render
 
 NAMES = ("mle", "mle_mean", "gride")
@@ -117,12 +116,30 @@ def test_estimate_duplicates_count_once() -> None:
     assert estimate(points.repeat(3, 1), 0) == estimate(points, 0)
 
 
-def test_estimate_grey_levels_with_ties_are_finite() -> None:
-    grid = (cube(2, 2000) * 20).round()  # at most 21 x 21 different points, most neighbours equally far
-    found = estimate(grid, 0)
-    assert found["dimension_points"][0] <= 21**2
-    assert np.isfinite([value for values in found.values() for value in values]).all()
-    assert found["dimension_mle"][-1] == pytest.approx(2, rel=0.15)
+TIED = {
+    "lattice": torch.cartesian_prod(*2 * [torch.arange(45.0)]),
+    "line": torch.arange(300.0)[:, None],
+    "two grey levels": (cube(30, 400) > 0.5).float(),
+    "equidistant": torch.eye(150),
+}
+
+
+@pytest.mark.parametrize("points", TIED.values(), ids=TIED.keys())
+def test_estimate_of_points_that_tie_says_so_and_gives_no_number(
+    points: Tensor, caplog: pytest.LogCaptureFixture
+) -> None:
+    profiles = estimate(points, 0)
+    for name in (*NAMES, "twonn"):
+        assert np.isnan(profiles[f"dimension_{name}"]).all()
+    assert min(profiles["ties"]) > MAX_TIES and "of the distances to the nearest neighbours are equal" in caplog.text
+
+
+def test_estimate_with_few_ties_is_given(caplog: pytest.LogCaptureFixture) -> None:
+    points = cube(2, 2000)
+    points[:4] = 5 + torch.tensor([[0.0, 0], [0, 0.01], [0.01, 0], [0.01, 0.01]])
+    profiles = estimate(points, 0)
+    assert 0 < profiles["ties"][0] < MAX_TIES and not caplog.text
+    assert profiles["dimension_twonn"] == [pytest.approx(2, rel=0.1)]
 
 
 @pytest.mark.parametrize("num", [1, 100])
@@ -134,11 +151,6 @@ def test_estimate_fewer_points_than_neighbours_raises(num: int) -> None:
 def test_estimate_constant_points_raise() -> None:
     with pytest.raises(ValueError, match="`different points > 100` must hold, but got 1 of them"):
         estimate(torch.ones(200, 5), 0)
-
-
-def test_estimate_equidistant_points_raise() -> None:
-    with pytest.raises(ValueError, match=re.escape("`distances` to 2 and 5 neighbours must differ")):
-        estimate(torch.eye(150), 0)
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])

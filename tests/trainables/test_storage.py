@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from trainables.storage import Folder, StorageError
+from trainables.storage import LARGEST, Folder, StorageError, UnreadableFileError
 
 
 @pytest.fixture(params=["path", "url"])
@@ -147,3 +147,61 @@ def test_folder_name_with_a_space_works(tmp_path: Path) -> None:
     for url in (str(tmp_path / "my run"), (tmp_path / "my run").as_uri()):
         Folder(url).write("a", url.encode())
         assert (tmp_path / "my run" / "a").read_bytes() == url.encode()
+
+
+@pytest.mark.parametrize("make", ["create", "write"])
+def test_new_folder_is_on_the_disk_before_anything_in_it_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: str
+) -> None:
+    synced: list[str] = []
+    real = os.fsync
+
+    def sync(fd: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{fd}"))
+        real(fd)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    if make == "create":
+        Folder(str(tmp_path / "a" / "b")).create()
+        assert synced == [str(tmp_path), str(tmp_path / "a")]
+        return
+    Folder(str(tmp_path / "a")).write("name", b"content")
+    assert synced[0] == str(tmp_path) and synced[-1] == str(tmp_path / "a")
+
+
+def test_read_of_more_than_the_limit_is_refused_with_both_sizes(any_folder: Folder) -> None:
+    any_folder.write("a", bytes(1001))
+    assert len(any_folder.read("a", at_most=1001)) == 1001
+    with pytest.raises(UnreadableFileError, match="a must have at most 1,000 bytes, but has 1,001"):
+        any_folder.read("a", at_most=1000)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "link to a device", "link to a pipe"])
+def test_read_of_what_is_no_file_is_refused_at_once(tmp_path: Path, kind: str) -> None:
+    path, pipe = tmp_path / "a", tmp_path / "pipe"
+    os.mkfifo(pipe)
+    if kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to("/dev/zero" if kind == "link to a device" else pipe)
+    with pytest.raises(UnreadableFileError, match="must be a file, but it is something else"):
+        Folder(str(tmp_path)).read("pipe" if kind == "pipe" else "a")
+
+
+def test_read_of_a_large_hole_takes_no_memory(tmp_path: Path) -> None:
+    with (tmp_path / "a").open("wb") as file:
+        file.truncate(LARGEST + 1)
+    with pytest.raises(UnreadableFileError, match="must have at most"):
+        Folder(str(tmp_path)).read("a")
+
+
+def test_read_of_an_absent_file_raises_that(any_folder: Folder) -> None:
+    with pytest.raises(FileNotFoundError):
+        any_folder.read("absent")
+
+
+def test_create_without_those_above_makes_nothing_where_these_have_gone(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="cannot be made: No such file or directory"):
+        Folder(str(tmp_path / "gone" / "replicates")).create(above=False)
+    assert not list(tmp_path.iterdir())
+    assert Folder(str(tmp_path / "replicates")).create(above=False).names() == []

@@ -198,13 +198,13 @@ def test_best_is_judged_on_fresh_seeds_only(one, again):
     for row in fresh.to_dict("records"):
         assert row["val_neg_elbo/test"] == pytest.approx(ends[row["cell"]])
         assert row["val_neg_elbo/low"] < row["val_neg_elbo/test"] < row["val_neg_elbo/high"]
-    assert set(best_column(search_page.best_text(alone))) == {"-"}
+    assert set(best_column(search_page.best_text(alone))) == {"–"}
     assert all(value.endswith(", 2") for value in best_column(search_page.best_text(judged))[:2])
 
 
 def test_best_of_an_arm_without_the_metric_shows_a_dash(one):
     found = best.best_data(one).assign(val_neg_elbo=[math.nan, *[7.0] * (len(best.best_data(one)) - 1)])
-    assert search_page.best_text(found)["val_neg_elbo"].tolist()[:2] == ["-", "7.00"]
+    assert search_page.best_text(found)["val_neg_elbo"].tolist()[:2] == ["–", "7.00"]
 
 
 def best_column(text: pd.DataFrame) -> list[str]:

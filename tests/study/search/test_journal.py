@@ -109,14 +109,16 @@ def test_journal_with_an_altered_or_a_missing_line_is_refused_by_its_number(tmp_
             assert logs(run) == [1, 1, 2, 2], "without its end a batch counts as cut off"
         else:
             with pytest.raises(JournalError, match=rf"search\.jsonl is damaged in lines {start + 1} to "):
-                Journal(run)
+                read_journal(run)
+            assert len(Journal(run).read_logs(0)) == start, "the batches before it stay"
 
 
 @pytest.mark.parametrize("content", [b'{"op_code": 0}\n{"op', b"[1]\n", b"\xff\n"])
 def test_journal_of_an_earlier_version_that_is_damaged_is_refused_by_name(run, content):
     run.create().write(JOURNAL, content)
-    with pytest.raises(JournalError, match=r"search\.jsonl is damaged"):
-        Journal(run)
+    with pytest.raises(JournalError, match=r"search\.jsonl is damaged in line .*`study launch` .* makes it good"):
+        read_journal(run)
+    assert not Journal(run).read_logs(0), "none is known to be whole"
 
 
 def test_journal_on_an_object_store_leaves_out_the_batches_of_a_driver_that_lost_its_lock(tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """Searches through the whole path: spec, Optuna, its journal in the run folder, both runners, the tables."""
 
 import itertools
+import shutil
 
 import optuna
 import pandas as pd
@@ -381,6 +382,103 @@ def test_hear_waits_for_every_seed_and_decides_once(tmp_path):
     again.catch_up()
     assert [t.state for t in optunas(tmp_path)] == [TrialState.RUNNING, TrialState.PRUNED]
     assert (again.next(), again.next(), again.next(), again.next()) == (0, 2, None, None)
+
+
+# Lost and damaged files
+
+
+CLOCKS = ["train_s", "evaluate_s"]
+
+
+def rows(folder):
+    found = load_tables(str(folder)).results.drop(columns=CLOCKS)
+    return found.sort_values(["replicate", "step"], ignore_index=True)
+
+
+SEARCHED = {"trials": 6, "more": ASHA, "fields": REAL, "model": "vae"}
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory):
+    """The folder of a finished search with trials that finished and others that ASHA stopped."""
+    folder = tmp_path_factory.mktemp("searched")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(DATASETS, "tiny", "tests.support.tiny:load")
+        counts, _ = run(hunt(**SEARCHED), folder)
+    assert counts.finished and counts.stopped
+    return folder
+
+
+@pytest.fixture
+def copied(searched, tmp_path):
+    shutil.copytree(searched, tmp_path / "run")
+    return tmp_path / "run"
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [*itertools.product(["finished", "stopped"], ["record", "done"]), ("finished", "weights")],
+)
+def test_trial_with_a_damaged_file_is_trained_again_to_the_same_rows(searched, copied, caplog, status, kind):
+    ends = load_tables(str(copied)).ends
+    name = ends.loc[ends["status"] == status, "replicate"].iloc[0]
+    path = next((copied / "replicates" / name).glob(f"*{kind}*"))
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+    counts, text = run(hunt(**SEARCHED), copied)
+    assert path.name in caplog.text and "1 to start" in text
+    assert counts == run(hunt(**SEARCHED), searched)[0] and not counts.left
+    pd.testing.assert_frame_equal(rows(searched), rows(copied), check_exact=True)
+    assert_agree(copied)
+
+
+def test_trial_of_two_seeds_that_lost_one_stops_that_one_where_it_was(tmp_path):
+    study = hunt(**SEARCHED, seeds=2)
+    counts, _ = run(study, tmp_path)
+    before = rows(tmp_path)
+    name = before.loc[before["status"] == "stopped", "replicate"].iloc[0]
+    shutil.rmtree(tmp_path / "replicates" / name)
+    assert run(study, tmp_path)[0] == counts
+    pd.testing.assert_frame_equal(before, rows(tmp_path), rtol=1e-4)  # alone it rounds otherwise than in a pack
+
+
+def test_failed_trial_with_a_damaged_file_stays_failed(tmp_path, monkeypatch):
+    def fails(*_, **__):
+        raise RuntimeError("no such luck")
+        yield
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trial, "run", fails)
+        counts, _ = run(hunt(trials=1), tmp_path)
+    for path in tmp_path.glob("replicates/*/*"):
+        path.write_bytes(b"")
+    assert run(hunt(trials=1), tmp_path)[0] == counts == Counts(failed=1)
+    assert load_tables(str(tmp_path)).ends["error"].iloc[0] == "RuntimeError: no such luck"
+    assert_agree(tmp_path)
+
+
+@pytest.mark.parametrize("fault", ["absent", "empty", "flipped", "its end"])
+def test_journal_that_is_lost_is_made_good_from_the_replicates_and_nothing_is_trained(
+    searched, copied, monkeypatch, caplog, fault
+):
+    path = copied / JOURNAL
+    content = bytearray(path.read_bytes())
+    if fault == "absent":
+        path.unlink()
+    elif fault == "flipped":
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+    else:
+        path.write_bytes(b"" if fault == "empty" else b"".join(content.splitlines(keepends=True)[:30]))
+    if fault != "its end":
+        with pytest.raises(TableError, match=r"search\.jsonl is .*: trials that it has lost are taken from their"):
+            load_tables(str(copied))
+    monkeypatch.setattr(trial, "run", lambda *_, **__: pytest.fail("a trial was trained again"))
+    counts, _ = run(hunt(**SEARCHED), copied)
+    assert counts == run(hunt(**SEARCHED), searched)[0] and "taken from their replicates" in caplog.text
+    pd.testing.assert_frame_equal(rows(searched), rows(copied))
+    assert_agree(copied)
 
 
 # Small parts
