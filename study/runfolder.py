@@ -5,13 +5,15 @@ The folder is the truth of a run; its tables (`study.tables`) are built from it.
 
 from __future__ import annotations
 
+import hashlib
 import json
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
 from study.plan import Plan
-from study.search.journal_reader import JOURNAL, JournalError, read_asked
+from study.search.journal_reader import BATCHES, JOURNAL, JournalError, read_asked
 from study.searchspace import SearchSpec
 from study.spec import StudySpec, dump, parse
 from study.tables.columns import SCHEMAS
@@ -26,8 +28,17 @@ ADDED = "plugins_added"
 """Key in the provenance of a study with plugins: the names that they added, by registry."""
 MERGED = "merged"
 """Key in the provenance of merged tables: the provenance of each earlier part."""
-RUN_FILES = frozenset({"spec.yaml", "provenance.json", "replicates", JOURNAL, *(f"{name}.parquet" for name in SCHEMAS)})
+SPEC, PROVENANCE = "spec.yaml", "provenance.json"
+SPEC_DIGESTS, SEAL = "spec_sha256", "sha256"
+"""Keys in provenance.json alone: digests of the spec that may lie beside it, and the digest of all its other keys."""
+ERRORS = "errors"
+"""The folder of tracebacks, by the hash of the replicate that failed."""
+RUN_FILES = frozenset(
+    {SPEC, PROVENANCE, "replicates", ERRORS, JOURNAL, BATCHES, *(f"{name}.parquet" for name in SCHEMAS)}
+)
 """Names of what lies in a run folder."""
+_MAX_BYTES = 16_000_000
+_LOG = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 
@@ -62,7 +73,7 @@ def read_run(run: Folder) -> tuple[StudySpec, dict[str, Any]]:
 def read_plan(run: Folder) -> tuple[Plan, dict[str, Any]]:
     """Reads the plan and the provenance of a run folder or a folder under `results/`; raises TableError."""
     provenance = read_provenance(run)
-    plan = Plan(read_spec(run, provenance), provenance["data_digests"])
+    plan = Plan(read_spec(run), provenance["data_digests"])
     unknown = set(plan.datasets) - plan.digests.keys()
     if unknown:
         raise TableError(
@@ -71,14 +82,21 @@ def read_plan(run: Folder) -> tuple[Plan, dict[str, Any]]:
     return plan, provenance
 
 
-def read_spec(run: Folder, provenance: Mapping[str, Any] | None = None, *, asked: bool = True) -> StudySpec:
+def read_spec(run: Folder, *, asked: bool = True) -> StudySpec:
     """Reads the spec of a run folder, with the trials that its search has asked for so far; raises TableError.
 
-    Where the run's provenance names what its plugins added, they need not be installed, and none is imported.
+    Without `asked`, the search's journal is not read. No plugin is imported, since a folder may be anybody's: the
+    provenance has the names that plugins added.
     """
-    plugins = ADDED not in (provenance or {})
-    spec = _read(run, "spec.yaml", lambda content: parse(content.decode(), "it", plugins=plugins))
-    if spec.search is None or spec.search.asked or not asked:  # beside merged tables, spec.yaml holds them
+    digests = _spec_digests(run)
+
+    def parsed(content: bytes) -> StudySpec:
+        if digests and _digest(content) not in digests:
+            raise ValueError("it is not as a launch has written it")
+        return parse(content.decode(), "it", plugins=False)
+
+    spec = _read(run, SPEC, parsed)
+    if not asked or spec.search is None or spec.search.asked:  # beside merged tables, spec.yaml holds them
         return spec
     try:
         return spec.with_asked(read_asked(run))
@@ -88,13 +106,44 @@ def read_spec(run: Folder, provenance: Mapping[str, Any] | None = None, *, asked
 
 def read_provenance(run: Folder) -> dict[str, Any]:
     """Reads the provenance of a run folder, and registers the names that its plugins added; raises TableError."""
-    return _read(run, "provenance.json", _parse_provenance)
+    provenance = _read(run, PROVENANCE, _parse_provenance)
+    register(provenance.get(ADDED) or {})
+    return {key: value for key, value in provenance.items() if key not in (SEAL, SPEC_DIGESTS)}
+
+
+def read_former(run: Folder, spec: StudySpec) -> tuple[StudySpec, dict[str, Any]]:
+    """Reads the spec and the provenance that earlier launches left, for a launch of `spec`, which makes them good.
+
+    A damaged spec is made good if the launch's is the very one that was written there, and a damaged provenance always:
+    the data are loaded and digested anew, and each replicate's record keeps its own origin.
+
+    Raises:
+        TableError: The spec is damaged, and the launch's is another.
+    """
+    provenance: dict[str, Any] = {"data_digests": {}}
+    try:
+        if run.exists(PROVENANCE):
+            provenance = read_provenance(run)
+    except TableError as error:
+        _LOG.warning("%s It is written anew.", error)
+    try:
+        return read_spec(run, asked=False), provenance
+    except TableError as error:
+        if _digest(dump(spec.with_asked([])).encode()) not in _spec_digests(run):
+            raise
+        _LOG.warning("%s It is written anew.", error)
+    return spec, provenance
 
 
 def write_run(run: Folder, spec: StudySpec, provenance: dict[str, Any]) -> None:
-    """Writes what `read_run` reads; the spec last, since it makes the folder a run folder."""
-    run.write("provenance.json", (json.dumps(provenance, indent=2, sort_keys=True) + "\n").encode())
-    run.write("spec.yaml", dump(spec).encode())
+    """Writes what `read_run` reads; the spec last, since it makes the folder a run folder.
+
+    The provenance has the digest of the spec, and of the one that it replaces: a kill may come between the two files.
+    """
+    content = dump(spec).encode()
+    sealed = provenance | {SPEC_DIGESTS: [_digest(content), *_spec_digests(run)[:1]]}
+    run.write(PROVENANCE, _json(sealed | {SEAL: _digest(_json(sealed))}))
+    run.write(SPEC, content)
 
 
 def with_added(provenance: dict[str, Any], former: Mapping[str, Any]) -> dict[str, Any]:
@@ -158,14 +207,14 @@ def _search_differences(former: StudySpec, later: StudySpec) -> list[str]:
 
 def _read(run: Folder, name: str, parse_content: Callable[[bytes], _T]) -> _T:
     try:
-        return parse_content(run.read(name))
+        return parse_content(run.read(name, _MAX_BYTES))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise TableError(f"{run.url} is no run folder: it must hold spec.yaml and provenance.json ({error}).") from None
-    except ValueError as error:  # SpecError, not UTF-8, not JSON
-        remedy = ""
-        if run.child("replicates").names():
-            remedy = " Delete it, and `study launch` with this study and --run makes it anew; no result is lost."
-        raise TableError(f"{run.url}/{name} is damaged: {str(error).rstrip('.')}.{remedy}") from None
+    except (ValueError, RecursionError) as error:  # SpecError, not UTF-8, not JSON
+        remedy = "`study launch` with the study and --run mends it, if need be after it was deleted; no result is lost."
+        if {"results.parquet", "replicates"} & set(run.names()) == {"results.parquet"}:
+            remedy = "Fetch the folder again from where it came, or make it again by `study table RUN --to`."
+        raise TableError(f"{run.url}/{name} is damaged: {str(error).rstrip('.')}. {remedy}") from None
 
 
 def _parse_provenance(content: bytes) -> dict[str, Any]:
@@ -173,8 +222,27 @@ def _parse_provenance(content: bytes) -> dict[str, Any]:
     digests = provenance.get("data_digests") if isinstance(provenance, dict) else None
     if not isinstance(digests, dict) or not all(isinstance(value, str) for value in digests.values()):
         raise ValueError("it names no data_digests")
-    register(provenance.get(ADDED) or {})
+    seal = provenance.pop(SEAL, None)  # absent before there was one
+    if seal is not None and seal != _digest(_json(provenance)):
+        raise ValueError("it is not as a launch has written it")
     return dict(provenance)
+
+
+def _spec_digests(run: Folder) -> list[str]:
+    """Digests of the spec that a run folder may hold, the newest first; none where they are not known."""
+    try:
+        digests = _parse_provenance(run.read(PROVENANCE, _MAX_BYTES)).get(SPEC_DIGESTS, [])
+    except (OSError, ValueError, RecursionError):
+        return []
+    return list(map(str, digests)) if isinstance(digests, list) else []
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def _json(content: Mapping[str, Any]) -> bytes:
+    return (json.dumps(content, indent=2, sort_keys=True) + "\n").encode()
 
 
 def _last_row(outcome: Outcome) -> Outcome:

@@ -10,18 +10,21 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from study import plain_yaml
+from study.plain_yaml import YamlError
 from study.searchspace import SearchSpec
 from trainables.errors import ReadableError
 from trainables.registry import CURVES, MEASUREMENTS, PluginError, load_plugins, unknown
 from trainables.schema import TrialConfig, applies, check_keys
 
+MOST_CELLS, MOST_REPLICATES = 100_000, 1_000_000
+"""How many cells and replicates a study may have."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _SPECS = files("study") / "specs"
 _MAX_BYTES = 1_000_000
-_MAX_DEPTH = 20
+_MAX_NAME = 200
 
 
 class SpecError(ReadableError):
@@ -80,9 +83,18 @@ class StudySpec(BaseModel):
         for field, values in itertools.chain.from_iterable(grid.items() for grid in self.grids):
             if values == []:
                 raise ValueError(f"`grid` must give {field} at least one value, but got an empty list.")
-        if self.cell_count > 100_000:
-            raise ValueError(f"`arms x grid <= 100,000` must hold, but got {self.cell_count:,} cells.")
+        self._check_size()
         return self
+
+    def _check_size(self) -> None:
+        for arm in self.arms:
+            if not arm.strip() or not arm.isprintable() or len(arm) > _MAX_NAME:
+                raise ValueError(f"an arm's name must be 1 to {_MAX_NAME} printable characters, but got {arm!r:.220}.")
+        cells = self.cell_count + (0 if self.search is None else self.search.trials)
+        if cells > MOST_CELLS:
+            raise ValueError(f"`arms x grid + trials <= {MOST_CELLS:,}` must hold, but got {cells:,} cells.")
+        if cells * self.seeds > MOST_REPLICATES:
+            raise ValueError(f"`cells x seeds <= {MOST_REPLICATES:,}` must hold, but got {cells * self.seeds:,}.")
 
     @property
     def cell_count(self) -> int:
@@ -183,8 +195,7 @@ def parse(text: str, source: str, *, plugins: bool = True) -> StudySpec:
         plugins: Whether to import them; without, the names that they add must be known already.
     """
     try:
-        _check_yaml(text)
-        given = yaml.safe_load(text)
+        given = plain_yaml.read(text, truths={"log"})
         named = given.get("plugins") if plugins and isinstance(given, Mapping) else None
         load_plugins(name for name in (named if isinstance(named, list) else []) if isinstance(name, str))
         return StudySpec.model_validate(given)
@@ -192,26 +203,13 @@ def parse(text: str, source: str, *, plugins: bool = True) -> StudySpec:
         raise SpecError(f"{source}: {error}") from None
     except ValidationError as error:
         raise SpecError(f"{source}: {readable(error)}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise SpecError(f"{source} is no valid YAML of a spec: {' '.join(str(error).split())}") from None
-
-
-def _check_yaml(text: str) -> None:
-    """Refuses what a spec never needs and a parser chokes on; a few lines of aliases can stand for gigabytes."""
-    depth = 0
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        if isinstance(event, yaml.AliasEvent):
-            raise yaml.YAMLError(f"a spec must not use aliases, but got *{event.anchor}.")
-        if isinstance(event, yaml.ScalarEvent):
-            event.value.encode()  # half a character pair cannot be printed or stored
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > _MAX_DEPTH:
-            raise yaml.YAMLError(f"`depth <= {_MAX_DEPTH}` must hold, but its lists and mappings go deeper.")
+    except (YamlError, RecursionError) as error:
+        raise SpecError(f"{source} is no valid YAML of a spec: {error}") from None
 
 
 def dump(spec: StudySpec) -> str:
     """The spec as YAML that `parse` reads back."""
-    return yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
+    return plain_yaml.write(spec.model_dump(mode="json"))
 
 
 def resolve(spec: StudySpec, arm: str, point: Mapping[str, Any]) -> TrialConfig:

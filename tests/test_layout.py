@@ -34,7 +34,6 @@ TESTED_BY = {
     "analysis.evidence": "tests/analysis/claims/test_evaluate.py",
     "study.cluster.spot": "tests/study/cluster/test_aws.py",
     "study.cluster.token": "tests/study/run/test_ray_cluster.py",
-    "study.runfolder": "tests/end_to_end/test_damage.py",
     "study.searchspace": "tests/study/test_spec_fuzz.py",
     "study.table": "tests/end_to_end/test_examples.py",
     "trainables.batches": "tests/trainables/test_pack.py",

@@ -48,7 +48,7 @@ class _Files(BaseModel):
 
 
 class _Marker(BaseModel):
-    """What an attempt writes last: how it has ended, and the files of its result."""
+    """The last file of an attempt: how it has ended, and the names of its result's files."""
 
     model_config = ConfigDict(extra="forbid")
     status: Literal["finished", "stopped", "failed", "diverged"]

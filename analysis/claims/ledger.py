@@ -23,10 +23,11 @@ from functools import cache
 from importlib.resources import files
 from typing import Annotated, Any, Literal, TypeAlias
 
-import yaml
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from analysis.claims.value import Entry, Value, exactly_one
+from study import plain_yaml
+from study.plain_yaml import YamlError
 from study.spec import readable
 from trainables.registry import unknown
 from trainables.schema import TrialConfig, applies
@@ -310,8 +311,8 @@ def load() -> Ledger:
 def parse(text: str, source: str = "the ledger") -> Ledger:
     """Reads a ledger's YAML; raises LedgerError naming `source`."""
     try:
-        return Ledger.model_validate(yaml.safe_load(text))
+        return Ledger.model_validate(plain_yaml.read(text, truths={"main", "readings", "excess", "drawn"}))
     except ValidationError as error:
         raise LedgerError(f"{source}: {readable(error)}") from None
-    except (yaml.YAMLError, RecursionError) as error:
-        raise LedgerError(f"{source} is no valid YAML: {' '.join(str(error).split())}") from None
+    except (YamlError, RecursionError) as error:
+        raise LedgerError(f"{source} is no valid YAML: {error}") from None

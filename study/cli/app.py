@@ -14,7 +14,7 @@ from study import spec
 from study.cli import common, results, views
 from study.cli.common import FAILED, INPUT_IS_WRONG, INTERRUPTED, OUT, Price, Run
 from study.plan import Plan
-from study.runfolder import read_plan
+from study.runfolder import ERRORS, read_plan
 from study.tables.standing import standing
 from trainables import checkpoint
 from trainables.storage import Folder
@@ -89,7 +89,7 @@ def check(
 ) -> None:
     """Check a cluster file before `ray up` starts what costs money: what is left to edit, the token, open ports."""
     from study.cluster.clusterfile import problems
-    from study.provenance import uncommitted
+    from study.run.provenance import uncommitted
 
     lines = problems(Path(cluster))
     for line in lines:
@@ -170,6 +170,7 @@ def launch(
         cells=cells,
     )
     folder = run or run_path(plan.spec.name)
+    OUT.goes_on = True
     try:
         code = _finish(launch_study(plan.spec, folder, options, OUT), folder)
     except KeyboardInterrupt:
@@ -181,14 +182,30 @@ def launch(
 
 @app.command()
 def status(run: Run, price: Price = None) -> None:
-    """Show how far each cell of a run has come, and what the run took; works while it runs."""
+    """Show how far each cell of a run has come, and what the run took; works while it runs.
+
+    Exit code 1 says that a replicate has failed, or diverged outside of a search.
+    """
     folder = Folder(run)
     plan, _ = read_plan(folder)
     standings = standing(folder, plan.replicates)
     OUT.print(views.status_table(plan, standings))
-    for line in views.error_lines(plan, standings):
-        OUT.print(line)
+    for line in views.error_lines(plan, standings, folder.child(ERRORS)):
+        OUT.print(line, soft_wrap=True)
+    OUT.print(views.total_line(plan, standings), soft_wrap=True)
     OUT.print("\n".join(views.spent_lines(standings.values(), price)), soft_wrap=True)
+    arms = {replicate.hash for label in plan.compared for replicate in plan.members[label]}
+    if any(s.status == "failed" or (s.status == "diverged" and name in arms) for name, s in standings.items()):
+        raise typer.Exit(FAILED)
+
+
+@app.callback()
+def version(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=common.print_version, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Takes the options of `study` itself."""
 
 
 def main() -> None:
@@ -217,9 +234,11 @@ def _finish(counts: Counts, folder: str) -> int:
         OUT.print(f"Interrupted: {counts}. Go on with the same command: {_again()}", soft_wrap=True)
         return INTERRUPTED
     if counts.bad:
-        OUT.print(f"Done, but not all is well: {counts}. See: study status {folder}")
+        OUT.print(
+            f"Done, but not all is well: {counts}. See: {shlex.join(['study', 'status', folder])}", soft_wrap=True
+        )
         return FAILED
-    OUT.print(f"Done: {counts}. Draw the results: analysis report {folder}")
+    OUT.print(f"Done: {counts}. Draw the results: {shlex.join(['analysis', 'report', folder])}", soft_wrap=True)
     return 0
 
 

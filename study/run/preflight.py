@@ -13,8 +13,8 @@ from pathlib import Path
 import trainables
 from study.cost import num_weights
 from study.plan import Plan
-from study.provenance import installed
 from study.run.lock import RunError
+from study.run.provenance import installed
 from study.spec import SpecError
 from trainables.registry import added
 from trainables.schema import Replicate

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from study.provenance import git_commit
+from study.run.provenance import git_commit
 from trainables import checkpoint, datasets, trial
 from trainables.records import Record
 from trainables.schema import METRICS, Replicate

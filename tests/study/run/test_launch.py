@@ -14,9 +14,9 @@ import pytest
 from filelock import FileLock
 from rich.console import Console
 
-from study import provenance, spec
+from study import spec
 from study.plan import Plan
-from study.run import launch
+from study.run import launch, provenance
 from study.run.backlog import Counts
 from study.run.display import Display
 from study.run.job import MAX_RETRIES, Options, make_packs
@@ -104,7 +104,7 @@ def test_launch_with_more_seeds_adds_only_those(study, tmp_path):
 def test_launch_of_a_part_leaves_the_rest_and_parts_merge_into_the_whole(study, tmp_path):
     run(study, tmp_path / "whole")
     counts, text = run(study, tmp_path / "vae", dataclasses.replace(INLINE, cells="vae*", first_seed=1))
-    assert counts == Counts(finished=1) and "1 replicates" in text
+    assert counts == Counts(finished=1) and "1 replicate, " in text
     counts, _ = run(study, tmp_path / "rest", dataclasses.replace(INLINE, cells="[!v]*"))
     assert counts == Counts(finished=3)
     run(study, tmp_path / "rest", dataclasses.replace(INLINE, cells="vae"))

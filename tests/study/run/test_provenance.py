@@ -2,7 +2,7 @@
 
 import sys
 
-from study import provenance
+from study.run import provenance
 
 
 def test_collect_command_names_no_folder_of_the_machine(tmp_path, monkeypatch):
