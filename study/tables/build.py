@@ -13,7 +13,7 @@ from study.runfolder import TableError, read_plan
 from study.tables.columns import SCHEMAS, rows_of
 from study.tables.files import Tables, builds, encode, open_table, open_tables, write
 from trainables import checkpoint
-from trainables.records import Standing as Outcome
+from trainables.records import Standing
 from trainables.schema import Replicate
 from trainables.storage import Folder
 
@@ -66,7 +66,7 @@ class Builder:
     def _read(self, plan: Plan, replicate: Replicate, begun: set[str]) -> Rows:
         name = replicate.hash
         folder = self.run.child("replicates").child(name)
-        outcome = checkpoint.outcome(folder) if name in begun else Outcome("pending")
+        outcome = checkpoint.standing(folder) if name in begun else Standing("pending")
         rows = rows_of(plan.spec.name, replicate, checkpoint.with_measurements(folder, outcome))
         if outcome.ended and not checkpoint.unmeasured(folder, outcome, plan.spec.final_measurements):
             self._ended[name] = _stamp(rows)

@@ -25,8 +25,7 @@ from study.tables.merge import merge
 from tests.support import tiny
 from tests.support.tables import make_tables, replaced, stored
 from trainables import checkpoint
-from trainables.records import Record
-from trainables.records import Standing as Outcome
+from trainables.records import Record, Standing
 from trainables.registry import DATASETS
 from trainables.schema import METRICS
 from trainables.storage import Folder
@@ -114,13 +113,13 @@ def test_device_hours_of_tables_count_each_replicate_once_at_its_last_row() -> N
 
 def test_spent_lines_take_the_seconds_of_the_record_which_are_newer_than_its_last_row() -> None:
     row = {"step": 0, "train_s": 0.0, "evaluate_s": HOUR}
-    running = Outcome("running", record=Record({}, [row], train_s=HOUR, evaluate_s=HOUR, provenance={"device": "cpu"}))
-    begun_nothing = Outcome("failed", "lost", Record({}))
-    lines = list(views.spent_lines([running, begun_nothing, Outcome("pending")], 0.5))
+    running = Standing("running", record=Record({}, [row], train_s=HOUR, evaluate_s=HOUR, provenance={"device": "cpu"}))
+    begun_nothing = Standing("failed", "lost", Record({}))
+    lines = list(views.spent_lines([running, begun_nothing, Standing("pending")], 0.5))
     assert lines == [
         "So far: 2.00 device-hours on cpu (one core), training and evaluation together: 1.00 at 0.5 per device-hour."
     ]
-    assert list(views.spent_lines([Outcome("pending")], 0.5)) == ["So far: no device-hours."]
+    assert list(views.spent_lines([Standing("pending")], 0.5)) == ["So far: no device-hours."]
 
 
 def test_show_without_price_tells_no_money_and_with_one_what_the_core_hours_cost(study: Any) -> None:
