@@ -224,7 +224,7 @@ def test_tables_merged_without_the_plugin_keep_what_it_has_added(mine, printed, 
 def test_replay_runs_the_plugin_and_says_where_it_is_missing(mine, printed, ends, tmp_path):
     name = ends.loc[("bent", 0), "replicate"]
     done = command(f"study replay runs/mine {name}", mine)
-    assert done.returncode == 0 and "the same numbers, bit for bit" in done.stdout, done.stderr
+    assert done.returncode == 0 and "The same numbers, bit for bit" in done.stdout, done.stderr
     done = command(f"study replay {mine / 'runs/mine'} {name}", tmp_path)
     assert done.returncode == 2 and "'mine' cannot: ModuleNotFoundError" in done.stderr
     assert len(done.stderr.splitlines()) == 1
