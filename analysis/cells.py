@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 
 from analysis.formats import ABSENT
-from analysis.intervals import t_interval
+from analysis.intervals import least_error, t_interval
 from study.tables.trials import ranked, searched
-from trainables.schema import TrialConfig
+from trainables.schema import METRICS, TrialConfig
 
 if TYPE_CHECKING:
     from study.table import Tables
@@ -142,13 +142,19 @@ def references(tables: Tables, quantity: str) -> dict[str, float]:
 
 
 def mean_and_interval(values: pd.Series) -> tuple[float | None, float | None, float | None]:
-    """Mean over seeds and its 95 % t interval; None where there are too few seeds."""
+    """Mean over seeds and its 95 % t interval; None where there are too few seeds.
+
+    Args:
+        values: One number per seed; its name, if a metric, says whether it is a count.
+    """
     numbers = values.dropna().astype(float).to_numpy()
     if not len(numbers):
         return None, None, None
     if len(numbers) < 2 or not all(map(math.isfinite, numbers)):
         return float(numbers.mean()), None, None
-    return float(numbers.mean()), *t_interval(numbers)
+    metric = METRICS.get(str(values.name))
+    error = least_error(numbers, resolution=1.0 if metric and metric.unit == "units" else 0.0)
+    return float(numbers.mean()), *t_interval(numbers, least_error=error)
 
 
 def summarise(tables: Tables) -> pd.DataFrame:

@@ -1,17 +1,20 @@
-"""Statistics over seeds: intervals, paired tests, equivalence, seeds needed; arrays in, numbers out.
+"""Statistics over seeds: intervals, paired tests, seeds needed; arrays in, numbers out.
 
 The unit is the training seed. Arms are paired by seed, so a claim works on `differences`: arm A's metric minus arm B's.
 All but the bootstrap rest on a mean that is near normal. Skewed noise in both arms cancels in the difference; if one of
 two moderately skewed arms spreads twice as far, the 95 % t interval still covers 93 %, but a one-sided test at 5 % errs
 in up to 9 % on one side. One strongly skewed arm, or a few failed seeds, break it
 (tests/analysis/test_interval_coverage.py).
+
+Numbers that are rounded, as counts are, may be equal in all seeds although the mean is not known exactly: `least_error`
+is a standard error below which that of the mean never falls.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, TypeAlias, get_args
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 from scipy.special import nctdtr, stdtr, stdtrit
@@ -25,20 +28,13 @@ Goal = Literal["difference", "equivalence"]
 Values: TypeAlias = np.ndarray | Sequence[float]
 
 
-class TwoOneSided(NamedTuple):
-    """Two one-sided tests at level alpha: the larger p value, and the interval of level 1 - 2 alpha."""
-
-    p_value: float
-    low: float
-    high: float
-
-
-def t_interval(values: Values, *, level: float = 0.95) -> tuple[float, float]:
+def t_interval(values: Values, *, level: float = 0.95, least_error: float = 0.0) -> tuple[float, float]:
     """t interval for the mean over seeds.
 
     Args:
         values: One number per seed, shape `(num_seeds,)`, in any unit.
         level: Coverage, in (0, 1).
+        least_error: The least standard error of the mean, in that unit.
 
     Returns:
         `(low, high)` in the unit of `values`.
@@ -49,21 +45,37 @@ def t_interval(values: Values, *, level: float = 0.95) -> tuple[float, float]:
     array = _seeds(values)
     _check_level(level)
     mean, error = _mean_and_error(array)
-    half = stdtrit(len(array) - 1, (1 + level) / 2) * error
+    half = stdtrit(len(array) - 1, (1 + level) / 2) * max(error, least_error)
     return float(mean - half), float(mean + half)
 
 
-def paired_test(differences: Values, *, margin: float = 0.0, alternative: Alternative) -> float:
+def least_error(values: Values, resolution: float) -> float:
+    """The least standard error of a mean of counts: that of rounding to their step, where the seeds share it.
+
+    Seeds that spread less than a step are rounded by the same amount, which more of them do not average out.
+
+    Args:
+        values: One count per seed, shape `(num_seeds,)`, two seeds or more.
+        resolution: The step between counts; 0 for numbers that are not rounded.
+    """
+    return float(resolution / np.sqrt(12)) if np.std(values, ddof=1) < resolution else 0.0
+
+
+def paired_test(
+    differences: Values, *, margin: float = 0.0, alternative: Alternative, least_error: float = 0.0
+) -> float:
     """p value of the paired t test that the mean difference lies below, above or off a margin.
 
-    The two-sided p value is below 5 % exactly where the 95 % t interval leaves the margin out. Differences that are all
-    equal (closed-form arms) give 0 or 1, and at the margin itself what any spread gives there: 0.5, two-sided 1.
+    The two-sided p value is below 5 % exactly where the 95 % t interval leaves the margin out. It is never 0: equal
+    differences (of closed-form arms) are known to their rounding. At the margin itself they give what any spread gives
+    there: 0.5, two-sided 1.
 
     Args:
         differences: Arm A minus arm B per seed, shape `(num_seeds,)`, in any unit.
         margin: The number that the mean is compared with, in that unit, of any sign.
         alternative: The alternative for which a small p value is evidence: the mean is "less" or "greater" than the
             margin, or either.
+        least_error: The least standard error of the mean difference, in that unit.
 
     Raises:
         ValueError: Fewer than two seeds, a difference or a margin that is not finite, or an unknown alternative.
@@ -73,27 +85,7 @@ def paired_test(differences: Values, *, margin: float = 0.0, alternative: Altern
         raise ValueError(f"`margin` must be finite, but got {margin=}.")
     if alternative not in get_args(Alternative):
         raise ValueError(f"`alternative` must be one of {get_args(Alternative)}, but got {alternative=}.")
-    return float(_p_value(array, margin, alternative))
-
-
-def equivalence(differences: Values, *, margin: float, alpha: float = 0.05) -> TwoOneSided:
-    """Two one-sided paired t tests that the mean difference lies within (-margin, margin) (Schuirmann 1987).
-
-    The p value is below alpha exactly where the interval lies inside the margins.
-
-    Args:
-        differences: Arm A minus arm B per seed, shape `(num_seeds,)`, in any unit.
-        margin: The largest difference that counts as none, above 0, in that unit.
-        alpha: Level of each of the two tests, in (0, 0.5).
-
-    Raises:
-        ValueError: Fewer than two seeds, a difference that is not finite, or a margin or alpha out of range.
-    """
-    _check_margin(margin)
-    _check_alpha(alpha)
-    below = paired_test(differences, margin=margin, alternative="less")
-    above = paired_test(differences, margin=-margin, alternative="greater")
-    return TwoOneSided(max(below, above), *t_interval(differences, level=1 - 2 * alpha))
+    return float(_p_value(array, margin, alternative, least_error))
 
 
 def holm(p_values: Values) -> np.ndarray:
@@ -152,7 +144,14 @@ def studentised_bootstrap(
 
 
 def seeds_needed(
-    differences: Values, *, margin: float, goal: Goal, alpha: float = 0.05, power: float = 0.8, most: int = 1000
+    differences: Values,
+    *,
+    margin: float,
+    goal: Goal,
+    alpha: float = 0.05,
+    power: float = 0.8,
+    most: int = 1000,
+    least_error: float = 0.0,
 ) -> int | None:
     """The number of seeds that would decide a claim, if the true mean and spread were those observed.
 
@@ -167,6 +166,7 @@ def seeds_needed(
         alpha: Level of the test, in (0, 0.5).
         power: The chance of a decision that is enough, in (alpha, 1).
         most: The largest number that is considered.
+        least_error: The least standard error of the mean difference, in that unit.
 
     Returns:
         The smallest number of seeds, 2 or more; None if it is above `most`, as it is where the mean lies at the margin
@@ -181,15 +181,20 @@ def seeds_needed(
         raise ValueError(f"`alpha < power < 1` must hold, but got {alpha=}, {power=}.")
     if goal == "equivalence":
         _check_margin(margin)
-        effects, level = [_effect(array, -margin), -_effect(array, margin)], alpha
+        gaps, level = [float(_gap(array, -margin)), -float(_gap(array, margin))], alpha
     elif goal == "difference":
-        effects, level = [abs(_effect(array, margin))], alpha / 2
+        gaps, level = [abs(float(_gap(array, margin)))], alpha / 2
     else:
         raise ValueError(f"`goal` must be one of {get_args(Goal)}, but got {goal=}.")
-    if min(effects) <= 0:
+    if min(gaps) <= 0:
         return None
+
+    def power_of(num_seeds: int) -> float:
+        error = max(float(_spread(array)) / np.sqrt(num_seeds), least_error)
+        return _power([gap / error if error else np.inf for gap in gaps], num_seeds, level)
+
     counts = range(2, most + 1)
-    index = bisect_left(counts, power, key=lambda num_seeds: _power(effects, num_seeds, level))
+    index = bisect_left(counts, power, key=power_of)
     return counts[index] if index < len(counts) else None
 
 
@@ -217,39 +222,47 @@ def _check_margin(margin: float) -> None:
         raise ValueError(f"`0 < margin < inf` must hold for equivalence, but got {margin=}.")
 
 
-def _mean_and_error(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and its standard error over the last axis of `(..., num_seeds)`; 0 where the values differ by rounding."""
+def _spread(values: np.ndarray) -> np.ndarray:
+    """Standard deviation over the last axis of `(..., num_seeds)`; 0 where the values differ by rounding."""
     spread = values.std(axis=-1, ddof=1)
-    spread = np.where(spread > ROUNDING * np.abs(values).max(axis=-1), spread, 0.0)
-    return values.mean(axis=-1), spread / np.sqrt(values.shape[-1])
+    return np.where(spread > ROUNDING * np.abs(values).max(axis=-1), spread, 0.0)
 
 
-def _t_statistic(values: np.ndarray, margin: float) -> np.ndarray:
-    """t statistics of the means over the last axis of `(..., num_seeds)` against a margin; infinite without spread."""
-    mean, error = _mean_and_error(values)
+def _mean_and_error(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and its standard error over the last axis of `(..., num_seeds)`."""
+    return values.mean(axis=-1), _spread(values) / np.sqrt(values.shape[-1])
+
+
+def _gap(values: np.ndarray, margin: float) -> np.ndarray:
+    """Means over the last axis of `(..., num_seeds)` less a margin; 0 where that is rounding."""
+    mean = values.mean(axis=-1)
     gap = mean - margin
-    gap = np.where(np.abs(gap) > ROUNDING * np.maximum(np.abs(mean), abs(margin)), gap, 0.0)
+    return np.where(np.abs(gap) > ROUNDING * np.maximum(np.abs(mean), abs(margin)), gap, 0.0)
+
+
+def _t_statistic(values: np.ndarray, margin: float, least_error: np.ndarray | float = 0.0) -> np.ndarray:
+    """t statistics of the means over the last axis of `(..., num_seeds)` against a margin; infinite without spread."""
+    gap, error = _gap(values, margin), np.maximum(_mean_and_error(values)[1], least_error)
     with np.errstate(divide="ignore", invalid="ignore"):  # gap / 0 is the infinity meant, and 0 / 0 is not used
         return np.where(gap == 0, 0.0, gap / error)
 
 
-def _p_value(values: np.ndarray, margin: float, alternative: Alternative) -> np.ndarray:
+def _p_value(values: np.ndarray, margin: float, alternative: Alternative, least_error: float = 0.0) -> np.ndarray:
     """p values of t tests of the means over the last axis of `(..., num_seeds)` against a margin."""
-    statistic = _t_statistic(values, margin)
+    rounding = ROUNDING * np.maximum(np.abs(values).max(axis=-1), abs(margin))
+    statistic = _t_statistic(values, margin, np.maximum(rounding, least_error))
     freedom = values.shape[-1] - 1
     if alternative == "two-sided":
         return np.asarray(2 * stdtr(freedom, -np.abs(statistic)))
     return np.asarray(stdtr(freedom, statistic if alternative == "less" else -statistic))
 
 
-def _effect(differences: np.ndarray, margin: float) -> float:
-    """Mean less margin in standard deviations; infinite without spread."""
-    return float(_t_statistic(differences, margin) / np.sqrt(len(differences)))
+def _power(statistics: list[float], num_seeds: int, level: float) -> float:
+    """Power of one-sided t tests to be significant together, at its lower bound (Bonferroni; exact for one test).
 
-
-def _power(effects: list[float], num_seeds: int, level: float) -> float:
-    """Power of one-sided t tests to be significant together, at its lower bound (Bonferroni; exact for one test)."""
+    `statistics` are the gaps to the margins in standard errors.
+    """
     limit = -stdtrit(num_seeds - 1, level)
-    powers = 1 - nctdtr(num_seeds - 1, np.array(effects) * np.sqrt(num_seeds), limit)
+    powers = 1 - nctdtr(num_seeds - 1, np.array(statistics), limit)
     # Far in its tail, where the power is 1, scipy's noncentral t is NaN.
     return float(np.nan_to_num(powers, nan=1.0).sum()) - (len(powers) - 1)

@@ -13,6 +13,7 @@ class Verdict(StrEnum):
     CONFIRMED = "confirmed"
     REFUTED = "refuted"
     SPLIT = "split"
+    PARTLY_REFUTED = "refuted in part"
     INCONCLUSIVE = "inconclusive"
     NOT_MEASURED = "not measured"
 
@@ -21,7 +22,8 @@ def combine(verdicts: Iterable[str], rule: str) -> Verdict:
     """One verdict of several: see `analysis.claims.ledger.Claim.rule`.
 
     `all`: refuted if one is, confirmed if all are. `split`: the verdict on which all agree; split if some are confirmed
-    and others refuted. Else inconclusive; not measured only if none was.
+    and others refuted; refuted in part if some are refuted and the others open. Else inconclusive; not measured only if
+    none was.
     """
     distinct = set(map(Verdict, verdicts))
     if distinct <= {Verdict.NOT_MEASURED}:
@@ -30,9 +32,10 @@ def combine(verdicts: Iterable[str], rule: str) -> Verdict:
         return distinct.pop()
     if rule == "all" and Verdict.REFUTED in distinct:
         return Verdict.REFUTED
-    if Verdict.SPLIT in distinct or {Verdict.CONFIRMED, Verdict.REFUTED} <= distinct:
+    refuted = distinct & {Verdict.REFUTED, Verdict.PARTLY_REFUTED}
+    if Verdict.SPLIT in distinct or (Verdict.CONFIRMED in distinct and refuted):
         return Verdict.SPLIT
-    return Verdict.INCONCLUSIVE
+    return Verdict.PARTLY_REFUTED if refuted else Verdict.INCONCLUSIVE
 
 
 def counts_of(verdicts: Iterable[str]) -> str:

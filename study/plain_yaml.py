@@ -35,7 +35,7 @@ class YamlError(ReadableError):
 
 
 class _Loader(yaml.CSafeLoader):
-    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}  # type: ignore[misc] # its stub has it on the instance
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         keys = set[str]()
@@ -64,12 +64,10 @@ class _Dumper(yaml.SafeDumper):
 for _tag, (_pattern, _first) in _RULES.items():
     _Loader.add_implicit_resolver(_tag, re.compile(rf"^(?:{_pattern})$"), _first)
     _Dumper.add_implicit_resolver(_tag, re.compile(rf"^(?:{_pattern})$"), _first)
-for _tag in set(_Loader.yaml_constructors) - {
-    None,
-    *_RULES,
-    *(f"tag:yaml.org,2002:{kind}" for kind in ("str", "seq", "map")),
-}:
-    _Loader.add_constructor(_tag, _Loader.construct_undefined)  # dates, sets, bytes
+_KNOWN: set[str | None] = {None, *_RULES, *(f"tag:yaml.org,2002:{kind}" for kind in ("str", "seq", "map"))}
+_constructors: dict[str | None, Any] = _Loader.yaml_constructors
+for _other in set(_constructors) - _KNOWN:
+    _Loader.add_constructor(str(_other), _constructors[None])  # dates, sets, bytes
 _Loader.add_constructor(_AMBIGUOUS, _Loader.construct_ambiguous)
 _Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_whole)
 

@@ -13,13 +13,13 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from study.plan import Plan
-from study.search.journal_reader import JOURNAL, JournalError, read_asked
+from study.search.journal_reader import BATCHES, JOURNAL, JournalError, read_asked
 from study.searchspace import SearchSpec
 from study.spec import StudySpec, dump, parse
 from study.tables.columns import SCHEMAS
 from trainables import checkpoint
 from trainables.errors import ReadableError
-from trainables.records import Standing as Outcome
+from trainables.records import Standing
 from trainables.registry import register
 from trainables.schema import Replicate, TrialConfig
 from trainables.storage import Folder
@@ -31,7 +31,11 @@ MERGED = "merged"
 SPEC, PROVENANCE = "spec.yaml", "provenance.json"
 SPEC_DIGESTS, SEAL = "spec_sha256", "sha256"
 """Keys in provenance.json alone: digests of the spec that may lie beside it, and the digest of all its other keys."""
-RUN_FILES = frozenset({SPEC, PROVENANCE, "replicates", JOURNAL, *(f"{name}.parquet" for name in SCHEMAS)})
+ERRORS = "errors"
+"""The folder of tracebacks, by the hash of the replicate that failed."""
+RUN_FILES = frozenset(
+    {SPEC, PROVENANCE, "replicates", ERRORS, JOURNAL, BATCHES, *(f"{name}.parquet" for name in SCHEMAS)}
+)
 """Names of what lies in a run folder."""
 _MAX_BYTES = 16_000_000
 _LOG = logging.getLogger(__name__)
@@ -42,13 +46,13 @@ class TableError(ReadableError):
     """A run folder or table that is absent, damaged, or not of this schema."""
 
 
-def outcomes(run: Folder, replicates: Iterable[Replicate]) -> dict[str, Outcome]:
+def outcomes(run: Folder, replicates: Iterable[Replicate]) -> dict[str, Standing]:
     """Reads how far each replicate has come, by hash; of its record the last row alone, without its images."""
     folder = run.child("replicates")
-    return {r.hash: _last_row(checkpoint.outcome(folder.child(r.hash))) for r in replicates}
+    return {r.hash: _last_row(checkpoint.standing(folder.child(r.hash))) for r in replicates}
 
 
-def unmeasured(run: Folder, spec: StudySpec, outcomes: Mapping[str, Outcome]) -> set[str]:
+def unmeasured(run: Folder, spec: StudySpec, outcomes: Mapping[str, Standing]) -> set[str]:
     """Names the finished replicates among `outcomes`, by hash, that still lack a measurement of the spec."""
     folder, wanted = run.child("replicates"), spec.final_measurements
     if not wanted:
@@ -241,6 +245,6 @@ def _json(content: Mapping[str, Any]) -> bytes:
     return (json.dumps(content, indent=2, sort_keys=True) + "\n").encode()
 
 
-def _last_row(outcome: Outcome) -> Outcome:
+def _last_row(outcome: Standing) -> Standing:
     record = outcome.record and replace(outcome.record, rows=outcome.record.rows[-1:], profiles=[], images=[])
     return replace(outcome, record=record, images=None)

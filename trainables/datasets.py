@@ -1,9 +1,9 @@
-"""The images: how a dataset is split, and MNIST and its kin from torchvision's folder layout.
+"""Datasets: their split, and MNIST, Fashion-MNIST and KMNIST from torchvision's folder layout.
 
 Every dataset is 28x28 grey images as uint8, split once and for all into 55,000 / 5,000 / 10,000; as TensorFlow's
 tutorial loader did, and the paper's code with it, validation takes the first 5,000 training images. Files are looked
-for in `$STUDY_DATA_DIR/<Name>/raw` (plain or .gz), then downloaded there once by torchvision, then checked. What is
-drawn and not downloaded comes from `trainables.controls`.
+for in `$STUDY_DATA_DIR/<Name>/raw` (plain or .gz), then downloaded there once by torchvision, then checked. Drawn
+datasets come from `trainables.controls`.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _AGAIN = "Delete it to have it downloaded again."
 
 
 class DataError(ReadableError):
-    """A dataset is absent, incomplete or not what it should be."""
+    """A dataset is absent, incomplete, damaged or another one."""
 
 
 @dataclass(frozen=True)
@@ -77,18 +77,18 @@ def load(name: str) -> Dataset:
         dataset: Dataset = loader()
         return dataset
     try:
-        found = loader()
+        made = loader()
     except Exception as error:
         raise DataError(f"dataset {name!r} cannot be loaded: {type(error).__name__}: {error}") from error
-    if not isinstance(found, Dataset):
-        raise DataError(f"the loader of {name!r} must return a Dataset, but got {type(found).__name__}.")
-    return found
+    if not isinstance(made, Dataset):
+        raise DataError(f"the loader of {name!r} must return a Dataset, but got {type(made).__name__}.")
+    return made
 
 
 def data_dir() -> Path:
     """`$STUDY_DATA_DIR`, or a folder of ours in the user's cache."""
-    given = os.environ.get("STUDY_DATA_DIR")
-    return Path(given).expanduser() if given else cache_dir()
+    folder = os.environ.get("STUDY_DATA_DIR")
+    return Path(folder).expanduser() if folder else cache_dir()
 
 
 def cache_dir() -> Path:
@@ -110,7 +110,7 @@ def split(
         num_val: How many of `train`, the first, are for validation and not for training; 1 or more.
 
     Raises:
-        DataError: They are something else.
+        DataError: Images or labels have another type, shape or number.
     """
     if num_val < 1:
         raise DataError(f"{name}: `num_val >= 1` must hold, but got {num_val=}.")

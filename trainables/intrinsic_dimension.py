@@ -84,10 +84,8 @@ def estimate(points: Tensor, seed: int) -> dict[str, list[float]]:
     distances = neighbour_distances(distinct, size)
     shares = [ties(distances, k) for k in (2, *NEIGHBOURS)]
     if max(shares) > MAX_TIES:
-        message = (
-            "%.0f %% of the distances to the nearest neighbours are equal: no estimate is given where so many tie."
-        )
-        _LOG.warning(message, 100 * max(shares))
+        share = 100 * max(shares)
+        _LOG.warning("%.0f %% of the distances to nearest neighbours are equal: such scales give no estimate.", share)
     cubes = [estimates(neighbour_distances(_cube(dim, size, seed, points.device), queries)) for dim in CUBE_DIMS]
     profiles = {
         "dimension_points": [float(size)],

@@ -1,4 +1,4 @@
-"""What is measured on a split: the METRICS of the results table, and the profiles that need more than one number.
+"""Metrics of a network on a split: the METRICS of the results table, and profiles, which need several numbers.
 
 Everything here takes a module in the form of `trainables.models` and uint8 images; sums run in float64 over images.
 """
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from trainables.schema import TrialConfig
 
 CHUNK = {"cpu": 200, "cuda": 10_000}
-"""Images evaluated at once, by kind of device: what fits a cache; what fills a GPU."""
+"""How many images are evaluated at once, by kind of device: they fit a CPU's cache, or fill a GPU."""
 ACTIVE = 0.01
 """A latent whose posterior mean varies more than this over the images is active (Burda et al. 2016)."""
 
@@ -50,7 +50,7 @@ class _Sums:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One split, evaluated: `values` by metric name, None where the model has no such part, and what stands behind.
+    """A split's evaluation: `values` by metric name, None where the model has no such part, and their parts.
 
     `nll`: Eq. 1 per image, `(n,)` nats; `kl_per_latent`, `(N,)` nats, empty without a posterior; `code_variance`,
     `(N,)`: the variance of the code, or of the posterior mean, over images.
@@ -85,9 +85,9 @@ def evaluate(
         raise ValueError("`shown` must be given where `input` is binarised, but got None.")
     shown = images if shown is None else shown
     sums, count, chunk = _Sums(), len(images), CHUNK[images.device.type]
-    for part, given, draw in zip(images.split(chunk), shown.split(chunk), noise.split(chunk), strict=True):
+    for part, inputs, draw in zip(images.split(chunk), shown.split(chunk), noise.split(chunk), strict=True):
         x = to_unit(part)
-        target = x if shown is images else to_unit(given)
+        target = x if shown is images else to_unit(inputs)
         at_mean = sampled = model(target)
         if at_mean.log_sigma is not None:
             sampled, _ = _at_sample(model, at_mean, at_mean.log_sigma, draw)
@@ -150,7 +150,7 @@ def importance_weighted_bound(
 
 
 def entropy_floor(images: Tensor) -> float:
-    """Eq. 1 at x' = x: what no reconstruction can go below. Images uint8 `(n, 784)`; nats per image."""
+    """Eq. 1 at x' = x, the least that any reconstruction can reach. Images uint8 `(n, 784)`; nats per image."""
     return _mean_over_chunks(images, lambda x: bernoulli_nll(x, x, "clipped"))
 
 
@@ -177,7 +177,7 @@ def to_grey(mean: Tensor) -> Tensor:
 
 
 def _at_sample(model: nn.Module, out: Output, log_sigma: Tensor, noise: Tensor) -> tuple[Output, Tensor]:
-    """What `out` would be at z = mu + sigma noise, without encoding again, and that z, `(batch, latent_dim)`."""
+    """The output at z = mu + sigma noise, without encoding again, and that z, `(batch, latent_dim)`."""
     z = out.mu + log_sigma.exp() * noise
     return out._replace(decoded=model.decoder(z)), z  # type: ignore[operator]
 
@@ -193,12 +193,12 @@ def _nlls(at_mean: Output, sampled: Output, x: Tensor, target: Tensor, config: T
 
 
 def _values(sums: _Sums, kl: Tensor, code_variance: Tensor, count: int) -> dict[str, float | None]:
-    """The numbers of a split, brought from the device all at once: its queue is waited for once, not eight times."""
-    found = {name: torch.cat(parts).mean() for name, parts in sums.per_image.items()}
-    found["pixel_variance"] = sums.variance("pixels", count).mean()
+    """The metrics of a split, copied from the device all at once, since each copy waits for its queue."""
+    means = {name: torch.cat(parts).mean() for name, parts in sums.per_image.items()}
+    means["pixel_variance"] = sums.variance("pixels", count).mean()
     if len(kl):
-        found |= {"kl": kl.sum(), "active_units": (code_variance > ACTIVE).sum().double()}
-    values: dict[str, float] = dict(zip(found, torch.stack(list(found.values())).tolist(), strict=True))
+        means |= {"kl": kl.sum(), "active_units": (code_variance > ACTIVE).sum().double()}
+    values: dict[str, float] = dict(zip(means, torch.stack(list(means.values())).tolist(), strict=True))
     bound = values["nll_model"] + values["kl"] if len(kl) else None
     return {"kl": None, "active_units": None, **values, "neg_elbo": bound}
 

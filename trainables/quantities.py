@@ -1,4 +1,4 @@
-"""What a trial records beside METRICS: every profile quantity and every kind of image, with its unit and its meaning.
+"""Quantities that a trial records beside METRICS: profiles and kinds of images, with unit and meaning.
 
 A profile is a list of numbers at one step. Tables hold one row for each of its numbers, with its place as `index`.
 Measurements of plugins may record names of their own, which are not in these lists. Standard library only.

@@ -18,9 +18,9 @@ from trainables.storage import Folder, StorageError
 class PackTrainable(tune.Trainable):
     """Runs pack number `config["pack"]` to its end, reporting `step`, `steps`, `members` and `ended` on the way.
 
-    A class rather than a function: Ray calls `cleanup` when it stops a trial, and gives it ten seconds, in which what
-    was trained is saved; what takes longer goes on from the newest checkpoint. It is never asked for a checkpoint: the
-    trial writes its own into the run folder.
+    A class rather than a function, since Ray calls `cleanup` when it stops a trial, and gives it ten seconds to save
+    its members; where that takes longer, they go on from their newest checkpoints. Tune's own checkpoints are not used:
+    the trial writes into the run folder.
     """
 
     def setup(  # type: ignore[override]  # the keywords come from `tune.with_parameters`
@@ -38,15 +38,15 @@ class PackTrainable(tune.Trainable):
         """Takes a pack to run; called once a process.
 
         Args:
-            config: Ray's; holds the pack's number and, where a search has asked for it since, what is not in `packs`:
-                its replicates and the `pauses` of `trainables.trial.run`.
+            config: Tune's; holds the pack's number and, for a search's trial, which is not in `packs`, its replicates
+                and the `pauses` of `trainables.trial.run`.
             packs: Every pack of the launch.
             data: Datasets by name, their arrays shared read-only through Ray's object store.
             folder: The run's `replicates` folder, reachable from every node.
             options: Keyword arguments of `trainables.trial.run`.
             plugins: Modules that add to the registries.
-            path: Where the driver finds them.
-            check: Says what is wrong with this node, if anything; in a cluster, to which nodes come while a study runs.
+            path: The driver's `sys.path`, where these modules lie.
+            check: Returns what is wrong with this node, or None; a cluster's nodes may join while a study runs.
         """
         self._reports: Generator[Progress, None, None] | None = None
         problem = None if check is None else check()
@@ -65,18 +65,21 @@ class PackTrainable(tune.Trainable):
 
         if self._reports is not None:
             self._reports.close()
-        self._pack = new_config["pack"]
+        self._pack, self._begun = new_config["pack"], False
         pack = new_config.get("replicates") or self._packs[self._pack]
         data, pauses = self._data[pack[0].config.dataset], new_config.get("pauses", ())
         self._reports = trial.run(pack, data, self._folder, pauses=pauses, **self._options)
         return True
 
     def step(self) -> dict[str, Any]:
-        """Trains up to the next report, about a second; what no node or not this one can do ends the whole study."""
+        """Trains up to the next report, about a second; the first call reports at once. A bad node ends the study."""
         if self._node_error is not None:
             return {"node_error": self._node_error, "done": True}
         if self._reports is None:
             raise RuntimeError("a trial was stepped before it was given a pack.")
+        if not self._begun:  # Tune adds this process's id, so that the driver can end it if it hangs
+            self._begun = True
+            return {"pack": self._pack, "begun": True}
         try:
             progress = next(self._reports, None)
         except StorageError as error:
@@ -84,6 +87,6 @@ class PackTrainable(tune.Trainable):
         return {"done": True} if progress is None else {"pack": self._pack, "progress": progress}
 
     def cleanup(self) -> None:
-        """Saves what was trained."""
+        """Saves the members' checkpoints."""
         if self._reports is not None:
             self._reports.close()

@@ -1,4 +1,4 @@
-"""What is recorded of a replicate at a step: metrics, profiles and images; how it is saved, and how it ends."""
+"""The recorder of a replicate: its metrics, profiles and images at a step, its checkpoints and its end."""
 
 from __future__ import annotations
 

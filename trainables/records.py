@@ -51,7 +51,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Standing:
-    """How far a replicate is: its status, the reason if it failed, its record, its images, uint8 `(n, 784)`."""
+    """A replicate's standing: its status, the reason if it failed, its record, its images, uint8 `(n, 784)`."""
 
     status: Status
     error: str | None = None
@@ -79,4 +79,4 @@ class Progress:
     members: int
     ended: Mapping[str, Status]
     rows: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """At a pause, what each running member measured there, by hash; `step` in it is the pause's."""
+    """At a pause, the row of each running member, by hash; its `step` is the pause's."""

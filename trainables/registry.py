@@ -129,7 +129,7 @@ def load_plugins(modules: Iterable[str], path: Iterable[str] = ()) -> None:
 
 def added() -> dict[str, dict[str, Any]]:
     """The names that plugins have added, by registry, as plain data for a run's provenance."""
-    found = {
+    names = {
         kind: {
             name: entry._asdict() if isinstance(entry, ModelEntry) else entry
             for name, entry in registry.items()
@@ -137,7 +137,7 @@ def added() -> dict[str, dict[str, Any]]:
         }
         for kind, registry in _REGISTRIES.items()
     }
-    return {kind: names for kind, names in found.items() if names}
+    return {kind: entries for kind, entries in names.items() if entries}
 
 
 def register(record: Mapping[str, Mapping[str, Any]]) -> None:

@@ -1,4 +1,4 @@
-"""What a trial is: the fields of TrialConfig, the names they may take, and the metrics a trial reports.
+"""The schema of a trial: the fields of TrialConfig, the names that they may take, and the metrics of a trial.
 
 This module is the vocabulary of the whole project: specs are written in it, tables and figures are labelled by it.
 It imports neither torch nor ray.
@@ -106,18 +106,18 @@ class TrialConfig(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _null_what_does_not_apply(cls, given: Any) -> Any:
-        if not isinstance(given, Mapping):
-            return given
-        check_keys(given, cls.model_fields, what="field")
-        applicable = applies(given)
-        for key, value in given.items():
+    def _null_what_does_not_apply(cls, fields: Any) -> Any:
+        if not isinstance(fields, Mapping):
+            return fields
+        check_keys(fields, cls.model_fields, what="field")
+        applicable = applies(fields)
+        for key, value in fields.items():
             if key not in applicable and value is not None:
                 raise ValueError(
-                    f"`{key}` does not apply to {_describe(given)}, but got {key}={value!r}: leave it out."
+                    f"`{key}` does not apply to {_describe(fields)}, but got {key}={value!r}: leave it out."
                 )
-        kept = {key: value for key, value in given.items() if value is not None}
-        return kept | {key: None for key in cls.model_fields if key not in applicable}
+        present = {key: value for key, value in fields.items() if value is not None}
+        return present | {key: None for key in cls.model_fields if key not in applicable}
 
     @model_validator(mode="after")
     def _check(self) -> TrialConfig:
@@ -168,7 +168,7 @@ class TrialConfig(BaseModel):
     def identity(self) -> dict[str, Any]:
         """The fields that differ from their defaults: what the replicate's hash covers.
 
-        Leaving defaults out lets a field be added to TrialConfig without renaming every result there is. In return a
+        Leaving defaults out lets a field be added to TrialConfig without renaming former results. In return a
         default may not change without raising RESULTS_VERSION (`tests/trainables/test_schema.py` holds them).
         """
         defaults = type(self).model_fields
@@ -224,13 +224,13 @@ class Replicate:
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
     def described(self) -> dict[str, Any]:
-        """The replicate as it stands in its record."""
+        """The replicate's description in its record."""
         named = {"cell": self.cell, "seed": self.seed, "data_digest": self.data_digest}
         return named | {"config": self.config.model_dump(mode="json")}
 
 
 class Metric(NamedTuple):
-    """A reported number: its unit, whether less (`min`) or more (`max`) is better, and what it is."""
+    """A reported number: its unit, whether less (`min`) or more (`max`) is better, and its meaning."""
 
     unit: str
     mode: Literal["min", "max"] | None
@@ -259,7 +259,7 @@ COLLAPSED_PIXEL_VARIANCE = 1e-4
 
 
 def check_keys(given: Mapping[str, Any], known: Iterable[str], *, what: str) -> None:
-    """Raise ValueError, naming the nearest right one, if `given` has a key that is not in `known`."""
+    """Raises ValueError, naming the nearest right one, if `given` has a key that is not in `known`."""
     known = list(known)
     for key in given:
         if key not in known:

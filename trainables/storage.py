@@ -7,17 +7,21 @@ import os
 import re
 import stat
 import uuid
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
 from pyarrow import fs
 
 from trainables.errors import ReadableError
+from trainables.patience import patiently, with_timeouts
 
 LARGEST = 4 << 30
 """How many bytes of a file are read at most: far more than any that a study writes."""
+_T = TypeVar("_T")
 _PUBLIC = frozenset({"region", "scheme", "endpoint_override", "allow_bucket_creation", "allow_bucket_deletion"})
 """Options of a URL that are no secrets."""
 _USER = re.compile(r"^[^/@]*@|^[^@]*:[^@]*@")
@@ -26,7 +30,7 @@ _SYSTEMS: dict[tuple[str, str, str], fs.FileSystem] = {}
 
 
 class StorageError(ReadableError, OSError):
-    """A folder cannot be written: it is full, gone or not ours to write."""
+    """A folder cannot be read or written: it is full, gone, not ours to write, or does not answer."""
 
 
 class UrlError(ReadableError):
@@ -55,20 +59,20 @@ class Folder:
     def child(self, name: str) -> Folder:
         """The folder `name` in this one."""
         path, mark, options = self.location.partition("?") if "://" in self.location else (self.location, "", "")
-        return Folder(f"{path.rstrip('/')}/{name}{mark}{options}")
+        return replace(self, location=f"{path.rstrip('/')}/{name}{mark}{options}")
 
     def absolute(self) -> Folder:
         """The same folder for a process that runs elsewhere on this machine."""
-        return self if self.local is None else Folder(str(self.local.absolute()))
+        return self if self.local is None else replace(self, location=str(self.local.absolute()))
 
-    def create(self) -> Folder:
-        """Makes the folder and those above it, if they are absent. Raises StorageError."""
+    def create(self, *, above: bool = True) -> Folder:
+        """Makes the folder if it is absent, and those above it unless they must be there. Raises StorageError."""
         system, root = self._open()
         try:
             if system.type_name == "local":
-                _make(Path(root))
+                _make(Path(root), above)
             else:
-                system.create_dir(root, recursive=True)
+                patiently(lambda: system.create_dir(root, recursive=True))
         except OSError as error:
             raise StorageError(f"{self.url} cannot be made: {_cause(error)}.") from error
         return self
@@ -82,15 +86,21 @@ class Folder:
         """
         system, root = self._open()
         local = Path(root, name) if system.type_name == "local" else None
-        if local is not None and not stat.S_ISREG(local.stat().st_mode):
-            raise UnreadableFileError(f"{self.url}/{name} must be a file, but it is something else.")
-        with system.open_input_file(f"{root}/{name}") if local is None else local.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            if size > at_most:
-                raise UnreadableFileError(f"{self.url}/{name} must have at most {at_most:,} bytes, but has {size:,}.")
-            file.seek(0)
-            content: bytes = file.read(size)
-        return content
+
+        def read() -> bytes:
+            if local is not None and not stat.S_ISREG(local.stat().st_mode):
+                raise UnreadableFileError(f"{self.url}/{name} must be a file, but it is something else.")
+            with system.open_input_file(f"{root}/{name}") if local is None else local.open("rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                if size > at_most:
+                    raise UnreadableFileError(
+                        f"{self.url}/{name} must have at most {at_most:,} bytes, but has {size:,}."
+                    )
+                file.seek(0)
+                content: bytes = file.read(size)
+            return content
+
+        return self._answered(name, lambda: _tried(system, read))
 
     def open_file(self, name: str) -> pa.NativeFile:
         """The file, to read parts of. Raises FileNotFoundError."""
@@ -104,16 +114,19 @@ class Folder:
         is to be written in its place.
 
         Raises:
-            StorageError: The file system is local (or NFS) and full, gone, or not ours to write.
-            OSError: Another file system says no; that may pass.
+            StorageError: The file system is full, gone, not ours to write, or does not answer.
         """
         system, root = self._open()
-        if system.type_name != "local":  # an object store's put is atomic as it is, and needs no folder
+
+        def put() -> None:  # atomic as it is, and needs no folder
             with system.open_output_stream(f"{root}/{name}") as stream:
                 stream.write(content)
-            return
+
         try:
-            _write_local(Path(root), name, content)
+            if system.type_name == "local":
+                _write_local(Path(root), name, content)
+            else:
+                patiently(put)
         except OSError as error:
             raise self._unwritable(name, error) from error
 
@@ -139,7 +152,7 @@ class Folder:
         """Deletes a file; one that is gone already is no error."""
         system, root = self._open()
         with contextlib.suppress(FileNotFoundError):
-            system.delete_file(f"{root}/{name}")
+            _tried(system, lambda: system.delete_file(f"{root}/{name}"))
 
     def sweep(self) -> None:
         """Deletes what writes that were cut off have left; only local file systems keep such."""
@@ -159,7 +172,8 @@ class Folder:
     def exists(self, name: str) -> bool:
         """Whether there is a file `name`."""
         system, root = self._open()
-        return bool(system.get_file_info(f"{root}/{name}").type == fs.FileType.File)
+        info = self._answered(name, lambda: _tried(system, lambda: system.get_file_info(f"{root}/{name}")))
+        return bool(info.type == fs.FileType.File)
 
     @property
     def local(self) -> Path | None:
@@ -174,21 +188,47 @@ class Folder:
             "mend this, then launch again to go on."
         )
 
+    def _answered(self, name: str, read: Callable[[], _T]) -> _T:
+        """Reads; raises StorageError where the file system does not answer, or has an error of its own."""
+        try:
+            return read()
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError):
+            raise
+        except OSError as error:
+            raise StorageError(f"{self.url}/{name} cannot be read: {_cause(error)}. Launch again to go on.") from error
+
     def _list(self) -> list[tuple[str, fs.FileType]]:
         system, root = self._open()
-        infos = system.get_file_info(fs.FileSelector(root, allow_not_found=True))
+        selector = fs.FileSelector(root, allow_not_found=True)
+        infos = self._answered("", lambda: _tried(system, lambda: system.get_file_info(selector)))
         return sorted((info.base_name, info.type) for info in infos if not info.base_name.startswith("."))
 
     def _open(self) -> tuple[fs.FileSystem, str]:
         if "://" not in self.location:
-            return fs.LocalFileSystem(), str(Path(self.location).expanduser().absolute())
+            return fs.LocalFileSystem(), _utf8(str(Path(self.location).expanduser().absolute()))
         try:
-            system, path = fs.FileSystem.from_uri(self.location)
+            system, path = fs.FileSystem.from_uri(_utf8(self.location))
         except (pa.ArrowException, ValueError) as error:
             reason = str(error).splitlines()[0].replace(self.location, self.url)
             raise UrlError(f"{self.url!r} must be a path or a URL like s3://bucket/run, but: {reason}.") from None
         parts = urlsplit(self.location)
-        return _SYSTEMS.setdefault((parts.scheme, parts.netloc, parts.query), system), path.rstrip("/")
+        key = (parts.scheme, parts.netloc, parts.query)
+        if key not in _SYSTEMS:
+            _SYSTEMS[key] = with_timeouts(system)
+        return _SYSTEMS[key], path.rstrip("/")
+
+
+def _tried(system: fs.FileSystem, do: Callable[[], _T]) -> _T:
+    """Calls `do`: once on a local disk, elsewhere with patience."""
+    return do() if system.type_name == "local" else patiently(do)
+
+
+def _utf8(path: str) -> str:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise UrlError(f"a folder's path must be UTF-8, but got {path!a}: rename it, or set LC_ALL=C.UTF-8.") from None
+    return path
 
 
 def write_file(path: Path, content: bytes) -> None:
@@ -243,10 +283,10 @@ def _write_local(root: Path, name: str, content: bytes) -> None:
     _sync(root)
 
 
-def _make(folder: Path) -> None:
-    """Makes a folder and those above it, each on the disk: else a power cut takes them and all files in them."""
+def _make(folder: Path, above: bool) -> None:
+    """Makes a folder, and those above it, each on the disk: else a power cut takes them and all files in them."""
     absent = [path for path in (folder, *folder.parents) if not path.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=above, exist_ok=True)
     for path in reversed(absent):
         _sync(path.parent)
 

@@ -67,11 +67,15 @@ class Missing(NamedTuple):
 
 
 class AtBudget(NamedTuple):
-    """The rows of each arm at one budget, of training steps or images; `missing` if they have none in common."""
+    """The rows of each arm at one budget, of training steps or images; `missing` if they have none in common.
+
+    `left_out` names the other budgets that all arms have, and their seeds.
+    """
 
     rows: tuple[pd.DataFrame, ...]
     budget: int | None = None
     missing: Missing | None = None
+    left_out: str = ""
 
 
 def bind(ledger: Ledger, name: str, part: TestedPart, free: Sequence[str | None]) -> Arm:
@@ -82,25 +86,34 @@ def bind(ledger: Ledger, name: str, part: TestedPart, free: Sequence[str | None]
 
 
 def at_budget(rows: Sequence[pd.DataFrame], arms: Sequence[Arm]) -> AtBudget:
-    """The replicates of each arm at the largest budget at which all of them have a value.
+    """The replicates of each arm at the budget at which most seeds have a value in all of them; the largest such.
 
-    `rows` have the columns of `Pool.ends` and `value`.
+    A longer run of one seed therefore takes nothing from those that the others have. `rows` have the columns of
+    `Pool.ends` and `value`.
     """
-    budget, chosen = None, list(rows)
+    budget, chosen, left_out = None, list(rows), ""
     for name in BUDGET_FIELDS:
         bound = [index for index, arm in enumerate(arms) if arm.has(name)]
         if not bound:
             continue
-        sizes = [set(chosen[index][name].to_numpy()[chosen[index]["value"].notna()]) for index in bound]
-        common = set.intersection(*sizes)
-        if not common:
+        seeds = _seeds_by_budget([chosen[index] for index in bound], name)
+        if not seeds:
             return AtBudget(tuple(chosen), missing=_missing(chosen, arms, name))
-        budget = int(max(common))
+        budget = max(seeds, key=lambda size: (seeds[size], size))
+        others = (f"{size:,} {name.replace('_', ' ')} ({seeds[size]} seeds)" for size in sorted(seeds) if size > budget)
+        left_out = ", ".join(others).replace("(1 seeds)", "(1 seed)")
         for index in bound:
             chosen[index] = chosen[index][chosen[index][name] == budget]
     if any(not frame["value"].notna().any() for frame in chosen):
         return AtBudget(tuple(chosen), missing=_missing(chosen, arms, None))
-    return AtBudget(tuple(chosen), budget)
+    return AtBudget(tuple(chosen), budget, left_out=f"left out: {left_out}" if left_out else "")
+
+
+def _seeds_by_budget(rows: Sequence[pd.DataFrame], name: str) -> dict[int, int]:
+    """How many seeds have a value in all arms, by the budgets that all of them have."""
+    sizes = [frame.loc[frame["value"].notna(), ["seed", name]].groupby(name)["seed"].agg(set) for frame in rows]
+    common = set.intersection(*(set(each.index) for each in sizes))
+    return {int(size): len(set.intersection(*(each[size] for each in sizes))) for size in common}
 
 
 def _missing(rows: Sequence[pd.DataFrame], arms: Sequence[Arm], budget: str | None) -> Missing:
@@ -172,7 +185,7 @@ def seedwise(rows: pd.DataFrame) -> pd.Series:
     return values.dropna()
 
 
-def valued(pool: Pool, rows: pd.DataFrame, value: Value) -> pd.DataFrame:
-    """These rows with the column `value`, NaN for replicates that have not finished."""
-    numbers = rows["replicate"].map(pool.values(value)).astype(float)
+def valued(pool: Pool, rows: pd.DataFrame, value: Value, *, lower: bool = False) -> pd.DataFrame:
+    """These rows with the column `value`, or its lower bound, NaN for replicates that have not finished."""
+    numbers = rows["replicate"].map(pool.lower_bounds(value) if lower else pool.values(value)).astype(float)
     return rows.assign(value=numbers.where(rows["status"] == "finished"))

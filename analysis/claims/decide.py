@@ -10,21 +10,15 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import count
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from analysis.claims.effects import Effect, SeedEffects, p_inside, p_outside
 from analysis.claims.ledger import Claim, Equivalence, EquivalencePart, Part, TestedPart
 from analysis.claims.samples import Sample
-from analysis.intervals import (
-    LEAST_BOOTSTRAP_SEEDS,
-    equivalence,
-    holm,
-    paired_test,
-    seeds_needed,
-    studentised_bootstrap,
-    t_interval,
-)
+from analysis.intervals import LEAST_BOOTSTRAP_SEEDS, holm, studentised_bootstrap
 from analysis.verdict import Verdict
 
 ALPHA = 0.05
@@ -123,29 +117,36 @@ class SampleTest:
         of_excess = {f"{100 * share:g} % of the excess": share * excess for share in shares}
         return of_excess | {f"{margin:.3g}": margin for margin in getattr(part, "beside", ())}
 
+    @property
+    def effect(self) -> Effect:
+        """The sample's effect, where there is one."""
+        if self.sample.effect is None:
+            raise ValueError(f"`effect` must be measured, but {self.part.name} was not.")
+        return self.sample.effect
+
     def at(self, margin: float) -> _Result:
-        """The test at a margin, not adjusted; the sample has two seeds or more."""
-        values, part = self.sample.values, self.part
-        mean = float(values.mean())
+        """The test at a margin, not adjusted; the sample has two seeds or more.
+
+        An equivalence is confirmed by two one-sided tests at 5 %, the 90 % interval, and refuted by the 95 % interval.
+        """
+        effect, part = self.effect, self.part
         if isinstance(part, EquivalencePart):
-            inside = equivalence(values, margin=margin, alpha=ALPHA).p_value
-            edge = margin if mean > 0 else -margin
-            outside = paired_test(values, margin=edge, alternative="greater" if mean > 0 else "less")
-            return _Result(margin, abs(mean) < margin, min(inside, outside))
-        holds = (mean > margin) == (part.direction == "greater")
-        return _Result(margin, holds, paired_test(values, margin=margin, alternative="two-sided"))
+            inside, outside = p_inside(effect, margin), p_outside(effect, margin)
+            return _Result(margin, inside < outside, min(inside, outside))
+        less, greater = effect.p_value(margin, "less"), effect.p_value(margin, "greater")
+        return _Result(margin, (greater < less) == (part.direction == "greater"), min(2 * min(less, greater), 1.0))
 
     def outcome(self) -> Outcome:
         """The outcome before any test: not measured, or inconclusive with the mean alone."""
         part, sample = self.part, self.sample
-        seeds = len(sample.values)
+        seeds = len(sample.seeds)
         return Outcome(
             part,
             sample,
-            verdict=Verdict.INCONCLUSIVE if seeds else Verdict.NOT_MEASURED,
+            verdict=Verdict.INCONCLUSIVE if sample.effect else Verdict.NOT_MEASURED,
             rule=_rule(part),
             margin=part.margin,
-            estimate=float(sample.values.mean()) if seeds else None,
+            estimate=sample.effect.estimate if sample.effect else None,
             level=1 - 2 * ALPHA if isinstance(part, EquivalencePart) else 1 - ALPHA,
             more_seeds=2 - seeds if seeds == 1 else None,
             note="; ".join(filter(None, (sample.note, _short(part, sample), _alike(sample)))),
@@ -153,12 +154,13 @@ class SampleTest:
 
     def tested(self, result: _Result, asides: Sequence[AtOtherMargin]) -> Outcome:
         """The outcome with its adjusted test."""
-        values, untested = self.sample.values, self.outcome()
-        low, high = t_interval(values, level=untested.level)
+        effect, untested, seeds = self.effect, self.outcome(), len(self.sample.seeds)
+        low, high = effect.interval(untested.level)
         bootstrap = None
-        if len(values) >= LEAST_BOOTSTRAP_SEEDS:
-            bootstrap = studentised_bootstrap(values, level=untested.level, rng=np.random.default_rng(0))
-        needed = self._seeds_needed(result) if result.verdict == Verdict.INCONCLUSIVE else None
+        if isinstance(effect, SeedEffects) and not effect.least_error and seeds >= LEAST_BOOTSTRAP_SEEDS:
+            bootstrap = studentised_bootstrap(effect.values, level=untested.level, rng=np.random.default_rng(0))
+        undecided = result.verdict == Verdict.INCONCLUSIVE
+        needed = self._seeds_needed(result) if undecided else None
         return replace(
             untested,
             verdict=result.verdict,
@@ -168,25 +170,32 @@ class SampleTest:
             p=result.p,
             p_adjusted=result.p_adjusted,
             family_size=result.family_size,
-            more_seeds=None if needed is None else max(needed - len(values), 1),
+            more_seeds=None if needed is None else max(needed - seeds, 1),
             asides=tuple(asides),
+            note="; ".join(filter(None, (untested.note, self._too_few(result) if undecided else ""))),
         )
 
     def _seeds_needed(self, result: _Result) -> int | None:
-        values, margin, alpha = self.sample.values, result.margin, result.alpha
-        if not isinstance(self.part, EquivalencePart):
-            return seeds_needed(values, margin=margin, goal="difference", alpha=alpha)
-        if result.holds:
-            return seeds_needed(values, margin=margin, goal="equivalence", alpha=alpha)
-        edge = margin if values.mean() > 0 else -margin
-        return seeds_needed(values, margin=edge, goal="difference", alpha=2 * alpha)
+        effect, margin = self.effect, result.margin
+        if isinstance(self.part, EquivalencePart) and result.holds:
+            return effect.seeds_needed(margin, "equivalence", result.alpha)
+        edge = -margin if isinstance(self.part, EquivalencePart) and effect.estimate < 0 else margin
+        return effect.seeds_needed(edge, "difference", result.alpha)
+
+    def _too_few(self, result: _Result) -> str:
+        """A note that these seeds cannot decide it, whatever they show, and how many can."""
+        seeds = len(self.sample.seeds)
+        if 2 * self.effect.least_p(seeds) < result.alpha:
+            return ""
+        enough = next(more for more in count(seeds) if 2 * self.effect.least_p(more) < result.alpha)
+        return f"cannot be decided with {seeds} seeds, needs {enough}"
 
 
 def outcomes(tests: Sequence[SampleTest]) -> list[Outcome]:
     """An outcome for each test, in order; those of one family, with two seeds or more, are adjusted together."""
     families: dict[tuple[Any, ...], list[SampleTest]] = defaultdict(list)
     for test in tests:
-        if len(test.sample.values) > 1:
+        if test.sample.effect and len(test.sample.seeds) > 1:
             families[test.family].append(test)
     tested: dict[SampleTest, Outcome] = {}
     for family in families.values():
@@ -233,5 +242,6 @@ def _short(part: TestedPart, sample: Sample) -> str:
 
 def _alike(sample: Sample) -> str:
     """A note that all seeds have the same value."""
-    number = len(sample.values)
-    return f"the same in each of {number} seeds" if number > 1 and not np.ptp(sample.values) else ""
+    effect, seeds = sample.effect, len(sample.seeds)
+    alike = isinstance(effect, SeedEffects) and seeds > 1 and not np.ptp(effect.values)
+    return f"the same in each of {seeds} seeds" if alike else ""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,6 +20,7 @@ from analysis.claims.arms import (
     trouble_of,
     valued,
 )
+from analysis.claims.effects import CurveGap, PairedRates, SeedEffects
 from analysis.claims.ledger import Curves, Ledger, Rate, Reach
 from analysis.claims.pool import Pool
 from analysis.claims.samples import Sample
@@ -29,7 +29,7 @@ from analysis.dimension.curve_shapes import first_within
 
 
 def samples_of_rates(pool: Pool, ledger: Ledger, part: Rate) -> list[Sample]:
-    """For each pair and seed the share of trials in trouble, first arm minus second, over all cells that both have."""
+    """For each pair of arms the share of trials in trouble, first arm minus second, over all cells that both have."""
     pairs = [(bind(ledger, one, part, part.over), bind(ledger, other, part, part.over)) for one, other in part.pairs]
     return [_rate(pool, part, arms) for arms in pairs]
 
@@ -37,12 +37,12 @@ def samples_of_rates(pool: Pool, ledger: Ledger, part: Rate) -> list[Sample]:
 def samples_of_curves(pool: Pool, ledger: Ledger, part: Curves) -> list[Sample]:
     """The statistic of the arms' curves.
 
-    A gap is one number of all seeds' mean curves: `values` are its jackknife pseudo-values, one per seed (Tukey 1958).
+    A gap is one number of all seeds' mean curves; a lead is one number a seed.
     """
     arms = tuple(bind(ledger, name, part, ()) for name in part.arms)
     value = Value(metric=part.metric)
     every = [valued(pool, arm.rows(pool), value) for arm in arms]
-    rows, budget, missing = at_budget(every, arms)
+    rows, budget, missing, left_out = at_budget(every, arms)
     base = Sample(", ".join(part.arms), f"{part.statistic.replace('_', ' ')} of {part.metric}", budget=budget)
     if missing or budget is None:
         return [replace(base, note=missing.reason if missing else "no training steps")]
@@ -52,16 +52,15 @@ def samples_of_curves(pool: Pool, ledger: Ledger, part: Curves) -> list[Sample]:
     curves = _curves(pool, part.metric, rows, seeds, part.after * budget)
     if not curves.size:
         return [replace(base, note=f"no evaluation after {100 * part.after:g} % of the run")]
-    values, note = _STATISTICS[part.statistic](curves, part.arms)
+    effect, note = _statistic(part, curves)
     return [
         replace(
             base,
-            values=values,
+            effect=effect,
             seeds=tuple(seeds),
-            means=(float(values.mean()),),
             budget_text=budget_text(budget, arms),
             trouble=trouble_of(rows, seeds, arms),
-            note=f"{curves.shape[2]} evaluations{note}",
+            note="; ".join(filter(None, (f"{curves.shape[2]} evaluations{note}", left_out))),
         )
     ]
 
@@ -71,10 +70,10 @@ def samples_of_reach(pool: Pool, ledger: Ledger, part: Reach) -> list[Sample]:
     arm, goal = bind(ledger, part.curve, part, ("latent_dim",)), bind(ledger, part.goal, part, ())
     base = Sample(f"N at which {part.curve} comes down to {part.goal} at N = {part.goal_at}", part.value.label)
     every = valued(pool, arm.rows(pool), part.value)
-    at_goal, _, missing = at_budget([valued(pool, goal.rows(pool), part.value)], [goal])
+    at_goal, _, missing, _ = at_budget([valued(pool, goal.rows(pool), part.value)], [goal])
     by_dim: dict[int, pd.DataFrame] = {}
     for dim, frame in every.groupby("latent_dim"):
-        (rows,), _, absent = at_budget([frame], [arm])
+        (rows,), _, absent, _ = at_budget([frame], [arm])
         if absent is None:
             by_dim[int(str(dim))] = rows
     if missing or len(by_dim) < 2:
@@ -88,14 +87,14 @@ def samples_of_reach(pool: Pool, ledger: Ledger, part: Reach) -> list[Sample]:
     steps = [int(rows["steps"].iloc[0]) for rows in [*by_dim.values(), at_goal[0]]]
     chosen = [*by_dim.values(), at_goal[0]]
     never = int(np.isnan(reached).sum())
-    note = f"not up to N = {max(by_dim)} in {never} seeds, which count as that N, a lower bound" if never else ""
-    values = np.where(np.isnan(reached), float(max(by_dim)), reached)
+    note = f"not up to N = {max(by_dim)} in {never} seeds, for which that N is a lower bound" if never else ""
+    lower = np.where(np.isnan(reached), float(max(by_dim)), reached)
+    upper = np.where(np.isnan(reached), np.inf, reached)
     return [
         replace(
             base,
-            values=values,
+            effect=SeedEffects(lower, lower, upper),
             seeds=tuple(seeds),
-            means=(float(values.mean()),),
             budget=min(steps),
             budget_text=f"{min(steps):,} to {max(steps):,} steps" if min(steps) < max(steps) else f"{steps[0]:,} steps",
             trouble=trouble_of(chosen, seeds, [arm] * len(by_dim) + [goal]),
@@ -120,17 +119,16 @@ def _rate(pool: Pool, part: Rate, arms: tuple[Arm, Arm]) -> Sample:
     trials = pd.concat([cell.in_trouble for cell in cells]) if cells else pd.DataFrame()
     if not len(trials):
         return replace(base, note=f"no cell has ended both in {first.name} and in {second.name}")
-    by_seed = (trials[0] - trials[1]).groupby(level=0).mean()
-    seeds = tuple(int(seed) for seed in by_seed.index)
+    seeds = tuple(sorted({int(seed) for seed in trials.index}))
+    only_first, only_second = (int((trials[one] > trials[1 - one]).sum()) for one in (0, 1))
     budget = min(cell.budget for cell in cells)
     note = ", ".join(f"{int(trials[i].sum())} of {len(trials)} in {arm.name}" for i, arm in enumerate(arms))
     if not trials.to_numpy().any():
         note += "; no trial did in either arm: there is nothing to avoid"
     return replace(
         base,
-        values=by_seed.to_numpy(dtype=float),
+        effect=PairedRates(only_first, only_second, len(trials), len(seeds)),
         seeds=seeds,
-        means=(float(trials[0].mean()), float(trials[1].mean())),
         budget=budget,
         budget_text=budget_text(budget, arms),
         trouble=sum((trouble_of(cell.rows, seeds, arms) for cell in cells), Trouble()),
@@ -144,7 +142,7 @@ def _trials(pool: Pool, part: Rate, arms: tuple[Arm, Arm]) -> Iterator[_Trials]:
     free = [field for field in part.over if all(field in arm.free for arm in arms)]
     partners = split(second, free)
     for key, cell in split(first, free).items():
-        rows, budget, missing = at_budget([cell, partners.get(key, second[:0])], arms)
+        rows, budget, missing, _ = at_budget([cell, partners.get(key, second[:0])], arms)
         if missing is None and budget is not None:
             pairs = pd.DataFrame(dict(enumerate(map(seedwise, rows)))).dropna()
             yield _Trials(pairs, budget, rows)
@@ -169,27 +167,13 @@ def _curves(pool: Pool, metric: str, rows: tuple[pd.DataFrame, ...], seeds: list
     return array
 
 
-def _gap(reduce: Callable[[np.ndarray], Any]) -> Callable[[np.ndarray, tuple[str, ...]], tuple[np.ndarray, str]]:
-    def statistic(curves: np.ndarray) -> float:
-        means = curves.mean(axis=1)
-        return float(reduce(means.max(axis=0) - means.min(axis=0)))
-
-    def pseudo_values(curves: np.ndarray, _: tuple[str, ...]) -> tuple[np.ndarray, str]:
-        number, whole = curves.shape[1], statistic(curves)
-        if number == 1:
-            return np.array([whole]), ""
-        without = np.array([statistic(np.delete(curves, seed, axis=1)) for seed in range(number)])
-        return number * whole - (number - 1) * without, f"; of the seed-mean curves {whole:.2f}"
-
-    return pseudo_values
-
-
-def _least_lead(curves: np.ndarray, arms: tuple[str, ...]) -> tuple[np.ndarray, str]:
+def _statistic(part: Curves, curves: np.ndarray) -> tuple[SeedEffects | CurveGap, str]:
+    """The statistic of curves `(arms, seeds, evaluations)`, and a note on it."""
+    if part.statistic != "least_lead":
+        return CurveGap(curves, largest=part.statistic == "largest_gap"), ""
     leader = curves.argmin(axis=0)
-    shares = np.stack([(leader == arm).mean(axis=1) for arm in range(len(arms))])
-    least = int(shares.mean(axis=1).argmin())
-    texts = (f"{name} {100 * share:.0f} %" for name, share in zip(arms, shares.mean(axis=1), strict=True))
-    return shares[least], f"; leads: {', '.join(texts)}"
-
-
-_STATISTICS = {"mean_gap": _gap(np.mean), "largest_gap": _gap(np.max), "least_lead": _least_lead}
+    shares = np.stack([(leader == arm).mean(axis=1) for arm in range(len(part.arms))])
+    means = shares.mean(axis=1)
+    texts = (f"{name} {100 * share:.0f} %" for name, share in zip(part.arms, means, strict=True))
+    effect = SeedEffects.exact(shares[int(means.argmin())], resolution=1 / curves.shape[2])
+    return effect, f"; leads: {', '.join(texts)}"

@@ -98,6 +98,10 @@ class Pool:
             self._values[key] = self._numbers(value)
         return self._values[key]
 
+    def lower_bounds(self, value: Value) -> pd.Series:
+        """By replicate, the step up to which a time had not come for certain: the evaluation before it, or the last."""
+        return self._along(value, lower=True)
+
     def _numbers(self, value: Value) -> pd.Series:
         if value.steps_until is not None or value.at is not None:
             numbers = self._along(value)
@@ -117,7 +121,7 @@ class Pool:
             rows = rows[rows["index"] == (value.index or 0)]
         return rows.groupby("replicate")["value"].agg(value.reduce or "first").astype(float)
 
-    def _along(self, value: Value) -> pd.Series:
+    def _along(self, value: Value, *, lower: bool = False) -> pd.Series:
         """The number that is read off each replicate's curve."""
         if value.metric is not None:
             rows = self.curve(value.metric)
@@ -126,7 +130,8 @@ class Pool:
             rows = rows[rows["index"] == (value.index or 0)].sort_values(["replicate", "step"])
         steps, heights = rows["step"].to_numpy(dtype=float), rows["value"].to_numpy(dtype=float)
         places = rows.groupby("replicate").indices
-        read = {name: _read_off(steps[place], heights[place], value) for name, place in places.items()}
+        read_off = _lower_bound if lower else _read_off
+        read = {name: read_off(steps[place], heights[place], value) for name, place in places.items()}
         return pd.Series(read, dtype=float)
 
 
@@ -150,6 +155,13 @@ def _read_off(steps: np.ndarray, heights: np.ndarray, value: Value) -> float:
         away = np.abs(heights - plateau) > float(goal.within or 0.0) * plateau
         there = np.cumsum(away[::-1])[::-1] == 0  # from there on never away again
     return max(float(steps[there][0]), 1.0) if there.any() else float("inf")
+
+
+def _lower_bound(steps: np.ndarray, heights: np.ndarray, value: Value) -> float:
+    """The last step of a curve at which it had certainly not come far enough; that of its end if it never did."""
+    reached = _read_off(steps, heights, value)
+    before = steps[steps < reached]
+    return max(float(before[-1]), 1.0) if len(before) else reached
 
 
 def _with_config(tables: Tables) -> pd.DataFrame:

@@ -24,6 +24,7 @@ from analysis.claims.arms import (
     trouble_of,
     valued,
 )
+from analysis.claims.effects import Effect, SeedEffects
 from analysis.claims.ledger import READING_FIELDS, Difference, Equivalence, Interaction, Ledger, Log10Ratio, Threshold
 from analysis.claims.pool import Pool
 from analysis.claims.value import Value
@@ -34,7 +35,7 @@ OfValues = Difference | Log10Ratio | Threshold | Equivalence | Interaction
 
 @dataclass(frozen=True)
 class Sample:
-    """The numbers that one test rests on; without values it could not be measured, and `note` says why.
+    """The numbers that one test rests on; without an effect it could not be measured, and `note` says why.
 
     Attributes:
         contrast: The arms and how they are compared, as a reader writes it.
@@ -43,9 +44,8 @@ class Sample:
         reading: Every field of READING_FIELDS that applies to the first arm, and the second's `other output` and `other
             network` (its activation, or that it is a VAE).
         departs: The free fields of the reading that are off their default: tests of one reading share them.
-        values: The effect per seed, `(num_seeds,)`, in the part's unit.
-        seeds: The seeds of `values`.
-        means: The arms' means.
+        effect: The effect over the seeds, in the part's unit.
+        seeds: The seeds of the effect.
         excess: The second arm's mean loss above the floor; NaN if it is no loss.
         budget: Training steps or sample size; None if the arms have none.
         budget_text: The same, as a reader writes it.
@@ -57,9 +57,8 @@ class Sample:
     at: dict[str, Any] = field(default_factory=dict)
     reading: dict[str, Any] = field(default_factory=dict)
     departs: tuple[tuple[str, Any], ...] = ()
-    values: np.ndarray = field(default_factory=lambda: np.empty(0), compare=False)
+    effect: Effect | None = field(default=None, compare=False)
     seeds: tuple[int, ...] = ()
-    means: tuple[float, ...] = ()
     excess: float = float("nan")
     budget: int | None = None
     budget_text: str = ""
@@ -80,7 +79,7 @@ def samples_of_values(pool: Pool, ledger: Ledger, part: OfValues) -> list[Sample
             arms = tuple(bind(ledger, name, part, (part.by, *part.readings)) for name in names)
             of_arms = [_paired(pool, part, value, arms, match) for match in matched(pool, part, value, arms)]
             samples += [replace(s, at=s.at | {"index": label}) if label else s for s in of_arms]
-    if part.by and len({sample.at[part.by] for sample in samples if len(sample.values)}) < part.least:
+    if part.by and len({sample.at[part.by] for sample in samples if sample.effect}) < part.least:
         samples.append(Sample("", note=f"fewer than {part.least} values of {part.by}"))
     return _interactions(samples, part) if isinstance(part, Interaction) else samples
 
@@ -110,28 +109,33 @@ def matched(pool: Pool, part: OfValues, value: Value, arms: tuple[Arm, ...]) -> 
 
 def _paired(pool: Pool, part: OfValues, value: Value, arms: tuple[Arm, ...], match: Match) -> Sample:
     """The sample of matched cells."""
-    rows, budget, missing = match.at_budget
+    rows, budget, missing, left_out = match.at_budget
     base = Sample(_contrast(part, arms), value.label, match.at, match.reading, match.departs, budget=budget)
     if missing:
         return replace(base, note=missing.reason, unplanned=missing.unplanned and bool(part.by or part.readings))
     numbers = [_by_draw(pool, value, frame, arm) for frame, arm in zip(rows, arms, strict=True)]
+    read = [(value, frame) for frame in rows]
     if isinstance(part, Threshold) and part.against is not None:
         numbers.append(seedwise(valued(pool, rows[0], part.against)))
-    first, *others = _aligned(numbers, [arm.closed_form and not value.drawn for arm in (*arms, *arms[:1])])
-    first, others, note = _censored(part, first, others, budget)
-    effects = _effects(part, first, others)
-    effects = effects[np.isfinite(effects)]
+        read.append((part.against, rows[0]))
+    numbers = _aligned(numbers, [arm.closed_form and not value.drawn for arm in (*arms, *arms[:1])])
+    bounds = [_bounds(pool, *source, series) for source, series in zip(read, numbers, strict=True)]
+    effects = pd.DataFrame({name: _effects(part, ends) for name, ends in _ends(bounds).items()}).dropna()
     if not len(effects):
-        return replace(base, note=note or "no seed has a value in every arm")
+        return replace(base, note="no seed has a value in every arm")
     return replace(
         base,
-        values=effects.to_numpy(),
+        effect=SeedEffects(
+            effects["values"].to_numpy(),
+            effects["lower"].to_numpy(),
+            effects["upper"].to_numpy(),
+            _resolution(part, value, numbers),
+        ),
         seeds=tuple(int(seed) for seed in effects.index),
-        means=tuple(float(series[effects.index].mean()) for series in (first, *others)),
         excess=_excess(pool, rows[-1], value, effects.index),
         budget_text=budget_text(budget, arms),
         trouble=trouble_of(rows, list(effects.index), arms),
-        note=note,
+        note="; ".join(filter(None, (_never(numbers), left_out))),
     )
 
 
@@ -156,34 +160,57 @@ def _aligned(numbers: list[pd.Series], fixed: Sequence[bool]) -> list[pd.Series]
     return [pd.Series(series.iloc[0], index=seeds) if one and drawn else series[seeds] for series, one in pairs]
 
 
-def _censored(
-    part: OfValues, first: pd.Series, others: list[pd.Series], budget: int | None
-) -> tuple[pd.Series, list[pd.Series], str]:
-    """Arms that never got there: the first counts as its last step, a lower bound; seeds of the second are left out."""
-    never, without = int(np.isinf(first).sum()), sum(int(np.isinf(series).sum()) for series in others)
-    notes = []
-    if never and isinstance(part, Log10Ratio) and part.direction == "greater" and budget:
-        first = first.replace(float("inf"), float(budget))
-        notes.append(
-            f"the first arm never got there in {never} of {len(first)} seeds: its last step counts, a lower bound"
-        )
-    elif never:
-        notes.append(f"{never} seeds never got there and are left out")
-    if without:
-        notes.append(f"the second arm never got there in {without} seeds, which are left out")
-    return first, others, "; ".join(notes)
+class _Bounds(NamedTuple):
+    """Numbers by seed, and the least and the most that each may be."""
+
+    values: pd.Series
+    lower: pd.Series
+    upper: pd.Series
 
 
-def _effects(part: OfValues, first: pd.Series, others: list[pd.Series]) -> pd.Series:
+def _bounds(pool: Pool, value: Value, rows: pd.DataFrame, numbers: pd.Series) -> _Bounds:
+    """Numbers with their bounds: a time lies between two evaluations, or after the last one if it never came."""
+    if value.steps_until is None:
+        return _Bounds(numbers, numbers, numbers)
+    lower = seedwise(valued(pool, rows, value, lower=True))[numbers.index]
+    return _Bounds(numbers.where(np.isfinite(numbers), lower), lower, numbers)
+
+
+def _ends(bounds: Sequence[_Bounds]) -> dict[str, list[pd.Series]]:
+    """The numbers of all arms that make the effect, the least and the most that it may be."""
+    first, *others = bounds
+    return {
+        "values": [each.values for each in bounds],
+        "lower": [first.lower, *(other.upper for other in others)],
+        "upper": [first.upper, *(other.lower for other in others)],
+    }
+
+
+def _effects(part: OfValues, numbers: Sequence[pd.Series]) -> pd.Series:
+    """The effect by seed of the arms' numbers."""
+    first, *others = numbers
     if isinstance(part, Log10Ratio):
-        numbers = pd.DataFrame({"first": first, "second": others[0]})
-        logs = np.log10(numbers.where((numbers > 0) & np.isfinite(numbers)).to_numpy(dtype=float))
-        return pd.Series(logs[:, 0] - logs[:, 1], index=numbers.index)
-    finite = first.where(np.isfinite(first))
+        with np.errstate(divide="ignore"):
+            first, *others = (np.log10(series.where(series > 0)) for series in numbers)
     if others:
-        return finite - others[0].where(np.isfinite(others[0]))
-    target = part.target if isinstance(part, Equivalence) else None
-    return finite - (target or 0.0)
+        return first - others[0]
+    return first - ((part.target if isinstance(part, Equivalence) else None) or 0.0)
+
+
+def _resolution(part: OfValues, value: Value, numbers: Sequence[pd.Series]) -> float:
+    """The step of an effect that counts something; 0 of any other."""
+    if isinstance(part, Log10Ratio) or not value.counts:
+        return 0.0
+    return float(np.sqrt(len(numbers)))  # a difference is rounded twice
+
+
+def _never(numbers: Sequence[pd.Series]) -> str:
+    """A note on the arms that never got there."""
+    notes = []
+    for name, series in zip(("first", "second"), numbers, strict=False):
+        if never := int(np.isinf(series).sum()):
+            notes.append(f"the {name} arm never got there in {never} of {len(series)} seeds: its last step is a bound")
+    return "; ".join(notes)
 
 
 def _excess(pool: Pool, rows: pd.DataFrame, value: Value, seeds: pd.Index) -> float:
@@ -199,20 +226,30 @@ def _interactions(samples: list[Sample], part: Interaction) -> list[Sample]:
     """Differences at each N minus those at the reference, by seed."""
     interactions = []
     for sample in samples:
-        base = [s for s in samples if s.contrast == sample.contrast and s.at.get(part.by) == part.reference]
         if sample.at.get(part.by) == part.reference:
             continue
+        base = [s for s in samples if s.contrast == sample.contrast and s.at.get(part.by) == part.reference]
         name = f"({sample.contrast}) minus the same at {part.by} = {part.reference}"
-        if not base or not len(base[0].values) or not len(sample.values):
-            interactions.append(
-                replace(sample, contrast=name, values=np.empty(0), note=sample.note or "no reference N")
-            )
+        if not base or not base[0].effect or not sample.effect:
+            sample = replace(sample, contrast=name, effect=None, note=sample.note or "no reference N")
+            interactions.append(sample)
             continue
-        here, there = (pd.Series(s.values, index=s.seeds) for s in (sample, base[0]))
-        effects = (here - there).dropna()
-        seeds = tuple(int(seed) for seed in effects.index)
-        interactions.append(replace(sample, contrast=name, values=effects.to_numpy(), seeds=seeds, means=()))
+        here, there = (_by_seed(each) for each in (sample, base[0]))
+        seeds = sorted(set(here.index) & set(there.index))
+        effect = SeedEffects(
+            (here["values"] - there["values"])[seeds].to_numpy(),
+            (here["lower"] - there["upper"])[seeds].to_numpy(),
+            (here["upper"] - there["lower"])[seeds].to_numpy(),
+            float(np.sqrt(2)) * getattr(sample.effect, "resolution", 0.0),
+        )
+        interactions.append(replace(sample, contrast=name, effect=effect, seeds=tuple(seeds)))
     return interactions or [Sample("", note="no such replicate")]
+
+
+def _by_seed(sample: Sample) -> pd.DataFrame:
+    effect = sample.effect
+    ends = {name: getattr(effect, name) for name in ("values", "lower", "upper")}
+    return pd.DataFrame(ends, index=list(sample.seeds))
 
 
 def _contrast(part: OfValues, arms: tuple[Arm, ...]) -> str:

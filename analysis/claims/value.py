@@ -12,6 +12,9 @@ from trainables.quantities import QUANTITIES
 from trainables.registry import CURVES, MEASUREMENTS, unknown
 from trainables.schema import METRICS
 
+_COUNTED = ("units", "latents")
+"""Units of metrics and quantities that are counts."""
+
 
 class Entry(BaseModel):
     """A part of a ledger: frozen, without unknown keys."""
@@ -65,6 +68,16 @@ class Value(Entry):
         if self.profile is not None:
             _check_recorded(self.profile)
         return self
+
+    @property
+    def counts(self) -> bool:
+        """Whether it counts something, so that it is whole."""
+        if self.at is not None or self.steps_until is not None or self.reduce == "mean":
+            return False
+        if self.metric is not None:
+            return METRICS[self.metric].unit in _COUNTED
+        quantity = QUANTITIES.get(str(self.profile))
+        return quantity is not None and quantity.unit in _COUNTED
 
     @property
     def label(self) -> str:

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from analysis.claims.decide import Outcome
+from analysis.claims.effects import SeedEffects
 from analysis.formats import number, p_value, with_interval
 from analysis.verdict import Verdict
 
@@ -34,8 +35,10 @@ def brief(outcome: Outcome) -> str:
 
 
 def effect(outcome: Outcome) -> str:
-    """Its estimate with the interval, if it has one, and the unit."""
-    return f"{with_interval(outcome.estimate, outcome.low, outcome.high, number)} {outcome.part.unit}".rstrip()
+    """Its estimate with the interval, if it has one, its level unless that is 95 %, and the unit."""
+    text = with_interval(outcome.estimate, outcome.low, outcome.high, number)
+    level = f" ({100 * outcome.level:g} %)" if outcome.level != 0.95 and text.endswith("]") else ""
+    return f"{text}{level} {outcome.part.unit}".rstrip()
 
 
 def basis(outcome: Outcome) -> str:
@@ -53,6 +56,8 @@ def needs(outcome: Outcome) -> str:
         return ""
     if seeds < 2:
         return f"needs at least {2 - seeds} more seed"
+    if outcome.more_seeds is None and isinstance(outcome.sample.effect, SeedEffects) and outcome.sample.effect.bounded:
+        return "seeds alone would not decide it, but longer runs or finer evaluations"
     if outcome.more_seeds is None:
         return "more than 1,000 seeds would be needed"
     return f"about {outcome.more_seeds} more seed{'s' * (outcome.more_seeds != 1)} would do"

@@ -14,11 +14,11 @@ from analysis.dimension import panels
 from analysis.dimension.estimate_table import NAMED_SCALE, ControlEstimate, Estimate, headline, history, to_frame
 from analysis.dimension.from_images import ALL_DIGITS, NO_SCALE, Intrinsic, label
 from analysis.dimension.from_networks import LEAST_DIMS, NAT_MARGIN, Sweeps
-from analysis.dimension.sweeps import NETWORKS, Sweep
+from analysis.dimension.sweeps import COUNTS, NETWORKS, Sweep
 from analysis.evidence import Evidence
 from analysis.figures.base import Drawn, FigureEntry, Skipped
 from analysis.figures.style import theme
-from analysis.intervals import t_interval
+from analysis.intervals import least_error, t_interval
 
 PANELS = {
     "estimate": "",
@@ -31,7 +31,7 @@ PANELS = {
 }
 """Parts of the card, and what one without data needs."""
 COLUMNS = "panel dataset key series x value low high seeds verdict reason headline".split()
-TRAINED_KEYS = ("a", "b", "c", "d")
+TRAINED_KEYS = ("a", "b", "c")
 """Estimates drawn against training."""
 CONTROL_SERIES = ("a", "c", "TwoNN corrected", "MLE 20 corrected")
 """Estimates drawn against the known dimension."""
@@ -161,7 +161,9 @@ def _by_dim(found: Sweep, metric: str, series: str) -> Iterator[dict[str, Any]]:
         return
     for latent_dim, values in zip(found.latent_dims, found.values[metric][-1].T, strict=True):
         if np.isfinite(values).all():
-            low, high = t_interval(values) if len(values) > 1 else (np.nan, np.nan)
+            low, high = np.nan, np.nan
+            if len(values) > 1:
+                low, high = t_interval(values, least_error=least_error(values, float(metric in COUNTS)))
             yield {"series": series, "x": latent_dim, "value": values.mean(), "low": low, "high": high}
 
 

@@ -29,7 +29,7 @@ from analysis.dimension.from_networks import (
 from analysis.dimension.sweeps import FRACTIONS
 from analysis.figures.base import NotApplicableError
 from analysis.formats import ABSENT, frame_of, table, with_interval
-from analysis.intervals import t_interval
+from analysis.intervals import least_error, t_interval
 from analysis.verdict import Verdict
 
 BAND = (10.0, 100.0)
@@ -44,7 +44,7 @@ _FACTORS = re.compile(r"(?:strokes|mnist-pca|mnist-decoder)-(\d+)(?:-one)?")
 _SHORT = {
     "a": "ELU, 1 nat", "a 1 %": "ELU, 1 % of excess", "a 5 %": "ELU, 5 % of excess", "a linear": "linear, 1 nat",
     "a vae": "VAE, 1 nat", "a vae bound": "VAE, ELBO, 1 nat", "b": "ELU", "b equal": "ELU, equal steps",
-    "c": "variance > 0.01", "c 0.1": "variance > 0.1", "d": "VAE", "f": "ELU", "f vae": "VAE", "f linear": "linear",
+    "c": "variance > 0.01", "c 0.1": "variance > 0.1", "f": "ELU", "f vae": "VAE", "f linear": "linear",
     "g 90 %": "90 %", "g 95 %": "95 %", "g 99 %": "99 %",
 }  # fmt: skip
 IN_WORDS = {
@@ -257,7 +257,11 @@ def _trained(key: str, estimator: Estimator, sweeps: Sweeps) -> Estimate:
         return replace(_not_measured(key, estimator.name, str(reason)), headline=estimator.headline)
     low, high, problem = _interval(seeds)
     blocks = [*_not_converged(seeds), *seeds.blocks, *problem]
-    alike = (f"the same in each of {len(seeds.per_seed)} seeds",) if low == high else ()
+    alike = (
+        (f"the same in each of {len(seeds.per_seed)} seeds",)
+        if len(seeds.per_seed) > 1 and not np.ptp(seeds.per_seed)
+        else ()
+    )
     estimate = _judged(key, estimator.name, seeds.value, (low, high), blocks=blocks, notes=(*alike, *seeds.notes))
     return replace(
         estimate,
@@ -302,7 +306,8 @@ def _interval(seeds: SeedEstimates) -> tuple[float, float, list[str]]:
     if lost:
         return np.nan, np.nan, [f"no interval: {lost} of {len(values)} seeds have none"] if lost < len(values) else []
     if not seeds.logarithmic:
-        return *t_interval(values, level=LEVEL), []
+        error = least_error(values, seeds.resolution)
+        return *t_interval(values, level=LEVEL, least_error=error), []
     low, high = np.exp(t_interval(np.log(values), level=LEVEL))
     return float(low), float(high), []
 

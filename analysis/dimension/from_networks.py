@@ -1,4 +1,4 @@
-"""Estimates from trained networks, (a) to (d) and (f) of docs/science.md: on the mean over seeds and for each seed.
+"""Estimates from trained networks, (a) to (c) and (f) of docs/science.md: on the mean over seeds and for each seed.
 
 Each estimator reads the sweeps of one dataset and raises NotApplicableError where they do not allow the estimate.
 """
@@ -42,6 +42,7 @@ class SeedEstimates:
         blocks: Reasons why there can be no verdict, each a few words, a colon, and more.
         notes: Further remarks for the reader.
         logarithmic: Whether the interval over seeds is taken in log N.
+        resolution: The step of a count; 0 for other numbers.
         between: The least and the most that N may be, where `value` is interpolated: above the last N of the grid that
             falls short, up to the first that does not.
     """
@@ -53,6 +54,7 @@ class SeedEstimates:
     blocks: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     logarithmic: bool = True
+    resolution: float = 0.0
     between: tuple[int, int] | None = None
 
 
@@ -109,29 +111,6 @@ def _on_shorter_grids(dims: np.ndarray, estimate: Callable[[int], float]) -> tup
     return (f"had the grid ended at N = {ends}, it would be {values}",) if sizes else ()
 
 
-def bound_saturated(sweeps: Sweeps) -> SeedEstimates:
-    """(d) The smallest N within one standard error, over seeds, of the best VAE bound.
-
-    The bound is that of 100 importance samples if every network has it, else the ELBO; the history is the ELBO's.
-    """
-    curves = _sweep(sweeps, "vae")
-    if len(curves.seeds) < 2:
-        raise NotApplicableError("1 seed: no standard error")
-    metric = "neg_iw_bound" if np.isfinite(curves.values["neg_iw_bound"][-1]).all() else "test_neg_elbo"
-    values = curves.values[metric][-1]
-    best = values[:, np.argmin(values.mean(0))]
-    margin = float(best.std(ddof=1) / np.sqrt(len(best)))
-    of_bound = f"of the {'100-sample bound' if metric == 'neg_iw_bound' else 'ELBO'}, 1 s.e. = {margin:.2g} nats"
-    blocks, notes = _bounds(curves, values.mean(0), margin)
-    return _measure(
-        curves,
-        metric,
-        lambda row: saturation(curves.latent_dims, row, margin),
-        bounds=(blocks, (of_bound, *notes)),
-        history_of="test_neg_elbo",
-    )
-
-
 def knee_of_excess(sweeps: Sweeps, *, equal_steps: bool = False) -> SeedEstimates:
     """(b) The knee of the log excess; if wanted, after as many steps at every N, where the budgets differ."""
     curves = _sweep(sweeps, "elu")
@@ -162,7 +141,8 @@ def active(sweeps: Sweeps, *, metric: str, least: int = LEAST_LATENTS) -> SeedEs
     blocks = (f"{LOWER_BOUND}: all {size} units are active",) if values[-1].mean() == size else ()
     notes = (f"of {size} latents", *_left_out(curves))
     value = float(values[-1].mean())
-    return SeedEstimates(value, values[-1], curves.budget, values.mean(1), blocks, notes, logarithmic=False)
+    history = values.mean(1)
+    return SeedEstimates(value, values[-1], curves.budget, history, blocks, notes, logarithmic=False, resolution=1.0)
 
 
 def recognised(sweeps: Sweeps, *, network: str) -> SeedEstimates:
@@ -188,7 +168,6 @@ ESTIMATORS: dict[str, Estimator] = {
     "b equal": Estimator("the same, as many steps at every N", partial(knee_of_excess, equal_steps=True)),
     "c": Estimator("active units, variance > 0.01", partial(active, metric="test_active_units"), headline=True),
     "c 0.1": Estimator("active units, variance > 0.1", partial(active, metric="active_units_0.1")),
-    "d": Estimator("VAE bound within 1 s.e. of the best", bound_saturated),
     "f": Estimator("recognised within 1 %, ELU", partial(recognised, network="elu")),
     "f vae": Estimator("recognised within 1 %, VAE", partial(recognised, network="vae")),
     "f linear": Estimator("recognised within 1 %, linear", partial(recognised, network="linear")),
@@ -240,13 +219,12 @@ def _measure(
     estimate: Callable[[np.ndarray], float],
     *,
     bounds: tuple[tuple[str, ...], tuple[str, ...]] = ((), ()),
-    history_of: str | None = None,
 ) -> SeedEstimates:
     """An estimate from `(num_dims,)` values, on the mean over seeds, per seed, and against training."""
     final = curves.values[metric][-1]
     if not np.isfinite(final).all():
         raise NotApplicableError(f"`{metric}` is not recorded at every N")
-    means = curves.values[history_of or metric].mean(1)
+    means = curves.values[metric].mean(1)
     history = np.array([estimate(row) if np.isfinite(row).all() else np.nan for row in means])
     value = estimate(final.mean(0))
     blocks = (*_absent(value), *bounds[0], *_unfinished(curves))
@@ -288,5 +266,6 @@ def _unfinished(curves: Sweep) -> tuple[str, ...]:
 
 
 def _left_out(curves: Sweep) -> tuple[str, ...]:
-    names = ", ".join(map(str, curves.left_out))
-    return (f"seed {names} left out: not finished, or not measured, at every N",) if names else ()
+    names, runs = ", ".join(map(str, curves.left_out)), ", ".join(curves.beside)
+    texts = (f"seed {names} left out: not finished, or not measured, at every N" if names else "",)
+    return tuple(filter(None, (*texts, f"left out: {runs}" if runs else "")))

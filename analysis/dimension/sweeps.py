@@ -6,6 +6,7 @@ hold such networks, the one with the most latent dimensions is read, so that bud
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -33,6 +34,8 @@ _FREE = frozenset("dataset latent_dim steps evaluations precision".split())
 _RECORDED = ("test_nll", "test_neg_elbo", "test_active_units")
 _PROFILED = {"neg_iw_bound": 2, "recognition": 0, "recognition_originals": 0}
 """Profiles that are read as one number, and at which index (2: the bound with 100 importance samples)."""
+COUNTS = ("test_active_units", "active_units_0.1")
+"""Those of SWEPT that count something."""
 SWEPT = (*_RECORDED, "active_units_0.1", *_PROFILED)
 """Metrics and quantities that a sweep has."""
 _LEVELS = {"test_nll_floor": 0, "test_nll_mean_image": 0}
@@ -46,8 +49,9 @@ class Sweep:
         latent_dims: N, rising, `(num_dims,)`.
         steps: Training steps of each, `(num_dims,)`.
         seeds: Seeds that finished at every one of these N.
-        missing: Latent dimensions of the study at which these seeds have not finished.
+        missing: Latent dimensions of an unfinished study that are still to come.
         left_out: Seeds of the study that have not finished at every one of these N.
+        beside: Runs that fewer seeds have finished, and which are therefore left out: other N, other budgets; as text.
         values: By SWEPT, `(num_fractions, num_seeds, num_dims)`: the last evaluation up to that share of the run;
             NaN where there is none.
         floor: Entropy floor of the test images, nats per image; None if it was not recorded.
@@ -59,6 +63,7 @@ class Sweep:
     seeds: tuple[int, ...]
     missing: tuple[int, ...]
     left_out: tuple[int, ...]
+    beside: tuple[str, ...]
     values: dict[str, np.ndarray]
     floor: float | None
     mean_image: float | None
@@ -161,8 +166,14 @@ class _Grid(NamedTuple):
 
     replicates: pd.DataFrame
     steps: pd.DataFrame
-    missing: tuple[int, ...]
-    left_out: tuple[int, ...]
+    missing: tuple[int, ...] = ()
+    left_out: tuple[int, ...] = ()
+    beside: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """How many replicates it has."""
+        return self.replicates.size
 
 
 def sweep(studies: Sequence[Networks], dataset: str, network: str, *, largest: bool = False) -> Sweep:
@@ -172,48 +183,88 @@ def sweep(studies: Sequence[Networks], dataset: str, network: str, *, largest: b
         studies: The networks of any studies.
         dataset: A name in DATASETS.
         network: A key of NETWORKS.
-        largest: Whether to read the study's largest latent dimension alone, so that its seeds need no others.
+        largest: Whether to read only the study's largest latent dimension, so that its seeds need no others.
 
     Raises:
         NotApplicableError: No study has such a network, or none of it has finished; its text says which.
     """
-    plans = [(study.planned(dataset, network), study) for study in studies]
-    planned, study = max(plans, key=lambda plan: _breadth(plan[0]), default=(pd.DataFrame(), None))
-    if study is None or not len(planned):
+    plans = [(planned, study) for study in studies if len(planned := study.planned(dataset, network))]
+    if not plans:
         raise NotApplicableError("needs study latent")
-    if largest:
-        planned = planned[planned["latent_dim"] == planned["latent_dim"].max()]
-    return _read(study.points, _choose(planned))
+    planned, study = max(plans, key=lambda plan: _breadth(_choose(plan[0])))
+    grid = _choose(_at_largest(planned) if largest else planned)
+    if not grid.size:
+        raise NotApplicableError("unfinished: study latent has none yet")
+    return _read(study.points, grid)
 
 
-def _breadth(planned: pd.DataFrame) -> tuple[int, int]:
-    """How many latent dimensions there are, and at how many something has finished."""
-    finished = planned[planned["status"] == "finished"]
-    return planned["latent_dim"].nunique(), finished["latent_dim"].nunique()
+def _breadth(grid: _Grid) -> tuple[bool, int, int]:
+    """Whether a study is of several latent dimensions, how many replicates its grid has, and how many N it plans."""
+    dims = len(grid.replicates.columns) + len(grid.missing)
+    return dims > 1, grid.size, dims
+
+
+def _at_largest(planned: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the largest latent dimension that at least half as many seeds have finished as any."""
+    seeds = planned[planned["status"] == "finished"].groupby("latent_dim")["seed"].nunique()
+    largest = seeds.index[seeds >= _least_seeds(seeds.max())].max() if len(seeds) else planned["latent_dim"].max()
+    rows: pd.DataFrame = planned[planned["latent_dim"] == largest]
+    return rows
+
+
+def _least_seeds(most: int) -> float:
+    """How many seeds a grid must have, where another has this number: half of them, and two if it can be."""
+    return max(most / 2, min(most, 2))
 
 
 def _choose(planned: pd.DataFrame) -> _Grid:
-    """The grid with the most latent dimensions that a seed finished, and all seeds that finished it."""
-    chosen = _longest(planned)
+    """The widest grid of latent dimensions that at least half as many seeds have finished as any.
+
+    Other N that some seed has finished are a pilot, once every seed of the grid has ended; until then they, and always
+    those that none has finished, are missing.
+    """
+    chosen, others = _budgets(planned)
     finished = chosen[chosen["status"] == "finished"]
-    if not len(finished):
-        raise NotApplicableError("unfinished: study latent has none yet")
-    by_seed = finished.groupby("seed")["latent_dim"].agg(set)
-    dims = max(by_seed, key=len)
-    seeds = set(by_seed.index[[dims <= reached for reached in by_seed]].tolist())
+    reached: dict[int, frozenset[int]] = {}
+    for seed, dim in zip(finished["seed"].tolist(), finished["latent_dim"].tolist(), strict=True):
+        reached[seed] = reached.get(seed, frozenset()) | {dim}
+    candidates = {one & other for one in reached.values() for other in reached.values()} - {frozenset()}
+    seeds_of = {dims: sorted(seed for seed, own in reached.items() if dims <= own) for dims in candidates}
+    least = _least_seeds(max(map(len, seeds_of.values()), default=0))
+    dims = max(
+        (dims for dims, seeds in seeds_of.items() if len(seeds) >= least),
+        key=lambda dims: (len(dims), len(seeds_of[dims]), sorted(dims)),
+        default=frozenset[int](),
+    )
+    seeds, inside = seeds_of.get(dims, []), chosen["latent_dim"].isin(dims)
     rows = finished[finished["latent_dim"].isin(dims) & finished["seed"].isin(seeds)]
+    ended = not inside.any() or not chosen[inside]["status"].isin(("running", "pending")).any()
+    further = chosen[~inside]
+    pilots = set(further.loc[further["status"] == "finished", "latent_dim"]) if ended else set()
     return _Grid(
         replicates=rows.pivot(index="seed", columns="latent_dim", values="replicate"),
         steps=rows.pivot(index="seed", columns="latent_dim", values="steps"),
-        missing=tuple(sorted({int(dim) for dim in chosen["latent_dim"]} - dims)),
-        left_out=tuple(sorted({int(seed) for seed in chosen["seed"]} - seeds)),
+        missing=tuple(sorted({int(dim) for dim in set(further["latent_dim"]) - pilots})),
+        left_out=tuple(sorted(set(chosen.loc[inside | ~chosen["latent_dim"].isin(pilots), "seed"]) - set(seeds))),
+        beside=(*_counted(further[further["latent_dim"].isin(pilots)], "N = {latent_dim}"), *others),
     )
 
 
-def _longest(planned: pd.DataFrame) -> pd.DataFrame:
-    """The cell of each latent dimension that has a finished replicate, and the most steps."""
-    order = planned.assign(finished=planned["status"] == "finished").sort_values(["finished", "steps"], ascending=False)
-    return planned.merge(order.drop_duplicates("latent_dim")[["cell"]])
+def _budgets(planned: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """The cell of each latent dimension that most seeds have finished, the longest such, and the finished others."""
+    order = planned.assign(finished=planned["status"] == "finished")
+    cells = order.groupby(["latent_dim", "cell", "steps"])["finished"].sum().reset_index()
+    cells = cells.sort_values(["finished", "steps"], ascending=False)
+    chosen = planned["cell"].isin(cells.drop_duplicates("latent_dim")["cell"])
+    return planned[chosen], _counted(planned[~chosen], "N = {latent_dim} at {steps:,} steps")
+
+
+def _counted(rows: pd.DataFrame, name: str) -> tuple[str, ...]:
+    """The finished rows as text by their name, with the number of their seeds."""
+    finished = rows[rows["status"] == "finished"].sort_values(["latent_dim", "steps"])
+    dims, steps = finished["latent_dim"].tolist(), finished["steps"].tolist()
+    names = [name.format(latent_dim=dim, steps=length) for dim, length in zip(dims, steps, strict=True)]
+    return tuple(f"{text} ({number} seed{'s' * (number != 1)})" for text, number in Counter(names).items())
 
 
 def _read(points: Points, grid: _Grid) -> Sweep:
@@ -232,6 +283,7 @@ def _read(points: Points, grid: _Grid) -> Sweep:
         seeds=tuple(grid.replicates.index.tolist()),
         missing=grid.missing,
         left_out=grid.left_out,
+        beside=grid.beside,
         values={metric: values(metric) for metric in SWEPT},
         floor=points.first("test_nll_floor", names.flat),
         mean_image=points.first("test_nll_mean_image", names.flat),

@@ -14,7 +14,7 @@ from study.cli import common, results, views
 from study.cli.common import FAILED, INPUT_IS_WRONG, INTERRUPTED, OUT, Price, Run
 from study.plan import Plan
 from study.run.provenance import command_line
-from study.runfolder import read_plan
+from study.runfolder import ERRORS, read_plan
 from study.tables.standing import standing
 from trainables import checkpoint
 from trainables.storage import Folder
@@ -170,6 +170,7 @@ def launch(
         cells=cells,
     )
     folder = run or run_path(plan.spec.name)
+    OUT.goes_on = True
     try:
         code = _finish(launch_study(plan.spec, folder, options, OUT), folder)
     except KeyboardInterrupt:
@@ -184,14 +185,30 @@ def launch(
 
 @app.command()
 def status(run: Run, price: Price = None) -> None:
-    """Show how far each cell of a run has come, and what the run took; works while it runs."""
+    """Show how far each cell of a run has come, and what the run took; works while it runs.
+
+    Exit code 1 says that a replicate has failed, or diverged outside of a search.
+    """
     folder = Folder(run)
     plan, _ = read_plan(folder)
     standings = standing(folder, plan.replicates)
     OUT.print(views.status_table(plan, standings))
-    for line in views.error_lines(plan, standings):
-        OUT.print(line)
+    for line in views.error_lines(plan, standings, folder.child(ERRORS)):
+        OUT.print(line, soft_wrap=True)
+    OUT.print(views.total_line(plan, standings), soft_wrap=True)
     OUT.print("\n".join(views.spent_lines(standings.values(), price)), soft_wrap=True)
+    arms = {replicate.hash for label in plan.compared for replicate in plan.members[label]}
+    if any(s.status == "failed" or (s.status == "diverged" and name in arms) for name, s in standings.items()):
+        raise typer.Exit(FAILED)
+
+
+@app.callback()
+def version(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=common.print_version, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Takes the options of `study` itself."""
 
 
 def main() -> None:

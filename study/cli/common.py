@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib.metadata
+import io
 import logging
 import math
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any
@@ -15,11 +20,45 @@ from typer.core import TyperGroup
 
 from study.spec import SpecError, readable
 from trainables.errors import ReadableError
+from trainables.storage import StorageError
 
 FAILED, INPUT_IS_WRONG, INTERRUPTED = 1, 2, 130
 """Exit codes: something failed, the input is wrong, somebody stopped the command."""
+
+
+class Output(Console):
+    """A console whose reader may go away, or whose file may be full.
+
+    A launch then goes on without output, since training matters more; another command ends.
+    """
+
+    goes_on = False
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Prints; see rich."""
+        try:
+            super().print(*objects, **options)
+        except OSError as error:
+            self._lost(error.strerror or str(error))
+            if not self.goes_on:
+                raise StorageError(f"the output cannot be written: {error.strerror or error}.") from None
+
+    def on_broken_pipe(self) -> None:
+        """Ends the command quietly, or goes on; rich calls it."""
+        self._lost("its reader has gone")
+        if not self.goes_on:
+            raise SystemExit(FAILED)
+
+    def _lost(self, reason: str) -> None:
+        self.quiet = True
+        with contextlib.suppress(OSError, ValueError):  # what is left to be flushed goes nowhere
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
+        if self.goes_on:
+            ERR.print(f"The output cannot be written ({reason}): the launch goes on without.", soft_wrap=True)
+
+
 _PLAIN: dict[str, Any] = {"markup": False, "highlight": False, "emoji": False}  # a spec's words are printed as they are
-OUT, ERR = Console(**_PLAIN), Console(stderr=True, **_PLAIN)
+OUT, ERR = Output(**_PLAIN), Console(stderr=True, **_PLAIN)
 """Where the command line prints results and errors."""
 
 
@@ -41,7 +80,7 @@ def application(**settings: Any) -> typer.Typer:
     return typer.Typer(
         cls=Commands,
         no_args_is_help=True,
-        add_completion=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
         rich_markup_mode="rich",
         pretty_exceptions_enable=False,
         **settings,
@@ -51,6 +90,9 @@ def application(**settings: Any) -> typer.Typer:
 def run(app: typer.Typer) -> None:
     """Runs a command: exit code 0 all good, 1 something failed, 2 the input is wrong, 130 interrupted."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a name may have letters that the terminal has not
     with readable_errors(ERR):
         app()
 
@@ -63,6 +105,13 @@ def readable_errors(console: Console) -> Iterator[None]:
     except (ReadableError, OSError) as error:
         console.print(f"Error: {' '.join(_text(error).split())}", soft_wrap=True)
         raise SystemExit(_exit_code(error)) from None
+
+
+def print_version(wanted: bool) -> None:
+    """Prints the program's version and ends, if it is wanted."""
+    if wanted:
+        OUT.print(importlib.metadata.version("mnist-autoencoder-study"))
+        raise typer.Exit
 
 
 def check_price(price: float | None) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -67,6 +68,8 @@ def weights(
     folder = Folder(run)
     plan, _ = read_plan(folder)
     name = _replicate(plan, run, replicate).hash
+    if "replicates" not in folder.names():
+        raise TableError(f"{run} holds tables alone, without weights: name the run folder that they were made from.")
     for path in export(folder.child("replicates").child(name), out or Path(name)):
         OUT.print(str(path), soft_wrap=True)
 
@@ -74,7 +77,9 @@ def weights(
 @commands.command("table")
 def make_table(
     run: Run,
-    csv: Annotated[Path | None, typer.Option(help="Write the results table as CSV too.")] = None,
+    csv: Annotated[
+        Path | None, typer.Option(allow_dash=True, help="Write the results table as CSV too; - prints it.")
+    ] = None,
     to: Annotated[str | None, typer.Option(help="Copy the tables to this folder, merged by replicate.")] = None,
     images: Annotated[
         Images, typer.Option(help="With --to: keep all images, those of one seed a cell, or only its last step's.")
@@ -87,6 +92,9 @@ def make_table(
     tables = build(folder) if "replicates" in folder.names() else load_tables(run)
     if to is not None:
         tables, run = merge(tables, Folder(to), images), to
+    if csv == Path("-"):
+        sys.stdout.write(to_csv(tables.results))
+        return
     if csv is not None:
         write_file(csv, to_csv(tables.results).encode())
     replicates = tables.results["replicate"].nunique()

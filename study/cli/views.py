@@ -18,6 +18,7 @@ from study.tables.files import Tables
 from study.tables.trials import best_trials, search_of
 from trainables.records import Standing
 from trainables.schema import METRICS, TrialConfig
+from trainables.storage import Folder
 
 _Table = partial(Table, box=None, header_style="bold")
 
@@ -50,7 +51,8 @@ def cells_lines(plan: Plan, price: float | None = None) -> Iterator[str]:
     same = [f"{field}={values.copy().pop()}" for field, values in _used(plan).items() if len(values) == 1]
     yield "\nIn every cell, where it applies: " + ", ".join(same)
     cells, replicates = len(plan.cells), sum(plan.counts.values())
-    yield f"\n{cells} cells, {replicates} replicates, {_cost(cost.cells_core_hours(plan), price)}.\n"
+    numbers = f"{_count(cells, 'cell')}, {_count(replicates, 'replicate')}"
+    yield f"\n{numbers}, {_cost(cost.cells_core_hours(plan), price)}.\n"
 
 
 def space_table(search: SearchSpec) -> Table:
@@ -90,16 +92,26 @@ def status_table(plan: Plan, standings: Mapping[str, Standing]) -> Table:
         nll = [row["test_nll"] for row in last if row["test_nll"] is not None]
         steps = f"{int(min(row['step'] for row in last)):,} of {config.steps or 0:,}" if last else "-"
         text = ", ".join(f"{count} {key}" for key, count in sorted(counts.items()))
-        text += " (collapsed)" if any(row["collapsed"] for row in last) else ""
-        table.add_row(label, str(len(members)), text, steps, f"{sum(nll) / len(nll):.2f}" if nll else "-")
+        text += " (collapsed)" if any(_collapsed(member) for member in members) else ""
+        table.add_row(label, str(len(members)), text, steps, _decimal(sum(nll) / len(nll)) if nll else "-")
     return table
 
 
-def error_lines(plan: Plan, standings: Mapping[str, Standing]) -> Iterator[str]:
-    """Names the replicates that ended with an error, and the error."""
+def total_line(plan: Plan, standings: Mapping[str, Standing]) -> str:
+    """Sums up how far all replicates have come."""
+    counts = Counter(standing.status for standing in standings.values())
+    text = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
+    return f"All: {_count(len(plan.cells), 'cell')}, {_count(len(standings), 'replicate')}: {text}."
+
+
+def error_lines(plan: Plan, standings: Mapping[str, Standing], errors: Folder) -> Iterator[str]:
+    """Names the replicates that ended with an error, the error, and the file with its traceback."""
+    traces = set(errors.names())
     for replicate in plan.replicates:
         if error := standings[replicate.hash].error:
-            yield f"{replicate.cell}, seed {replicate.seed} ({replicate.hash}): {error}"
+            trace = f"{replicate.hash}.txt"
+            where = f" Traceback: {errors.url}/{trace}" if trace in traces else ""
+            yield f"{replicate.cell}, seed {replicate.seed} ({replicate.hash}): {error}{where}"
 
 
 def spent_lines(standings: Iterable[Standing], price: float | None = None) -> Iterator[str]:
@@ -124,6 +136,20 @@ def best_table(tables: Tables, top: int) -> Table:
     for name in search.space:
         table.add_row(name, *map(_short, best[f"field/{name}"]))
     return table
+
+
+def _collapsed(standing: Standing) -> bool:
+    """Whether a replicate that has come to its end draws the same image for all; early in training every one does."""
+    rows = standing.record.rows if standing.record else []
+    return standing.ended and bool(rows) and bool(rows[-1]["collapsed"])
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _decimal(value: float) -> str:
+    return f"{value:.2f}" if abs(value) < 1e6 else f"{value:.3g}"
 
 
 def _used(plan: Plan) -> dict[str, set[Any]]:

@@ -9,14 +9,16 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from trainables.errors import ReadableError
+
 FILE = "~/.ray/auth_token"
 """Where Ray looks for a cluster's token, on every machine."""
 _LOG = logging.getLogger(__name__)
 MODE, TOKEN = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN"
 
 
-class TokenError(ValueError):
-    """A token that is not safe; its text is one readable line."""
+class TokenError(ReadableError):
+    """A token that is not safe."""
 
 
 def file() -> Path:

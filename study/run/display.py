@@ -83,7 +83,7 @@ class Display:
         """Takes note that a pack has failed for good."""
         self.ended["failed"] += members
         self._running.discard(pack)
-        self.say(f"{self.name(pack)}: failed: {reason}")
+        self.say(f"{self.name(pack)}: failed: {reason} (`study status` names the traceback)")
         self._draw(force=True)
 
     def stopped(self, pack: int, reason: str) -> None:

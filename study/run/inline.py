@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator
+import signal
+import threading
+import traceback
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
+from types import FrameType
 
+from study.run.deadlines import TICK_S, Deadlines, HungError
 from study.run.display import Display
 from study.run.job import MAX_RETRIES, Job
 from study.run.stop import Stop
-from study.runfolder import TableError
 from trainables import trial
+from trainables.records import Progress
 from trainables.storage import StorageError
-
-_LOG = logging.getLogger(__name__)
 
 
 def run(job: Job, display: Display, tick: Callable[[], None], stop: Stop) -> None:
@@ -25,25 +27,27 @@ def run(job: Job, display: Display, tick: Callable[[], None], stop: Stop) -> Non
             try:
                 _train(job, pack, display, tick, stop)
                 break
-            except (StorageError, TableError):
-                raise  # no other trial could write either, nor tables be made
-            except Exception as error:  # noqa: BLE001 (whatever a trial raises is its own failure, and the study goes on)
-                reason = f"{type(error).__name__}: {error}"
-                _LOG.info("%s", job.label(pack), exc_info=True)
+            except _TrialError as error:
                 if attempt == MAX_RETRIES:
-                    display.failed(pack, job.give_up(pack, reason), reason)
+                    display.failed(pack, job.give_up(pack, error.reason, error.trace), error.reason)
                 else:
-                    display.say(f"{job.label(pack)}: {reason}; trying again")
+                    display.say(f"{job.label(pack)}: {error.reason}; trying again")
         if stop.asked():
             return
         job.close(pack)
 
 
+class _TrialError(Exception):
+    """A trial's own failure: its reason in one line, and its traceback."""
+
+    def __init__(self, error: Exception):
+        self.reason = str(error) if isinstance(error, HungError) else f"{type(error).__name__}: {error}"
+        self.trace = "".join(traceback.format_exception(error))
+
+
 def _train(job: Job, pack: int, display: Display, tick: Callable[[], None], stop: Stop) -> None:
     """Trains a pack until it ends, the search stops it, or somebody stops the launch."""
-    members = job.packs[pack]
-    data = job.data[members[0].config.dataset]
-    with closing(trial.run(members, data, job.replicates, pauses=job.pauses(pack), **job.settings)) as reports:
+    with closing(_reports(job, pack)) as reports:
         for progress in reports:
             display.report(pack, progress)
             if reason := job.report(pack, progress):
@@ -53,6 +57,59 @@ def _train(job: Job, pack: int, display: Display, tick: Callable[[], None], stop
             if stop.asked():
                 display.stopping(stop.reason)
                 return
+
+
+def _reports(job: Job, pack: int) -> Generator[Progress, None, None]:
+    """Yields a pack's reports.
+
+    Raises:
+        _TrialError: The trial fails or hangs.
+        StorageError: The run folder cannot be used, by no other trial either.
+    """
+    members = job.packs[pack]
+    data = job.data[members[0].config.dataset]
+    try:
+        with closing(trial.run(members, data, job.replicates, pauses=job.pauses(pack), **job.settings)) as reports:
+            yield from _Alarm(pack).watched(reports)
+    except StorageError:
+        raise
+    except Exception as error:  # whatever a trial raises is its own failure, and the study goes on
+        raise _TrialError(error) from error
+
+
+class _Alarm:
+    """Raises HungError in a trial that hangs: in the main thread, where alone Python can interrupt it."""
+
+    def __init__(self, pack: int):
+        self._pack, self._deadlines, self._armed = pack, Deadlines(), False
+
+    def watched(self, reports: Iterator[Progress]) -> Generator[Progress, None, None]:
+        """Yields the reports, and watches the trial while it works on the next one."""
+        if threading.current_thread() is not threading.main_thread():
+            yield from reports
+            return
+        self._deadlines.begin(self._pack)
+        former = signal.signal(signal.SIGALRM, self._look)
+        signal.setitimer(signal.ITIMER_REAL, TICK_S, TICK_S)
+        try:
+            while (progress := self._next(reports)) is not None:
+                self._deadlines.report(self._pack, members=progress.members, ended=len(progress.ended))
+                yield progress
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, former)
+
+    def _next(self, reports: Iterator[Progress]) -> Progress | None:
+        self._deadlines.resume(self._pack)
+        self._armed = True
+        try:
+            return next(reports, None)
+        finally:
+            self._armed = False
+
+    def _look(self, number: int, frame: FrameType | None) -> None:
+        if self._armed and (reason := self._deadlines.hung().get(self._pack)):
+            raise HungError(reason)
 
 
 def _packs(job: Job) -> Iterator[int]:

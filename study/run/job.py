@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from study.runfolder import ERRORS
 from study.spec import SpecError
 from trainables import checkpoint
 from trainables.records import Progress
@@ -64,7 +66,7 @@ class Job:
     Args:
         packs: Replicates that train together; a search adds further packs.
         data: The datasets by name.
-        replicates: The run's `replicates` folder, into which workers write.
+        run: The run folder; workers write into its `replicates`, tracebacks go into its `errors`.
         device: "cpu" or "cuda".
         provenance: Written into each replicate's record.
         checkpoint_every_s: Seconds between a replicate's checkpoints.
@@ -78,7 +80,7 @@ class Job:
         *,
         packs: list[list[Replicate]],
         data: Mapping[str, Dataset],
-        replicates: Folder,
+        run: Folder,
         device: str,
         provenance: Mapping[str, Any],
         checkpoint_every_s: float = checkpoint.EVERY_S,
@@ -86,7 +88,8 @@ class Job:
         plugins: Sequence[str] = (),
         search: OptunaSearch | None = None,
     ):
-        self.packs, self.data, self.replicates, self.plugins, self.search = packs, data, replicates, plugins, search
+        self.packs, self.data, self.plugins, self.search = packs, data, plugins, search
+        self.replicates, self.errors = run.child("replicates").create(above=False), run.child(ERRORS)
         self.device = device
         self.settings: dict[str, Any] = {
             "device": device,
@@ -122,12 +125,15 @@ class Job:
         """Training steps at which a worker waits for the search's decision on a pack."""
         return self.search.rungs if self.search is not None and pack in self._trials else []
 
-    def give_up(self, pack: int, reason: str) -> int:
-        """Marks a pack's members without a result as failed; returns how many."""
+    def give_up(self, pack: int, reason: str, trace: str) -> int:
+        """Marks a pack's members without a result as failed, and writes the traceback; returns how many failed."""
         failed = 0
         for replicate in self.packs[pack]:
             folder = self.replicates.child(replicate.hash)
             if checkpoint.standing(folder).status in ("pending", "running"):
+                self.errors.create(above=False).write(
+                    f"{replicate.hash}.txt", trace.replace(str(Path.home()), "~").encode()
+                )
                 checkpoint.cut_short(folder, replicate.described(), "failed", reason)
                 failed += 1
         return failed

@@ -62,8 +62,7 @@ def launch(spec: StudySpec, url: str, options: Options, console: Console) -> Cou
     unchecked = Plan(spec)
     unchecked.check()
     preflight.check_models(unchecked)
-    run = Folder(url)
-    with Stop() as stop, lock.held(run, stop.ask):
+    with Stop() as stop, lock.held(Folder(url), stop.ask) as run:
         data = {name: datasets.load(name) for name in unchecked.datasets}
         plan = Plan(spec, {name: dataset.digest for name, dataset in data.items()})
         whole, origin = _claim(run, plan)
@@ -82,12 +81,12 @@ def launch(spec: StudySpec, url: str, options: Options, console: Console) -> Cou
         preflight.check_room(run, todo + ([] if search is None else search.expected()))
         builder = Builder(run)
         if (todo or (search is not None and search.remaining)) and not stop.asked():
-            with _ray(options, stop):
+            with _ray(options, stop, console):
                 device = _device(options)
                 job = Job(
                     packs=make_packs(todo, options.pack_size(device), backlog.starts(todo)),
                     data=data,
-                    replicates=run.child("replicates").create(),
+                    run=run,
                     device=device,
                     provenance=origin,
                     checkpoint_every_s=options.checkpoint_every_s,
@@ -161,7 +160,8 @@ def _open_search(run: Folder, plan: Plan, whole: Plan) -> OptunaSearch | None:
 
 
 def _announce(console: Console, run: Folder, backlog: Backlog, search: OptunaSearch | None) -> None:
-    line = f"{run.url}: {len(backlog.standings)} replicates, {backlog}"
+    number = len(backlog.standings)
+    line = f"{run.url}: {number} replicate{'' if number == 1 else 's'}, {backlog}"
     if search is not None:
         line += f", {search.ended} of the search's {search.trials} trials done"
     console.print(line, highlight=False)
@@ -219,10 +219,12 @@ def _count(tables: Tables, hashes: set[str], search: OptunaSearch | None) -> Cou
     return Counts(**counts)
 
 
-def _ray(options: Options, stop: Stop) -> AbstractContextManager[None]:
+def _ray(options: Options, stop: Stop, console: Console) -> AbstractContextManager[None]:
     """Starts or joins Ray if it is to run the study. Ray takes seconds to import; the inline runner never needs it."""
     if options.runner == "inline":
         return nullcontext()
+    what = "Starting Ray" if options.address is None else f"Joining the Ray cluster at {options.address}"
+    console.print(f"{what}; the first trial begins in 10 to 30 s.", highlight=False, markup=False)
     from study.run import ray_cluster
 
     return ray_cluster.joined(options, stop)

@@ -14,12 +14,13 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from trainables.errors import ReadableError
-from trainables.storage import Folder
+from trainables.storage import Folder, StorageError
 
 HEARTBEAT = ".launch-lock.json"
 BEAT_S = 15.0
@@ -36,13 +37,56 @@ class RunError(ReadableError):
     """A run folder that cannot be used."""
 
 
+class Lease:
+    """The time for which a launch may write without looking at its heartbeat."""
+
+    def __init__(self, run: Folder, me: str):
+        self.run, self._me = run, me
+        self._until = 0.0
+        self.renew()
+
+    def renew(self) -> None:
+        """Begins anew, after the heartbeat was seen to be this launch's."""
+        self._until = _clock() + DEAD_AFTER_S / 2
+
+    def check(self) -> None:
+        """Raises StorageError if the lease is over and the heartbeat is no longer this launch's."""
+        if _clock() < self._until:
+            return
+        if _holder(self.run, "id") != self._me:
+            raise StorageError(
+                f"{self.run.url} was taken over by {_holder(self.run) or 'another launch'}. Launch again."
+            )
+        self.renew()
+
+
+@dataclass(frozen=True)
+class LeasedFolder(Folder):
+    """A folder into which a launch writes no more once it has lost its lock. A worker gets it as a plain Folder."""
+
+    lease: Lease = field(compare=False, repr=False)
+
+    def write(self, name: str, content: bytes) -> None:
+        """Writes a file; see Folder."""
+        self.lease.check()
+        super().write(name, content)
+
+    def delete(self, name: str) -> None:
+        """Deletes a file; see Folder."""
+        self.lease.check()
+        super().delete(name)
+
+    def __reduce__(self) -> tuple[type[Folder], tuple[str]]:
+        return Folder, (self.url,)
+
+
 @contextmanager
-def held(run: Folder, lost: Callable[[str], None]) -> Iterator[None]:
-    """Makes the run folder and holds it.
+def held(run: Folder, lost: Callable[[str], None]) -> Iterator[Folder]:
+    """Makes the run folder and holds it; yields the folder through which the launch reads and writes.
 
     Args:
         run: The run folder.
-        lost: Called with a reason if another launch takes the folder over meanwhile.
+        lost: Gets the reason if another launch takes the folder over meanwhile.
 
     Raises:
         RunError: Another launch holds it, or it cannot be written.
@@ -54,36 +98,36 @@ def held(run: Folder, lost: Callable[[str], None]) -> Iterator[None]:
         run.delete(probe)
     except OSError as error:
         raise RunError(str(error)) from None
-    with _file_lock(run, run.local) if run.local is not None else _heartbeat(run, lost):
-        yield
+    with _file_lock(run, run.local) if run.local is not None else _heartbeat(run, lost) as folder:
+        yield folder
 
 
 @contextmanager
-def _file_lock(run: Folder, path: Path) -> Iterator[None]:
+def _file_lock(run: Folder, path: Path) -> Iterator[Folder]:
     lock = FileLock(path / ".lock", timeout=0)
     try:
         lock.acquire()
     except Timeout:
         raise RunError(_IN_USE.format(run.url)) from None
     try:
-        yield
+        yield run
     finally:
         lock.release()
 
 
 @contextmanager
-def _heartbeat(run: Folder, lost: Callable[[str], None]) -> Iterator[None]:
+def _heartbeat(run: Folder, lost: Callable[[str], None]) -> Iterator[Folder]:
     me = uuid.uuid4().hex
     if _free(run):
         run.write(HEARTBEAT, _beat(me, 0))
         time.sleep(SETTLE_S)  # of several launches at one moment, the last to write stays
     if _holder(run, "id") != me:
         raise RunError(f"{_IN_USE.format(run.url)} It is held by {_holder(run)}.")
-    over = threading.Event()
-    beating = threading.Thread(target=_keep, args=(run, me, over, lost), daemon=True)
+    over, lease = threading.Event(), Lease(run, me)
+    beating = threading.Thread(target=_keep, args=(lease, me, over, lost), daemon=True)
     beating.start()
     try:
-        yield
+        yield LeasedFolder(run.url, lease)
     finally:
         over.set()
         beating.join()
@@ -109,17 +153,23 @@ def _free(run: Folder) -> bool:
     return True
 
 
-def _keep(run: Folder, me: str, over: threading.Event, lost: Callable[[str], None]) -> None:
-    count = 0
+def _keep(lease: Lease, me: str, over: threading.Event, lost: Callable[[str], None]) -> None:
+    run, count = lease.run, 0
     while not over.wait(BEAT_S):
         count += 1
         try:
-            if _holder(run, "id") not in (me, ""):
-                lost(f"{run.url} was taken over by {_holder(run)}")
+            if _holder(run, "id") != me:
+                lost(f"{run.url} was taken over by {_holder(run) or 'another launch'}")
                 return
             run.write(HEARTBEAT, _beat(me, count))
+            lease.renew()
         except OSError as error:
             _LOG.warning("%s: no heartbeat: %s", run.url, error)
+
+
+def _clock() -> float:
+    """Seconds that pass also while the machine sleeps."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 def _beat(me: str, count: int) -> bytes:

@@ -6,10 +6,12 @@ Loaded by `study.run.ray_cluster`, which sets the environment that Ray and Tune 
 from __future__ import annotations
 
 import logging
+import os
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -20,6 +22,7 @@ from ray.tune import TuneError
 from ray.tune.search import ConcurrencyLimiter, Searcher
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from study.run.deadlines import Deadlines
 from study.run.display import Display
 from study.run.job import MAX_RETRIES, Job, Options
 from study.run.lock import RunError
@@ -54,6 +57,9 @@ class RunState:
         """Packs whose retries are used up."""
         self.fatal: Exception | None = None
         """The error that ends the run."""
+        self.deadlines = Deadlines()
+        self.hung: dict[int, str] = {}
+        """Why the driver has ended a pack's worker."""
         self._stop = stop
         self._stopping = False
 
@@ -87,30 +93,54 @@ class _Callback(tune.Callback):
     def __init__(self, state: RunState):
         self._state = state
 
+    def on_step_begin(self, iteration: int, trials: list[Any], **_: Any) -> None:
+        """Ends the workers of packs that hang; Tune calls this many times a second."""
+        state = self._state
+        for pack, reason in state.deadlines.hung().items():
+            state.deadlines.end(pack)
+            worker = next(trial.last_result or {} for trial in trials if trial.config["pack"] == pack)
+            if "pid" not in worker:
+                state.fatal = RunError(f"{state.job.label(pack)} {reason}: no worker began. Launch again to go on.")
+            else:
+                state.hung[pack] = reason
+                _end_process(worker["node_ip"], worker["pid"])
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        self._state.deadlines.begin(trial.config["pack"])
+
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
         state = self._state
         if "node_error" in result:
             state.fatal = RunError(result["node_error"])
         elif "storage_error" in result:
             state.fatal = StorageError(result["storage_error"])
+        elif "begun" in result:
+            state.deadlines.begin(result["pack"])
         elif "progress" in result:
-            pack = result["pack"]
-            state.display.report(pack, result["progress"])
+            pack, progress = result["pack"], result["progress"]
+            state.deadlines.report(pack, members=progress.members, ended=len(progress.ended))
+            state.display.report(pack, progress)
             if pack in state.decisions:
                 state.display.stopped(pack, state.decisions[pack])
             state.guarded(state.tick)
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        label = self._state.job.label(trial.config["pack"])
-        self._state.display.say(f"{label}: {_reason(trial)}; trying again")
+        state, pack = self._state, trial.config["pack"]
+        state.deadlines.end(pack)
+        reason = state.hung.pop(pack, None) or _error(trial)[0]
+        state.display.say(f"{state.job.label(pack)}: {reason}; trying again")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        state, pack, reason = self._state, trial.config["pack"], _reason(trial)
+        state, pack = self._state, trial.config["pack"]
+        state.deadlines.end(pack)
+        raised, trace = _error(trial)
+        reason = state.hung.pop(pack, raised)
         state.failed.add(pack)
-        state.guarded(lambda: state.display.failed(pack, state.job.give_up(pack, reason), reason))
+        state.guarded(lambda: state.display.failed(pack, state.job.give_up(pack, reason, trace), reason))
         state.guarded(lambda: state.job.close(pack))  # what a search draws next may depend on it
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        self._state.deadlines.end(trial.config["pack"])
         self._state.guarded(lambda: self._state.job.close(trial.config["pack"]))
 
 
@@ -282,9 +312,26 @@ def _answer(reference: Any) -> str | None:
     return answer
 
 
-def _reason(trial: Any) -> str:
-    """Returns a trial's last error, in one line."""
+def _error(trial: Any) -> tuple[str, str]:
+    """Returns a trial's last error in one line, and its traceback."""
     try:
-        return line(ray.cloudpickle.loads(Path(trial.pickled_error_file).read_bytes()))
+        error = ray.cloudpickle.loads(Path(trial.pickled_error_file).read_bytes())
     except Exception:  # noqa: BLE001 (Ray kept no error, or one that cannot be made again here)
-        return "it ended without saying why"
+        return "it ended without saying why", "Ray kept no traceback.\n"
+    return line(error), str(error)
+
+
+def _end_process(address: str, pid: int) -> None:
+    """Kills a process of a node; a worker that hangs takes no request of Ray's."""
+    if address == ray.util.get_node_ip_address():
+        _kill(pid)
+        return
+    nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["NodeManagerAddress"] == address]
+    for node in nodes:
+        there = NodeAffinitySchedulingStrategy(node, soft=False)
+        ray.remote(_kill).options(num_cpus=0, scheduling_strategy=there).remote(pid)
+
+
+def _kill(pid: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)

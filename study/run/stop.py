@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from types import FrameType, TracebackType
 from typing import Any, Self
+
+GRACE_S = 8.0
+"""How many seconds a launch has to end after SIGTERM; then the process ends, whatever it waits for."""
+_LATE = b"SIGTERM: ended at once. Launch again to go on from the newest checkpoints.\n"
 
 
 class Stop:
@@ -18,6 +23,7 @@ class Stop:
         self.reason = ""
         self._error: Exception | None = None
         self._former: dict[int, Any] = {}
+        self._over = threading.Event()
 
     def ask(self, reason: str) -> None:
         """Requests a clean end; the first reason counts."""
@@ -38,6 +44,7 @@ class Stop:
             handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
             self._former = {n: former for n, former in handlers.items() if former != signal.SIG_IGN}  # as under nohup
             self.listen()
+            self._watch()
         return self
 
     def listen(self) -> None:
@@ -48,6 +55,10 @@ class Stop:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._over.set()
+        if self._former:
+            signal.set_wakeup_fd(-1)
+            os.close(self._signals)
         for number, handler in self._former.items():
             signal.signal(number, handler)
 
@@ -57,3 +68,17 @@ class Stop:
         if self.asked():
             raise KeyboardInterrupt
         self.ask(f"{signal.Signals(number).name} received")
+
+    def _watch(self) -> None:
+        """Has a thread read the signals too: Python's handlers wait while the main thread is in a library's call."""
+        reading, self._signals = os.pipe()
+        os.set_blocking(self._signals, False)
+        signal.set_wakeup_fd(self._signals, warn_on_full_buffer=False)
+        threading.Thread(target=self._end_in_time, args=(reading,), daemon=True).start()
+
+    def _end_in_time(self, reading: int) -> None:
+        with open(reading, "rb", buffering=0) as signals:
+            while number := signals.read(1):
+                if number[0] == signal.SIGTERM and not self._over.wait(GRACE_S):
+                    os.write(2, _LATE)
+                    os._exit(130)

@@ -9,13 +9,12 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
-from statsmodels.stats.weightstats import ttost_paired
 
 from analysis.intervals import (
     Alternative,
     _p_value,
-    equivalence,
     holm,
+    least_error,
     paired_test,
     seeds_needed,
     studentised_bootstrap,
@@ -72,7 +71,6 @@ def test_statistics_bad_values_raise(values: list[float], message: str) -> None:
     for function in (
         lambda: t_interval(values),
         lambda: paired_test(values, alternative="less"),
-        lambda: equivalence(values, margin=1),
         lambda: studentised_bootstrap(values, rng=rng),
         lambda: seeds_needed(values, margin=1, goal="difference"),
     ):
@@ -103,15 +101,33 @@ def test_paired_test_differences_clearly_below_zero_speaks_for_less_and_against_
 
 
 @pytest.mark.parametrize("values", [[-2.0, -2.0, -2.0], [-2.0, -2.0]])
-def test_paired_test_equal_differences_are_certain(values: list[float]) -> None:
-    assert [paired_test(values, margin=-1, alternative=alternative) for alternative in ALTERNATIVES] == [0, 1, 0]
-    assert [paired_test(values, margin=-3, alternative=alternative) for alternative in ALTERNATIVES] == [1, 0, 0]
+def test_paired_test_equal_differences_are_as_certain_as_their_rounding(values: list[float]) -> None:
+    below, above = ([paired_test(values, margin=m, alternative=side) for side in ALTERNATIVES] for m in (-1, -3))
+    assert below == pytest.approx([0, 1, 0], abs=1e-9) and above == pytest.approx([1, 0, 0], abs=1e-9)
+    assert min(*below, *above) > 0  # never 0: they are known to their rounding
 
 
 @pytest.mark.parametrize("values", [[0.1, 0.1, 0.1], [0.3 - 0.2, 0.1, 0.1]])
 def test_paired_test_equal_differences_at_the_margin_decide_nothing(values: list[float]) -> None:
     found = [paired_test(values, margin=0.1, alternative=alternative) for alternative in ALTERNATIVES]
     assert found == [0.5, 0.5, 1.0]
+
+
+@pytest.mark.parametrize("num_seeds", [2, 3, 5])
+def test_paired_test_counts_that_agree_are_known_to_their_step(num_seeds: int) -> None:
+    counts = [22.0] * num_seeds
+    error = least_error(counts, 1.0)
+    assert error == pytest.approx(1 / np.sqrt(12))
+    low, high = t_interval(counts, least_error=error)
+    half = stats.t.ppf(0.975, num_seeds - 1) / np.sqrt(12)
+    assert (low, high) == pytest.approx((22 - half, 22 + half))
+    p = paired_test(counts, margin=20.0, alternative="two-sided", least_error=error)
+    assert (p < 0.05) == (not low <= 20.0 <= high) and p > 0.001
+
+
+def test_least_error_counts_that_spread_by_a_step_are_their_own_error() -> None:
+    assert least_error([22.0, 24.0, 22.0], 1.0) == 0.0
+    assert least_error([1.5, 1.5], 0.0) == 0.0
 
 
 def test_paired_test_no_difference_at_all_decides_nothing() -> None:
@@ -149,48 +165,6 @@ def test_paired_test_bad_arguments_raise() -> None:
         paired_test(SAMPLE, alternative="smaller")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="margin"):
         paired_test(SAMPLE, margin=float("nan"), alternative="less")
-
-
-@pytest.mark.parametrize("margin", [0.2, 1.0, 5.0])
-def test_equivalence_agrees_with_statsmodels(margin: float) -> None:
-    expected = ttost_paired(SAMPLE, np.zeros(5), -margin, margin)[0]
-    assert equivalence(SAMPLE, margin=margin).p_value == pytest.approx(expected, rel=1e-12)
-
-
-def test_equivalence_interval_is_the_90_percent_one() -> None:
-    found = equivalence(SAMPLE, margin=1)
-    assert (found.low, found.high) == t_interval(SAMPLE, level=0.9)
-
-
-@given(seeds, st.integers(1, 400).map(lambda number: number / 8))
-@settings(max_examples=50, deadline=None)
-def test_equivalence_below_5_percent_exactly_where_the_interval_lies_inside_the_margins(values, margin) -> None:
-    found = equivalence(values, margin=margin)
-    if abs(found.p_value - 0.05) > 1e-9 and found.low < found.high:
-        assert (found.p_value < 0.05) == (-margin < found.low and found.high < margin)
-    assert equivalence(-np.array(values), margin=margin).p_value == pytest.approx(found.p_value)
-
-
-def test_equivalence_equal_differences_are_certain_inside_and_outside() -> None:
-    assert equivalence([0.5, 0.5, 0.5], margin=1) == (0, 0.5, 0.5)
-    assert equivalence([1.5, 1.5, 1.5], margin=1).p_value == 1
-    assert equivalence([1.0, 1.0, 1.0], margin=1).p_value == 0.5
-
-
-@pytest.mark.parametrize("margin", [0.0, -1.0, float("nan"), float("inf")])
-def test_equivalence_bad_margin_raises(margin: float) -> None:
-    with pytest.raises(ValueError, match="margin"):
-        equivalence(SAMPLE, margin=margin)
-    with pytest.raises(ValueError, match="margin"):
-        seeds_needed(SAMPLE, margin=margin, goal="equivalence")
-
-
-@pytest.mark.parametrize("alpha", [0.0, 0.5, 5.0])
-def test_equivalence_bad_alpha_raises(alpha: float) -> None:
-    with pytest.raises(ValueError, match="alpha"):
-        equivalence(SAMPLE, margin=1, alpha=alpha)
-    with pytest.raises(ValueError, match="alpha"):
-        seeds_needed(SAMPLE, margin=1, goal="difference", alpha=alpha)
 
 
 def test_holm_known_family_equals_the_values_by_hand() -> None:
@@ -271,6 +245,25 @@ def test_studentised_bootstrap_too_few_seeds_or_resamples_raise() -> None:
         studentised_bootstrap(TWENTY[:19], rng=rng)
     with pytest.raises(ValueError, match="`num_resamples >= 40` must hold"):
         studentised_bootstrap(TWENTY, num_resamples=39, rng=rng)
+
+
+@pytest.mark.parametrize("margin", [0.0, -1.0, float("nan"), float("inf")])
+def test_seeds_needed_bad_margin_of_an_equivalence_raises(margin: float) -> None:
+    with pytest.raises(ValueError, match="margin"):
+        seeds_needed(SAMPLE, margin=margin, goal="equivalence")
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.5, 5.0])
+def test_seeds_needed_bad_alpha_raises(alpha: float) -> None:
+    with pytest.raises(ValueError, match="alpha"):
+        seeds_needed(SAMPLE, margin=1, goal="difference", alpha=alpha)
+
+
+def test_seeds_needed_of_counts_is_none_where_their_step_hides_the_gap() -> None:
+    error = least_error([5.0, 5.0, 5.0], 1.0)
+    assert seeds_needed([5.0, 5.0, 5.0], margin=4.6, goal="difference", least_error=error) is None
+    needed = seeds_needed([5.0, 5.0, 5.0], margin=2.0, goal="difference", least_error=error)
+    assert needed is not None and 2 < needed < 6
 
 
 def test_seeds_needed_textbook_effects() -> None:

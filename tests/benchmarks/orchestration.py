@@ -151,7 +151,7 @@ def idle_trials(numbers: Sequence[int]) -> list[tuple[int, float]]:
 
 
 def _job(packs: list[list[Replicate]], data: dict[str, datasets.Dataset], folder: Folder) -> Job:
-    return Job(packs=packs, data=data, replicates=folder, device="cpu", provenance={})
+    return Job(packs=packs, data=data, run=folder, device="cpu", provenance={})
 
 
 def busy(study: Launch) -> tuple[list[Line], dict[str, Any]]:

@@ -47,8 +47,12 @@ def sweep_tables(
     profiles: Callable[[Replicate, str], dict[str, list[float]]] = lambda replicate, network: {},
     status: Callable[[Replicate], str] = lambda replicate: "finished",
     networks: tuple[str, ...] = ("elu", "vae"),
+    further: tuple[dict[str, Any], ...] = (),
 ) -> Tables:
-    """Tables of the study `latent` with these metrics; from N = 20 on five times as many steps, as there."""
+    """Tables of the study `latent` with these metrics; from N = 20 on five times as many steps, as there.
+
+    `further` are more parts of the grid.
+    """
     study = spec.load("latent")
     arms = {name: study.arms[name] for name in networks}
     large = [dim for dim in dims if dim >= 20]
@@ -56,7 +60,7 @@ def sweep_tables(
         {"latent_dim": [dim for dim in dims if dim < 20], "steps": steps or 1000},
         {"latent_dim": large, "steps": steps or 5000},
     ]
-    grid = [part for part in grids if part["latent_dim"]]
+    grid = [part for part in grids if part["latent_dim"]] + list(further)
     study = study.model_copy(update={"arms": arms, "grid": grid, "seeds": seeds, "base": {"dataset": dataset}})
     results: list[dict[str, Any]] = []
     found: list[dict[str, Any]] = []

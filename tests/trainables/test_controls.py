@@ -177,3 +177,16 @@ def test_load_control_whole_is_split_like_mnist_and_drawn_alike_twice(monkeypatc
         assert all(np.array_equal(loaded.labels[part], mnist.labels[part]) for part in datasets.SPLITS)
         greys = np.concatenate(list(loaded.images.values()))
         assert greys.min() == 0 and greys.max() == 255
+
+
+def test_controls_version_is_raised_where_the_drawn_images_change():
+    drawn = {
+        "strokes-4": strokes.draw(300, factors=4, seed=0).images,
+        "strokes-8-one": strokes.draw(300, factors=8, seed=0, classes=[ONE_DIGIT]).images,
+        "mnist-decoder-8": decoder_source(300).draw(),
+    }
+    means = {"strokes-4": 34.913767, "strokes-8-one": 36.700659, "mnist-decoder-8": 32.254311}
+    assert {name: images.mean() for name, images in drawn.items()} == pytest.approx(means, abs=1e-3), (
+        "caches hold the former images: raise CONTROLS_VERSION, and these means with it"
+    )
+    assert controls.CONTROLS_VERSION == 1

@@ -21,7 +21,7 @@ def contents():
     return {
         name: bytes([0, 0, 8, len(shape)])
         + b"".join(size.to_bytes(4, "big") for size in shape)
-        + (np.resize(pattern, shape) % (10 if len(shape) == 1 else 256)).astype(np.uint8).tobytes()
+        + np.resize(pattern % 10 if len(shape) == 1 else pattern, shape).tobytes()
         for name, shape in SHAPES.items()
     }
 

@@ -200,6 +200,13 @@ def test_read_of_an_absent_file_raises_that(any_folder: Folder) -> None:
         any_folder.read("absent")
 
 
+def test_create_without_those_above_makes_nothing_where_these_have_gone(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="cannot be made: No such file or directory"):
+        Folder(str(tmp_path / "gone" / "replicates")).create(above=False)
+    assert not list(tmp_path.iterdir())
+    assert Folder(str(tmp_path / "replicates")).create(above=False).names() == []
+
+
 @pytest.mark.parametrize(
     ("location", "url"),
     [

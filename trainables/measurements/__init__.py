@@ -1,1 +1,1 @@
-"""What is measured of a trained network, once, at the end of its trial: one function each, by name in MEASUREMENTS."""
+"""Measurements of a trained network, made once at the end of its trial; one function each, by name in MEASUREMENTS."""

@@ -1,4 +1,4 @@
-"""Three small convolutional classifiers that read MNIST digits: can a reconstruction be identified, and as what.
+"""The reference classifiers: three small convolutional networks that read MNIST digits, also in reconstructions.
 
 Their weights lie in `trainables/weights/` and came of `python -m trainables.measurements.reference --out
 trainables/weights` (one core, 12 epochs, 5 minutes each), which trains on the 55,000 and picks no epoch. They read
@@ -27,16 +27,16 @@ from trainables.batches import generator
 from trainables.models import PIXELS
 
 SEEDS = (0, 1, 2)
-"""One classifier each."""
+"""The seed of each classifier."""
 SIDE = math.isqrt(PIXELS)
 CHANNELS = (1, 16, 40, 80)
-"""Of three 3x3 convolutions, each followed by a 2x2 pooling: 2.7 million multiply-adds and 42,050 weights in all."""
+"""Channels of three 3x3 convolutions, each with a 2x2 pooling: 2.7 million multiply-adds, 42,050 weights in all."""
 WEIGHTS = Path(__file__).parents[1] / "weights"
 CHUNK = {"cpu": 250, "cuda": 10_000}
-"""Images that go through a classifier at once, by kind of device."""
+"""How many images go through a classifier at once, by kind of device."""
 EPOCHS, BATCH_SIZE, LEARNING_RATE, WEIGHT_DECAY = 12, 128, 0.005, 0.01
 MAX_ROTATION, MAX_SHIFT = math.radians(10), 1.5
-"""How far a training image is turned at most, and moved along either axis, pixels."""
+"""The largest turn of a training image, radians, and its largest shift along either axis, pixels."""
 
 
 def available(dataset: str) -> bool:

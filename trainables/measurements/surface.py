@@ -72,9 +72,9 @@ def measure_denoising(subject: Subject) -> Measured:
     for part, shown in zip(subject.images["test"].split(chunk), subject.shown("test").split(chunk), strict=True):
         clean = to_unit(part)
         noise = torch.randn(clean.shape, generator=source).to(clean.device)
-        given = (to_unit(shown) + NOISE * noise).clamp(0, 1)
-        denoised.append(eq_1(subject.model(given).decoded, clean, subject.config))
-        noisy.append(bernoulli_nll(given, clean, "clipped"))
+        inputs = (to_unit(shown) + NOISE * noise).clamp(0, 1)
+        denoised.append(eq_1(subject.model(inputs).decoded, clean, subject.config))
+        noisy.append(bernoulli_nll(inputs, clean, "clipped"))
     return Measured({"denoising_nll": [torch.cat(nll).double().mean().item() for nll in (denoised, noisy)]})
 
 

@@ -186,6 +186,10 @@ def test_longest_budget_that_both_arms_have_is_used_and_stated() -> None:
     assert "short of the 2,000 steps" in outcome.note
     (named,) = verdict_of(trials, DIFFERENCE | {"where": {"steps": 500}}).outcomes
     assert (named.estimate, named.sample.budget_text) == (10.0, "500 steps")
+    pilot = [*trials, trial({"activation": "elu", "steps": 2000}, 0, metrics={"test_nll": 90.0})]
+    (kept,) = verdict_of(pilot, DIFFERENCE).outcomes
+    assert (kept.estimate, kept.sample.seeds) == (30.0, (0, 1))
+    assert "left out: 2,000 steps (1 seed)" in kept.note  # one longer seed takes nothing from the others
     apart = [*at(500, 160.0, None), *at(1000, 150.0, 120.0)[2:]]
     assert "no steps in common (linear: 500; elu: 1,000)" in verdict_of(apart, DIFFERENCE).outcomes[0].note
 

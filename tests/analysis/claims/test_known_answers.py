@@ -13,6 +13,7 @@ from scipy import stats
 
 from analysis.claims.evaluate import Judgement
 from analysis.claims.specification import CHOICE, plot_specification, specification_caption, specification_data
+from analysis.claims.wording import needs
 from analysis.evidence import Evidence
 from analysis.figures.base import NotApplicableError
 from tests.support.claims import (
@@ -147,9 +148,11 @@ def test_network_whose_end_is_below_the_least_never_gets_to_a_share_of_it() -> N
 
 def test_equivalence_to_a_number_is_of_the_value_less_that_number() -> None:
     trials = [trial(ELU, seed, profiles={(1000, "jacobian_rank"): [5.0, 5.0, 5.0]}) for seed in SEEDS]
-    part = {"kind": "equivalence", "arms": ["elu"], "value": {"profile": "jacobian_rank"}, "margin": 0.5}
+    part = {"kind": "equivalence", "arms": ["elu"], "value": {"profile": "jacobian_rank"}, "margin": 2}
     assert verdict_of(trials, part | {"target": 5}).verdict == "confirmed"
     assert verdict_of(trials, part | {"target": 13}).verdict == "refuted"
+    (fine,) = verdict_of(trials, part | {"target": 5, "margin": 0.5}).outcomes
+    assert fine.verdict == "inconclusive" and "the same in each of 3 seeds" in fine.note  # a count is known to its step
 
 
 def test_steps_ratio_of_an_arm_that_never_gets_there_is_a_lower_bound() -> None:
@@ -159,11 +162,46 @@ def test_steps_ratio_of_an_arm_that_never_gets_there_is_a_lower_bound() -> None:
     trials += [trial(ELU, s, curve=fast, metrics={"test_nll": 100.0}) for s in SEEDS]
     part = DIFFERENCE | {"kind": "log10_ratio", "value": VALUE | {"steps_until": {"target": 160}}, "margin": 0.3}
     (outcome,) = verdict_of(trials, part).outcomes
-    assert (outcome.estimate, outcome.verdict) == (2.0, "confirmed")
-    assert "never got there in 3 of 3 seeds" in outcome.note
+    assert (outcome.estimate, outcome.verdict, outcome.high) == (2.0, "confirmed", np.inf)
+    assert "first arm never got there in 3 of 3 seeds" in outcome.note
+    (far,) = verdict_of(trials, part | {"margin": 2.5}).outcomes
+    assert far.verdict == "inconclusive"  # a lower bound of 2 does not refute "> 2.5"
     (other,) = verdict_of(trials, part | {"pairs": [["elu", "linear"]]}).outcomes
-    assert other.verdict == "not measured"
-    assert "second arm never got there in 3 seeds" in other.note
+    assert (other.verdict, other.low) == ("refuted", -np.inf)  # at most 0.01 times as long
+    assert "second arm never got there in 3 of 3 seeds" in other.note
+    (neither,) = verdict_of(trials, part | {"value": VALUE | {"steps_until": {"target": 50}}}).outcomes
+    assert (neither.verdict, neither.low, neither.high) == ("inconclusive", -np.inf, np.inf)
+
+
+def test_time_read_at_evaluations_is_known_between_two_of_them() -> None:
+    curves = {"linear": {0: 500.0, 100: 300.0, 1000: 100.0}, "elu": {0: 500.0, 10: 300.0, 100: 150.0, 1000: 90.0}}
+    trials = [
+        trial({"activation": name}, s, curve=curve, metrics={"test_nll": curve[1000]})
+        for name, curve in curves.items()
+        for s in SEEDS
+    ]
+    part = DIFFERENCE | {"kind": "log10_ratio", "value": VALUE | {"steps_until": {"target": 160}}, "margin": 0.3}
+    (outcome,) = verdict_of(trials, part).outcomes
+    assert outcome.estimate == 1.0 and outcome.verdict == "inconclusive"
+    assert outcome.low is not None and outcome.high is not None
+    assert outcome.low < 0.0 < 2.0 < outcome.high  # 100 to 1,000 steps over 10 to 100
+    assert outcome.p is not None and outcome.p > 0.05
+    assert "longer runs or finer evaluations" in needs(outcome)
+
+
+def test_specification_of_a_bound_is_drawn_without_its_open_end() -> None:
+    curves = {LINEAR["activation"]: {0: 500.0, 1000: 200.0}, ELU["activation"]: {0: 500.0, 10: 150.0, 1000: 100.0}}
+    trials = [
+        trial({"activation": name, "init": init}, s, curve=curve, metrics={"test_nll": curve[1000]})
+        for name, curve in curves.items()
+        for init in ("he", "xavier")
+        for s in SEEDS
+    ]
+    value = VALUE | {"steps_until": {"target": 160}}
+    part = DIFFERENCE | {"kind": "log10_ratio", "value": value, "margin": 0.3, "readings": ["init"]}
+    frame = specification_data(verdict_of(trials, part))
+    assert frame["high"].isna().all() and np.isfinite(frame["low"]).all()
+    assert len(plot_specification(frame).axes) == 2
 
 
 def test_rate_is_the_share_of_trials_in_trouble_over_matched_cells_by_seed() -> None:
@@ -179,7 +217,8 @@ def test_rate_is_the_share_of_trials_in_trouble_over_matched_cells_by_seed() -> 
     ]
     part = {"kind": "rate", "pairs": [["with L2", "without L2"]], "over": ["init", "grad_clip"], "direction": "less"}
     (outcome,) = verdict_of(trials, part).outcomes
-    assert outcome.estimate == pytest.approx(-(2 / 5 + 2 / 6 + 2 / 6) / 3)  # the failed one's cell is not in seed 0
+    assert outcome.estimate == pytest.approx(-6 / 17)  # the failed one's cell is not in seed 0
+    assert outcome.p == pytest.approx(2 * 0.5**6)  # the sign test: all six pairs that differ speak for L2
     assert outcome.verdict == "confirmed"
     assert "0 of 17 in with L2, 6 of 17 in without L2" in outcome.note
     assert (outcome.sample.trouble.failed, outcome.sample.trouble.diverged, outcome.sample.trouble.collapsed) == (
@@ -190,6 +229,16 @@ def test_rate_is_the_share_of_trials_in_trouble_over_matched_cells_by_seed() -> 
     (nothing,) = verdict_of([t for t in trials if t["config"].init == "default"], part).outcomes
     assert (nothing.verdict, nothing.estimate) == ("inconclusive", 0.0)
     assert "nothing to avoid" in nothing.note
+
+
+def test_rate_of_too_few_trials_says_how_many_seeds_can_decide() -> None:
+    trials = [trial(ELU | {"l2": l2}, s, collapsed=not l2) for l2 in (0.0, 1e-5) for s in range(2)]
+    part = {"kind": "rate", "pairs": [["with L2", "without L2"]], "over": ["init"], "direction": "less"}
+    (outcome,) = verdict_of(trials, part).outcomes
+    assert (outcome.verdict, outcome.p, outcome.more_seeds) == ("inconclusive", 0.5, 4)
+    assert "cannot be decided with 2 seeds, needs 6" in outcome.note
+    decided = [trial(ELU | {"l2": l2}, s, collapsed=not l2) for l2 in (0.0, 1e-5) for s in range(6)]
+    assert verdict_of(decided, part).verdict == "confirmed"
 
 
 def _curves(offset: dict[str, float], swing: float = 0.0) -> list[dict[str, Any]]:
@@ -221,14 +270,16 @@ def test_curves_gaps_are_those_of_the_seed_means() -> None:
     ).outcomes
     assert mean.estimate == pytest.approx(2.0) and mean.verdict == "refuted"
     assert largest.estimate == pytest.approx(3.5) and largest.verdict == "confirmed"
-    assert "10 evaluations; of the seed-mean curves 2.00" in mean.note
+    assert mean.note == "10 evaluations" and mean.low is not None and mean.high is not None
+    assert mean.low < 2.0 < mean.high
 
 
 def test_curves_least_lead_is_the_share_of_the_arm_that_leads_least() -> None:
     trials = _curves({"sigmoid": 0.0, "relu": -1.0, "elu": 5.0}, swing=3.0)
-    part = CURVES | {"statistic": "least_lead", "direction": "greater", "margin": 0.05}
+    part = CURVES | {"statistic": "least_lead", "direction": "greater", "margin": 0.2}
     (outcome,) = verdict_of(trials, part).outcomes
     assert (outcome.estimate, outcome.verdict) == (0.0, "refuted")
+    assert verdict_of(trials, part | {"margin": 0.05}).verdict == "inconclusive"  # ten evaluations are too few for 5 %
     assert "sigmoid 50 %, relu 50 %, elu 0 %" in outcome.note
     (two,) = verdict_of(trials, part | {"arms": ["sigmoid", "relu"]}).outcomes
     assert (two.estimate, two.verdict) == (0.5, "confirmed")

@@ -130,7 +130,8 @@ def test_estimates_active_units_are_the_mean_over_seeds_of_the_largest_n(found: 
 
 def test_estimates_count_that_is_the_same_in_every_seed_says_so() -> None:
     row = by_key(sweep_tables(active=lambda latent_dim, seed, fraction: min(latent_dim, 24)))["c"]
-    assert (row["low"], row["high"], row["verdict"]) == (24, 24, "confirmed")
+    half = float(stats.t.ppf(0.975, 2)) / 12**0.5  # a count is known to its step, however many seeds agree
+    assert [row["low"], row["high"]] == pytest.approx([24 - half, 24 + half]) and row["verdict"] == "confirmed"
     assert "the same in each of 3 seeds" in row["reason"]
 
 
@@ -170,7 +171,6 @@ def test_estimates_one_seed_has_a_value_and_no_verdict() -> None:
     for key in ("a", "b", "c"):
         assert np.isfinite(frame[key]["value"]) and np.isnan(frame[key]["low"])
         assert frame[key]["verdict"] == "inconclusive" and "1 seed: no interval" in frame[key]["reason"]
-    assert (frame["d"]["verdict"], frame["d"]["reason"]) == ("not measured", "1 seed: no standard error")
 
 
 @pytest.mark.parametrize(("last", "verdict"), [(100, "inconclusive"), (200, "refuted")])
@@ -220,11 +220,29 @@ def test_estimates_seed_that_failed_at_one_n_is_left_out_and_named() -> None:
     assert row["seeds"] == 2 and "seed 1 left out" in row["reason"] and row["verdict"] == "confirmed"
 
 
+@pytest.mark.parametrize("pilot", ["wider", "longer"])
+def test_estimates_one_pilot_replicate_takes_no_verdict_and_is_listed(latent: Tables, pilot: str) -> None:
+    grid, note = {
+        "wider": ({"latent_dim": [300], "steps": [5000]}, "left out: N = 300 (1 seed)"),
+        "longer": ({"latent_dim": [200], "steps": [20_000]}, "left out: N = 200 at 20,000 steps (1 seed)"),
+    }[pilot]
+
+    def finished(replicate: Replicate) -> str:
+        own = replicate.config.latent_dim in grid["latent_dim"] and replicate.config.steps in grid["steps"]
+        return "pending" if own and replicate.seed else "finished"
+
+    before, after = by_key(latent), by_key(sweep_tables(further=(grid,), status=finished))
+    for key in ("a", "b", "c"):
+        assert after[key]["verdict"] == before[key]["verdict"] == "confirmed", after[key]["reason"]
+        assert after[key]["value"] == before[key]["value"] and after[key]["seeds"] == 3
+    assert note in after["a"]["reason"] and (pilot == "wider" or note in after["c"]["reason"])
+
+
 def test_estimates_without_the_studies_say_which_they_need() -> None:
     frame = by_key(make_tables(arms=("elu", "vae", "relu"), seeds=2))
     assert {row["verdict"] for row in frame.values()} == {"not measured"}
     assert all(np.isnan(row["value"]) for row in frame.values())
-    assert {frame[key]["reason"] for key in "abcdf"} == {"needs study latent"}
+    assert {frame[key]["reason"] for key in "abcf"} == {"needs study latent"}
     assert frame["e TwoNN"]["reason"] == "needs study intrinsic"
     assert {one.verdict for one in Evidence([]).estimates} == {Verdict.NOT_MEASURED}
 
@@ -236,17 +254,6 @@ def test_estimates_of_another_setting_do_not_mix_into_the_sweep(latent: Tables) 
     other = stored({"results": results, "profiles": wider.profiles, "images": wider.images}, spec, {})
     alone, both = (estimate_table.to_frame(Evidence(runs).estimates) for runs in ([latent], [other, latent]))
     pd.testing.assert_frame_equal(both, alone)
-
-
-def test_estimates_vae_bound_takes_one_standard_error_over_seeds() -> None:
-    def bound(replicate: Replicate, network: str) -> dict[str, list[float]]:
-        n, seed = replicate.config.latent_dim or 0, replicate.seed
-        return {"neg_iw_bound": [0.0, 0.0, 90 + 10 * max(np.log(64 / n), 0.0) + seed]} if network == "vae" else {}
-
-    row = by_key(sweep_tables(profiles=bound))["d"]
-    assert row["value"] == pytest.approx(64 * np.exp(-1 / 3**0.5 / 10))  # seeds 0, 1, 2: an error of 1 / sqrt(3)
-    assert "100-sample bound" in row["reason"] and row["verdict"] == "confirmed"
-    assert "ELBO" in by_key(sweep_tables())["d"]["reason"]
 
 
 def test_estimates_recognition_is_where_one_percent_is_lost() -> None:
@@ -310,7 +317,7 @@ def test_history_ends_at_the_estimates(latent: Tables, found: dict[str, dict[str
     last = estimate_table.history(Evidence([latent]).sweeps).groupby("key").last()
     assert last["fraction"].eq(1.0).all()
     assert last["value"].to_dict() == pytest.approx({key: found[key]["value"] for key in last.index})
-    assert {"a", "c", "d"} <= set(last.index)
+    assert {"a", "b", "c"} <= set(last.index)
 
 
 def test_intrinsic_is_corrected_by_the_cubes_per_seed_and_by_digit() -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import os
 import re
+import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -92,6 +96,12 @@ def open_the_dashboard(config):
     start[1] = start[1].replace("127.0.0.1", "0.0.0.0")
 
 
+def disk(config):
+    node = config["available_node_types"]["head"]["node_config"]
+    (mapping,) = node["BlockDeviceMappings"] = copy.deepcopy(node["BlockDeviceMappings"])  # which all types share
+    return mapping["Ebs"]
+
+
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
@@ -105,6 +115,9 @@ def open_the_dashboard(config):
         (open_the_dashboard, "the dashboard must listen to 127.0.0.1 .* but got 0.0.0.0"),
         (lambda c: c["docker"].update(image="rayproject/ray:2.9.0-py311-cpu"), "has Ray 2.9.0, but the lock file has"),
         (lambda c: c["docker"].update(worker_image="rayproject/ray:2.9.0-gpu"), "`docker.worker_image` has Ray 2.9.0"),
+        (lambda c: c["docker"].update(image=c["docker"]["image"] + "@sha256:1"), "64 hexadecimal digits, .* @sha256:1"),
+        (lambda c: c.pop("rsync_exclude"), r"\.git/config may hold a password"),
+        (lambda c: disk(c).pop("Encrypted"), "the disks of type head must be encrypted"),
         (lambda c: c["docker"]["run_options"].pop(0), "STUDY_RUNS is not set"),
         (lambda c: c["available_node_types"]["gpu_spot"]["node_config"].pop("IamInstanceProfile"), "type gpu_spot"),
         (lambda c: c.update(max_worker=3), r"Ray's schema: the file: Additional .*max_worker"),
@@ -136,13 +149,69 @@ def test_problems_with_a_token_that_others_can_reach_says_how_to_close_it(check,
     ]
 
 
+def test_problems_of_an_image_by_digest_are_none(check):
+    assert check(lambda c: c["docker"].update(image=c["docker"]["image"] + "@sha256:" + 64 * "a")) == []
+
+
+SECTIONS = [("provider",), ("auth",), ("docker",), ("file_mounts",), ("available_node_types",), ("rsync_exclude",)]
+DEEPER = [("provider", "security_group"), ("available_node_types", "head"), ("file_mounts", "~/.ray/auth_token")]
+OTHERS = ["max_workers", "cluster_name", "head_node_type", "setup_commands", "head_start_ray_commands"]
+
+
+@pytest.mark.parametrize("value", [None, "text", 3, ["a"], {"a": None}, [{}], {1: 2}, True], ids=repr)
+@pytest.mark.parametrize("keys", [*SECTIONS, *DEEPER, *((key,) for key in OTHERS)], ids=".".join)
+def test_problems_of_a_section_of_any_wrong_type_are_lines(keys, value, check):
+    def put(config: dict[str, Any]) -> None:
+        *path, last = keys
+        for key in path:
+            config = config[key]
+        config[last] = value
+
+    lines = check(put)
+    assert all(0 < len(line) < 500 and "\n" not in line for line in lines)
+    if keys in SECTIONS + DEEPER and value is None:
+        assert any(f"`{'.'.join(keys)}`" in line and "but got nothing" in line for line in lines), lines
+
+
 @pytest.mark.parametrize(
-    ("text", "complaint"), [("a: [", "must be YAML"), ("- a", "must be a mapping"), ("", "mapping")]
+    ("content", "complaint"),
+    [
+        (b"a: [", "must be YAML"),
+        (b"- a", "must be a mapping"),
+        (b"", "mapping"),
+        (b"a: \xe9", "must be UTF-8, but its byte 3 is not"),
+        (b"a: \x00", "must be YAML"),
+        (b"[" * 10_000, "must be YAML"),
+        (b"a: 2026-99-99", "must be YAML"),
+        (b"#" * 1_000_001, "smaller than 1,000,000 bytes"),
+    ],
+    ids=range(8),
 )
-def test_problems_of_what_is_no_cluster_file_raises(text, complaint, tmp_path):
-    (tmp_path / "cluster.yaml").write_text(text)
+def test_problems_of_what_is_no_cluster_file_raises(content, complaint, tmp_path):
+    (tmp_path / "cluster.yaml").write_bytes(content)
     with pytest.raises(ClusterFileError, match=complaint):
         problems(tmp_path / "cluster.yaml")
+
+
+def test_problems_of_a_pipe_or_a_folder_raises_and_waits_for_nobody(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path, Path("/dev/zero")):
+        with pytest.raises(ClusterFileError, match="must be a file"):
+            problems(path)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_files_send_the_repository_without_its_config_and_it_can_be_cloned(name, tmp_path):
+    excluded = yaml.safe_load(FILES[name].read_text())["rsync_exclude"]
+    assert excluded == ["/config", "/logs"]
+    source = tmp_path / "source"
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-C", str(source)]
+    subprocess.run(["git", "init", "--quiet", str(source)], check=True)
+    subprocess.run([*git, "commit", "--quiet", "--allow-empty", "--message", "first"], check=True)
+    for entry in excluded:
+        path = source / ".git" / entry[1:]
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    subprocess.run(["git", "clone", "--quiet", str(source / ".git"), str(tmp_path / "clone")], check=True)
 
 
 def test_check_prints_each_problem_and_exits_with_2_or_says_what_to_do_next(tmp_path):

@@ -104,7 +104,7 @@ def test_launch_with_more_seeds_adds_only_those(study, tmp_path):
 def test_launch_of_a_part_leaves_the_rest_and_parts_merge_into_the_whole(study, tmp_path):
     run(study, tmp_path / "whole")
     counts, text = run(study, tmp_path / "vae", dataclasses.replace(INLINE, cells="vae*", first_seed=1))
-    assert counts == Counts(finished=1) and "1 replicates" in text
+    assert counts == Counts(finished=1) and "1 replicate, " in text
     counts, _ = run(study, tmp_path / "rest", dataclasses.replace(INLINE, cells="[!v]*"))
     assert counts == Counts(finished=3)
     run(study, tmp_path / "rest", dataclasses.replace(INLINE, cells="vae"))

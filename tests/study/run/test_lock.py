@@ -1,5 +1,6 @@
 """One launch at a time: a file lock on a local disk, elsewhere a heartbeat, taken over once it stands still."""
 
+import pickle
 import threading
 import time
 
@@ -8,7 +9,7 @@ from filelock import FileLock
 
 from study.run import lock
 from study.run.lock import RunError
-from trainables.storage import Folder
+from trainables.storage import Folder, StorageError
 
 
 @pytest.fixture(autouse=True)
@@ -102,3 +103,31 @@ def test_held_remote_folder_by_many_at_one_moment_goes_to_one(remote):
     for thread in threads:
         thread.join()
     assert sorted(outcomes) == ["held", "refused", "refused", "refused"]
+
+
+def test_held_remote_folder_that_was_lost_in_a_sleep_is_written_no_more(remote, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(lock, "_clock", lambda: now[0])
+    monkeypatch.setattr(lock, "BEAT_S", 60.0)
+    with hold(remote) as folder:
+        replicates = folder.child("replicates")
+        replicates.create()
+        replicates.write("a", b"1")
+        leave(remote)
+        now[0] += lock.DEAD_AFTER_S
+        for write in (lambda: replicates.write("a", b"2"), lambda: folder.delete("a"), lambda: folder.write("b", b"")):
+            with pytest.raises(StorageError, match="was taken over by"):
+                write()
+        assert replicates.read("a") == b"1"
+        remote.delete(lock.HEARTBEAT)
+        with pytest.raises(StorageError, match="was taken over by another launch"):
+            replicates.write("a", b"2")
+
+
+def test_held_remote_folder_that_is_still_held_after_a_sleep_is_written(remote, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(lock, "_clock", lambda: now[0])
+    with hold(remote) as folder:
+        now[0] += 10 * lock.DEAD_AFTER_S
+        folder.write("a", b"1")
+        assert pickle.loads(pickle.dumps(folder)) == remote, "a worker writes under names of its own"
