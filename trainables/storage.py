@@ -169,6 +169,16 @@ class Folder:
         """Names of the files alone."""
         return [name for name, kind in self._list() if kind == fs.FileType.File]
 
+    def files_within(self) -> dict[str, list[str]]:
+        """Names of the files in each folder within this one, in one look; empty if it is absent."""
+        system, root = self._open()
+        selector = fs.FileSelector(root, allow_not_found=True, recursive=True)
+        names: dict[str, list[str]] = {}
+        for info in self._answered("", lambda: _tried(system, lambda: system.get_file_info(selector))):
+            if info.type == fs.FileType.File:
+                names.setdefault(Path(info.path).parent.name, []).append(info.base_name)
+        return names
+
     def exists(self, name: str) -> bool:
         """Whether there is a file `name`."""
         system, root = self._open()

@@ -18,7 +18,6 @@ from study.tables.build import build
 from study.tables.files import load_tables, to_csv
 from study.tables.merge import Images, merge
 from study.tables.trials import spec_of_best
-from trainables.registry import load_plugins
 from trainables.schema import Replicate
 from trainables.storage import Folder, without_secrets, write_file
 
@@ -135,6 +134,9 @@ def tensorboard(
 def replay(
     run: Run,
     replicate: Annotated[str, typer.Argument(help="The replicate's hash, or its first digits.")],
+    own: Annotated[
+        str | None, typer.Option("--spec", help="The study, whose plugins are imported: a run's folder imports none.")
+    ] = None,
 ) -> None:
     """Train one replicate again, without Ray, and compare its numbers with the run's table.
 
@@ -144,7 +146,11 @@ def replay(
     from study.run.replay import compare, lines, train_again  # loads torch
 
     tables = load_tables(run)
-    load_plugins(tables.spec.plugins)
+    if own is not None:
+        spec.load(own)
+    elif tables.spec.plugins:
+        plugins = ", ".join(tables.spec.plugins)
+        raise TableError(f"`--spec` must name the study that has the plugins {plugins}: a run's folder imports none.")
     chosen = _replicate(Plan(tables.spec, tables.provenance["data_digests"]), run, replicate)
     again = train_again(chosen, lambda text: ERR.print(text, end="\r"))
     comparison = compare(tables.rows("results"), chosen.hash, again)
