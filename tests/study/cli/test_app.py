@@ -20,7 +20,7 @@ from study.run.display import Display
 from study.table import load_tables
 from tests.support import tiny
 from tests.support.faults import ROOT
-from trainables import trial
+from trainables import patience, trial
 from trainables.export import load
 from trainables.registry import DATASETS
 
@@ -380,3 +380,11 @@ def test_weights_of_tables_alone_are_refused_by_what_is_missing(study):
     name = next(Path("runs/tiny/replicates").iterdir()).name
     code, _, err = study("weights", "results/tiny", name)
     assert code == 2 and "results/tiny holds tables alone, without weights: name the run folder" in err
+
+
+def test_key_and_secret_of_a_url_reach_no_line(study, monkeypatch):
+    monkeypatch.setattr(patience, "PATIENCE_S", 0.0)
+    url = "s3://KEY:SECRET@bucket/run?endpoint_override=127.0.0.1:9&scheme=http&region=us-east-1"
+    for command in (("status", url), ("launch", "tiny.yaml", "--runner", "inline", "--run", url)):
+        code, out, err = study(*command)
+        assert code in (1, 2) and "s3://***@bucket/run" in err and "SECRET" not in out + err
