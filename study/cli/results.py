@@ -20,7 +20,7 @@ from study.tables.merge import Images, merge
 from study.tables.trials import spec_of_best
 from trainables.registry import load_plugins
 from trainables.schema import Replicate
-from trainables.storage import Folder
+from trainables.storage import Folder, without_secrets, write_file
 
 commands = typer.Typer(rich_markup_mode="rich")
 
@@ -44,10 +44,10 @@ def best(
     if to is None:
         return
     study = spec_of_best(tables, top, seeds)
-    to.write_text(spec.dump(study), encoding="utf-8")
+    write_file(to, spec.dump(study).encode())
     OUT.print(
         f"{to}: seeds below {tables.spec.seeds} chose them. Train them on others, then see how good they are:\n"
-        f"study launch {to} --first-seed {tables.spec.seeds}\nanalysis search {run} runs/{study.name}",
+        f"study launch {to} --first-seed {tables.spec.seeds}\nanalysis search {without_secrets(run)} runs/{study.name}",
         soft_wrap=True,
     )
 
@@ -97,9 +97,9 @@ def make_table(
         sys.stdout.write(to_csv(tables.results))
         return
     if csv is not None:
-        csv.write_text(to_csv(tables.results), encoding="utf-8")
+        write_file(csv, to_csv(tables.results).encode())
     replicates = tables.results["replicate"].nunique()
-    OUT.print(f"{run}: {len(tables.results):,} rows of {replicates:,} replicates")
+    OUT.print(f"{without_secrets(run)}: {len(tables.results):,} rows of {replicates:,} replicates")
 
 
 @commands.command()
@@ -116,7 +116,7 @@ def verify(run: Run) -> None:
         sound = False
     if not sound:
         raise typer.Exit(FAILED)
-    OUT.print(f"{run}: every file is sound.", soft_wrap=True)
+    OUT.print(f"{without_secrets(run)}: every file is sound.", soft_wrap=True)
 
 
 @commands.command()
@@ -164,7 +164,7 @@ def _replicate(plan: Plan, run: str, start: str) -> Replicate:
     if len(matches) != 1:
         known = ", ".join(sorted(replicate.hash for replicate in plan.replicates)[:5])
         raise TableError(
-            f"`replicate` must be the start of one hash of {run}, but {len(matches)} begin with {start!r}; "
-            f"there are {known}, ..."
+            f"`replicate` must be the start of one hash of {without_secrets(run)}, but {len(matches)} begin with "
+            f"{start!r}; there are {known}, ..."
         )
     return matches[0]

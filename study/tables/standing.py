@@ -18,7 +18,7 @@ def standing(run: Folder, replicates: Iterable[Replicate]) -> dict[str, Standing
     """Reads how far each replicate has come, by hash; of a folder under `results/` from its tables."""
     if "replicates" in run.names():
         return outcomes(run, replicates)
-    rows = {row["replicate"]: row for row in load_tables(run.url).ends.to_dict("records")}
+    rows = {row["replicate"]: row for row in load_tables(run).ends.to_dict("records")}
     return {r.hash: _outcome(r, rows[r.hash]) if r.hash in rows else Standing("pending") for r in replicates}
 
 

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from typer.testing import CliRunner
 
 from analysis import cli as analysis_cli
 from analysis.report.bookkeeping import costs
@@ -23,6 +22,7 @@ from study.runfolder import write_run
 from study.table import Tables, device_hours
 from study.tables.merge import merge
 from tests.support import tiny
+from tests.support.command import call
 from tests.support.tables import make_tables, replaced, stored
 from trainables import checkpoint
 from trainables.records import Record, Standing
@@ -237,7 +237,7 @@ def test_report_tells_what_measurements_took_of_each_device_apart(tables: Tables
 def test_bad_price_exits_2_and_says_why(study: Any, tables: Tables, tmp_path: Path, price: str) -> None:
     merge(tables, Folder(str(tmp_path)))
     said = [study("show", "paper", "--price", price), study("status", tmp_path, "--price", price)]
-    told = CliRunner().invoke(analysis_cli.app, ["report", str(tmp_path), "--price", price])
+    told = call(analysis_cli.main, ["report", str(tmp_path), "--price", price])
     for code, out, err in [*said, (told.exit_code, told.stdout, told.stderr)]:
         assert code == 2 and not out
         assert ("--price" in err) if price == "much" else f"`--price` must be a number from 0, but got {price}" in err
@@ -246,6 +246,6 @@ def test_bad_price_exits_2_and_says_why(study: Any, tables: Tables, tmp_path: Pa
 
 def test_cli_report_with_a_price_writes_the_money(tables: Tables, tmp_path: Path) -> None:
     merge(tables, Folder(str(tmp_path)))
-    done = CliRunner().invoke(analysis_cli.app, ["report", str(tmp_path), "--price", "0.53"])
+    done = call(analysis_cli.main, ["report", str(tmp_path), "--price", "0.53"])
     assert done.exit_code == 0
     assert cost_section((tmp_path / "report.html").read_text(encoding="utf-8"))[-1][-1] == "7.95"
