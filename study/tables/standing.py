@@ -46,7 +46,8 @@ def standing(run: Folder, replicates: Iterable[Replicate]) -> dict[str, Standing
 def _stored(run: Folder) -> pd.DataFrame:
     """The rows of a run folder's results table; none where it is absent or damaged."""
     try:
-        return open_table(run, "results").read(_COLUMNS).to_pandas().sort_values("step", kind="stable")
+        rows: pd.DataFrame = open_table(run, "results").read(_COLUMNS).to_pandas()
+        return rows.sort_values("step", kind="stable")
     except (TableError, pa.ArrowException, OSError):
         return pd.DataFrame(columns=_COLUMNS)
 
