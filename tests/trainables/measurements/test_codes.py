@@ -9,7 +9,7 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from tests.support.networks import collapsed, linear, pca, random, subject, tensors, untrained
 from trainables import metrics
-from trainables.measurements import generation, neighbours, probes, reference, surface, walks
+from trainables.measurements import generation, latent_space, neighbours, probes, reference, surface, walks
 from trainables.registry import CURVES, MEASUREMENTS
 
 
