@@ -1,1 +1,1 @@
-"""Answers from a run's tables: estimates, verdicts on claims, figures, a report. It reads tables alone, without torch or Ray."""
+"""Answers from a run's tables: estimates, verdicts on claims, figures, a report. It needs neither torch nor Ray."""
