@@ -19,7 +19,7 @@ _SLICE = 10_000
 
 
 class Images(StrEnum):
-    """The images that are kept. all: every image; one: of the seed with most, by cell; last: that seed's last step only."""
+    """The images to keep. all: every image; one: of the seed with most, by cell; last: its last step only."""
 
     ALL = "all"
     ONE = "one"
