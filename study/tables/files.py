@@ -192,6 +192,7 @@ def load_tables(folder: str | Folder) -> Tables:
         check(run, name)
     tables = open_tables(run, spec, provenance)
     _check_one_build(tables)
+    tables = replace(tables, files={name: _in_our_types(file, SCHEMAS[name]) for name, file in tables.files.items()})
     labels = tables.rows("results", ["results_version", "cell"]).drop_duplicates()
     versions = set(labels["results_version"]) - {RESULTS_VERSION}
     if versions:
@@ -239,12 +240,37 @@ def _check_columns(file: str, found: pa.Schema, expected: pa.Schema) -> None:
             if column.name.startswith(CONFIG) or column.name in LATER_COLUMNS:
                 continue  # the table is older than the column
             raise TableError(f"{file} must have the column `{column.name}`, but it is missing.")
-        if found.field(column.name).type != column.type:
-            actual = found.field(column.name).type
+        actual = found.field(column.name).type
+        if actual != column.type and not _alike(actual, column.type):
             raise TableError(f"{file}: column `{column.name}` must be {column.type}, but it is {actual}.")
     for name in found.names:
         if name not in expected.names:
             raise TableError(f"{file} has the unknown column `{name}`.")
+
+
+def _alike(actual: pa.DataType, ours: pa.DataType) -> bool:
+    """Whether a type is another form of ours: pandas writes large strings, DuckDB binaries without a length."""
+    if pa.types.is_dictionary(actual):
+        actual = actual.value_type
+    if pa.types.is_string(ours):
+        return bool(pa.types.is_string(actual) or pa.types.is_large_string(actual) or pa.types.is_null(actual))
+    if pa.types.is_fixed_size_binary(ours):
+        return bool(pa.types.is_binary(actual) or pa.types.is_large_binary(actual))
+    return bool(pa.types.is_null(actual))
+
+
+def _in_our_types(file: pq.ParquetFile, schema: pa.Schema) -> pq.ParquetFile:
+    """The file itself, or its rows in memory where another tool has written other forms of our types."""
+    ours = [schema.field(name) for name in file.schema_arrow.names]
+    if all(field.type == file.schema_arrow.field(field.name).type for field in ours):
+        return file
+    try:
+        rows = file.read().cast(pa.schema(ours).remove_metadata())
+    except (pa.ArrowException, ValueError) as error:
+        raise TableError(f"a table of another tool's cannot be read: {str(error).splitlines()[0]}") from None
+    content = io.BytesIO()
+    pq.write_table(rows, content, row_group_size=10_000)
+    return pq.ParquetFile(content)
 
 
 def _frame(parts: Sequence[pa.Table], columns: Sequence[str]) -> pd.DataFrame:
