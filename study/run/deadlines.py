@@ -22,7 +22,7 @@ class HungError(RuntimeError):
 
 @dataclass
 class _Wait:
-    limit_s: float = UNKNOWN_S
+    limit_s: float
     waited_s: float = 0.0
     longest_s: float = 0.0
     ended: int = 0
@@ -43,12 +43,12 @@ class Deadlines:
     def begin(self, pack: int) -> None:
         """Begins to wait for a pack's first report."""
         self.hung()
-        self._waits[pack] = _Wait()
+        self._waits[pack] = _Wait(UNKNOWN_S)
 
     def report(self, pack: int, *, members: int, ended: int) -> None:
         """Takes note of a pack's report, which says how many of its members have ended."""
         self.hung()
-        wait = self._waits.setdefault(pack, _Wait())
+        wait = self._waits.setdefault(pack, _Wait(UNKNOWN_S))
         wait.longest_s = max(wait.longest_s, wait.waited_s)
         wait.ended += ended
         wait.limit_s = UNKNOWN_S if wait.ended >= members else max(LEAST_S, TIMES * wait.longest_s)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -27,6 +28,8 @@ from study.tables.order import in_order
 from trainables.schema import RESULTS_VERSION, TrialConfig
 from trainables.storage import Folder
 
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_FORMULA = re.compile(r"[=@+-](?![0-9.]*(e[+-]?[0-9]+)?$)", re.IGNORECASE)
 _BUILD = b"build"
 """Key of the build in a file's metadata."""
 _LARGEST = 2**26
@@ -176,14 +179,14 @@ def damage(run: Folder) -> list[str]:
     return problems
 
 
-def load_tables(url: str) -> Tables:
-    """Opens and checks the tables of a run folder or a folder under `results/`.
+def load_tables(folder: str | Folder) -> Tables:
+    """Opens and checks the tables of a run folder or a folder under `results/`, given by its path or URL.
 
     Raises:
         TableError: A file is absent or damaged, a column is missing, unknown or of another type, the results are of
             another RESULTS_VERSION.
     """
-    run = Folder(url)
+    run = folder if isinstance(folder, Folder) else Folder(folder)
     spec, provenance = read_run(run)
     for name in SCHEMAS:
         check(run, name)
@@ -192,17 +195,29 @@ def load_tables(url: str) -> Tables:
     labels = tables.rows("results", ["results_version", "cell"]).drop_duplicates()
     versions = set(labels["results_version"]) - {RESULTS_VERSION}
     if versions:
-        raise TableError(f"{url}: `results_version == {RESULTS_VERSION}` must hold, but got {sorted(versions)}.")
+        raise TableError(f"{run.url}: `results_version == {RESULTS_VERSION}` must hold, but got {sorted(versions)}.")
     if unknown := set(labels["cell"]) - tables.configs.keys():
-        raise TableError(f"{url}/results.parquet has the cell {min(unknown)!r}, but spec.yaml has none of this name.")
-    return replace(tables, files=in_order(tables.files, list(tables.configs), url))
+        raise TableError(f"{run.url}/results.parquet has the cell {min(unknown)!r}, but spec.yaml has no such cell.")
+    return replace(tables, files=in_order(tables.files, list(tables.configs), run.url))
 
 
 def to_csv(frame: pd.DataFrame) -> str:
-    """Writes a frame as CSV that pandas, DuckDB and R read alike: R takes TRUE and FALSE alone for truth values."""
+    """Writes a frame as CSV that pandas, DuckDB and R read alike: R takes TRUE and FALSE alone for truth values.
+
+    A text that a spreadsheet would run as a formula begins with an apostrophe; control characters are escaped.
+    """
     truths = [str(name) for name in frame if pd.api.types.infer_dtype(frame[name]) == "boolean"]
     words = {name: frame[name].map({True: "TRUE", False: "FALSE"}) for name in truths}
+    texts = [str(name) for name in frame if frame[name].dtype == object or pd.api.types.is_string_dtype(frame[name])]
+    words |= {name: frame[name].map(_harmless) for name in texts if name not in truths}
     return str(frame.assign(**words).to_csv(index=False, lineterminator="\n"))
+
+
+def _harmless(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    text = _CONTROL.sub(lambda found: repr(found[0])[1:-1], value)
+    return f"'{text}" if _FORMULA.match(text) else text
 
 
 def _check_one_build(tables: Tables) -> None:

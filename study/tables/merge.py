@@ -38,7 +38,7 @@ def merge(source: Tables, target: Folder, images: Images = Images.ALL) -> Tables
     spec, better, origin = source.spec, set(source.ends["replicate"]), source.provenance
     parts = [(source, better)]
     if target.exists("spec.yaml"):
-        old = load_tables(target.url)
+        old = load_tables(target)
         spec, origin = _union(old.spec, source.spec), _origin(source.provenance, old.provenance)
         better -= _ended(old) - _ended(source)
         parts = [(old, set(old.ends["replicate"]) - better), (source, better)]

@@ -4,7 +4,9 @@ import errno
 import os
 import re
 import signal
+import subprocess
 import sys
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,6 +19,8 @@ from study.cli import app
 from study.run.display import Display
 from study.table import load_tables
 from tests.support import tiny
+from tests.support.faults import ROOT
+from trainables import patience, trial
 from trainables.export import load
 from trainables.registry import DATASETS
 
@@ -50,7 +54,7 @@ def test_help_names_every_command_in_one_list(study):
     assert code == 0 and out.count("Commands") == 1
     listed = re.findall(r"^│ ([a-z]+) ", out[out.index("Commands") :], re.MULTILINE)
     runs = ["list", "show", "check", "data", "launch", "status"]
-    results = ["best", "weights", "table", "tensorboard", "replay"]
+    results = ["best", "weights", "table", "verify", "tensorboard", "replay"]
     assert listed == runs + results
 
 
@@ -249,8 +253,8 @@ def test_launch_with_a_diverged_trial_exits_1(study, tmp_path):
     (tmp_path / "tiny.yaml").write_text(wild)
     code, out, _ = launch(study)
     assert code == 1 and "2 diverged" in out
-    _, out, _ = study("status", "runs/tiny")
-    assert "not finite at step" in out
+    code, out, _ = study("status", "runs/tiny")
+    assert code == 1 and "not finite at step" in out
 
 
 def test_launch_with_failed_and_collapsed_trials_exits_1_and_status_shows_them(study, tmp_path):
@@ -262,7 +266,8 @@ def test_launch_with_failed_and_collapsed_trials_exits_1_and_status_shows_them(s
     study("table", "runs/tiny", "--to", "results/tiny")
     for place in ("runs/tiny", "results/tiny"):
         code, out, _ = study("status", place)
-        assert code == 0 and "2 failed" in out and "2 finished (collapsed)" in out
+        assert code == 1 and "2 failed" in out and "2 finished (collapsed)" in out
+        assert "All: 5 cells, 9 replicates: 2 failed, 7 finished." in out
         assert "raises, seed 1" in out and "ValueError: `batch_size <= 200`" in out
     code, out, _ = launch(study)
     assert code == 1 and "7 finished, 2 to retry" in out
@@ -293,3 +298,93 @@ def test_launch_stopped_twice_exits_130_and_says_how_to_go_on(study, monkeypatch
     code, out, err = launch(study, "--seeds", "1")
     assert code == 130 and not err
     assert "Go on from the newest checkpoints with: study launch tiny.yaml --runner inline --seeds 1\n" in out
+
+
+def test_version_and_short_help(study):
+    code, out, _ = study("--version")
+    assert code == 0 and re.fullmatch(r"\d+\.\d+\.\d+\n", out)
+    code, out, _ = study("launch", "-h")
+    assert code == 0 and "--first-seed" in out
+
+
+def test_status_of_a_network_that_has_begun_does_not_call_it_collapsed(study, tmp_path, monkeypatch):
+    collapses = "  collapses: {learning_rate: 1.0e-12, activation: sigmoid, hidden_dims: [1]}\n"
+    (tmp_path / "tiny.yaml").write_text(tiny.SPEC.partition("arms:")[0] + "arms:\n" + collapses)
+    with monkeypatch.context() as patch:
+        patch.setattr(Display, "report", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+        patch.setattr(trial, "REPORT_EVERY_S", 0)
+        assert launch(study)[0] == 130
+    code, out, _ = study("status", "runs/tiny")
+    assert code == 0 and "1 pending, 1 running" in out and "collapsed)" not in out
+
+
+def test_failed_replicates_traceback_is_kept_and_named(study, tmp_path):
+    (tmp_path / "tiny.yaml").write_text(tiny.SPEC + "  raises: {batch_size: 60000}\n")
+    launch(study)
+    _, out, _ = study("status", "runs/tiny")
+    path = re.search(r"raises, seed 0 .* Traceback: (runs/tiny/errors/\w+\.txt)", out)[1]
+    text = (tmp_path / path).read_text()
+    assert text.startswith("Traceback") and "`batch_size <= 200`" in text and "trainables/pack.py" in text
+
+
+def test_last_line_quotes_the_folder(study):
+    code, out, _ = launch(study, "--run", "runs/a b")
+    assert code == 0 and "analysis report 'runs/a b'\n" in out
+
+
+def test_launch_whose_output_cannot_be_written_goes_on_and_says_so_once(tmp_path):
+    command = [sys.executable, "-c", "from study.cli.app import main; main()", "launch", "quiet.yaml"]
+    (tmp_path / "quiet.yaml").write_text(
+        "name: quiet\nbase: {dataset: strokes, latent_dim: 1, task: pca}\narms: {a: {}}\n"
+    )
+    for output in ("/dev/full", None):
+        with open(output or os.devnull, "w") as file:
+            reading, writing = os.pipe()
+            os.close(reading)  # a reader that has gone
+            run = subprocess.run(
+                [*command, "--runner", "inline", "--run", f"run-{output is None}"],
+                stdout=file if output else writing, stderr=subprocess.PIPE, text=True, check=False,
+                env=os.environ | {"PYTHONPATH": str(ROOT)},
+            )  # fmt: skip
+            os.close(writing)
+        assert run.returncode == 0, run.stderr
+        assert run.stderr.count("The output cannot be written") == 1 and "the launch goes on without" in run.stderr
+
+
+def test_list_into_a_full_file_says_so_and_exits_1():
+    with open("/dev/full", "w") as full:
+        run = subprocess.run(
+            [sys.executable, "-c", "from study.cli.app import main; main()", "list"],
+            stdout=full, stderr=subprocess.PIPE, text=True, check=False, env=os.environ | {"PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+    assert (run.returncode, run.stderr) == (1, "Error: the output cannot be written: No space left on device.\n")
+
+
+def test_run_folder_whose_name_is_no_utf8_is_refused_in_one_line(study):
+    code, _, err = study("status", "runs/caf\udce9")
+    assert code == 2 and err == (
+        "Error: a folder's path must be UTF-8, but got "
+        f"{ascii(str(Path.cwd()) + '/runs/caf')[:-1]}\\udce9': rename it, or set LC_ALL=C.UTF-8.\n"
+    )
+
+
+def test_table_prints_csv_where_it_is_asked_to(study):
+    launch(study)
+    code, out, _ = study("table", "runs/tiny", "--csv", "-")
+    assert code == 0 and out.startswith("study,cell,replicate,seed") and out.count("\n") > 20
+
+
+def test_weights_of_tables_alone_are_refused_by_what_is_missing(study):
+    launch(study)
+    study("table", "runs/tiny", "--to", "results/tiny")
+    name = next(Path("runs/tiny/replicates").iterdir()).name
+    code, _, err = study("weights", "results/tiny", name)
+    assert code == 2 and "results/tiny holds tables alone, without weights: name the run folder" in err
+
+
+def test_key_and_secret_of_a_url_reach_no_line(study, monkeypatch):
+    monkeypatch.setattr(patience, "PATIENCE_S", 0.0)
+    url = "s3://KEY:SECRET@bucket/run?endpoint_override=127.0.0.1:9&scheme=http&region=us-east-1"
+    for command in (("status", url), ("launch", "tiny.yaml", "--runner", "inline", "--run", url)):
+        code, out, err = study(*command)
+        assert code in (1, 2) and "s3://***@bucket/run" in err and "SECRET" not in out + err
