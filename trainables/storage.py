@@ -243,8 +243,8 @@ def _utf8(path: str) -> str:
 
 def write_file(path: Path, content: bytes) -> None:
     """Writes a local file whole or not at all; a terminal or device is written to as it is. Raises OSError."""
-    if path.exists() and not path.is_file():
-        path.write_bytes(content)
+    if not path.parent.is_dir() or (path.exists() and not path.is_file()):
+        path.write_bytes(content)  # which says what is wrong
     else:
         _write_local(path.absolute().parent, path.name, content)
 
