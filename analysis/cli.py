@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import math
 import os
 import shlex
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from study.table import TableError, load_tables, to_csv
+from analysis.printable import printable
+from study.cli import common
+from study.cli.common import OUT, Price
+from study.table import to_csv
+from study.tables.build import load_or_build
+from trainables.errors import ReadableError
 from trainables.registry import unknown
 
 if TYPE_CHECKING:
@@ -22,21 +25,22 @@ if TYPE_CHECKING:
     from analysis.figures.base import Drawn, Skipped
     from study.table import Tables
 
-INPUT_IS_WRONG = 2
 WIDEST = 6
-"""Configurations that a terminal shows side by side."""
+"""How many configurations a terminal shows side by side."""
 
-app = typer.Typer(
+app = common.application(
     help="Draws the figures and writes the report of a study, from its tables. Start with: analysis report runs/quick",
     epilog="Tables come from `study launch NAME`; `study table RUN` rebuilds them at any time.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode="rich",
-    pretty_exceptions_enable=False,
 )
-_out, _err = Console(), Console(stderr=True)
-
 Runs = Annotated[list[str], typer.Argument(metavar="RUN...", help="Run folders, or folders under results/.")]
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", "-o", metavar="DIR", help="Write the page, its tables and figures here too."),
+]
+
+
+class InputError(ReadableError):
+    """Input that a command cannot use; the text is one line that says why."""
 
 
 @app.command()
@@ -64,22 +68,19 @@ def figures(
 
     for name in only or []:
         if name not in FIGURES:
-            _refuse(unknown(name, FIGURES, what="--only"))
+            raise InputError(unknown(name, FIGURES, what="--only"))
     loaded = _load(runs)
     for folder, (_, tables) in zip(_folders([run for run, _ in loaded], out), loaded, strict=True):
         found = draw(tables, only or FIGURES)
         _write_figures(folder, found)
         if not any(isinstance(figure, Drawn) for figure in found):
-            _refuse("none of the figures asked for can be drawn from these tables.")
+            raise InputError("none of the figures asked for can be drawn from these tables.")
 
 
 @app.command()
 def claims(
     runs: Runs,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", metavar="DIR", help="Write the page, its table and figures here too."),
-    ] = None,
+    out: Out = None,
     ledger: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Claims to decide instead, written as those in analysis/claims/ledger.yaml."),
@@ -89,8 +90,11 @@ def claims(
 
     Example: analysis claims results/* -o claims
 
-    Prints a line for each claim. In DIR: claims.md, the page with every test behind a verdict; claims.csv, a row for
-    each test; and the specification curves of the claims that turn on what the paper does not report.
+    Prints a line for each claim.
+
+    In DIR: claims.md has every test behind a verdict, claims.csv a row for each test.
+
+    Claims that turn on what the paper does not report have a specification curve there too.
     """
     from analysis.claims import markdown
     from analysis.claims.specification import drawn_specification
@@ -99,10 +103,7 @@ def claims(
     loaded = [tables for _, tables in _load(runs, trained=False)]  # before the ledger, which may name what plugins add
     given = _ledger(ledger)
     judgements = Evidence(loaded).judge(given)
-    shown = Table("", "claim", "verdict", "why", box=None, header_style="bold")
-    for judgement in judgements:
-        shown.add_row(judgement.claim.id, judgement.claim.statement, judgement.verdict, judgement.reason)
-    _out.print(shown)
+    _show(["", "claim", "verdict", "why"], [(j.claim.id, j.claim.statement, j.verdict, j.reason) for j in judgements])
     if out is None:
         return
     command = _command("claims", runs if ledger is None else [*runs, "--ledger", str(ledger)])
@@ -114,18 +115,18 @@ def claims(
 @app.command()
 def dimension(
     runs: Runs,
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="DIR", help="Write the card and its tables here too.")
-    ] = None,
+    out: Out = None,
     dataset: Annotated[str, typer.Option(help="The dataset whose dimension is asked for.")] = "mnist",
 ) -> None:
     """Estimate the latent dimension in every way that these runs allow, against the paper's 10 < N < 100.
 
     Example: analysis dimension results/latent results/controls results/intrinsic -o docs
 
-    Prints the estimates with their intervals. In DIR: dimension_card as SVG, PNG and CSV; dimension.md, the card with
-    the table; dimension.csv, every estimate; dimension_controls.csv, what the estimators return where the dimension is
-    known.
+    Prints the estimates with their intervals.
+
+    In DIR: dimension_card as SVG, PNG and CSV, dimension.md with the card and the table.
+
+    There too: dimension.csv, every estimate; dimension_controls.csv, the same where the dimension is known.
     """
     from analysis.dimension import card, estimate_table, ruler
     from analysis.evidence import Evidence
@@ -135,13 +136,11 @@ def dimension(
     loaded = [tables for _, tables in _load(runs, trained=False)]
     known = {"mnist"}.union(*(tables.ends["config/dataset"].dropna() for tables in loaded))
     if dataset not in known:
-        _refuse(unknown(dataset, sorted(known), what="--dataset"))
+        raise InputError(unknown(dataset, sorted(known), what="--dataset"))
     evidence = Evidence(loaded, dataset)
-    shown = Table("", "estimate", "N [95 % interval]", "verdict", "note", box=None, header_style="bold")
-    for estimate in evidence.estimates:
-        if estimate_table.card_name(estimate.key) is not None:
-            shown.add_row(estimate.key, estimate.name, estimate.text, estimate.verdict, estimate.reason)
-    _out.print(shown)
+    named = [one for one in evidence.estimates if estimate_table.card_name(one.key) is not None]
+    header = ["", "estimate", "N [95 % interval]", "verdict", "note"]
+    _show(header, [(one.key, one.name, one.text, one.verdict, one.reason) for one in named])
     _say(estimate_table.headline(evidence.estimates))
     if out is None:
         return
@@ -161,18 +160,19 @@ def dimension(
 @app.command()
 def search(
     runs: Runs,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", metavar="DIR", help="Write the page, its tables and figures here too."),
-    ] = None,
+    out: Out = None,
 ) -> None:
     """Show what a search has found: the best configurations, which settings matter, how it went, the Pareto front.
 
     Example: analysis search results/vae results/vae-best -o docs/search
 
-    Prints the best configurations of each search among these runs; the others may have trained them again (`study best
-    RUN --spec FILE`). In DIR, each name led by the study's: search.md, the page; best.csv; history, importance (fANOVA,
-    with intervals), slices, pairs, front and hypervolume as SVG, PNG and CSV.
+    Prints the best configurations of each search among these runs.
+
+    The other runs may have trained them again: `study best RUN --spec FILE`.
+
+    In DIR, each name led by the study's: search.md, the page, best.csv, and the figures as SVG, PNG and CSV.
+
+    Figures: history, importance (fANOVA, with intervals), slices, pairs, front and hypervolume.
     """
     from analysis.search import best, search_figures, search_page
     from study.tables.trials import ranked
@@ -180,18 +180,16 @@ def search(
     loaded = _load(runs)
     searches = [(run, tables) for run, tables in loaded if tables.spec.search is not None]
     if not searches:
-        _refuse("none of these runs is of a study with a search; `study list` shows which there are.")
+        raise InputError("none of these runs is of a study with a search; `study list` shows which there are.")
     for _, tables in searches:
         others = [other for _, other in loaded if other is not tables]
         if not len(ranked(tables)):
-            _refuse(f"no trial of {tables.spec.name} has finished yet.")
+            raise InputError(f"no trial of {tables.spec.name} has finished yet.")
         found = best.best_data(tables, others)
         every = search_page.best_text(found)
         text = every.head(WIDEST)
-        shown = Table(tables.spec.name, *text["cell"].str.removeprefix("trial-"), box=None, header_style="bold")
-        for column in text.columns[1:]:
-            shown.add_row(column, *map(str, text[column]))
-        _out.print(shown)
+        header = [tables.spec.name, *text["cell"].str.removeprefix("trial-")]
+        _show(header, [(column, *text[column]) for column in text.columns[1:]])
         if len(every) > WIDEST:
             _say(f"and {', '.join(every['cell'][WIDEST:])}: see {tables.spec.name}_best.csv of --out")
         if out is None:
@@ -210,14 +208,7 @@ def report(
         Path | None,
         typer.Option("--out", "-o", metavar="DIR", help="Where to write.  \\[default: RUN; . for several]"),
     ] = None,
-    price: Annotated[
-        float | None,
-        typer.Option(
-            callback=_price,
-            help="Tell the money too: a number in your own currency per hour of one device (a GPU, a core of a CPU), "
-            "such as 0.53.",
-        ),
-    ] = None,
+    price: Price = None,
 ) -> None:
     """Write report.html: one file that opens offline, the answer first, then the evidence, then each run.
 
@@ -241,53 +232,35 @@ def report(
 
 def main() -> None:
     """Entry point of the console script."""
-    app()
-
-
-def _price(price: float | None) -> float | None:
-    if price is not None and not 0 <= price < math.inf:
-        _refuse(f"`--price` must be a number from 0, but got {price}.")
-    return price
+    common.run(app)
 
 
 def _load(runs: list[str], *, trained: bool = True) -> list[tuple[str, Tables]]:
-    """Each run's tables; exits with 2 and one line if one cannot be read, or none has an evaluation if it is to have.
-
-    Of several runs, those that train nothing are left out where `trained` ones are wanted, and said to be.
-    """
+    """Each run's tables; refuses a run without an evaluated network, or says that it is left out, if `trained`."""
     from analysis.cells import evaluated
 
     loaded = []
-    for run in runs:
-        try:
-            tables = load_tables(run)
-        except (TableError, OSError) as error:
-            _refuse(str(error))
+    for folder in runs:
+        tables = load_or_build(folder)
         if trained and set(tables.ends["config/task"]) == {"intrinsic_dimension"}:
-            _say(f"left out {run}: it trains nothing. See: {_command('dimension', [run])}")
+            _say(f"left out {folder}: it trains nothing. See: {_command('dimension', [folder])}")
             continue
         if trained and not evaluated(tables):
-            _refuse_empty(run)
-        loaded.append((run, tables))
+            raise InputError(f"{folder} has no evaluated network yet: `study status {folder}` says how it stands.")
+        loaded.append((folder, tables))
     if not loaded:
-        _refuse("none of these runs trains a network.")
+        raise InputError("none of these runs trains a network.")
     return loaded
 
 
 def _ledger(path: Path | None) -> Ledger:
-    """Our ledger, or one's own from a file; exits with 2 and one line if it cannot be read."""
-    from analysis.claims.ledger import LedgerError, load, parse
+    """Our ledger, or one's own from a file."""
+    from analysis.claims.ledger import load, parse
 
     try:
         return load() if path is None else parse(path.read_text(encoding="utf-8"), str(path))
-    except LedgerError as error:
-        _refuse(str(error))
-    except (OSError, UnicodeDecodeError) as error:
-        _refuse(f"{path} cannot be read: {error}")
-
-
-def _refuse_empty(run: str) -> NoReturn:
-    _refuse(f"{run} has no evaluated network yet: `study status {run}` says how it stands.")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} cannot be read: {error}.") from None
 
 
 def _folders(runs: list[str], out: Path | None) -> list[Path]:
@@ -310,7 +283,7 @@ def _write(path: Path, content: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
     except OSError as error:
-        _refuse(f"{path} cannot be written: {error.strerror or error}.")
+        raise InputError(f"{path} cannot be written: {error.strerror or error}.") from None
     _say(str(path))
 
 
@@ -332,13 +305,15 @@ def _command(name: str, runs: list[str]) -> str:
 
 
 def _say(text: str) -> None:
-    _out.print(text, highlight=False, markup=False, soft_wrap=True)
+    OUT.print(printable(text), soft_wrap=True)
 
 
-def _refuse(text: str) -> NoReturn:
-    line = " ".join(text.split())
-    _err.print(f"Error: {line}", highlight=False, markup=False, soft_wrap=True, style="red")
-    raise typer.Exit(INPUT_IS_WRONG)
+def _show(header: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
+    """Prints a table."""
+    table = Table(*map(printable, header), box=None, header_style="bold")
+    for row in rows:
+        table.add_row(*(printable(str(cell)) for cell in row))
+    OUT.print(table)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from study.spec import StudySpec, dump, parse
 from study.tables.columns import SCHEMAS
 from trainables import checkpoint
 from trainables.errors import ReadableError
-from trainables.records import Standing as Outcome
+from trainables.records import Standing
 from trainables.registry import register
 from trainables.schema import Replicate, TrialConfig
 from trainables.storage import Folder
@@ -46,13 +46,13 @@ class TableError(ReadableError):
     """A run folder or table that is absent, damaged, or not of this schema."""
 
 
-def outcomes(run: Folder, replicates: Iterable[Replicate]) -> dict[str, Outcome]:
+def outcomes(run: Folder, replicates: Iterable[Replicate]) -> dict[str, Standing]:
     """Reads how far each replicate has come, by hash; of its record the last row alone, without its images."""
     folder = run.child("replicates")
-    return {r.hash: _last_row(checkpoint.outcome(folder.child(r.hash))) for r in replicates}
+    return {r.hash: _last_row(checkpoint.standing(folder.child(r.hash))) for r in replicates}
 
 
-def unmeasured(run: Folder, spec: StudySpec, outcomes: Mapping[str, Outcome]) -> set[str]:
+def unmeasured(run: Folder, spec: StudySpec, outcomes: Mapping[str, Standing]) -> set[str]:
     """Names the finished replicates among `outcomes`, by hash, that still lack a measurement of the spec."""
     folder, wanted = run.child("replicates"), spec.final_measurements
     if not wanted:
@@ -245,6 +245,6 @@ def _json(content: Mapping[str, Any]) -> bytes:
     return (json.dumps(content, indent=2, sort_keys=True) + "\n").encode()
 
 
-def _last_row(outcome: Outcome) -> Outcome:
+def _last_row(outcome: Standing) -> Standing:
     record = outcome.record and replace(outcome.record, rows=outcome.record.rows[-1:], profiles=[], images=[])
     return replace(outcome, record=record, images=None)

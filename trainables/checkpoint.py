@@ -22,7 +22,6 @@ from trainables.records import Record, Standing, Status
 from trainables.replicate_file import MARKER, TENSORS, DamagedFileError, FileName, encode
 from trainables.storage import Folder
 
-Outcome = Standing  # the former name, to be deleted when every branch uses the new one
 EVERY_S = 30.0
 """Seconds between a trial's checkpoints, which a kill can cost."""
 KEPT = 2
@@ -120,9 +119,6 @@ def standing(folder: Folder, *, thorough: bool = False) -> Standing:
         thorough: Whether the weights are read and checked too.
     """
     return _look(folder, thorough)[0]
-
-
-outcome = standing  # the former name
 
 
 def result(folder: Folder) -> Standing | None:

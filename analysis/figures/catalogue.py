@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from analysis.cells import cells, is_papers, paper_cells
-from analysis.figures import architecture, curves, mosaics
+from analysis.figures import architecture, curves, mosaics, sweep
 from analysis.figures.base import Drawn, FigureEntry, Skipped
 
 if TYPE_CHECKING:
@@ -34,6 +34,9 @@ def _of(chosen: pd.DataFrame, *, linear: bool) -> list[str]:
 
 
 FIGURES: dict[str, FigureEntry] = {
+    "sweep": FigureEntry(
+        "Final values against what the run varies", sweep.sweep_data, sweep.plot_sweep, sweep.sweep_caption
+    ),
     "f1_autoencoder": FigureEntry(
         "The auto-encoder",
         partial(architecture.architecture_data, variational=False),

@@ -77,14 +77,14 @@ _RC: dict[Any, Any] = {
 def look(network: str, *, rank: int = 0, count: int = 1) -> Look:
     """The network's look; of `count` cells with the same network, those of higher `rank` are lighter, marked apart.
 
-    Cells beyond ALIKE have no shade of the network's colour but a colour scale of their own, all with plain lines.
+    Cells beyond ALIKE have no shade of the network's colour but the colours of a scale, all with the network's line.
     """
     base = LOOKS.get(network) or LOOKS.get(network.split()[0], Look(GREY, (0, (3, 1)), "*"))
     line = base.line if network in LOOKS else (0, (3, 1, 1, 1))
     share = 0.6 * rank / max(count - 1, 1)
     marker = _MARKERS[(_MARKERS.index(base.marker) + rank) % len(_MARKERS)]
     if count > ALIKE:
-        return Look(to_hex(sns.color_palette("viridis", count)[rank]), "-", marker)
+        return Look(to_hex(sns.color_palette("viridis", count)[rank]), line, marker)
     lines = [line, *(other for other in _LINES if other != line)]
     return Look(_lighter(base.color, share), lines[rank % len(lines)], marker)
 

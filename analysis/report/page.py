@@ -23,11 +23,11 @@ from analysis.cells import evaluated, is_papers
 from analysis.evidence import Evidence
 from analysis.figures.base import Skipped
 from analysis.printable import printable
-from analysis.report.answer import ClaimsPart, DimensionPart, claims_part, dimension_part
 from analysis.report.embed import Figures, Parts
+from analysis.report.first_screen import ClaimsPart, DimensionPart, claims_part, dimension_part
 from analysis.report.section import Runs, Section, paper_figures, section
 from analysis.report.surprises import Surprise, surprises
-from study.table import load_tables
+from study.tables.build import load_or_build
 
 if TYPE_CHECKING:
     from study.table import Tables
@@ -151,7 +151,7 @@ def _read_section(names: tuple[str, ...], number: int, price: float | None) -> S
 @cache
 def _loaded(names: tuple[str, ...]) -> list[tuple[str, Tables]]:
     """The tables that a worker reads once, however many parts it makes."""
-    return [(name, load_tables(name)) for name in names]
+    return [(name, load_or_build(name)) for name in names]
 
 
 def _main(runs: Runs) -> tuple[str, Tables] | None:

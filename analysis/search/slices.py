@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullFormatter
 
+from analysis.figures.axes import log_axis
 from analysis.figures.base import NotApplicableError
 from analysis.figures.style import TICK, theme
 from analysis.search.as_optuna import common_step, log_values, values_at
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 COLUMNS = 3
 PAIRS = 3
-TICKS = 4
-"""Most labels of a logarithmic axis, its 0 apart: so many fit under a panel."""
 
 
 def slices_data(tables: Tables) -> pd.DataFrame:
@@ -135,21 +133,6 @@ def contours(axes: Axes, x: np.ndarray, y: np.ndarray, values: np.ndarray, norm:
     axes.tricontourf(Triangulation(x, y, triangles), values, levels=levels, norm=norm, cmap="viridis", alpha=0.55)
 
 
-def log_ticks(values: np.ndarray) -> list[float]:
-    """At most TICKS ticks of a logarithmic axis of these values, round ones if there are, and 0 if it is a value."""
-    positive = values[values > 0]
-    low, high = float(positive.min()), float(positive.max())
-    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    ticks: list[float] = []
-    for digits in ((1, 3), (1,)):
-        round_ones = [float(f"{digit}e{decade}") for decade in decades for digit in digits]
-        ticks = [tick for tick in round_ones if low <= tick <= high]
-        if len(ticks) <= TICKS:
-            break
-    ticks = ticks[:: math.ceil(len(ticks) / TICKS)] if len(ticks) > 1 else [float(f"{end:.2g}") for end in (low, high)]
-    return [0.0] * bool((values == 0).any()) + ticks
-
-
 def _axis(axes: Axes, data: pd.DataFrame, field: str, search: SearchSpec, *, along: str) -> np.ndarray:
     """Sets an axis up for a field; returns where the trials lie on it."""
     axis = axes.xaxis if along == "x" else axes.yaxis
@@ -158,13 +141,7 @@ def _axis(axes: Axes, data: pd.DataFrame, field: str, search: SearchSpec, *, alo
     if _is_number(search, field):
         places = pd.to_numeric(given).to_numpy(float)
         if _is_log(search, field):
-            scale: dict[str, Any] = {"value": "log"}
-            if (places == 0).any():
-                scale = {"value": "symlog", "linthresh": float(places[places > 0].min()) / 2}
-            (axes.set_xscale if along == "x" else axes.set_yscale)(**scale)
-            axis.set_major_locator(FixedLocator(log_ticks(places)))
-            axis.set_major_formatter(TICK)
-            axis.set_minor_formatter(NullFormatter())
+            log_axis(axes, places, "x" if along == "x" else "y")
         return places
     names = [str(option).replace(" ", "") for option in search.options(field)]
     axis.set_ticks(range(len(names)), names)

@@ -89,7 +89,7 @@ def train_again(replicate: Replicate, say: Callable[[str], None]) -> Record:
         stamp = {"git_commit": git_commit()}
         for progress in trial.run([replicate], dataset, Folder(scratch), provenance=stamp):
             say(f"step {progress.step:,} of {progress.steps:,}")
-        record = checkpoint.outcome(Folder(scratch).child(replicate.hash)).record
+        record = checkpoint.standing(Folder(scratch).child(replicate.hash)).record
     return record or Record(replicate.described())
 
 

@@ -7,13 +7,14 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from study.plan import Plan
 from study.runfolder import TableError, read_plan
 from study.tables.columns import SCHEMAS, rows_of
-from study.tables.files import Tables, builds, encode, open_table, open_tables, write
+from study.tables.files import Tables, builds, encode, load_tables, open_table, open_tables, write
 from trainables import checkpoint
-from trainables.records import Standing as Outcome
+from trainables.records import Standing
 from trainables.schema import Replicate
 from trainables.storage import Folder
 
@@ -27,6 +28,21 @@ Rows = Mapping[str, pa.Table]
 def build(run: Folder) -> Tables:
     """Builds the tables of a run folder, once."""
     return Builder(run).build()
+
+
+def load_or_build(url: str) -> Tables:
+    """Opens the tables of a run; of a run that has none yet, builds them in memory and leaves its folder alone.
+
+    Raises:
+        TableError: As in `load_tables`.
+    """
+    run = Folder(url)
+    if any(run.exists(f"{name}.parquet") for name in SCHEMAS) or "replicates" not in run.names():
+        return load_tables(url)
+    plan, provenance = read_plan(run)
+    contents = encode(Builder(run).blocks(plan))
+    files = {name: pq.ParquetFile(pa.BufferReader(content)) for name, content in contents.items()}
+    return Tables(files, plan.spec, provenance, run.url)
 
 
 class Builder:
@@ -66,7 +82,7 @@ class Builder:
     def _read(self, plan: Plan, replicate: Replicate, begun: set[str]) -> Rows:
         name = replicate.hash
         folder = self.run.child("replicates").child(name)
-        outcome = checkpoint.outcome(folder) if name in begun else Outcome("pending")
+        outcome = checkpoint.standing(folder) if name in begun else Standing("pending")
         rows = rows_of(plan.spec.name, replicate, checkpoint.with_measurements(folder, outcome))
         if outcome.ended and not checkpoint.unmeasured(folder, outcome, plan.spec.final_measurements):
             self._ended[name] = _stamp(rows)

@@ -1,4 +1,7 @@
-"""The columns of the three tables, and the rows that one replicate gives in each."""
+"""The columns of the three tables, and the rows that one replicate gives in each.
+
+Units and meanings are in `trainables.schema.METRICS` and `trainables.quantities`.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,7 @@ from typing import Any, get_args
 import numpy as np
 import pyarrow as pa
 
-from trainables.records import ImageKey, Profile, Record
-from trainables.records import Standing as Outcome
+from trainables.records import ImageKey, Profile, Record, Standing
 from trainables.schema import METRICS, RESULTS_VERSION, Replicate, TrialConfig
 
 CONFIG = "config/"
@@ -59,7 +61,7 @@ LATER_COLUMNS = ("numerics",)
 """Columns, beside those of a config, that are younger than the first tables; null where a table has none."""
 
 
-def rows_of(study: str, replicate: Replicate, outcome: Outcome) -> dict[str, pa.Table]:
+def rows_of(study: str, replicate: Replicate, outcome: Standing) -> dict[str, pa.Table]:
     """A replicate's rows in each table, by the table's name; one without an evaluation has one row in `results`."""
     name, record = replicate.hash, outcome.record or Record({})
     return {
@@ -87,7 +89,7 @@ def config_columns(config: TrialConfig) -> dict[str, Any]:
     }
 
 
-def _results(study: str, replicate: Replicate, outcome: Outcome) -> pa.Table:
+def _results(study: str, replicate: Replicate, outcome: Standing) -> pa.Table:
     provenance = outcome.record.provenance if outcome.record else {}
     common = config_columns(replicate.config) | {
         "study": study,

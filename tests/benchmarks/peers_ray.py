@@ -106,7 +106,7 @@ def _ours(models: Sequence[str], steps: int) -> Steps:
         subprocess.run([sys.executable, "-c", code, *arguments], check=True, stdout=subprocess.DEVNULL)
         replicates = Folder(run).child("replicates")
         for name in replicates.names():
-            record = checkpoint.outcome(replicates.child(name)).record
+            record = checkpoint.standing(replicates.child(name)).record
             assert record is not None, f"{name} did not finish"
             train_s = {row["step"]: row["train_s"] for row in record.rows}
             model = record.replicate["config"]["model"]

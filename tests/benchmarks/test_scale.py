@@ -43,7 +43,7 @@ def test_scale_worker_leaves_what_a_trial_leaves(replicate, tiny, tmp_path):
         folder = Folder(str(tmp_path / name / "replicates")).create()
         reports = list(run([replicate], tiny, folder, provenance={}))
         assert reports[-1].ended == {replicate.hash: "finished"} and reports[-1].step == replicate.config.steps
-        rows[name] = rows_of("scale", replicate, checkpoint.outcome(folder.child(replicate.hash)))
+        rows[name] = rows_of("scale", replicate, checkpoint.standing(folder.child(replicate.hash)))
     assert len(reports) == scale_worker.REPORTS
     assert {n: rows["trial"][n].schema for n in SCHEMAS} == {n: rows["stand-in"][n].schema for n in SCHEMAS}
     assert rows["stand-in"]["results"]["step"] == rows["trial"]["results"]["step"]

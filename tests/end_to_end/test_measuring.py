@@ -16,6 +16,7 @@ from study.spec import SpecError
 from study.tables.build import build
 from tests.support import tiny
 from trainables import checkpoint
+from trainables.records import Standing
 from trainables.registry import CURVES, DATASETS, MEASUREMENTS
 from trainables.storage import Folder
 
@@ -144,8 +145,8 @@ def test_curve_is_measured_at_every_evaluation(tmp_path):
 
 def test_unmeasured_replicate_without_weights_or_unfinished_has_nothing_to_measure(tmp_path):
     folder = Folder(str(tmp_path)).create()
-    assert checkpoint.unmeasured(folder, checkpoint.Outcome("diverged", weights="0123abcd-weights"), ["tiny"]) == []
-    assert checkpoint.unmeasured(folder, checkpoint.Outcome("finished"), ["tiny"]) == []
+    assert checkpoint.unmeasured(folder, Standing("diverged", weights="0123abcd-weights"), ["tiny"]) == []
+    assert checkpoint.unmeasured(folder, Standing("finished"), ["tiny"]) == []
 
 
 def test_spec_with_an_unknown_measurement_names_the_nearest():
@@ -169,8 +170,9 @@ arms:
     counts = launch.launch(parsed, str(tmp_path), options, Console(file=io.StringIO()))
     assert counts == Counts(finished=6), "each seed is another subsample"
     tables = table.load_tables(str(tmp_path))
-    found = tables.rows("profiles", where={"quantity": ["dimension_twonn"]})
-    assert found["value"].nunique() == 6
+    ties = tables.rows("profiles", where={"quantity": ["ties"]})  # bars of few grey levels
+    assert ties.groupby("replicate")["value"].agg(tuple).nunique() == 6
+    assert tables.rows("profiles", where={"quantity": ["dimension_twonn"]})["value"].isna().all()
     assert tables.ends["config/latent_dim"].isna().all() and tables.ends["test_nll"].isna().all()
 
 

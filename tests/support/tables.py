@@ -62,9 +62,12 @@ def stored(frames: dict[str, pd.DataFrame], study: StudySpec, provenance: dict[s
 
 
 def replaced(tables: Tables, cell: str, seed: int, **values: Any) -> Tables:
-    """The same tables with these values in all rows of a replicate."""
+    """The same tables with these values in all rows of a replicate; without a step it has one row."""
     results = tables.results.copy()
     mask = (results["cell"] == cell) & (results["seed"] == seed)
+    if values.get("step", 0) is None:
+        results = results[~mask | ~mask.duplicated()].reset_index(drop=True)
+        mask = (results["cell"] == cell) & (results["seed"] == seed)
     for column, value in values.items():
         results.loc[mask, column] = value
     frames = {"results": results, "profiles": tables.profiles, "images": tables.images}

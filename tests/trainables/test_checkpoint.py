@@ -59,7 +59,7 @@ def test_read_checkpoint_falls_back_from_a_damaged_one_and_names_it(folder, capl
     assert f"{newest} is damaged" in caplog.text
 
 
-def test_outcome_goes_from_pending_to_running_to_finished(folder):
+def test_standing_goes_from_pending_to_running_to_finished(folder):
     assert checkpoint.standing(folder).status == "pending"
     write(folder, 10)
     assert checkpoint.standing(folder).status == "running"
@@ -69,7 +69,7 @@ def test_outcome_goes_from_pending_to_running_to_finished(folder):
     assert not [name for name in folder.names() if name.startswith("aaaaaaaa-0")], "checkpoints are dropped"
 
 
-def test_outcome_of_two_attempts_prefers_a_result_to_a_failure(folder):
+def test_standing_of_two_attempts_prefers_a_result_to_a_failure(folder):
     write(folder, 10)
     checkpoint.cut_short(folder, {"cell": "a"}, "failed", "lost")
     failed = checkpoint.standing(folder)
@@ -80,7 +80,7 @@ def test_outcome_of_two_attempts_prefers_a_result_to_a_failure(folder):
     assert checkpoint.standing(folder).status == "finished"
 
 
-def test_outcome_with_a_marker_or_record_cut_short_falls_back_and_says_so(folder, caplog):
+def test_standing_with_a_marker_or_record_cut_short_falls_back_and_says_so(folder, caplog):
     write(folder, 10)
     folder.write("bbbbbbbb.done.json", b'{"status": "fini')
     finish(folder, "cccccccc", "failed")
@@ -144,7 +144,7 @@ def test_finish_that_cannot_be_read_back_keeps_the_checkpoints(folder, monkeypat
     assert (found.status, found.step) == ("running", 10)
 
 
-def test_outcome_and_tidy_pass_over_folders_that_others_put_there(folder):
+def test_standing_and_tidy_pass_over_folders_that_others_put_there(folder):
     write(folder, 10)
     folder.child("@eaDir").write("x", b"")
     folder.child("bbbbbbbb-0123456789ab-000000020.safetensors").write("x", b"")
@@ -154,7 +154,7 @@ def test_outcome_and_tidy_pass_over_folders_that_others_put_there(folder):
     assert checkpoint.standing(folder).status == "finished"
 
 
-def test_outcome_looks_again_where_files_went_while_it_looked(folder, monkeypatch):
+def test_standing_looks_again_where_files_went_while_it_looked(folder, monkeypatch):
     finish(folder, "aaaaaaaa")
     listings = iter([["bbbbbbbb-0123456789ab-000000010.safetensors"], folder.names(), folder.names()])
     monkeypatch.setattr(Folder, "files", lambda self: next(listings))

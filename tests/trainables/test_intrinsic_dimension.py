@@ -131,7 +131,7 @@ def test_estimate_of_points_that_tie_says_so_and_gives_no_number(
     profiles = estimate(points, 0)
     for name in (*NAMES, "twonn"):
         assert np.isnan(profiles[f"dimension_{name}"]).all()
-    assert min(profiles["ties"]) > MAX_TIES and "of the distances to the nearest neighbours are equal" in caplog.text
+    assert min(profiles["ties"]) > MAX_TIES and "of the distances to nearest neighbours are equal" in caplog.text
 
 
 def test_estimate_with_few_ties_is_given(caplog: pytest.LogCaptureFixture) -> None:

@@ -12,15 +12,15 @@ from pathlib import Path
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from typer.testing import CliRunner
 
 from analysis.cells import summarise
-from analysis.cli import app
+from analysis.cli import main
 from analysis.report.page import render
 from analysis.report.section import section
 from analysis.report.sentences import sentences
 from study.table import Tables
 from study.tables.merge import merge
+from tests.support.command import call
 from tests.support.tables import make_tables, replaced
 from trainables.schema import TrialConfig
 from trainables.storage import Folder
@@ -166,24 +166,24 @@ def test_sentences_of_an_unfinished_study_say_so() -> None:
 
 
 def test_cli_figures_writes_three_files_each_and_says_what_it_skipped(run: Path) -> None:
-    result = CliRunner().invoke(app, ["figures", str(run), "--only", "f1_autoencoder", "--only", "f2_linear"])
+    result = call(main, ["figures", str(run), "--only", "f1_autoencoder", "--only", "f2_linear"])
     assert result.exit_code == 0
     assert sorted(path.name for path in (run / "figures").iterdir()) == [
         f"f1_autoencoder.{suffix}" for suffix in ("csv", "png", "svg")
     ]
-    assert "skipped f2_linear: no reconstruction of a linear auto-encoder" in result.output
+    assert "skipped f2_linear: no reconstruction of a linear auto-encoder" in result.stdout
 
 
 def test_cli_figures_of_two_runs_go_to_a_folder_each(run: Path, tmp_path: Path) -> None:
     arguments = ["figures", str(run), f"{run}/", "--only", "f1_autoencoder", "-o", str(tmp_path / "out")]
-    assert CliRunner().invoke(app, arguments).exit_code == 0
+    assert call(main, arguments).exit_code == 0
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["run-1", "run-2"]
 
 
 def test_cli_report_writes_into_the_run_folder(run: Path) -> None:
-    result = CliRunner().invoke(app, ["report", str(run)])
+    result = call(main, ["report", str(run)])
     assert result.exit_code == 0
-    assert result.output.strip() == str(run / "report.html")
+    assert result.stdout.strip() == str(run / "report.html")
     assert (run / "report.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
 
 
@@ -204,8 +204,8 @@ def test_cli_bad_input_gets_one_line_and_exit_code_2(run: Path, tmp_path: Path) 
         ("report", str(run), "-o", str(run / "spec.yaml")): "cannot be written",
     }
     for arguments, message in cases.items():
-        result = CliRunner().invoke(app, list(arguments))
-        assert (result.exit_code, result.exception.__class__) == (2, SystemExit), arguments
+        result = call(main, list(arguments))
+        assert result.exit_code == 2, arguments
         assert message in result.stderr
         assert len(result.stderr.strip().splitlines()) == 1
 
@@ -225,9 +225,9 @@ def test_importing_analysis_loads_neither_torch_nor_ray() -> None:
 
 
 def test_cli_claims_prints_every_verdict_and_writes_the_page(run: Path, tmp_path: Path) -> None:
-    result = CliRunner().invoke(app, ["claims", str(run), "-o", str(tmp_path / "out")], env={"COLUMNS": "300"})
-    assert result.exit_code == 0, result.output
-    assert all(f" C{number} " in result.output for number in range(1, 22))
+    result = call(main, ["claims", str(run), "-o", str(tmp_path / "out")])
+    assert result.exit_code == 0, result.stdout
+    assert all(f" C{number} " in result.stdout for number in range(1, 22))
     page = (tmp_path / "out" / "claims.md").read_text(encoding="utf-8")
     assert f"`analysis claims {run}`" in page and "## C21: not measured" in page and "needs study beta" in page
     frame = pd.read_csv(tmp_path / "out" / "claims.csv")
@@ -235,9 +235,9 @@ def test_cli_claims_prints_every_verdict_and_writes_the_page(run: Path, tmp_path
 
 
 def test_cli_dimension_prints_the_headline_and_writes_the_card(run: Path, tmp_path: Path) -> None:
-    result = CliRunner().invoke(app, ["dimension", str(run), "-o", str(tmp_path / "out")], env={"COLUMNS": "300"})
-    assert result.exit_code == 0, result.output
-    assert "Headline, 10 < N < 100: (a)" in result.output
+    result = call(main, ["dimension", str(run), "-o", str(tmp_path / "out")])
+    assert result.exit_code == 0, result.stdout
+    assert "Headline, 10 < N < 100: (a)" in result.stdout
     written = {path.name for path in (tmp_path / "out").iterdir()}
     card = {f"dimension_card.{suffix}" for suffix in ("svg", "png", "csv")}
     assert written == card | {"dimension.md", "dimension.csv", "dimension_controls.csv"}
@@ -252,9 +252,9 @@ def test_cli_run_that_trains_nothing_has_a_part_in_the_report_and_is_read_by_dim
     untrained = replaced(frames, "pca", 0, **estimator)
     merge(untrained, Folder(str(tmp_path / "images")))
     arguments = ["report", str(run), str(tmp_path / "images"), "-o", str(tmp_path)]
-    result = CliRunner().invoke(app, arguments, env={"COLUMNS": "300"})
-    assert result.exit_code == 0, result.output
+    result = call(main, arguments)
+    assert result.exit_code == 0, result.stdout
     html = (tmp_path / "report.html").read_text()
     assert f"<code>{tmp_path / 'images'}</code>" in html and 'id="r1-final"' in html and 'id="r2-final"' not in html
     assert 'id="r2-cost"' in html and 'id="r2-provenance"' in html
-    assert CliRunner().invoke(app, ["report", str(tmp_path / "images")]).exit_code == 0
+    assert call(main, ["report", str(tmp_path / "images")]).exit_code == 0

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from rich.console import Console
-from typer.testing import CliRunner
 
-from analysis.cli import app
+from analysis.cli import main
+from analysis.figures.axes import log_ticks
 from analysis.figures.base import Drawn, NotApplicableError, Skipped
 from analysis.search import best, history, importance, pareto, search_figures, search_page, slices
 from analysis.search.as_optuna import common_step
@@ -18,6 +18,7 @@ from study.run import launch
 from study.run.job import Options
 from study.table import TableError
 from study.tables.trials import spec_of_best
+from tests.support.command import call
 from trainables.registry import DATASETS
 
 ONE = """
@@ -109,7 +110,7 @@ def test_no_figure_shows_the_markup_of_a_number(one, two):
     ],
 )
 def test_logarithmic_axes_have_few_round_ticks(values, ticks):
-    assert slices.log_ticks(np.array(values, float)) == ticks
+    assert log_ticks(np.array(values, float)) == ticks
 
 
 def test_figures_say_why_they_are_not_drawn(two):
@@ -215,13 +216,13 @@ def test_study_without_a_search_is_refused(runs):
     tables = made(spec.parse(NONE, "none"), runs / "none")
     with pytest.raises(TableError, match="must have a `search`"):
         search_figures.draw(tables)
-    result = CliRunner().invoke(app, ["search", str(runs / "none")])
-    assert result.exit_code == 2 and "none of these runs is of a study with a search" in result.output
+    result = call(main, ["search", str(runs / "none")])
+    assert result.exit_code == 2 and "none of these runs is of a study with a search" in result.stderr
 
 
 def test_command_writes_the_page_its_tables_and_figures(one, again, runs, tmp_path):
-    result = CliRunner().invoke(app, ["search", str(runs / "one"), str(runs / "again"), "-o", str(tmp_path)])
-    assert result.exit_code == 0, result.output
+    result = call(main, ["search", str(runs / "one"), str(runs / "again"), "-o", str(tmp_path)])
+    assert result.exit_code == 0, result.stdout
     written = (tmp_path / "one_search.md").read_text()
     assert "# Best configurations".strip("# ") in written and "What early stopping did" in written
     for name in ("history", "importance", "slices", "pairs"):

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from typer.testing import CliRunner
 
 from analysis import cli as analysis_cli
 from analysis.report.bookkeeping import costs
@@ -23,10 +22,10 @@ from study.runfolder import write_run
 from study.table import Tables, device_hours
 from study.tables.merge import merge
 from tests.support import tiny
+from tests.support.command import call
 from tests.support.tables import make_tables, replaced, stored
 from trainables import checkpoint
-from trainables.records import Record
-from trainables.records import Standing as Outcome
+from trainables.records import Record, Standing
 from trainables.registry import DATASETS
 from trainables.schema import METRICS
 from trainables.storage import Folder
@@ -114,13 +113,13 @@ def test_device_hours_of_tables_count_each_replicate_once_at_its_last_row() -> N
 
 def test_spent_lines_take_the_seconds_of_the_record_which_are_newer_than_its_last_row() -> None:
     row = {"step": 0, "train_s": 0.0, "evaluate_s": HOUR}
-    running = Outcome("running", record=Record({}, [row], train_s=HOUR, evaluate_s=HOUR, provenance={"device": "cpu"}))
-    begun_nothing = Outcome("failed", "lost", Record({}))
-    lines = list(views.spent_lines([running, begun_nothing, Outcome("pending")], 0.5))
+    running = Standing("running", record=Record({}, [row], train_s=HOUR, evaluate_s=HOUR, provenance={"device": "cpu"}))
+    begun_nothing = Standing("failed", "lost", Record({}))
+    lines = list(views.spent_lines([running, begun_nothing, Standing("pending")], 0.5))
     assert lines == [
         "So far: 2.00 device-hours on cpu (one core), training and evaluation together: 1.00 at 0.5 per device-hour."
     ]
-    assert list(views.spent_lines([Outcome("pending")], 0.5)) == ["So far: no device-hours."]
+    assert list(views.spent_lines([Standing("pending")], 0.5)) == ["So far: no device-hours."]
 
 
 def test_show_without_price_tells_no_money_and_with_one_what_the_core_hours_cost(study: Any) -> None:
@@ -238,7 +237,7 @@ def test_report_tells_what_measurements_took_of_each_device_apart(tables: Tables
 def test_bad_price_exits_2_and_says_why(study: Any, tables: Tables, tmp_path: Path, price: str) -> None:
     merge(tables, Folder(str(tmp_path)))
     said = [study("show", "paper", "--price", price), study("status", tmp_path, "--price", price)]
-    told = CliRunner().invoke(analysis_cli.app, ["report", str(tmp_path), "--price", price])
+    told = call(analysis_cli.main, ["report", str(tmp_path), "--price", price])
     for code, out, err in [*said, (told.exit_code, told.stdout, told.stderr)]:
         assert code == 2 and not out
         assert ("--price" in err) if price == "much" else f"`--price` must be a number from 0, but got {price}" in err
@@ -247,6 +246,6 @@ def test_bad_price_exits_2_and_says_why(study: Any, tables: Tables, tmp_path: Pa
 
 def test_cli_report_with_a_price_writes_the_money(tables: Tables, tmp_path: Path) -> None:
     merge(tables, Folder(str(tmp_path)))
-    done = CliRunner().invoke(analysis_cli.app, ["report", str(tmp_path), "--price", "0.53"])
+    done = call(analysis_cli.main, ["report", str(tmp_path), "--price", "0.53"])
     assert done.exit_code == 0
     assert cost_section((tmp_path / "report.html").read_text(encoding="utf-8"))[-1][-1] == "7.95"

@@ -28,7 +28,7 @@ from study.tables.build import build
 from study.tables.merge import merge
 from tests.support.searches import ASHA, REAL, assert_agree, hunt, optunas, run
 from trainables import trial
-from trainables.checkpoint import outcome
+from trainables.checkpoint import standing
 from trainables.registry import DATASETS
 from trainables.storage import Folder, StorageError
 
@@ -377,7 +377,7 @@ def test_hear_waits_for_every_seed_and_decides_once(tmp_path):
             for hash_ in (first, first, second, second)
         ]
         assert [bool(reason) for reason in said] == [False, False, value == 2.0, False]
-    assert outcome(folder.child("replicates").child(first)).status == "stopped"
+    assert standing(folder.child("replicates").child(first)).status == "stopped"
     again = OptunaSearch(folder, Plan(study, {"tiny": "d"}))
     again.catch_up()
     assert [t.state for t in optunas(tmp_path)] == [TrialState.RUNNING, TrialState.PRUNED]
