@@ -1,1 +1,1 @@
-"""From the results table to figures, claims and a report; reads tables only, never images, torch or ray."""
+"""Answers from a run's tables: estimates, verdicts on claims, figures, a report. It needs neither torch nor Ray."""

@@ -1,4 +1,4 @@
-"""Estimates what a study costs before it runs, in core-hours, and adds up the device-hours that it took."""
+"""Estimates the core-hours of a study before it runs, adds up the device-hours that it took, and what they cost."""
 
 from __future__ import annotations
 
@@ -54,6 +54,11 @@ def num_weights(config: TrialConfig) -> int:
     widths = [784, *(config.hidden_dims or ()), config.width]
     both_ways = 2 if config.task == "train" else 1
     return both_ways * sum(a * b for a, b in itertools.pairwise(widths))
+
+
+def money(hours: float, price: float | None, unit: str) -> str:
+    """Says what hours cost, as the end of a sentence; nothing without a price."""
+    return "" if price is None else f": {hours * price:,.2f} at {price:.15g} per {unit}"
 
 
 def device_hours(ends: pd.DataFrame) -> pd.DataFrame:

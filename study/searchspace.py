@@ -1,4 +1,4 @@
-"""What a search may vary and how it goes about it: the `search` section of a spec. Plain data, no optuna."""
+"""The `search` section of a spec: the fields that a search varies, and how it goes about it. Plain data, no Optuna."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SAMPLERS: dict[str, str] = {
 declare("SAMPLERS", SAMPLERS)
 
 _DECIDING = ("task", "dataset", "model")
-"""Fields on which it depends which others apply; drawn first."""
+"""Fields that decide which others apply, so that they are drawn first."""
 _IDLE = 200
 """How many draws in a row without a new pair end `corners`: by then all pairs have been seen, almost certainly."""
 
@@ -58,7 +58,7 @@ class Range(BaseModel):
 
 
 class Parameter(NamedTuple):
-    """What a sampler draws for a field: one of several labels (`choices`), or a number of a range."""
+    """A value for a sampler to draw: one of several labels (`choices`), or a number of a range."""
 
     name: str
     choices: tuple[str | int | float | bool, ...] = ()
@@ -122,7 +122,7 @@ class SearchSpec(BaseModel):
         return self
 
     def options(self, field: str) -> list[Any]:
-        """What a field may be: values, and ranges."""
+        """Returns the values and ranges of a searched field."""
         given = self.space[field]
         options = [_option(field, option) for option in (given if isinstance(given, list) else [given])]
         ranges = [option for option in options if isinstance(option, Range)]
@@ -171,21 +171,21 @@ class SearchSpec(BaseModel):
         return sorted(self.space, key=lambda name: (*_DECIDING, name).index(name))
 
     def rungs(self, steps: int) -> list[int]:
-        """ASHA's rungs in training steps, for trials of `steps`; none without it."""
+        """Returns ASHA's rungs in training steps, for trials of `steps`; none without ASHA."""
         if self.scheduler == "none" or self.first_rung is None:
             return []
         powers = range(1 + int(math.log(max(steps / self.first_rung, 1), self.reduction_factor) + 1))
         return [rung for k in powers if (rung := self.first_rung * self.reduction_factor**k) < steps]
 
     def expected_share(self, steps: int) -> float:
-        """The share of the trials' steps that is expected to be run: all of it without ASHA."""
+        """Estimates the share of the trials' steps that is run: 1 without ASHA."""
         stops = [*self.rungs(steps), steps]
         parts = [stops[0], *(b - a for a, b in itertools.pairwise(stops))]
         shares = (part / float(self.reduction_factor**k) for k, part in enumerate(parts))
         return sum(shares) / steps
 
     def samples(self, base: Mapping[str, Any], count: int) -> list[dict[str, Any]]:
-        """Configurations drawn at random, always the same ones: to estimate what the search costs."""
+        """Draws configurations at random, always the same ones, to estimate the cost of the search."""
         rng = random.Random(0)
         return [self.draw(base, lambda parameter: _random(parameter, rng)) for _ in range(count)]
 
@@ -232,7 +232,7 @@ def _option(field: str, given: Any) -> Any:
 
 
 def _label(option: Any) -> str | int | float | bool:
-    """An option as a sampler is shown it."""
+    """The label by which a sampler knows an option."""
     if isinstance(option, str | int | float | bool):
         return option
     return str(option) if isinstance(option, Range) else json.dumps(option)

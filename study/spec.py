@@ -1,4 +1,4 @@
-"""A study's spec: which cells are run, with how many seeds. YAML in, a frozen StudySpec out; unknown keys raise."""
+"""A study's spec, read from YAML: its cells and seeds, and its search. Frozen; unknown keys are refused."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ class StudySpec(BaseModel):
 
     @property
     def final_measurements(self) -> list[str]:
-        """Those that are made of the trained network, and can be made up for at any time while its weights are kept."""
+        """Measurements of the trained network, which can be made later while its weights exist."""
         return [name for name in self.measurements if name in MEASUREMENTS]
 
     @property
@@ -192,7 +192,7 @@ def parse(text: str, source: str, *, plugins: bool = True) -> StudySpec:
     Args:
         text: The YAML.
         source: Where it is from.
-        plugins: Whether to import them; without, the names that they add must be known already.
+        plugins: Whether to import the spec's plugins; else the names that they add must be registered already.
     """
     try:
         given = plain_yaml.read(text, truths={"log"})
@@ -222,7 +222,7 @@ def resolve(spec: StudySpec, arm: str, point: Mapping[str, Any]) -> TrialConfig:
 
 
 def resolve_trial(spec: StudySpec, fields: Mapping[str, Any]) -> TrialConfig:
-    """The TrialConfig of what a search has drawn. Raises SpecError."""
+    """The TrialConfig of a search's trial with these fields; raises SpecError."""
     shown = ", ".join(f"{key}={value}" for key, value in fields.items())
     return _config(spec.base, fields, f"study {spec.name}, search, {shown}")
 

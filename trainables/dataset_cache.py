@@ -37,7 +37,7 @@ def cached(name: str, draw: Callable[[], Arrays]) -> Arrays:
     stored = _read(folder, name, logging.DEBUG)  # without a lock: the cache may be another user's, and read-only
     if stored is not None:
         return stored
-    with _locked(Path(folder.url), name) as writable:
+    with _locked(Path(folder.location), name) as writable:
         stored = _read(folder, name, logging.WARNING)  # another process may have drawn it meanwhile
         if stored is not None:
             return stored

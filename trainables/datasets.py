@@ -1,9 +1,10 @@
 """Datasets: their split, and MNIST, Fashion-MNIST and KMNIST from torchvision's folder layout.
 
-Every dataset is 28x28 grey images as uint8, split once and for all into 55,000 / 5,000 / 10,000; as TensorFlow's
-tutorial loader did, and the paper's code with it, validation takes the first 5,000 training images. Files are looked
-for in `$STUDY_DATA_DIR/<Name>/raw` (plain or .gz), then downloaded there once by torchvision, then checked. Drawn
-datasets come from `trainables.controls`.
+A dataset is 28x28 grey images as uint8, split into train, validation and test. MNIST and its kin are split into
+55,000 / 5,000 / 10,000: validation takes the first 5,000 training images, as TensorFlow's tutorial loader did, which
+the paper's code used. `split` makes a dataset of one's own, of any size. Files are looked for in
+`$STUDY_DATA_DIR/<Name>/raw` (plain or .gz), then downloaded there once by torchvision, then checked. Drawn datasets
+come from `trainables.controls`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Losses in nats: one value per image, a sum over its pixels or latents. Nothing here is averaged."""
+"""Losses in nats: one value per image, a sum over its pixels or latents; `objective` alone averages over a batch.
+
+beta, the weight of the KL term, arrives with each batch: its warm-up is in `trainables.batches`.
+"""
 
 from __future__ import annotations
 

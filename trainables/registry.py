@@ -65,9 +65,9 @@ DATASETS: dict[str, str] = {
 
 
 MEASUREMENTS: dict[str, str] = {
-    "bound": "trainables.measurements.latents:measure_bound",
-    "jacobian": "trainables.measurements.latents:measure_jacobian",
-    "subspace": "trainables.measurements.latents:measure_subspace",
+    "bound": "trainables.measurements.latent_space:measure_bound",
+    "jacobian": "trainables.measurements.latent_space:measure_jacobian",
+    "subspace": "trainables.measurements.latent_space:measure_subspace",
     "probes": "trainables.measurements.probes:measure_probes",
     "recognition": "trainables.measurements.generation:measure_recognition",
     "generation": "trainables.measurements.generation:measure_generation",

@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -212,7 +213,7 @@ class Replicate:
     seed: int
     data_digest: str
 
-    @property
+    @cached_property
     def hash(self) -> str:
         """16 hex digits over config, seed, data and RESULTS_VERSION; not over device, threads, commit or pack."""
         content = {

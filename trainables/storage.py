@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import stat
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
 from pyarrow import fs
@@ -21,6 +22,9 @@ from trainables.patience import patiently, with_timeouts
 LARGEST = 4 << 30
 """How many bytes of a file are read at most: far more than any that a study writes."""
 _T = TypeVar("_T")
+_PUBLIC = frozenset({"region", "scheme", "endpoint_override", "allow_bucket_creation", "allow_bucket_deletion"})
+"""Options of a URL that are no secrets."""
+_USER = re.compile(r"^[^/@]*@|^[^@]*:[^@]*@")
 _SYSTEMS: dict[tuple[str, str, str], fs.FileSystem] = {}
 """A file system for each server and bucket, since its connections take a while to open."""
 
@@ -37,20 +41,29 @@ class UnreadableFileError(ReadableError):
     """A name that is not a file's, but a folder's, a pipe's or a device's; or a file that is too large."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Folder:
-    """A folder; `url` is a local path or a URL. Plain data, so that it can be sent to another process."""
+    """A folder by its local path or URL. Plain data, so that it can be sent to another process."""
 
-    url: str
+    location: str
+    """The path or URL as it was given, which may hold secrets: `url` is what may be stored and printed."""
+
+    def __repr__(self) -> str:
+        return f"Folder({self.url!r})"
+
+    @property
+    def url(self) -> str:
+        """The path or URL as it may be stored and printed: see `without_secrets`."""
+        return without_secrets(self.location)
 
     def child(self, name: str) -> Folder:
         """The folder `name` in this one."""
-        path, mark, options = self.url.partition("?") if "://" in self.url else (self.url, "", "")
-        return replace(self, url=f"{path.rstrip('/')}/{name}{mark}{options}")
+        path, mark, options = self.location.partition("?") if "://" in self.location else (self.location, "", "")
+        return replace(self, location=f"{path.rstrip('/')}/{name}{mark}{options}")
 
     def absolute(self) -> Folder:
         """The same folder for a process that runs elsewhere on this machine."""
-        return self if self.local is None else replace(self, url=str(self.local.absolute()))
+        return self if self.local is None else replace(self, location=str(self.local.absolute()))
 
     def create(self, *, above: bool = True) -> Folder:
         """Makes the folder if it is absent, and those above it unless they must be there. Raises StorageError."""
@@ -156,6 +169,16 @@ class Folder:
         """Names of the files alone."""
         return [name for name, kind in self._list() if kind == fs.FileType.File]
 
+    def files_within(self) -> dict[str, list[str]]:
+        """Names of the files in each folder within this one, in one look; empty if it is absent."""
+        system, root = self._open()
+        selector = fs.FileSelector(root, allow_not_found=True, recursive=True)
+        names: dict[str, list[str]] = {}
+        for info in self._answered("", lambda: _tried(system, lambda: system.get_file_info(selector))):
+            if info.type == fs.FileType.File:
+                names.setdefault(Path(info.path).parent.name, []).append(info.base_name)
+        return names
+
     def exists(self, name: str) -> bool:
         """Whether there is a file `name`."""
         system, root = self._open()
@@ -165,9 +188,9 @@ class Folder:
     @property
     def local(self) -> Path | None:
         """The folder as a local path, or None if it is not on a local file system."""
-        if self.url.startswith("file://"):
+        if self.location.startswith("file://"):
             return Path(self._open()[1])
-        return None if "://" in self.url else Path(self.url).expanduser()
+        return None if "://" in self.location else Path(self.location).expanduser()
 
     def _unwritable(self, name: str, error: OSError) -> StorageError:
         return StorageError(
@@ -191,14 +214,14 @@ class Folder:
         return sorted((info.base_name, info.type) for info in infos if not info.base_name.startswith("."))
 
     def _open(self) -> tuple[fs.FileSystem, str]:
-        if "://" not in self.url:
-            return fs.LocalFileSystem(), _utf8(str(Path(self.url).expanduser().absolute()))
+        if "://" not in self.location:
+            return fs.LocalFileSystem(), _utf8(str(Path(self.location).expanduser().absolute()))
         try:
-            system, path = fs.FileSystem.from_uri(_utf8(self.url))
+            system, path = fs.FileSystem.from_uri(_utf8(self.location))
         except (pa.ArrowException, ValueError) as error:
-            reason = str(error).splitlines()[0]
+            reason = str(error).splitlines()[0].replace(self.location, self.url)
             raise UrlError(f"{self.url!r} must be a path or a URL like s3://bucket/run, but: {reason}.") from None
-        parts = urlsplit(self.url)
+        parts = urlsplit(self.location)
         key = (parts.scheme, parts.netloc, parts.query)
         if key not in _SYSTEMS:
             _SYSTEMS[key] = with_timeouts(system)
@@ -216,6 +239,39 @@ def _utf8(path: str) -> str:
     except UnicodeEncodeError:
         raise UrlError(f"a folder's path must be UTF-8, but got {path!a}: rename it, or set LC_ALL=C.UTF-8.") from None
     return path
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Writes a local file whole or not at all; a terminal or device is written to as it is. Raises OSError."""
+    if not path.parent.is_dir() or (path.exists() and not path.is_file()):
+        path.write_bytes(content)  # which says what is wrong
+    else:
+        _write_local(path.absolute().parent, path.name, content)
+
+
+def without_secrets(location: str) -> str:
+    """A path or URL as it may be stored and printed.
+
+    A URL without user, password and options but _PUBLIC; a path with `~` for the home folder, which a Folder expands.
+    What is no text, as bytes in a name that are not UTF-8 and control characters, is escaped.
+    """
+    scheme, mark, rest = location.partition("://")
+    if scheme == "file":
+        scheme, mark, rest = "", "", unquote(rest)
+    if not mark:
+        home = str(Path.home()) if os.environ.get("HOME") not in (None, "", "/") else None
+        path = rest or location
+        if home is not None and (path == home or path.startswith(f"{home}/")):
+            path = f"~{path.removeprefix(home)}"
+        return _printable(path)
+    place, _, query = rest.partition("?")
+    options = [option for option in query.split("&") if option.partition("=")[0] in _PUBLIC and "@" not in option]
+    return _printable(f"{scheme}://{_USER.sub('', place)}{'?' if options else ''}{'&'.join(options)}")
+
+
+def _printable(text: str) -> str:
+    text = text.encode("utf-8", "backslashreplace").decode()
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
 
 
 def _write_local(root: Path, name: str, content: bytes) -> None:

@@ -36,7 +36,7 @@ from trainables.schema import TrialConfig, applies
 READING_FIELDS = ("output", "init", "grad_clip", "l2", "weight_dropout")
 """Config fields that the paper leaves open; a reading of the paper is a value for each."""
 BUDGET_FIELDS = ("steps", "sample_size")
-"""Not matched between arms, unless named: the largest that both have is used, and stated."""
+"""Not matched between arms, unless named: the one that most seeds of all arms have is used, and stated."""
 UNMATCHED_FIELDS = (*BUDGET_FIELDS, "evaluations")
 """`evaluations` changes how often a trial is looked at, and not what it becomes."""
 FLOAT32 = ("fp32", "tf32")

@@ -50,8 +50,8 @@ def specification_data(judgement: Judgement) -> pd.DataFrame:
 
     Columns: `claim, order, panel, part, contrast, value, measure, claimed, unit, estimate, low, high, level, margin,
     beside, verdict, seeds, collapsed`, and `choice/<name>` for each choice that differs between the rows. A panel has
-    one measure, margin and unit. `low` and `high` are NaN with one seed; `collapsed` counts replicates. What is left
-    out is named in `attrs["not_drawn"]`.
+    one measure, margin and unit. `low` and `high` are NaN with one seed, or where there is no limit; `collapsed` counts
+    replicates. Tests that are left out are named in `attrs["not_drawn"]`.
 
     Raises:
         NotApplicableError: Fewer than two readings were measured.
@@ -126,7 +126,8 @@ def _row(judgement: Judgement, outcome: Outcome) -> dict[str, Any]:
     further = getattr(part, "beside", ())
     row = {"claim": judgement.claim.id, "order": 0, "part": part.name, "contrast": sample.contrast}
     row |= {"value": sample.value, "unit": part.unit, "estimate": outcome.estimate}
-    row |= {end: np.nan if x is None else x for end, x in (("low", outcome.low), ("high", outcome.high))}
+    ends = {"low": outcome.low, "high": outcome.high}
+    row |= {end: x if x is not None and np.isfinite(x) else np.nan for end, x in ends.items()}
     row |= {"level": outcome.level, "margin": outcome.margin, "verdict": outcome.verdict}
     row |= {"measure": _measure(outcome), "claimed": _claimed(outcome, further)}
     row |= {"beside": ", ".join(f"{margin:g}" for margin in further)}

@@ -1,4 +1,4 @@
-"""The panels of the dimension card: rows of `analysis.card.card_data` in, drawn axes out."""
+"""The panels of the dimension card: rows of `analysis.dimension.card.card_data` in, drawn axes out."""
 
 from __future__ import annotations
 

@@ -12,8 +12,9 @@ from analysis.cells import cells, final_rows, mean_and_interval, summarise
 from analysis.claims import markdown
 from analysis.dimension import estimate_table, ruler
 from analysis.evidence import Evidence
+from analysis.figures import answer
 from analysis.formats import decimals, table, with_interval
-from analysis.report import short_answer, vocabulary
+from analysis.report import vocabulary
 from analysis.report.surprises import surprises
 from analysis.search.best import best_data
 from analysis.verdict import counts_of
@@ -123,7 +124,7 @@ def _of(function: Callable[[Evidence], str]) -> Callable[[Runs], str]:
 
 
 BLOCKS = {
-    "answer": Block(_of(short_answer.markdown), "analysis dimension"),
+    "answer": Block(_of(answer.markdown), "analysis dimension"),
     "verdicts": Block(_of(verdicts), "analysis claims"),
     "claims": Block(_of(claims), "analysis claims"),
     "losses": Block(_of(losses), "analysis report"),

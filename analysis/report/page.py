@@ -23,8 +23,8 @@ from analysis.cells import evaluated, is_papers
 from analysis.evidence import Evidence
 from analysis.figures.base import Skipped
 from analysis.printable import printable
-from analysis.report.answer import ClaimsPart, DimensionPart, claims_part, dimension_part
 from analysis.report.embed import Figures, Parts
+from analysis.report.first_screen import ClaimsPart, DimensionPart, claims_part, dimension_part
 from analysis.report.section import Runs, Section, paper_figures, section
 from analysis.report.surprises import Surprise, surprises
 from study.tables.build import load_or_build

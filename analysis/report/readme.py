@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from analysis.dimension import card
+from analysis.figures import answer
 from analysis.figures.base import Drawn
 from analysis.figures.catalogue import draw
-from analysis.report import short_answer
 from analysis.report.blocks import BLOCKS, Runs, evidence_of
 from analysis.report.page import render
 from study.table import TableError, load_tables
@@ -83,7 +83,7 @@ def figures(read: Read) -> Iterator[Drawn]:
     everything = evidence_of(tuple(read("results/*").values()))
     (paper,) = read("results/paper").values()
     networks = draw(paper, ["f6_loss_all", "reconstructions"])
-    every = [short_answer.draw_answer(everything), card.draw_card(everything), *networks]
+    every = [answer.draw_answer(everything), card.draw_card(everything), *networks]
     yield from (figure for figure in every if isinstance(figure, Drawn))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +13,7 @@ from study import spec
 from study.cli import common, results, views
 from study.cli.common import FAILED, INPUT_IS_WRONG, INTERRUPTED, OUT, Price, Run
 from study.plan import Plan
+from study.run.provenance import command_line
 from study.runfolder import ERRORS, read_plan
 from study.tables.standing import standing
 from trainables import checkpoint
@@ -174,7 +174,10 @@ def launch(
     try:
         code = _finish(launch_study(plan.spec, folder, options, OUT), folder)
     except KeyboardInterrupt:
-        OUT.print(f"Interrupted at once. Go on from the newest checkpoints with: {_again()}", soft_wrap=True)
+        OUT.print(
+            f"Interrupted at once. Go on from the newest checkpoints with: {command_line('study', *sys.argv[1:])}",
+            soft_wrap=True,
+        )
         raise typer.Exit(INTERRUPTED) from None
     if code:
         raise typer.Exit(code)
@@ -231,16 +234,19 @@ def _pack_size(pack: str) -> int | None:
 def _finish(counts: Counts, folder: str) -> int:
     """Says how the launch ended; returns the exit code."""
     if counts.left:
-        OUT.print(f"Interrupted: {counts}. Go on with the same command: {_again()}", soft_wrap=True)
+        OUT.print(
+            f"Interrupted: {counts}. Go on with the same command: {command_line('study', *sys.argv[1:])}",
+            soft_wrap=True,
+        )
         return INTERRUPTED
     if counts.bad:
         OUT.print(
-            f"Done, but not all is well: {counts}. See: {shlex.join(['study', 'status', folder])}", soft_wrap=True
+            f"Done, but not all is well: {counts}. See: {command_line('study', 'status', folder)}",
+            soft_wrap=True,
         )
         return FAILED
-    OUT.print(f"Done: {counts}. Draw the results: {shlex.join(['analysis', 'report', folder])}", soft_wrap=True)
+    OUT.print(
+        f"Done: {counts}. Draw the results: {command_line('analysis', 'report', folder)}",
+        soft_wrap=True,
+    )
     return 0
-
-
-def _again() -> str:
-    return shlex.join(["study", *sys.argv[1:]])

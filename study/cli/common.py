@@ -8,6 +8,7 @@ import io
 import logging
 import math
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +27,16 @@ FAILED, INPUT_IS_WRONG, INTERRUPTED = 1, 2, 130
 """Exit codes: something failed, the input is wrong, somebody stopped the command."""
 
 
+def without_secrets(text: str) -> str:
+    """Hides the key and the secret of a URL such as s3://KEY:SECRET@bucket/run."""
+    return re.sub(r"(\w+://)[^/@\s'\"]+@", r"\1***@", text)
+
+
+class _Formatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return without_secrets(super().format(record))
+
+
 class Output(Console):
     """A console whose reader may go away, or whose file may be full.
 
@@ -37,7 +48,7 @@ class Output(Console):
     def print(self, *objects: Any, **options: Any) -> None:
         """Prints; see rich."""
         try:
-            super().print(*objects, **options)
+            super().print(*(without_secrets(o) if isinstance(o, str) else o for o in objects), **options)
         except OSError as error:
             self._lost(error.strerror or str(error))
             if not self.goes_on:
@@ -58,7 +69,7 @@ class Output(Console):
 
 
 _PLAIN: dict[str, Any] = {"markup": False, "highlight": False, "emoji": False}  # a spec's words are printed as they are
-OUT, ERR = Output(**_PLAIN), Console(stderr=True, **_PLAIN)
+OUT, ERR = Output(**_PLAIN), Output(stderr=True, **_PLAIN)
 """Where the command line prints results and errors."""
 
 
@@ -89,7 +100,9 @@ def application(**settings: Any) -> typer.Typer:
 
 def run(app: typer.Typer) -> None:
     """Runs a command: exit code 0 all good, 1 something failed, 2 the input is wrong, 130 interrupted."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Formatter("%(levelname)s: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a name may have letters that the terminal has not

@@ -18,9 +18,8 @@ from study.tables.build import build
 from study.tables.files import load_tables, to_csv
 from study.tables.merge import Images, merge
 from study.tables.trials import spec_of_best
-from trainables.registry import load_plugins
 from trainables.schema import Replicate
-from trainables.storage import Folder
+from trainables.storage import Folder, without_secrets, write_file
 
 commands = typer.Typer(rich_markup_mode="rich")
 
@@ -44,10 +43,10 @@ def best(
     if to is None:
         return
     study = spec_of_best(tables, top, seeds)
-    to.write_text(spec.dump(study), encoding="utf-8")
+    write_file(to, spec.dump(study).encode())
     OUT.print(
         f"{to}: seeds below {tables.spec.seeds} chose them. Train them on others, then see how good they are:\n"
-        f"study launch {to} --first-seed {tables.spec.seeds}\nanalysis search {run} runs/{study.name}",
+        f"study launch {to} --first-seed {tables.spec.seeds}\nanalysis search {without_secrets(run)} runs/{study.name}",
         soft_wrap=True,
     )
 
@@ -97,9 +96,9 @@ def make_table(
         sys.stdout.write(to_csv(tables.results))
         return
     if csv is not None:
-        csv.write_text(to_csv(tables.results), encoding="utf-8")
+        write_file(csv, to_csv(tables.results).encode())
     replicates = tables.results["replicate"].nunique()
-    OUT.print(f"{run}: {len(tables.results):,} rows of {replicates:,} replicates")
+    OUT.print(f"{without_secrets(run)}: {len(tables.results):,} rows of {replicates:,} replicates")
 
 
 @commands.command()
@@ -116,7 +115,7 @@ def verify(run: Run) -> None:
         sound = False
     if not sound:
         raise typer.Exit(FAILED)
-    OUT.print(f"{run}: every file is sound.", soft_wrap=True)
+    OUT.print(f"{without_secrets(run)}: every file is sound.", soft_wrap=True)
 
 
 @commands.command()
@@ -135,6 +134,9 @@ def tensorboard(
 def replay(
     run: Run,
     replicate: Annotated[str, typer.Argument(help="The replicate's hash, or its first digits.")],
+    own: Annotated[
+        str | None, typer.Option("--spec", help="The study, whose plugins are imported: a run's folder imports none.")
+    ] = None,
 ) -> None:
     """Train one replicate again, without Ray, and compare its numbers with the run's table.
 
@@ -144,7 +146,11 @@ def replay(
     from study.run.replay import compare, lines, train_again  # loads torch
 
     tables = load_tables(run)
-    load_plugins(tables.spec.plugins)
+    if own is not None:
+        spec.load(own)
+    elif tables.spec.plugins:
+        plugins = ", ".join(tables.spec.plugins)
+        raise TableError(f"`--spec` must name the study that has the plugins {plugins}: a run's folder imports none.")
     chosen = _replicate(Plan(tables.spec, tables.provenance["data_digests"]), run, replicate)
     again = train_again(chosen, lambda text: ERR.print(text, end="\r"))
     comparison = compare(tables.rows("results"), chosen.hash, again)
@@ -164,7 +170,7 @@ def _replicate(plan: Plan, run: str, start: str) -> Replicate:
     if len(matches) != 1:
         known = ", ".join(sorted(replicate.hash for replicate in plan.replicates)[:5])
         raise TableError(
-            f"`replicate` must be the start of one hash of {run}, but {len(matches)} begin with {start!r}; "
-            f"there are {known}, ..."
+            f"`replicate` must be the start of one hash of {without_secrets(run)}, but {len(matches)} begin with "
+            f"{start!r}; there are {known}, ..."
         )
     return matches[0]

@@ -123,7 +123,7 @@ def spent_lines(standings: Iterable[Standing], price: float | None = None) -> It
         yield "So far: no device-hours."
     for row in spent.to_dict("records"):
         device = "cpu (one core)" if row["device"] == "cpu" else row["device"]
-        money = _money(row["hours"], price, "device-hour")
+        money = cost.money(row["hours"], price, "device-hour")
         yield f"So far: {row['hours']:,.2f} device-hours on {device}, training and evaluation together{money}."
 
 
@@ -159,12 +159,8 @@ def _used(plan: Plan) -> dict[str, set[Any]]:
 
 
 def _cost(hours: float, price: float | None) -> str:
-    speed, money = f"{cost.STEPS_PER_CORE_S:.0f} steps/s", _money(hours, price, "core-hour")
+    speed, money = f"{cost.STEPS_PER_CORE_S:.0f} steps/s", cost.money(hours, price, "core-hour")
     return f"about {hours:.2f} core-hours on a CPU of {speed} ({hours / 2:.2f} h on 2 cores){money}"
-
-
-def _money(hours: float, price: float | None, unit: str) -> str:
-    return "" if price is None else f": {hours * price:,.2f} at {price:.15g} per {unit}"
 
 
 def _range(limits: Range) -> str:

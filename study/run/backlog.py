@@ -114,5 +114,6 @@ class Counts:
 
     def __str__(self) -> str:
         words = {"diverged_in_search": "diverged in the search", "to_measure": "to measure"}
+        words |= {"running": "begun", "pending": "not begun"}  # nothing runs when a launch has ended
         counts = {words.get(name, name): count for name, count in dataclasses.asdict(self).items() if count}
         return ", ".join(f"{count} {word}" for word, count in counts.items()) or "nothing to do"

@@ -130,7 +130,7 @@ def _heartbeat(run: Folder, lost: Callable[[str], None]) -> Iterator[Folder]:
         yield LeasedFolder(run.url, lease)
     finally:
         over.set()
-        beating.join()
+        beating.join(BEAT_S)  # it may wait for a store that answers no more
         try:
             if _holder(run, "id") == me:
                 run.delete(HEARTBEAT)

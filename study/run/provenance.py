@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import logging
+import os
 import platform
+import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -13,9 +16,11 @@ from typing import Any
 
 from trainables.numerics import processor
 from trainables.schema import RESULTS_VERSION
+from trainables.storage import without_secrets
 
 PACKAGES = ("torch", "numpy", "ray", "optuna", "pandas", "pyarrow")
-_ROOT = Path(__file__).resolve().parents[1]
+_LOG = logging.getLogger(__name__)
+_ROOT = Path(__file__).resolve().parents[2]
 
 
 def collect(data_digests: Mapping[str, str]) -> dict[str, Any]:
@@ -33,16 +38,33 @@ def collect(data_digests: Mapping[str, str]) -> dict[str, Any]:
         "versions": {name: installed(name) for name in PACKAGES},
         "platform": f"{platform.system()} {platform.machine()}",
         "processor": processor(),
-        "command": " ".join([Path(sys.argv[0]).name, *map(_portable, sys.argv[1:])]),
+        "command": shlex.join([Path(sys.argv[0]).name, *map(_portable, sys.argv[1:])]),
     }
 
 
 def _portable(argument: str) -> str:
     """A path within the folder where the command was given, or its name: a machine's other folders are its own."""
-    path = Path(argument)
-    if not path.is_absolute():
-        return argument
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else path.name
+    if argument.startswith("-") and "=" in argument:
+        option, _, value = argument.partition("=")
+        return f"{option}={_portable(value)}"
+    shown = without_secrets(argument)
+    if "://" in shown:
+        return shown
+    path = Path(os.path.normpath(Path(shown).expanduser()))
+    if not (path.is_absolute() or ".." in path.parts):
+        return shown
+    inside = Path(os.path.normpath(Path.cwd() / path))
+    return str(inside.relative_to(Path.cwd())) if inside.is_relative_to(Path.cwd()) else path.name
+
+
+def command_line(*arguments: str) -> str:
+    """A command for the user to paste, without secrets."""
+    return shlex.join(map(_without_secrets, arguments))
+
+
+def _without_secrets(argument: str) -> str:
+    option, mark, value = argument.partition("=") if argument.startswith("-") else ("", "", argument)
+    return f"{option}{mark}{without_secrets(value)}" if value else argument
 
 
 def git_commit() -> str | None:
@@ -61,6 +83,10 @@ def uncommitted() -> list[str]:
 def _git(*arguments: str) -> str | None:
     try:
         done = subprocess.run(["git", *arguments], cwd=_ROOT, capture_output=True, text=True, timeout=10, check=True)
+    except subprocess.CalledProcessError as error:
+        if "safe.directory" in error.stderr:
+            _LOG.warning("The commit is not recorded, since git refuses another user's checkout: see safe.directory.")
+        return None
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()

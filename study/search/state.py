@@ -13,7 +13,7 @@ from trainables.records import Standing
 from trainables.schema import Replicate, TrialConfig
 
 
-class Judgement(NamedTuple):
+class TrialResult(NamedTuple):
     """How a trial ended: the mean of each objective if it finished, else the reason."""
 
     state: Literal["finished", "stopped", "failed"]
@@ -113,22 +113,22 @@ class SearchState:
         return self._first[self._members[number][0].config] < number
 
 
-def judge(standings: Sequence[Standing], objectives: Sequence[str]) -> Judgement | None:
+def judge(standings: Sequence[Standing], objectives: Sequence[str]) -> TrialResult | None:
     """Judges a trial by its replicates' standings; None if one has yet to end."""
     if any(standing.status in ("pending", "running") for standing in standings):
         return None
     errors = [f"{o.status}: {o.error}" for o in standings if o.status in ("failed", "diverged")]
     if errors:
-        return Judgement("failed", error=errors[0])
+        return TrialResult("failed", error=errors[0])
     stopped = [standing for standing in standings if standing.status == "stopped"]
     if stopped:
-        return Judgement("stopped", error=stopped[0].error)
+        return TrialResult("stopped", error=stopped[0].error)
     last = [standing.record.rows[-1] for standing in standings if standing.record is not None]
     values = [mean([row[name] for row in last]) for name in objectives]
     missing = [name for name, value in zip(objectives, values, strict=True) if value is None]
     if missing:
-        return Judgement("failed", error=f"{missing[0]} has no value at the last step")
-    return Judgement("finished", [value for value in values if value is not None])
+        return TrialResult("failed", error=f"{missing[0]} has no value at the last step")
+    return TrialResult("finished", [value for value in values if value is not None])
 
 
 def mean(values: Sequence[float | None]) -> float | None:

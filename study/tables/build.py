@@ -42,7 +42,7 @@ def load_or_build(url: str) -> Tables:
     plan, provenance = read_plan(run)
     contents = encode(Builder(run).blocks(plan))
     files = {name: pq.ParquetFile(pa.BufferReader(content)) for name, content in contents.items()}
-    return Tables(files, plan.spec, provenance, url)
+    return Tables(files, plan.spec, provenance, run.url)
 
 
 class Builder:

@@ -1,4 +1,7 @@
-"""The columns of the three tables, and the rows that one replicate gives in each."""
+"""The columns of the three tables, and the rows that one replicate gives in each.
+
+Units and meanings are in `trainables.schema.METRICS` and `trainables.quantities`.
+"""
 
 from __future__ import annotations
 

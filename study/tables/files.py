@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -27,6 +28,8 @@ from study.tables.order import in_order
 from trainables.schema import RESULTS_VERSION, TrialConfig
 from trainables.storage import Folder
 
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_FORMULA = re.compile(r"[=@+-](?![0-9.]*(e[+-]?[0-9]+)?$)", re.IGNORECASE)
 _BUILD = b"build"
 """Key of the build in a file's metadata."""
 _LARGEST = 2**26
@@ -176,33 +179,46 @@ def damage(run: Folder) -> list[str]:
     return problems
 
 
-def load_tables(url: str) -> Tables:
-    """Opens and checks the tables of a run folder or a folder under `results/`.
+def load_tables(folder: str | Folder) -> Tables:
+    """Opens and checks the tables of a run folder or a folder under `results/`, given by its path or URL.
 
     Raises:
         TableError: A file is absent or damaged, a column is missing, unknown or of another type, the results are of
             another RESULTS_VERSION.
     """
-    run = Folder(url)
+    run = folder if isinstance(folder, Folder) else Folder(folder)
     spec, provenance = read_run(run)
     for name in SCHEMAS:
         check(run, name)
     tables = open_tables(run, spec, provenance)
     _check_one_build(tables)
+    tables = replace(tables, files={name: _in_our_types(file, SCHEMAS[name]) for name, file in tables.files.items()})
     labels = tables.rows("results", ["results_version", "cell"]).drop_duplicates()
     versions = set(labels["results_version"]) - {RESULTS_VERSION}
     if versions:
-        raise TableError(f"{url}: `results_version == {RESULTS_VERSION}` must hold, but got {sorted(versions)}.")
+        raise TableError(f"{run.url}: `results_version == {RESULTS_VERSION}` must hold, but got {sorted(versions)}.")
     if unknown := set(labels["cell"]) - tables.configs.keys():
-        raise TableError(f"{url}/results.parquet has the cell {min(unknown)!r}, but spec.yaml has none of this name.")
-    return replace(tables, files=in_order(tables.files, list(tables.configs), url))
+        raise TableError(f"{run.url}/results.parquet has the cell {min(unknown)!r}, but spec.yaml has no such cell.")
+    return replace(tables, files=in_order(tables.files, list(tables.configs), run.url))
 
 
 def to_csv(frame: pd.DataFrame) -> str:
-    """Writes a frame as CSV that pandas, DuckDB and R read alike: R takes TRUE and FALSE alone for truth values."""
+    """Writes a frame as CSV that pandas, DuckDB and R read alike: R takes TRUE and FALSE alone for truth values.
+
+    A text that a spreadsheet would run as a formula begins with an apostrophe; control characters are escaped.
+    """
     truths = [str(name) for name in frame if pd.api.types.infer_dtype(frame[name]) == "boolean"]
     words = {name: frame[name].map({True: "TRUE", False: "FALSE"}) for name in truths}
+    texts = [str(name) for name in frame if frame[name].dtype == object or pd.api.types.is_string_dtype(frame[name])]
+    words |= {name: frame[name].map(_harmless) for name in texts if name not in truths}
     return str(frame.assign(**words).to_csv(index=False, lineterminator="\n"))
+
+
+def _harmless(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    text = _CONTROL.sub(lambda found: repr(found[0])[1:-1], value)
+    return f"'{text}" if _FORMULA.match(text) else text
 
 
 def _check_one_build(tables: Tables) -> None:
@@ -224,12 +240,37 @@ def _check_columns(file: str, found: pa.Schema, expected: pa.Schema) -> None:
             if column.name.startswith(CONFIG) or column.name in LATER_COLUMNS:
                 continue  # the table is older than the column
             raise TableError(f"{file} must have the column `{column.name}`, but it is missing.")
-        if found.field(column.name).type != column.type:
-            actual = found.field(column.name).type
+        actual = found.field(column.name).type
+        if actual != column.type and not _alike(actual, column.type):
             raise TableError(f"{file}: column `{column.name}` must be {column.type}, but it is {actual}.")
     for name in found.names:
         if name not in expected.names:
             raise TableError(f"{file} has the unknown column `{name}`.")
+
+
+def _alike(actual: pa.DataType, ours: pa.DataType) -> bool:
+    """Whether a type is another form of ours: pandas writes large strings, DuckDB binaries without a length."""
+    if pa.types.is_dictionary(actual):
+        actual = actual.value_type
+    if pa.types.is_string(ours):
+        return bool(pa.types.is_string(actual) or pa.types.is_large_string(actual) or pa.types.is_null(actual))
+    if pa.types.is_fixed_size_binary(ours):
+        return bool(pa.types.is_binary(actual) or pa.types.is_large_binary(actual))
+    return bool(pa.types.is_null(actual))
+
+
+def _in_our_types(file: pq.ParquetFile, schema: pa.Schema) -> pq.ParquetFile:
+    """The file itself, or its rows in memory where another tool has written other forms of our types."""
+    ours = [schema.field(name) for name in file.schema_arrow.names]
+    if all(field.type == file.schema_arrow.field(field.name).type for field in ours):
+        return file
+    try:
+        rows = file.read().cast(pa.schema(ours).remove_metadata())
+    except (pa.ArrowException, ValueError) as error:
+        raise TableError(f"a table of another tool's cannot be read: {str(error).splitlines()[0]}") from None
+    content = io.BytesIO()
+    pq.write_table(rows, content, row_group_size=10_000)
+    return pq.ParquetFile(content)
 
 
 def _frame(parts: Sequence[pa.Table], columns: Sequence[str]) -> pd.DataFrame:

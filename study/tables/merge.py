@@ -1,4 +1,4 @@
-"""Tables of one study put together: parts that were run by seed, by cell or on several machines."""
+"""Merges tables of one study: parts that were run by seed, by cell or on several machines."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SLICE = 10_000
 
 
 class Images(StrEnum):
-    """Which images tables keep: all; of each cell those of the seed with most; or of these the last step's."""
+    """The images to keep. all: every image; one: of the seed with most, by cell; last: its last step only."""
 
     ALL = "all"
     ONE = "one"
@@ -38,7 +38,7 @@ def merge(source: Tables, target: Folder, images: Images = Images.ALL) -> Tables
     spec, better, origin = source.spec, set(source.ends["replicate"]), source.provenance
     parts = [(source, better)]
     if target.exists("spec.yaml"):
-        old = load_tables(target.url)
+        old = load_tables(target)
         spec, origin = _union(old.spec, source.spec), _origin(source.provenance, old.provenance)
         better -= _ended(old) - _ended(source)
         parts = [(old, set(old.ends["replicate"]) - better), (source, better)]
@@ -56,24 +56,24 @@ def _union(old: StudySpec, new: StudySpec) -> StudySpec:
 
 
 def _origin(new: Mapping[str, Any], old: Mapping[str, Any]) -> dict[str, Any]:
-    """The provenance of tables put together: of what was added last, and under MERGED of each part before it, once."""
+    """Joins provenances: the newest part's own, and under MERGED that of each earlier part, once."""
     parts = [*old.get(MERGED, []), _own(old), *new.get(MERGED, [])]
     before = [part for index, part in enumerate(parts) if part != _own(new) and part not in parts[:index]]
     return with_added({**new, "data_digests": old["data_digests"] | new["data_digests"], MERGED: before}, old)
 
 
 def _own(provenance: Mapping[str, Any]) -> dict[str, Any]:
-    """Of one part alone, less what the whole keeps."""
+    """A part's provenance without the keys that hold for all parts."""
     return {key: value for key, value in provenance.items() if key not in (MERGED, "data_digests", ADDED)}
 
 
 def _ended(tables: Tables) -> set[str]:
-    """Replicates that nothing changes any more."""
+    """Hashes of the replicates that nothing changes any more."""
     return set(tables.ends.loc[tables.ends["status"].isin(["finished", "stopped", "diverged"]), "replicate"])
 
 
 def _merged(parts: Sequence[tuple[Tables, set[str]]], images: Images) -> Iterator[dict[str, pa.Table]]:
-    """The tables of these replicates of each part, one after another; results of several parts by seed and cell."""
+    """Yields the rows of these replicates, part after part; results of several parts are sorted by seed and cell."""
     results = pa.concat_tables([SCHEMAS["results"].empty_table(), *_kept(parts, "results")])
     if len(parts) > 1:
         results = results.sort_by([(column, "ascending") for column in ("seed", "cell", "step")])
@@ -98,7 +98,7 @@ def _kept_images(parts: Sequence[tuple[Tables, set[str]]], images: Images) -> It
 
 
 def _last_drawn(parts: Sequence[tuple[Tables, set[str]]]) -> dict[str, int]:
-    """Of each cell the replicate with most images, of those with as many the first, and the last step that it drew."""
+    """Chooses each cell's replicate with most images, by seed among equals; returns the last step of its images."""
     drawn = []
     for tables, replicates in parts:
         rows = tables.rows("images", ["replicate", "step"], {"replicate": sorted(replicates)})
@@ -109,7 +109,7 @@ def _last_drawn(parts: Sequence[tuple[Tables, set[str]]]) -> dict[str, int]:
 
 
 def _kept(parts: Sequence[tuple[Tables, set[str]]], name: str) -> Iterator[pa.Table]:
-    """The rows of these replicates of each part in a table, row group by row group, in the schema's columns."""
+    """Yields a table's rows of these replicates, part after part and a row group at a time, in the schema's columns."""
     for tables, replicates in parts:
         values = {"replicate": pa.array(sorted(replicates), pa.string())}
         for group in range(tables.files[name].num_row_groups):

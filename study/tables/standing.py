@@ -1,4 +1,4 @@
-"""How far each replicate of a run has come: from its run folder, or from its tables where only those were stored."""
+"""How far each replicate of a run has come: from its run folder, and from its tables what they already know."""
 
 from __future__ import annotations
 
@@ -6,26 +6,59 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 
-from study.runfolder import outcomes
-from study.tables.files import load_tables
+from study.runfolder import TableError, outcomes
+from study.tables.files import load_tables, open_table
 from trainables.records import Record, Standing
+from trainables.replicate_file import MARKER
 from trainables.schema import Replicate
 from trainables.storage import Folder
 
+_COLUMNS = "replicate status error collapsed step test_nll train_s evaluate_s device".split()
+_LASTING = ("finished", "diverged", "stopped")
+
 
 def standing(run: Folder, replicates: Iterable[Replicate]) -> dict[str, Standing]:
-    """Reads how far each replicate has come, by hash; of a folder under `results/` from its tables."""
-    if "replicates" in run.names():
-        return outcomes(run, replicates)
-    rows = {row["replicate"]: row for row in load_tables(run.url).ends.to_dict("records")}
-    return {r.hash: _outcome(r, rows[r.hash]) if r.hash in rows else Standing("pending") for r in replicates}
+    """Reads how far each replicate has come, by hash; its record has the last row alone, and that in part.
+
+    An end that the tables know is taken from there while the replicate's folder says that there is one. Of a folder
+    under `results/` there are the tables alone.
+    """
+    if "replicates" not in run.names():
+        rows = _last_rows(load_tables(run).ends)
+        return {r.hash: _standing(r, rows[r.hash]) if r.hash in rows else Standing("pending") for r in replicates}
+    files = run.child("replicates").files_within()
+    rows = _last_rows(_stored(run)) if files else {}
+    standings: dict[str, Standing] = {}
+    for replicate in replicates:
+        name = replicate.hash
+        row = rows.get(name)
+        if name not in files:
+            standings[name] = Standing("pending")
+        elif row and row["status"] in _LASTING and any(file.endswith(MARKER) for file in files[name]):
+            standings[name] = _standing(replicate, row)
+        else:
+            standings |= outcomes(run, [replicate])
+    return standings
 
 
-def _outcome(replicate: Replicate, row: Mapping[Any, Any]) -> Standing:
-    """Makes a replicate's outcome from its last row of the results table; null where that is null."""
-    values: dict[str, Any] = {str(key): None if pd.isna(value) else value for key, value in row.items()}
-    rows = [] if values["step"] is None else [values]
-    record = Record({"cell": replicate.cell}, rows=rows, provenance={"device": values["device"]})
-    record.train_s, record.evaluate_s = values["train_s"] or 0.0, values["evaluate_s"] or 0.0
-    return Standing(values["status"], values["error"], record)
+def _stored(run: Folder) -> pd.DataFrame:
+    """The rows of a run folder's results table; none where it is absent or damaged."""
+    try:
+        rows: pd.DataFrame = open_table(run, "results").read(_COLUMNS).to_pandas()
+        return rows.sort_values("step", kind="stable")
+    except (TableError, pa.ArrowException, OSError):
+        return pd.DataFrame(columns=_COLUMNS)
+
+
+def _last_rows(rows: pd.DataFrame) -> dict[str, dict[Any, Any]]:
+    last = rows[_COLUMNS].drop_duplicates("replicate", keep="last").astype(object)
+    return {row["replicate"]: row for row in last.where(last.notna(), None).to_dict("records")}
+
+
+def _standing(replicate: Replicate, row: Mapping[Any, Any]) -> Standing:
+    rows = [] if row["step"] is None else [dict(row)]
+    record = Record({"cell": replicate.cell}, rows=rows, provenance={"device": row["device"]})
+    record.train_s, record.evaluate_s = row["train_s"] or 0.0, row["evaluate_s"] or 0.0
+    return Standing(row["status"], row["error"], record)

@@ -16,11 +16,11 @@ def write(tables: Tables, folder: Path) -> int:
     A run is named by its cell and seed; its clock is the replicate's own, training and evaluation, from 0.
 
     Args:
-        tables: Of a run folder or a folder under `results/`.
-        folder: Where to write; what TensorBoard is given as --logdir.
+        tables: The tables of a run.
+        folder: The folder to write; TensorBoard reads it as --logdir.
 
     Returns:
-        How many replicates had something to write.
+        The number of replicates that had been evaluated.
     """
     columns = ["cell", "seed", "step", "train_s", "evaluate_s", *METRICS]
     rows = tables.rows("results", columns)

@@ -1,4 +1,4 @@
-"""The trials of a search as a frame, from the tables alone: what was drawn, how far each came, how it is judged."""
+"""The trials of a search as a frame, read from the tables: what was drawn, how far each came, how it is judged."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from study.tables.files import Tables
 from trainables.schema import METRICS
 
 STATES = {"failed": "failed", "diverged": "failed", "stopped": "stopped", "pending": "running", "running": "running"}
-"""What a trial is if one of its replicates is that, the first that applies; else it has finished."""
+"""A trial's state by the status of any of its replicates; the first that applies holds, else it has finished."""
 
 
 def search_of(tables: Tables) -> SearchSpec:
-    """The search of a study; raises TableError if it has none."""
+    """Returns the search of a study; raises TableError if it has none."""
     if tables.spec.search is None:
         raise TableError(f"the study {tables.spec.name!r} must have a `search`, but it has arms only.")
     return tables.spec.search
 
 
 def searched(tables: Tables) -> set[str]:
-    """Cells that only the search has drawn; without one, none. What compares cells by design leaves them out."""
+    """Labels of the cells that only the search has drawn, which comparisons of cells leave out."""
     asked = tables.spec.search.asked if tables.spec.search else []
     return {trial_label(number) for number in range(len(asked))}
 
 
 def trials(tables: Tables) -> pd.DataFrame:
-    """A row for each trial asked for, in their order.
+    """Makes a row for each trial that the search has asked for, in the order of their numbers.
 
     Columns: `trial` (its number), `cell` (that its rows are under), `state` (finished, stopped, failed, running),
     `error` (why it was stopped or failed), `step` (training steps of each replicate), `seconds` (of all, training and
@@ -83,13 +83,13 @@ def curves(tables: Tables, metric: str) -> pd.DataFrame:
 
 
 def parameters(tables: Tables) -> list[dict[str, tuple[Parameter, Any]]]:
-    """What the sampler drew for each trial, by the parameter's name."""
+    """Returns the values that the sampler drew for each trial, by the parameter's name."""
     search = search_of(tables)
     return [search.parameters(fields) for fields in search.asked]
 
 
 def ranked(tables: Tables) -> pd.DataFrame:
-    """The finished trials, the best first; with several objectives, those that no other is better than in all."""
+    """Ranks the finished trials, the best first; with several objectives, only those of the Pareto front."""
     search, found = search_of(tables), trials(tables)
     found = found[found["state"] == "finished"]
     signs = [1 if METRICS[name].mode == "min" else -1 for name in search.objectives]
@@ -101,7 +101,7 @@ def ranked(tables: Tables) -> pd.DataFrame:
 
 
 def top(tables: Tables, count: int) -> pd.DataFrame:
-    """The best of `ranked`; of a front, so many that lie spread over it, its ends among them."""
+    """Selects the best `count` trials; of a Pareto front, `count` evenly spaced ones, both ends included."""
     found = ranked(tables)
     if len(search_of(tables).objectives) == 1 or len(found) <= count:
         return found.head(count)

@@ -32,7 +32,7 @@ def problems(run: Folder) -> Iterator[str]:
     if "replicates" in run.names():
         yield from _damaged_files(run, plan)
     try:
-        load_tables(run.url)
+        load_tables(run)
     except ReadableError as error:
         yield str(error)
         return

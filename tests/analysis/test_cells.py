@@ -26,6 +26,13 @@ def test_summarise_three_seeds_gives_mean_t_interval_and_ratios() -> None:
     assert table.loc["pca", "finished"] == 1
 
 
+def test_mean_of_counts_is_known_to_their_step_and_of_other_numbers_to_their_spread() -> None:
+    half = float(stats.t.ppf(0.975, 2)) / 12**0.5
+    units = pd.Series([22.0, 22.0, 22.0], name="test_active_units")
+    assert summary.mean_and_interval(units) == pytest.approx((22.0, 22.0 - half, 22.0 + half))
+    assert summary.mean_and_interval(units.rename("test_nll")) == (22.0, 22.0, 22.0)
+
+
 def test_summarise_one_seed_has_no_interval() -> None:
     table = summary.summarise(make_tables(seeds=1))
     assert table["test_nll"].notna().all()

@@ -81,7 +81,7 @@ def meet(folder: Folder) -> None:
     Trials of minutes would find all workers started; of trials of a second, the first two workers would run most, since
     Ray hands a trial to a worker that is free and ends the one that it was starting for it.
     """
-    place, deadline = place_of(str(Path(folder.url).parent)), time.monotonic() + MEET_WITHIN_S
+    place, deadline = place_of(str(Path(folder.location).parent)), time.monotonic() + MEET_WITHIN_S
     place.mkdir(exist_ok=True)
     (place / str(os.getpid())).touch()
     while len(list(place.iterdir())) < int(os.environ.get(WORKERS, "1")) and time.monotonic() < deadline:

@@ -149,15 +149,24 @@ def test_table_that_is_damaged_is_refused_by_name_and_made_anew(whole, stopped, 
 
 @pytest.mark.parametrize("content", [b"", b"name: [", b"\xff\xfe", b"[]", b"{}", b'{"data_digests": 3}'])
 @pytest.mark.parametrize("name", ["spec.yaml", "provenance.json"])
-def test_spec_or_provenance_that_is_damaged_stops_the_launch_and_deleting_it_mends_all(
-    whole, stopped, study, name, content
+def test_spec_or_provenance_that_is_damaged_is_named_and_mended_by_the_next_launch(
+    whole, stopped, study, name, content, caplog
 ):
     (stopped / name).write_bytes(content)
+    with pytest.raises(TableError, match=rf"run/{name} is damaged: .*`study launch` with the study"):
+        table.load_tables(str(stopped))
+    assert run(study, stopped) == Counts(finished=4)
+    assert f"run/{name} is damaged" in caplog.text
+    assert_same(whole, stopped)
+
+
+def test_spec_that_is_damaged_stops_the_launch_of_another_and_deleting_it_mends_all(whole, stopped, study):
+    (stopped / "spec.yaml").write_bytes(b"name: [")
     before = {path: path.read_bytes() for path in stopped.rglob("*.*") if path.is_file()}
-    with pytest.raises(TableError, match=rf"run/{name} is damaged: .*Delete it, and `study launch`"):
-        run(study, stopped)
+    with pytest.raises(TableError, match=r"run/spec\.yaml is damaged"):
+        run(study.with_changes(seeds=3), stopped)
     assert before == {path: path.read_bytes() for path in before}
-    (stopped / name).unlink()
+    (stopped / "spec.yaml").unlink()
     (stopped / "report").mkdir()
     assert run(study, stopped) == Counts(finished=4)
     assert_same(whole, stopped)

@@ -243,9 +243,9 @@ def test_ctrl_c_saves_every_step_leaves_no_worker_and_says_how_to_go_on(spec_pat
         process.terminate()
     code, output = finish(process, timeout=60)
     assert code == 130 and "stopping, and saving what was trained" in output, output
-    assert re.search(
-        r"Interrupted: .*running.*Go on with the same command: study launch .*small\.yaml --run", output
-    ), output
+    assert re.search(r"Interrupted: .*begun.*Go on with the same command: study launch .*small\.yaml --run", output), (
+        output
+    )
     assert "Traceback" not in output
     assert checkpoints(run), "what was trained since the launch is saved"
     time.sleep(2)

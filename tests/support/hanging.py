@@ -10,7 +10,7 @@ from torch import Tensor
 from trainables.registry import ACTIVATIONS
 
 ACTIVATIONS["hangs"] = "tests.support.hanging:hangs"
-USES = []
+USES: list[int] = []
 
 
 def hangs(x: Tensor) -> Tensor:

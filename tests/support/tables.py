@@ -70,6 +70,7 @@ def replaced(tables: Tables, cell: str, seed: int, **values: Any) -> Tables:
         mask = (results["cell"] == cell) & (results["seed"] == seed)
     for column, value in values.items():
         results.loc[mask, column] = value
+    results = results.drop_duplicates(["replicate", "step"], keep="last")  # one that has yet to begin has one row
     frames = {"results": results, "profiles": tables.profiles, "images": tables.images}
     return stored(frames, tables.spec, tables.provenance)
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from trainables import metrics
 from trainables.batches import generator, shown_images
 from trainables.losses import bernoulli_nll, continuous_bernoulli_mean, continuous_bernoulli_nll
-from trainables.measurements import latents, surface
+from trainables.measurements import latent_space, surface
 from trainables.measurements.subject import Subject
 from trainables.models import PIXELS, Output, build, fit_pca
 from trainables.registry import CURVES, MEASUREMENTS
@@ -241,7 +241,7 @@ def test_measurement_of_a_binarised_network_shows_it_black_and_white_alone(
     images: Tensor, small: SmallConfig, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setattr(surface, "STEPS", 2)
-    monkeypatch.setattr(latents, "BOUND_SAMPLES", (1,))
+    monkeypatch.setattr(latent_space, "BOUND_SAMPLES", (1,))
     config = small(input="binarised", model="autoencoder" if name == "subspace" else "vae", hidden_dims=())
     network = Watched(build(config, generator(0, "init")))
     labels = torch.arange(len(images)) % 10

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from trainables.storage import LARGEST, Folder, StorageError, UnreadableFileError
+from trainables.storage import LARGEST, Folder, StorageError, UnreadableFileError, UrlError, write_file
 
 
 @pytest.fixture(params=["path", "url"])
@@ -205,3 +205,54 @@ def test_create_without_those_above_makes_nothing_where_these_have_gone(tmp_path
         Folder(str(tmp_path / "gone" / "replicates")).create(above=False)
     assert not list(tmp_path.iterdir())
     assert Folder(str(tmp_path / "replicates")).create(above=False).names() == []
+
+
+@pytest.mark.parametrize(
+    ("location", "url"),
+    [
+        ("s3://KEY:SECRET@bucket/run", "s3://bucket/run"),
+        ("s3://KEY:SEC/RET@bucket/run", "s3://bucket/run"),
+        ("s3://bucket/a@b", "s3://bucket/a@b"),
+        ("s3://bucket/run?region=eu-west-1&secret_key=SECRET", "s3://bucket/run?region=eu-west-1"),
+        ("s3://bucket/run?endpoint_override=http://KEY:SECRET@host", "s3://bucket/run"),
+        ("abfs://:SECRET@account/run?client_secret=SECRET", "abfs://account/run"),
+        ("/home/alice/runs/x", "~/runs/x"),
+        ("/home/alice", "~"),
+        ("/home/alice2/x", "/home/alice2/x"),
+        ("file:///home/alice/my%20run", "~/my run"),
+        ("runs/x", "runs/x"),
+        ("runs/\x1b[2J", r"runs/\x1b[2J"),
+        ("runs/\udcff", r"runs/\udcff"),
+    ],
+)
+def test_url_of_a_folder_has_no_secret_no_home_and_only_text(
+    location: str, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/alice")
+    assert Folder(location).url == url
+    assert "SECRET" not in repr(Folder(location))
+    assert "SECRET" not in Folder(location).child("a").url
+
+
+def test_url_error_shows_no_secret() -> None:
+    with pytest.raises(UrlError) as caught:
+        Folder("s4://KEY:SECRET@bucket/run").names()
+    assert "SECRET" not in str(caught.value)
+
+
+def test_write_file_that_fails_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "out.csv"
+    write_file(path, b"old")
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        write_file(path, b"new")
+    assert path.read_bytes() == b"old" and [file.name for file in tmp_path.iterdir()] == ["out.csv"]
+
+
+def test_write_file_of_a_device_is_written_to() -> None:
+    write_file(Path("/dev/null"), b"new")
+    assert not Path("/dev/null").is_file()

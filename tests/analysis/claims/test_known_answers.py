@@ -189,6 +189,21 @@ def test_time_read_at_evaluations_is_known_between_two_of_them() -> None:
     assert "longer runs or finer evaluations" in needs(outcome)
 
 
+def test_specification_of_a_bound_is_drawn_without_its_open_end() -> None:
+    curves = {LINEAR["activation"]: {0: 500.0, 1000: 200.0}, ELU["activation"]: {0: 500.0, 10: 150.0, 1000: 100.0}}
+    trials = [
+        trial({"activation": name, "init": init}, s, curve=curve, metrics={"test_nll": curve[1000]})
+        for name, curve in curves.items()
+        for init in ("he", "xavier")
+        for s in SEEDS
+    ]
+    value = VALUE | {"steps_until": {"target": 160}}
+    part = DIFFERENCE | {"kind": "log10_ratio", "value": value, "margin": 0.3, "readings": ["init"]}
+    frame = specification_data(verdict_of(trials, part))
+    assert frame["high"].isna().all() and np.isfinite(frame["low"]).all()
+    assert len(plot_specification(frame).axes) == 2
+
+
 def test_rate_is_the_share_of_trials_in_trouble_over_matched_cells_by_seed() -> None:
     def outcome_of(l2: float, init: str, clip: float, seed: int) -> dict[str, Any]:
         if not l2 and init == "xavier":

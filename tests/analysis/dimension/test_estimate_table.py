@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from analysis.dimension import curve_shapes, estimate_table, ruler
-from analysis.dimension.from_images import intrinsic
+from analysis.dimension.intrinsic_estimates import intrinsic
 from analysis.dimension.sweeps import FRACTIONS, Networks, sweep
 from analysis.evidence import Evidence
 from analysis.formats import frame_of, with_interval

@@ -10,8 +10,9 @@ from analysis.figures.base import Drawn, NotApplicableError
 from analysis.figures.catalogue import FIGURES, draw
 from analysis.figures.sweep import MOST_ROWS, sweep_caption, sweep_data
 from analysis.intervals import t_interval
+from study.table import Tables
 from tests.support.moments import first_second
-from tests.support.tables import FINAL, Tables, make_tables
+from tests.support.tables import FINAL, make_tables
 
 
 def drawn(tables: Tables) -> Drawn:

@@ -20,7 +20,7 @@ from study.run.display import Display
 from study.table import load_tables
 from tests.support import tiny
 from tests.support.faults import ROOT
-from trainables import trial
+from trainables import patience, trial
 from trainables.export import load
 from trainables.registry import DATASETS
 
@@ -54,7 +54,7 @@ def test_help_names_every_command_in_one_list(study):
     assert code == 0 and out.count("Commands") == 1
     listed = re.findall(r"^│ ([a-z]+) ", out[out.index("Commands") :], re.MULTILINE)
     runs = ["list", "show", "check", "data", "launch", "status"]
-    results = ["best", "weights", "table", "tensorboard", "replay"]
+    results = ["best", "weights", "table", "verify", "tensorboard", "replay"]
     assert listed == runs + results
 
 
@@ -310,10 +310,10 @@ def test_version_and_short_help(study):
 def test_status_of_a_network_that_has_begun_does_not_call_it_collapsed(study, tmp_path, monkeypatch):
     collapses = "  collapses: {learning_rate: 1.0e-12, activation: sigmoid, hidden_dims: [1]}\n"
     (tmp_path / "tiny.yaml").write_text(tiny.SPEC.partition("arms:")[0] + "arms:\n" + collapses)
-    monkeypatch.setattr(Display, "report", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
-    monkeypatch.setattr(trial, "REPORT_EVERY_S", 0)
-    assert launch(study)[0] == 130
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(Display, "report", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+        patch.setattr(trial, "REPORT_EVERY_S", 0)
+        assert launch(study)[0] == 130
     code, out, _ = study("status", "runs/tiny")
     assert code == 0 and "1 pending, 1 running" in out and "collapsed)" not in out
 
@@ -335,7 +335,7 @@ def test_last_line_quotes_the_folder(study):
 def test_launch_whose_output_cannot_be_written_goes_on_and_says_so_once(tmp_path):
     command = [sys.executable, "-c", "from study.cli.app import main; main()", "launch", "quiet.yaml"]
     (tmp_path / "quiet.yaml").write_text(
-        "name: quiet\nbase: {dataset: strokes-1, latent_dim: 1, task: pca}\narms: {a: {}}\n"
+        "name: quiet\nbase: {dataset: strokes, latent_dim: 1, task: pca}\narms: {a: {}}\n"
     )
     for output in ("/dev/full", None):
         with open(output or os.devnull, "w") as file:
@@ -380,3 +380,11 @@ def test_weights_of_tables_alone_are_refused_by_what_is_missing(study):
     name = next(Path("runs/tiny/replicates").iterdir()).name
     code, _, err = study("weights", "results/tiny", name)
     assert code == 2 and "results/tiny holds tables alone, without weights: name the run folder" in err
+
+
+def test_key_and_secret_of_a_url_reach_no_line(study, monkeypatch):
+    monkeypatch.setattr(patience, "PATIENCE_S", 0.0)
+    url = "s3://KEY:SECRET@bucket/run?endpoint_override=127.0.0.1:9&scheme=http&region=us-east-1"
+    for command in (("status", url), ("launch", "tiny.yaml", "--runner", "inline", "--run", url)):
+        code, out, err = study(*command)
+        assert code in (1, 2) and "s3://***@bucket/run" in err and "SECRET" not in out + err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import queue
 import time
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import cfnlint
+import cfnlint.decode
 import pytest
 import yaml
 from botocore.exceptions import ClientError
@@ -27,7 +30,7 @@ from ray.core.generated.gcs_pb2 import PlacementGroupTableData  # type: ignore[a
 
 ROOT = Path(__file__).resolve().parents[3]
 TEMPLATE = (ROOT / "docs" / "clusters" / "aws-account.yaml").read_text()
-REGION, BUCKET = "us-west-2", "my-bucket"
+REGION, BUCKET, MINE = "us-west-2", "my-bucket", "192.0.2.0/24"
 GPU_TRIAL = {"CPU": 1, "GPU": 1}
 
 
@@ -47,7 +50,10 @@ def account(tmp_path_factory):
         boto3.client("cloudformation").create_stack(
             StackName="study",
             TemplateBody=TEMPLATE,
-            Parameters=[{"ParameterKey": "Bucket", "ParameterValue": BUCKET}],
+            Parameters=[
+                {"ParameterKey": "Bucket", "ParameterValue": BUCKET},
+                {"ParameterKey": "SshFrom", "ParameterValue": MINE},
+            ],
             Capabilities=["CAPABILITY_NAMED_IAM"],
         )
         yield
@@ -91,7 +97,7 @@ def test_node_is_started_as_the_file_says(config, node_type, instance_type, life
     (volume,) = boto3.client("ec2").describe_volumes(
         Filters=[{"Name": "attachment.instance-id", "Values": [instance["InstanceId"]]}]
     )["Volumes"]
-    assert (volume["Size"], volume["VolumeType"]) == (150, "gp3")
+    assert (volume["Size"], volume["VolumeType"], volume["Encrypted"]) == (150, "gp3", True)
     assert {"Key": "project", "Value": "autoencoder-study"} in volume["Tags"]
 
 
@@ -101,13 +107,14 @@ def test_nodes_resources_are_none_for_trials_on_the_head_and_a_gpu_on_each_worke
     assert resources["gpu_spot"]["GPU"] == resources["gpu_on_demand"]["GPU"] == 1
 
 
-def test_security_group_of_every_node_is_closed_but_for_ssh(config):
+def test_security_group_of_every_node_is_closed_but_for_ssh_from_the_users_own_addresses(config):
     instances = [start(config, node_type) for node_type in config["available_node_types"]]
     (group,) = {group["GroupId"] for instance in instances for group in instance["SecurityGroups"]}
     (described,) = boto3.client("ec2").describe_security_groups(GroupIds=[group])["SecurityGroups"]
     inside, outside = sorted(described["IpPermissions"], key=lambda rule: rule["IpProtocol"])
     assert [pair["GroupId"] for pair in inside["UserIdGroupPairs"]] == [group] and not inside["IpRanges"]
     assert (outside["IpProtocol"], outside["FromPort"], outside["ToPort"]) == ("tcp", 22, 22)
+    assert [found["CidrIp"] for found in outside["IpRanges"]] == [MINE]
 
 
 class NoSpot(AWSNodeProvider):
@@ -192,17 +199,61 @@ def statements(document: Any) -> list[dict[str, Any]]:
     return parsed["Statement"]
 
 
-def test_roles_give_workers_the_bucket_alone_and_let_the_head_hand_them_that_role(account):
+def policy(role: str, name: str) -> list[dict[str, Any]]:
+    """The statements of one of a role's own policies."""
+    return statements(boto3.client("iam").get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"])
+
+
+def allowing(rules: list[dict[str, Any]], action: str) -> list[dict[str, Any]]:
+    """The statements that allow an action, which none of them names by a wildcard that covers more."""
+    return [
+        rule for rule in rules if action in ([rule["Action"]] if isinstance(rule["Action"], str) else rule["Action"])
+    ]
+
+
+def test_roles_give_workers_the_bucket_alone_and_no_right_to_delete_tables_or_versions(account):
     iam = boto3.client("iam")
     assert iam.list_role_policies(RoleName="autoencoder-study-worker")["PolicyNames"] == ["writes-runs"]
     assert iam.list_attached_role_policies(RoleName="autoencoder-study-worker")["AttachedPolicies"] == []
-    bucket = iam.get_role_policy(RoleName="autoencoder-study-worker", PolicyName="writes-runs")["PolicyDocument"]
-    resources = {statement["Resource"] for statement in statements(bucket)}
-    assert resources == {f"arn:aws:s3:::{BUCKET}", f"arn:aws:s3:::{BUCKET}/*"}
+    rules = policy("autoencoder-study-worker", "writes-runs")
+    arn = f"arn:aws:s3:::{BUCKET}"
+    assert {rule["Resource"] for rule in rules} == {arn, f"{arn}/*", f"{arn}/*/replicates/*"}
+    (deleting,) = allowing(rules, "s3:DeleteObject")
+    assert deleting["Resource"] == f"{arn}/*/replicates/*"
+    everything = rules + policy("autoencoder-study-head", "tidies-runs")
+    assert not allowing(everything, "s3:DeleteObjectVersion") and not allowing(everything, "s3:*")
 
-    own = iam.get_role_policy(RoleName="autoencoder-study-head", PolicyName="starts-workers")["PolicyDocument"]
-    (passing,) = [statement for statement in statements(own) if statement["Action"] == "iam:PassRole"]
-    assert passing["Resource"] == iam.get_role(RoleName="autoencoder-study-worker")["Role"]["Arn"]
+
+def test_template_is_valid_and_its_bucket_keeps_what_is_deleted_or_written_over():
+    template, problems = cfnlint.decode.decode_str(TEMPLATE)
+    assert problems == [] and template is not None
+    bucket = template["Resources"]["Runs"]["Properties"]
+    assert bucket["VersioningConfiguration"] == {"Status": "Enabled"}  # which moto's stacks leave out
+    assert list(cfnlint.lint(TEMPLATE, regions=[REGION])) == []
+
+
+def test_head_may_start_this_clusters_workers_alone_tag_and_end_no_other_machine_and_hand_on_one_role(account):
+    rules = policy("autoencoder-study-head", "starts-workers")
+    cluster = {"aws:ResourceTag/ray-cluster-name": "autoencoder-study"}
+    tagging = [rule["Condition"]["StringEquals"] for rule in allowing(rules, "ec2:CreateTags")]
+    assert tagging == [{"ec2:CreateAction": "RunInstances"}, cluster]
+    assert [rule["Condition"]["StringEquals"] for rule in allowing(rules, "ec2:TerminateInstances")] == [cluster]
+    assert not allowing(rules, "ec2:*") and not allowing(rules, "ec2:StopInstances")
+
+    machines, parts = allowing(rules, "ec2:RunInstances")
+    assert machines["Resource"].endswith(":instance/*")
+    types = yaml.safe_load((ROOT / "cluster.yaml").read_text())["available_node_types"]
+    wanted = machines["Condition"]["StringEquals"]
+    assert wanted["aws:RequestTag/ray-cluster-name"] == "autoencoder-study"
+    assert {kind["node_config"]["InstanceType"] for name, kind in types.items() if name != "head"} == {
+        wanted["ec2:InstanceType"]  # one, and moto makes no list of it
+    }
+    assert all("instance/" not in resource and resource != "*" for resource in parts["Resource"])
+
+    (passing,) = allowing(rules, "iam:PassRole")
+    role = boto3.client("iam").get_role(RoleName="autoencoder-study-worker")["Role"]["Arn"]
+    assert passing["Resource"] == role
+    assert passing["Condition"] == {"StringEquals": {"iam:PassedToService": "ec2.amazonaws.com"}}
 
 
 def keys_of(role: str) -> dict[str, str]:
@@ -216,7 +267,21 @@ def keys_of(role: str) -> dict[str, str]:
     }
 
 
-def test_head_role_lets_rays_autoscaler_start_find_and_end_workers_but_make_no_user(config):
+@pytest.fixture
+def any_resource(account):
+    """The head's role as moto can judge it, which asks for the right to start instances on every resource."""
+    rules = policy("autoencoder-study-head", "starts-workers")
+    anywhere = [rule | {"Resource": "*"} if rule["Action"] == "ec2:RunInstances" else rule for rule in rules]
+    document = {"Version": "2012-10-17", "Statement": anywhere}
+    change = functools.partial(
+        boto3.client("iam").put_role_policy, RoleName="autoencoder-study-head", PolicyName="starts-workers"
+    )
+    change(PolicyDocument=json.dumps(document))
+    yield
+    change(PolicyDocument=json.dumps(document | {"Statement": rules}))
+
+
+def test_head_role_lets_rays_autoscaler_start_find_and_end_workers_but_make_no_user(config, any_resource):
     keys = keys_of("autoencoder-study-head")
 
     @set_initial_no_auth_action_count(0)  # type: ignore[untyped-decorator]
@@ -237,7 +302,12 @@ def test_worker_role_may_write_into_the_bucket_and_start_nothing(config):
 
     @set_initial_no_auth_action_count(0)  # type: ignore[untyped-decorator]
     def act() -> None:
-        boto3.client("s3", **keys).put_object(Bucket=BUCKET, Key="runs/a", Body=b"1")
+        s3 = boto3.client("s3", **keys)
+        for key in ("runs/a/replicates/b/c.safetensors", "runs/a/results.parquet"):
+            s3.put_object(Bucket=BUCKET, Key=key, Body=b"1")
+        s3.delete_object(Bucket=BUCKET, Key="runs/a/replicates/b/c.safetensors")
+        with pytest.raises(ClientError, match="AccessDenied"):
+            s3.delete_object(Bucket=BUCKET, Key="runs/a/results.parquet")
         with pytest.raises(ClientError, match="AccessDenied"):
             boto3.client("ec2", **keys).run_instances(MinCount=1, MaxCount=1)
 

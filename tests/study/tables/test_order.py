@@ -75,5 +75,5 @@ def test_load_tables_with_a_cell_that_the_spec_lacks_is_refused(folder):
     rows = pq.read_table(folder / "results.parquet")
     cells = pa.array(["strange" if cell == "elu" else cell for cell in rows["cell"].to_pylist()])
     pq.write_table(rows.set_column(rows.column_names.index("cell"), "cell", cells), folder / "results.parquet")
-    with pytest.raises(TableError, match=r"has the cell 'strange', but spec\.yaml has none"):
+    with pytest.raises(TableError, match=r"has the cell 'strange', but spec\.yaml has no such"):
         load_tables(str(folder))

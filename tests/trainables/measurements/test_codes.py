@@ -9,7 +9,7 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from tests.support.networks import collapsed, linear, pca, random, subject, tensors, untrained
 from trainables import metrics
-from trainables.measurements import generation, latents, neighbours, probes, reference, surface, walks
+from trainables.measurements import generation, latent_space, neighbours, probes, reference, surface, walks
 from trainables.registry import CURVES, MEASUREMENTS
 
 
@@ -22,8 +22,8 @@ def data(tiny):
 def brief(monkeypatch):
     """Measurements on few images."""
     for module, name, value in [
-        (latents, "NUM_IMAGES", 20),
-        (latents, "BOUND_SAMPLES", (1, 3)),
+        (latent_space, "NUM_IMAGES", 20),
+        (latent_space, "BOUND_SAMPLES", (1, 3)),
         (surface, "NUM_PROJECTED", 20),
         (surface, "STEPS", 5),
         (generation, "NUM_SAMPLES", 30),

@@ -9,7 +9,7 @@ from torch.nn import functional
 from tests.support.networks import LINEAR, collapsed, linear, pca, random, subject, tensors, untrained
 from trainables import metrics
 from trainables.batches import generator
-from trainables.measurements import latents, surface
+from trainables.measurements import latent_space, surface
 from trainables.models import PrincipalComponents, build, fit_pca
 from trainables.schema import TrialConfig
 
@@ -49,18 +49,18 @@ def gaussian_vae():
 
 def test_bound_of_exact_posteriors_is_the_likelihood_with_any_number_of_samples(gaussian_vae):
     make, exact = gaussian_vae
-    assert latents.measure_bound(make(1.0)).profiles["neg_iw_bound"] == pytest.approx([-exact] * 3, abs=1e-3)
+    assert latent_space.measure_bound(make(1.0)).profiles["neg_iw_bound"] == pytest.approx([-exact] * 3, abs=1e-3)
 
 
 def test_bound_of_inexact_posteriors_rises_towards_the_likelihood_and_stays_below(gaussian_vae):
     make, exact = gaussian_vae
-    one, ten, hundred = latents.measure_bound(make(1.5)).profiles["neg_iw_bound"]
+    one, ten, hundred = latent_space.measure_bound(make(1.5)).profiles["neg_iw_bound"]
     assert -exact < hundred < ten < one
     assert one > -exact + 0.2 and hundred < -exact + 0.05
 
 
 def test_bound_without_a_posterior_is_not_measured(data, small):
-    assert latents.measure_bound(untrained(small(), data)).profiles == {}
+    assert latent_space.measure_bound(untrained(small(), data)).profiles == {}
 
 
 # Jacobian
@@ -69,20 +69,20 @@ def test_bound_without_a_posterior_is_not_measured(data, small):
 def test_jacobian_of_a_linear_decoder_is_its_matrix(data):
     columns = torch.linalg.qr(random(784, 3))[0] * torch.tensor([1.0, 4.0, 2.0])
     network = linear(columns, random(3, 784), data)
-    assert latents.measure_jacobian(network).profiles == {"jacobian_rank": [3, 3, 3]}
-    values = latents.singular_values(network, network.codes(network.images["test"][:2]))
+    assert latent_space.measure_jacobian(network).profiles == {"jacobian_rank": [3, 3, 3]}
+    values = latent_space.singular_values(network, network.codes(network.images["test"][:2]))
     torch.testing.assert_close(values, torch.tensor([[4.0, 2.0, 1.0]] * 2, dtype=torch.float64), rtol=1e-5, atol=0)
 
 
 def test_jacobian_counts_the_rank_and_not_the_latents(data):
     of_rank_3 = random(784, 3) @ random(3, 5)
-    profiles = latents.measure_jacobian(linear(of_rank_3, random(5, 784), data)).profiles
+    profiles = latent_space.measure_jacobian(linear(of_rank_3, random(5, 784), data)).profiles
     assert profiles["jacobian_rank"] == [3, 3, 3]
 
 
 def test_jacobian_leaves_out_what_is_below_one_percent(data):
     columns = torch.linalg.qr(random(784, 3))[0] * torch.tensor([1.0, 0.011, 0.009])
-    assert latents.measure_jacobian(linear(columns, random(3, 784), data)).profiles["jacobian_rank"] == [2, 2, 2]
+    assert latent_space.measure_jacobian(linear(columns, random(3, 784), data)).profiles["jacobian_rank"] == [2, 2, 2]
 
 
 @pytest.mark.parametrize("model", ["autoencoder", "vae"])
@@ -90,34 +90,34 @@ def test_jacobian_agrees_with_reverse_differentiation_of_the_mean_image(data, sm
     network = untrained(small(model=model), ({"test": data[0]["test"][:1]}, {}))
     codes = network.codes(network.images["test"])
     expected = torch.linalg.svdvals(torch.func.jacrev(lambda z: torch.sigmoid(network.model.decoder(z)))(codes[0]))
-    torch.testing.assert_close(latents.singular_values(network, codes)[0], expected.double(), rtol=1e-4, atol=0)
+    torch.testing.assert_close(latent_space.singular_values(network, codes)[0], expected.double(), rtol=1e-4, atol=0)
 
 
 def test_jacobian_of_pixels_that_are_clipped_is_nought(data):
     of_rank_2 = torch.cat([random(784, 1), torch.zeros(784, 1)], 1)
     of_rank_2[783, 1] = 1.0
     dark = linear(of_rank_2, random(2, 784) / 1000, data, bias=0.5, output="clipped", likelihood="bernoulli")
-    assert latents.measure_jacobian(dark).profiles["jacobian_rank"] == [2, 2, 2]
+    assert latent_space.measure_jacobian(dark).profiles["jacobian_rank"] == [2, 2, 2]
     with torch.no_grad():
         dark.model.decoder.layers[0].bias[783] = 9.0
-    assert latents.measure_jacobian(dark).profiles["jacobian_rank"] == [1, 1, 1]
+    assert latent_space.measure_jacobian(dark).profiles["jacobian_rank"] == [1, 1, 1]
 
 
 def test_jacobian_of_a_collapsed_network_has_no_rank(data):
-    profiles = latents.measure_jacobian(collapsed(data)).profiles
+    profiles = latent_space.measure_jacobian(collapsed(data)).profiles
     assert profiles == {"jacobian_rank": [0, 0, 0]}
 
 
 def test_jacobian_of_one_latent_has_rank_one(data, small):
-    profiles = latents.measure_jacobian(untrained(small(latent_dim=1), data)).profiles
+    profiles = latent_space.measure_jacobian(untrained(small(latent_dim=1), data)).profiles
     assert profiles == {"jacobian_rank": [1, 1, 1]}
 
 
 def test_jacobian_of_more_latents_than_pixels_has_a_singular_value_for_each_latent():
     images = {"test": torch.randint(0, 256, (7, 20)).to(torch.uint8)}
     network = linear(random(20, 30), random(30, 20), (images, {}))
-    assert latents.measure_jacobian(network).profiles["jacobian_rank"] == [20, 20, 20]
-    values = latents.singular_values(network, network.codes(images["test"]))
+    assert latent_space.measure_jacobian(network).profiles["jacobian_rank"] == [20, 20, 20]
+    values = latent_space.singular_values(network, network.codes(images["test"]))
     assert values.shape == (7, 30) and (values[:, 20:] == 0).all()
 
 
@@ -125,7 +125,7 @@ def test_jacobian_of_more_latents_than_pixels_has_a_singular_value_for_each_late
 
 
 def test_subspace_of_pca_is_pca(data):
-    profiles = latents.measure_subspace(pca(4, data)).profiles
+    profiles = latent_space.measure_subspace(pca(4, data)).profiles
     assert profiles["principal_cos2"] == pytest.approx([1] * 4, abs=1e-5)
     assert profiles["decoder_cosine"] == pytest.approx([0], abs=1e-5)
     assert profiles["variance_rank"] == [1]
@@ -135,18 +135,18 @@ def test_subspace_of_pca_in_a_skewed_basis_is_the_same_with_other_columns(data):
     basis = fit_pca(data[0]["train"], 4)[0].components.detach()
     skew = torch.eye(4) + torch.ones(4, 4)
     skewed = linear((skew @ basis).T, torch.linalg.inv(skew).T @ basis, data, output="sigmoid")
-    profiles = latents.measure_subspace(skewed).profiles
+    profiles = latent_space.measure_subspace(skewed).profiles
     assert profiles["principal_cos2"] == pytest.approx([1] * 4, abs=1e-5)
     assert profiles["decoder_cosine"] == pytest.approx([6 / 7], abs=1e-5)  # of (2, 1, 1, 1) and (1, 2, 1, 1)
 
 
 def test_subspace_of_pca_in_reversed_order_is_ranked_backwards(data):
     basis = fit_pca(data[0]["train"], 4)[0].components.detach().flip(0)
-    assert latents.measure_subspace(linear(basis.T, basis, data)).profiles["variance_rank"] == [-1]
+    assert latent_space.measure_subspace(linear(basis.T, basis, data)).profiles["variance_rank"] == [-1]
 
 
 def test_subspace_of_an_untrained_network_is_far_from_that_of_pca(data, small):
-    profiles = latents.measure_subspace(untrained(small(activation="linear", output="clipped"), data)).profiles
+    profiles = latent_space.measure_subspace(untrained(small(activation="linear", output="clipped"), data)).profiles
     assert profiles["principal_cos2"] == sorted(profiles["principal_cos2"], reverse=True)
     assert max(profiles["principal_cos2"]) < 0.2
 
@@ -154,22 +154,22 @@ def test_subspace_of_an_untrained_network_is_far_from_that_of_pca(data, small):
 def test_subspace_of_a_decoder_that_lacks_directions_counts_them_as_orthogonal(data):
     basis = fit_pca(data[0]["train"], 3)[0].components.detach()
     lacking = linear(torch.stack([basis[0], basis[0], torch.zeros(784)], 1), basis, data)
-    profiles = latents.measure_subspace(lacking).profiles
+    profiles = latent_space.measure_subspace(lacking).profiles
     assert profiles["principal_cos2"] == pytest.approx([1, 0, 0], abs=1e-5)
     assert profiles["decoder_cosine"] == pytest.approx([1])
 
 
 def test_subspace_of_a_collapsed_network_has_no_columns_to_compare(data):
-    assert latents.measure_subspace(collapsed(data)).profiles == {"principal_cos2": [0, 0, 0]}
+    assert latent_space.measure_subspace(collapsed(data)).profiles == {"principal_cos2": [0, 0, 0]}
 
 
 def test_subspace_of_one_latent_has_no_order(data):
-    assert list(latents.measure_subspace(pca(1, data)).profiles) == ["principal_cos2"]
+    assert list(latent_space.measure_subspace(pca(1, data)).profiles) == ["principal_cos2"]
 
 
 @pytest.mark.parametrize("fields", [{}, {"model": "vae"}, {"activation": "linear", "latent_dim": 785}])
 def test_subspace_of_a_curved_or_too_wide_decoder_is_not_measured(data, small, fields):
-    assert latents.measure_subspace(untrained(small(**fields), data)).profiles == {}
+    assert latent_space.measure_subspace(untrained(small(**fields), data)).profiles == {}
 
 
 # Projection and denoising
