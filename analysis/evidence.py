@@ -15,8 +15,8 @@ from analysis.claims.ledger import Control, Dimension, Ledger, load
 from analysis.claims.lookups import Lookup
 from analysis.claims.pool import Pool
 from analysis.dimension.estimate_table import ControlEstimate, Estimate, controls_of, estimates_of, known_dimension
-from analysis.dimension.from_images import Intrinsic, intrinsic
-from analysis.dimension.from_networks import Sweeps, sweeps_of
+from analysis.dimension.intrinsic_estimates import Intrinsic, intrinsic
+from analysis.dimension.network_estimates import Sweeps, sweeps_of
 from analysis.dimension.sweeps import Networks, pca
 
 if TYPE_CHECKING:

@@ -32,7 +32,7 @@ TESTED_BY = {
     # Single modules.
     "analysis.cli": "tests/analysis/figures/test_catalogue.py",
     "analysis.evidence": "tests/analysis/claims/test_evaluate.py",
-    "study.cluster.spot": "tests/study/cluster/test_aws.py",
+    "study.cluster.spot_scorer": "tests/study/cluster/test_aws.py",
     "study.cluster.token": "tests/study/run/test_ray_cluster.py",
     "study.searchspace": "tests/study/test_spec_fuzz.py",
     "study.table": "tests/end_to_end/test_examples.py",

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 
 from analysis.dimension import panels
 from analysis.dimension.estimate_table import NAMED_SCALE, ControlEstimate, Estimate, headline, history, to_frame
-from analysis.dimension.from_images import ALL_DIGITS, NO_SCALE, Intrinsic, label
-from analysis.dimension.from_networks import LEAST_DIMS, NAT_MARGIN, Sweeps
+from analysis.dimension.intrinsic_estimates import ALL_DIGITS, NO_SCALE, Intrinsic, label
+from analysis.dimension.network_estimates import LEAST_DIMS, NAT_MARGIN, Sweeps
 from analysis.dimension.sweeps import COUNTS, NETWORKS, Sweep
 from analysis.evidence import Evidence
 from analysis.figures.base import Drawn, FigureEntry, Skipped

@@ -17,8 +17,8 @@ import numpy as np
 import pandas as pd
 
 from analysis.dimension.curve_shapes import moved
-from analysis.dimension.from_images import ALL_DIGITS, NO_SCALE, Intrinsic, label
-from analysis.dimension.from_networks import (
+from analysis.dimension.intrinsic_estimates import ALL_DIGITS, NO_SCALE, Intrinsic, label
+from analysis.dimension.network_estimates import (
     CONTROL_ESTIMATORS,
     ESTIMATORS,
     LOWER_BOUND,

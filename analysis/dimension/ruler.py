@@ -8,7 +8,7 @@ from itertools import groupby
 import pandas as pd
 
 from analysis.dimension.estimate_table import ControlEstimate
-from analysis.dimension.from_images import ALL_DIGITS
+from analysis.dimension.intrinsic_estimates import ALL_DIGITS
 from analysis.evidence import Evidence
 from analysis.formats import ABSENT, figures, table
 

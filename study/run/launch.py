@@ -261,6 +261,6 @@ def run_path(name: str) -> str:
     folder = os.environ.get("STUDY_RUNS", "runs").rstrip("/")
     if PLACEHOLDER in folder:
         raise RunError(
-            f"STUDY_RUNS must be a folder of yours, but it is still {folder}: edit ray_cluster.yaml, `ray up` it."
+            f"STUDY_RUNS must be a folder of yours, but it is still {folder}: edit cluster.yaml, `ray up` it."
         )
     return f"{folder}/{name}"

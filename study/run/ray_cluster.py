@@ -56,7 +56,7 @@ def joined(options: Options, stop: Stop) -> Iterator[None]:
     """Ray within the block, and `study.run.ray_runner` loaded; Ray's end after it, unless the caller had started it.
 
     Raises:
-        study.lock.RunError: Ray cannot be reached.
+        study.run.lock.RunError: Ray cannot be reached.
     """
     with ThreadPoolExecutor(1) as aside:
         loading = aside.submit(importlib.import_module, "study.run.ray_runner")
