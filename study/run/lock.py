@@ -1,6 +1,7 @@
-"""One launch at a time on a run folder: a file lock on a local disk, a heartbeat elsewhere.
+"""One launch at a time on a run folder: a file lock where it is a path, on NFS too; else a heartbeat object.
 
-Two launches at once would not harm the results, since each attempt's files are its own; they would do work twice.
+Two launches at once would not harm the replicates, since each attempt's files are its own; they would do work twice. A
+search's journal needs the lock: it has one writer.
 """
 
 from __future__ import annotations
