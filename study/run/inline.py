@@ -109,6 +109,7 @@ class _Alarm:
 
     def _look(self, number: int, frame: FrameType | None) -> None:
         if self._armed and (reason := self._deadlines.hung().get(self._pack)):
+            self._armed = False  # the trial may take its time to end
             raise HungError(reason)
 
 

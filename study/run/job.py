@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from study.runfolder import ERRORS
 from study.spec import SpecError
 from trainables import checkpoint
+from trainables.pack_key import pack_key
 from trainables.records import Progress
-from trainables.schema import Replicate, pack_key
+from trainables.schema import Replicate
 from trainables.storage import Folder
 
 if TYPE_CHECKING:

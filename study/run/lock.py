@@ -78,7 +78,7 @@ class LeasedFolder(Folder):
         super().delete(name)
 
     def __reduce__(self) -> tuple[type[Folder], tuple[str]]:
-        return Folder, (self.url,)
+        return Folder, (self.location,)
 
 
 @contextmanager
@@ -128,7 +128,7 @@ def _heartbeat(run: Folder, lost: Callable[[str], None]) -> Iterator[Folder]:
     beating = threading.Thread(target=_keep, args=(lease, me, over, lost), daemon=True)
     beating.start()
     try:
-        yield LeasedFolder(run.url, lease)
+        yield LeasedFolder(run.location, lease)
     finally:
         over.set()
         beating.join(BEAT_S)  # it may wait for a store that answers no more

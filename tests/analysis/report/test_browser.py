@@ -125,16 +125,25 @@ def test_tables_sort_by_number_and_by_keyboard(watched: Watched) -> None:
     place = [text.strip() for text in head.all_inner_texts()].index("test NLL") + 1
     head.nth(place - 1).click()
     page.wait_for_timeout(100)
-    falling = [float(text.replace(",", "")) for text in column(page, "r1-final-table", place) if text != "–"]
-    assert falling == sorted(falling, reverse=True) and len(set(falling)) > 20
+    texts = column(page, "r1-final-table", place)
+    rising = [float(text.replace(",", "")) for text in texts if text != "–"]
+    assert rising == sorted(rising) and len(set(rising)) > 20
+    assert texts[len(rising) :] == ["–"] * (len(texts) - len(rising)), "what has no number stands last"
     head.nth(place - 1).focus()
     page.keyboard.press("Enter")
     page.wait_for_timeout(100)
-    texts = column(page, "r1-final-table", place)
-    rising = [float(text.replace(",", "")) for text in texts if text != "–"]
-    assert rising == falling[::-1]
-    assert texts[len(rising) :] == ["–"] * (len(texts) - len(rising)), "what has no number stands last"
-    assert head.nth(place - 1).get_attribute("aria-sort") == "ascending"
+    falling = [float(text.replace(",", "")) for text in column(page, "r1-final-table", place) if text != "–"]
+    assert falling == rising[::-1]
+    assert head.nth(place - 1).get_attribute("aria-sort") == "descending"
+
+
+def test_networks_sort_by_the_numbers_in_their_names(watched: Watched) -> None:
+    page = watched.unfold()
+    page.locator("#r1-final-table thead th").first.click()
+    page.wait_for_timeout(100)
+    names = [name for name in column(page, "r1-final-table", 1) if name.startswith("elu")]
+    dims = [int(name.rpartition("=")[2]) for name in names]
+    assert dims == sorted(dims) and len(dims) > 5
 
 
 def test_claims_sort_as_numbers(watched: Watched) -> None:

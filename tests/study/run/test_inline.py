@@ -1,6 +1,7 @@
 """Runs in this process: a trial that hangs is tried again; an error of the run folder is no trial's own failure."""
 
 import time
+from contextlib import closing
 
 import pytest
 
@@ -26,8 +27,8 @@ def study():
 
 @pytest.fixture
 def impatient(monkeypatch):
-    """Deadlines of half a second."""
-    for name, value in {"LEAST_S": 0.5, "TIMES": 0.0}.items():
+    """Deadlines of two seconds."""
+    for name, value in {"LEAST_S": 2.0, "TIMES": 0.0}.items():
         monkeypatch.setattr(deadlines, name, value)
     monkeypatch.setattr(inline, "TICK_S", 0.1)
     monkeypatch.setattr(trial, "REPORT_EVERY_S", 0)
@@ -38,11 +39,12 @@ def hang(times):
     real, hung = trial.run, []
 
     def run_or_hang(*args, **kwargs):
-        for number, progress in enumerate(real(*args, **kwargs)):
-            yield progress
-            if number == 1 and len(hung) < times:
-                hung.append(1)
-                time.sleep(60)
+        with closing(real(*args, **kwargs)) as reports:
+            for number, progress in enumerate(reports):
+                yield progress
+                if number == 1 and len(hung) < times:
+                    hung.append(1)
+                    time.sleep(60)
 
     return run_or_hang
 
@@ -51,7 +53,7 @@ def test_trial_that_hangs_once_is_said_to_and_tried_again(study, tmp_path, monke
     monkeypatch.setattr(trial, "run", hang(1))
     counts, text = run(study, tmp_path)
     assert counts == Counts(finished=1)
-    assert "vae, seed 0: hangs: no report for 1 s, after at most 0." in text and "; trying again" in text
+    assert "vae, seed 0: hangs: no report for 2 s, after at most 0." in text and "; trying again" in text
 
 
 def test_trial_that_hangs_each_time_fails_with_its_traceback(study, tmp_path, monkeypatch, impatient):
