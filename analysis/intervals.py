@@ -50,13 +50,17 @@ def t_interval(values: Values, *, level: float = 0.95, least_error: float = 0.0)
 
 
 def least_error(values: Values, resolution: float) -> float:
-    """The least standard error of a mean of counts: that of rounding to their step, where the seeds share it.
+    """The least standard error that the mean of counts may have.
 
-    Seeds that spread less than a step are rounded by the same amount, which more of them do not average out.
+    Where the seeds spread less than a step between counts, rounding moves all of them alike, and more seeds do not
+    average it out. The standard deviation of rounding is the step / sqrt(12).
 
     Args:
         values: One count per seed, shape `(num_seeds,)`, two seeds or more.
         resolution: The step between counts; 0 for numbers that are not rounded.
+
+    Returns:
+        `resolution / sqrt(12)` if the standard deviation over seeds is below `resolution`, else 0.
     """
     return float(resolution / np.sqrt(12)) if np.std(values, ddof=1) < resolution else 0.0
 
@@ -64,11 +68,11 @@ def least_error(values: Values, resolution: float) -> float:
 def paired_test(
     differences: Values, *, margin: float = 0.0, alternative: Alternative, least_error: float = 0.0
 ) -> float:
-    """p value of the paired t test that the mean difference lies below, above or off a margin.
+    """p value of the paired t test of the mean difference against a margin.
 
-    The two-sided p value is below 5 % exactly where the 95 % t interval leaves the margin out. It is never 0: equal
-    differences (of closed-form arms) are known to their rounding. At the margin itself they give what any spread gives
-    there: 0.5, two-sided 1.
+    The two-sided p value is below 5 % exactly where the 95 % t interval leaves the margin out. Equal differences, as of
+    arms in closed form, have no spread; their standard error is then that of floating-point rounding, so p is tiny and
+    not 0. A mean difference at the margin itself gives p = 0.5, two-sided 1, with spread or without.
 
     Args:
         differences: Arm A minus arm B per seed, shape `(num_seeds,)`, in any unit.

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.support import faults
+from tests.support import faults, ours  # noqa: F401 (`ours` before a test adds names)
 from trainables import datasets, strokes
 from trainables.datasets import Dataset
 from trainables.schema import TrialConfig

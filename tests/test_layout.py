@@ -39,6 +39,7 @@ TESTED_BY = {
     "trainables.batches": "tests/trainables/test_pack.py",
     "trainables.errors": "tests/study/cli/test_app.py",
     "trainables.optimizer": "tests/trainables/test_pack.py",
+    "trainables.pack_key": "tests/trainables/test_pack.py",
     "trainables.preload": "tests/study/run/test_launch.py",
     "trainables.ray_trainable": "tests/study/run/test_launch.py",
     "trainables.records": "tests/trainables/test_checkpoint.py",

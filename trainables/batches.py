@@ -1,9 +1,9 @@
-"""What the members of a pack are fed: batches, noise and dropout masks, by a rule without state.
+"""The batches, noise and dropout masks of a pack's members, and the warm-up of beta.
 
-Each epoch's permutation, each chunk's noise and each step's masks come from a generator seeded by (seed, purpose,
-index), so a member's numbers do not depend on its pack, nor on where training was resumed. They are drawn outside the
-step and put into tensors that stay where they are, from which the step itself takes its part by a counter on the
-device: so a step can be captured as a CUDA graph.
+Each epoch's permutation, each chunk's noise and each step's masks come from a new generator, seeded by (seed, purpose,
+index): see `generator`. So a member's numbers depend neither on its pack nor on where training was resumed. Random
+numbers are drawn before the step into fixed buffers; the step indexes them with a counter on the device. So a step can
+be captured as a CUDA graph.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ def generator(seed: int, purpose: str, index: int = 0, device: torch.device | st
 class Batch(NamedTuple):
     """The inputs of one step of M members.
 
-    `x`: grey images, `(M, batch, 784)` in [0, 1]; `target`: what the likelihood is of, the same images unless they are
-    binarised; `shown`: what the network is given, the target unless `input_noise` is added to it; `noise`: that z is
-    sampled with, `(M, batch, N)`, None without a posterior; `beta`: the weight of the KL term, `(M,)`.
+    `x`: grey images, `(M, batch, 784)` in [0, 1]; `target`: the likelihood's target, the same images unless they are
+    binarised; `shown`: the network's input, the target unless `input_noise` is added to it; `noise`: the noise of z,
+    `(M, batch, N)`, None without a posterior; `beta`: the weight of the KL term, `(M,)`.
     """
 
     x: Tensor
@@ -49,7 +49,8 @@ class Inputs:
     Args:
         configs: One TrialConfig a member.
         seeds: One seed a member.
-        widest: The config of the member with the most latents; the others' noise is padded with zeros to its N.
+        widest: The config of the member with the most latents. Every member's noise has its N; that of a narrower
+            member is zero beyond the member's own N.
         images: Training images, uint8 `(n, 784)`, on the device to train on.
     """
 

@@ -1,11 +1,11 @@
 """Intrinsic dimension of a cloud of points, by estimators that read only the distances to each point's neighbours.
 
-The neighbours are searched for once, exactly, and shared by every estimator at every scale. An estimate is worth as
-much as what the estimator returns where the answer is known, so the same is done for flat uniform cubes of as many
-points. From the two an analysis corrects the bias (all read too low in many dimensions, where most of a cube is near
-its faces): the corrected value is the dimension at which the cubes' estimates, interpolated linearly over `CUBE_DIMS`,
-equal the data's; beyond the last cube there is none. On a curved surface that is too much: one class of strokes with k
-factors reads between the cube of k dimensions and k. So the raw and the corrected value are two ends.
+The neighbours are searched for once, exactly, and shared by every estimator at every scale. All estimators read too low
+in many dimensions, where most points of a cube lie near its faces. Each is therefore applied to flat uniform cubes of
+known dimension, `CUBE_DIMS`, too, with as many points. `analysis.dimension.intrinsic_estimates` corrects the bias: the
+corrected value is the dimension of the cube for which the estimator returns the data's value, interpolated linearly.
+Beyond the last cube there is none. On curved surfaces the correction overshoots: on strokes with k factors, k mostly
+lies between the raw and the corrected value.
 """
 
 from __future__ import annotations

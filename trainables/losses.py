@@ -54,7 +54,7 @@ def eq_1(decoded: Tensor, x: Tensor, config: TrialConfig) -> Tensor:
 
 
 def is_eq_1(config: TrialConfig) -> bool:
-    """Whether the model's own negative log likelihood is Eq. 1 of the grey images, which need not be taken twice."""
+    """Whether `model_nll` equals `eq_1` of the grey images, so that one computation serves both."""
     return config.likelihood in ("bernoulli", None) and config.input != "binarised"
 
 
@@ -138,9 +138,9 @@ def model_nll(out: Output, x: Tensor, config: TrialConfig) -> Tensor:
 
 
 def objective(out: Output, x: Tensor, config: TrialConfig, beta: Tensor) -> tuple[Tensor, Tensor]:
-    """What a step minimises, nll_model + beta KL, and its nll_model; each the mean over the batch, `()` nats.
+    """The loss that a step minimises, nll_model + beta KL, and nll_model alone: means over the batch, `()` nats each.
 
-    `x`: the likelihood's target, `(batch, 784)`.
+    The L2 term is not in it: Adam adds its gradient (`trainables.pack`). `x`: the likelihood's target, `(batch, 784)`.
     """
     nll = model_nll(out, x, config).mean()
     if out.log_sigma is None:

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 CHUNK = {"cpu": 200, "cuda": 10_000}
 """How many images are evaluated at once, by kind of device: they fit a CPU's cache, or fill a GPU."""
 ACTIVE = 0.01
-"""A latent whose posterior mean varies more than this over the images is active (Burda et al. 2016)."""
+"""A latent is active if the variance of its posterior mean over the images exceeds this (Burda et al. 2016).
+
+`active_units` counts by it. `analysis.dimension.sweeps` counts a second time, at 0.1, from the recorded variances.
+"""
 
 
 @dataclass

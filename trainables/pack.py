@@ -25,7 +25,7 @@ from trainables.cuda_graph import Replayed
 from trainables.losses import eq_1, is_eq_1, objective
 from trainables.models import Output, build
 from trainables.optimizer import MOMENTS, Adam
-from trainables.schema import FREE_FIELDS, pack_key
+from trainables.pack_key import FREE_FIELDS, pack_key
 
 if TYPE_CHECKING:
     from trainables.schema import TrialConfig

@@ -1,7 +1,8 @@
-"""Patience with object stores: a failure of a moment is tried again; a store that answers no more is given up in time.
+"""Retries of reads and writes on object stores.
 
-A request has timeouts of its own; a read or write as a whole is tried for `PATIENCE_S`. A store that was given up once
-gets a single try from then on, so that a program that ends because of it ends soon.
+A request has the timeouts `CONNECT_S` and `REQUEST_S`. A read or write that fails is tried again for `PATIENCE_S`,
+unless a further try is useless, as where access is denied. Once this process has given up, each read or write gets a
+single try until one succeeds, so that a launch that ends because of a store ends soon.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
@@ -189,19 +189,6 @@ def applies(given: Mapping[str, Any]) -> frozenset[str]:
     if task != "train" or not isinstance(model, str) or model not in MODELS:
         return fields
     return fields - _SUBSAMPLE - (frozenset() if MODELS[model].variational else _VARIATIONAL)
-
-
-FREE_FIELDS = ("latent_dim", "beta", "init", "grad_clip")
-"""Fields of TrialConfig in which the members of a pack may differ (beside the seed)."""
-
-
-def pack_key(config: TrialConfig) -> Hashable:
-    """The fields that all members of a pack share: two configs may share a pack if their keys are equal, else not.
-
-    A spherical posterior has one sigma and no latents that padding could add, so there `latent_dim` is shared too.
-    """
-    free = [name for name in FREE_FIELDS if name != "latent_dim" or config.posterior != "spherical"]
-    return tuple((field, value) for field, value in vars(config).items() if field not in free)
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ def run(
     Closing the generator (`close()`) stops at the next report and saves a checkpoint, so that no step is lost.
 
     Args:
-        replicates: With equal `trainables.schema.pack_key`.
+        replicates: With equal `trainables.pack_key.pack_key`.
         data: The dataset that the configs name.
         folder: The run's `replicates` folder; each replicate writes into the folder of its hash.
         device: "cpu" or a CUDA device. On a CPU one thread is used, so that the numbers depend on nothing else.

@@ -1,6 +1,7 @@
-"""From a part of a claim to its samples: one effect per seed, of arms that are matched in all else and paired by seed.
+"""The samples of one part of a claim: networks paired by seed that differ only in what the claim compares.
 
-A sample says what it rests on: steps, seeds, and the replicates that failed, diverged, collapsed or lack a partner.
+A sample holds one difference (or ratio) for each seed. It also says what it rests on: steps, seeds, and the replicates
+that failed, diverged, collapsed or lack a partner.
 """
 
 from __future__ import annotations

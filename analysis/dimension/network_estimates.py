@@ -43,8 +43,8 @@ class SeedEstimates:
         notes: Further remarks for the reader.
         logarithmic: Whether the interval over seeds is taken in log N.
         resolution: The step of a count; 0 for other numbers.
-        between: The least and the most that N may be, where `value` is interpolated: above the last N of the grid that
-            falls short, up to the first that does not.
+        between: The least and the most whole N that the grid allows, where `value` is interpolated: one more than the
+            last N of the grid that falls short, and the first N that does not.
     """
 
     value: float
@@ -108,7 +108,7 @@ def _on_shorter_grids(dims: np.ndarray, estimate: Callable[[int], float]) -> tup
     ends, values = (
         ", ".join(f"{x:.3g}" for x in part) for part in (dims[[n - 1 for n in sizes]], map(estimate, sizes))
     )
-    return (f"had the grid ended at N = {ends}, it would be {values}",) if sizes else ()
+    return (f"so this number depends on where the grid ends: {values} on grids up to N = {ends}",) if sizes else ()
 
 
 def knee_of_excess(sweeps: Sweeps, *, equal_steps: bool = False) -> SeedEstimates:
@@ -243,8 +243,9 @@ def _bounds(curves: Sweep, values: np.ndarray, margin: float) -> tuple[tuple[str
         return (f"{LOWER_BOUND}: still falls by {gained:.2g} nats at the last N = {last}",), ()
     if values[0] <= values.min() + margin and curves.latent_dims[0] > 1:
         return (f"an upper bound: the first N = {curves.latent_dims[0]} is within the margin",), ()
-    noted = gained > margin / 10
-    return (), (f"still falls by {gained:.2g} nats to the last N = {last}",) if noted else ()
+    if gained <= margin / 10:
+        return (), ()
+    return (), (f"the loss still falls by {gained:.2g} nats from N = {curves.latent_dims[-2]} to {last}",)
 
 
 def _between(latent_dims: np.ndarray, value: float) -> tuple[int, int] | None:

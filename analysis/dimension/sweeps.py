@@ -1,7 +1,8 @@
 """A network's metrics against the latent dimension and training, by seed, read from the tables of one study.
 
-The network has the reference setting: every field of its config but the free ones has its default. If several studies
-hold such networks, the one with the most latent dimensions is read, so that budgets are not mixed across studies.
+Only networks with the default settings count. Free are the dataset, N, and the number of steps and evaluations, and the
+precision: see `_FREE`. If several studies hold such networks, the one with the most latent dimensions is read, so that
+budgets are not mixed across studies.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ NETWORKS: dict[str, dict[str, str]] = {
     "linear": {"model": "autoencoder", "activation": "linear"},
 }
 ACTIVE_THRESHOLD = 0.1
-"""The other threshold of active units; that of `test_active_units` is 0.01."""
+"""The second threshold of active units; that of `test_active_units` is `trainables.metrics.ACTIVE`, 0.01."""
 _FREE = frozenset("dataset latent_dim steps evaluations precision".split())
 _RECORDED = ("test_nll", "test_neg_elbo", "test_active_units")
 _PROFILED = {"neg_iw_bound": 2, "recognition": 0, "recognition_originals": 0}

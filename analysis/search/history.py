@@ -44,10 +44,11 @@ def plot_history(data: pd.DataFrame) -> Axes:
     with theme():
         axes = Figure(figsize=(6.4, 3.4), layout="constrained").add_subplot()
         rows, states = data[data["value"].notna()], [state for state in _MARKERS if (data["state"] == state).any()]
-        sns.scatterplot(
-            rows, x="trial", y="value", hue="state", style="state", hue_order=states, style_order=states,
-            palette=_COLORS, markers=_MARKERS, s=42, linewidth=0, ax=axes,
-        )  # fmt: skip
+        if len(rows):  # seaborn warns of a palette without points
+            sns.scatterplot(
+                rows, x="trial", y="value", hue="state", style="state", hue_order=states, style_order=states,
+                palette=_COLORS, markers=_MARKERS, s=42, linewidth=0, ax=axes,
+            )  # fmt: skip
         axes.step(data["trial"], data["best"], where="post", color=GREY, label="best finished so far")
         log_values(axes)
         axes.set_xlabel("trial")

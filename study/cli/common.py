@@ -27,14 +27,14 @@ FAILED, INPUT_IS_WRONG, INTERRUPTED = 1, 2, 130
 """Exit codes: something failed, the input is wrong, somebody stopped the command."""
 
 
-def without_secrets(text: str) -> str:
+def hide_keys(text: str) -> str:
     """Hides the key and the secret of a URL such as s3://KEY:SECRET@bucket/run."""
     return re.sub(r"(\w+://)[^/@\s'\"]+@", r"\1***@", text)
 
 
 class _Formatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        return without_secrets(super().format(record))
+        return hide_keys(super().format(record))
 
 
 class Output(Console):
@@ -48,7 +48,7 @@ class Output(Console):
     def print(self, *objects: Any, **options: Any) -> None:
         """Prints; see rich."""
         try:
-            super().print(*(without_secrets(o) if isinstance(o, str) else o for o in objects), **options)
+            super().print(*(hide_keys(o) if isinstance(o, str) else o for o in objects), **options)
         except OSError as error:
             self._lost(error.strerror or str(error))
             if not self.goes_on:

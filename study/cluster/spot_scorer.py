@@ -1,7 +1,8 @@
-"""Which type of node Ray's autoscaler starts: spot while it is to be had, on demand where it is not.
+"""A scorer by which Ray's autoscaler chooses the type of its next node: spot if it is to be had, else on demand.
 
-Ray scores node types by how well they fit, and nothing else, so that it would ask for spot instances for ever where
-there are none. It takes a scorer of one's own by the name in `RAY_AUTOSCALER_UTILIZATION_SCORER`: see cluster.yaml.
+Ray's own scorer looks only at how well a type fits, so it would ask for spot instances for ever where there are none.
+Ray takes another scorer by the name in `RAY_AUTOSCALER_UTILIZATION_SCORER`: see cluster.yaml. This one does not handle
+interruption notices: a spot node that is taken is lost as any node is, and its trials go on from their checkpoints.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""The token that Ray asks for. Whoever reaches Ray's ports and has the token can run code as the user of that Ray."""
+"""The token without which Ray lets nobody in: whoever reaches Ray's ports and has it can run code as Ray's user.
+
+A launch's own Ray gets a new random token. All nodes of a cluster, and a launch that joins it, read the same one from
+`FILE`.
+"""
 
 from __future__ import annotations
 

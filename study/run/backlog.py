@@ -1,4 +1,7 @@
-"""How far a launch's replicates have come: before it begins, and at its end."""
+"""The replicates that a launch has left to do, read from the run folder before it begins, and their ends as counts.
+
+This is how a study resumes: a launch trains what its `Backlog` does not know as ended, each from its newest checkpoint.
+"""
 
 from __future__ import annotations
 

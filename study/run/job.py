@@ -1,4 +1,8 @@
-"""The work of one launch: the options it runs under, and the packs that a runner takes, trains and reports on."""
+"""The work of one launch: its options, its packs, and how often a failed pack is tried again.
+
+A runner, `study.run.ray_runner` or `study.run.inline`, takes the packs from a `Job`, trains them, and tells it how far
+each has come.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +15,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from study.runfolder import ERRORS
 from study.spec import SpecError
 from trainables import checkpoint
+from trainables.pack_key import pack_key
 from trainables.records import Progress
-from trainables.schema import Replicate, pack_key
+from trainables.schema import Replicate
 from trainables.storage import Folder
 
 if TYPE_CHECKING:
@@ -20,14 +25,14 @@ if TYPE_CHECKING:
     from trainables.datasets import Dataset
 
 MAX_RETRIES = 2
-"""How many times a failed pack is tried again, from its newest checkpoint, before its replicates count as failed."""
+"""How many times a launch tries a failed pack again, from its newest checkpoint; lost workers and nodes count too."""
 GPU_PACK = 64
 """How many replicates share a pack on a GPU, unless the user says otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """How to run a study; none of it changes a number. See `study launch --help`."""
+    """The options by which a study is run; none is part of a replicate's hash. See `study launch --help`."""
 
     runner: Literal["ray", "inline"] = "ray"
     device: Literal["auto", "cpu", "cuda"] = "auto"

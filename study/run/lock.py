@@ -1,6 +1,7 @@
-"""One launch at a time on a run folder: a file lock on a local disk, a heartbeat elsewhere.
+"""One launch at a time on a run folder: a file lock where it is a path, on NFS too; else a heartbeat object.
 
-Two launches at once would not harm the results, since each attempt's files are its own; they would do work twice.
+Two launches at once would not harm the replicates, since each attempt's files are its own; they would do work twice. A
+search's journal needs the lock: it has one writer.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ class LeasedFolder(Folder):
         super().delete(name)
 
     def __reduce__(self) -> tuple[type[Folder], tuple[str]]:
-        return Folder, (self.url,)
+        return Folder, (self.location,)
 
 
 @contextmanager
@@ -127,7 +128,7 @@ def _heartbeat(run: Folder, lost: Callable[[str], None]) -> Iterator[Folder]:
     beating = threading.Thread(target=_keep, args=(lease, me, over, lost), daemon=True)
     beating.start()
     try:
-        yield LeasedFolder(run.url, lease)
+        yield LeasedFolder(run.location, lease)
     finally:
         over.set()
         beating.join(BEAT_S)  # it may wait for a store that answers no more

@@ -1,4 +1,7 @@
-"""Where a result comes from: commit, versions, machine, data; written beside the tables and into each record."""
+"""The provenance of a run: commit, versions, machine, data, command.
+
+`provenance.json` beside the tables holds all of it, each replicate's record the commit and the lock file's digest.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 
 
 def collect(data_digests: Mapping[str, str]) -> dict[str, Any]:
-    """Everything that is known on the driver before a run starts.
+    """Collects the provenance that the driver knows before a run starts.
 
     Args:
         data_digests: Each dataset's digest by name.

@@ -1,8 +1,8 @@
-"""Ray itself: started on this machine, or a cluster joined. Loads nothing of Tune, which takes longer than Ray.
+"""Starts Ray on this machine or joins a cluster, for as long as a launch runs, and says what it has: cores and GPUs.
 
 A launch's first training step waits for a chain of starts: Ray's processes, then Tune's workers, which load torch. So
-Tune is loaded here in the meantime (`study.run.ray_runner`), the driver never loads torch, and a worker loads what it
-will need before it is given a trial (`trainables.preload`).
+this module imports Ray alone, and loads Tune (`study.run.ray_runner`) while Ray starts. The driver never loads torch,
+but to look for a GPU. A worker loads torch before it gets its first trial (`trainables.preload`).
 """
 
 from __future__ import annotations

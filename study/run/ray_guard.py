@@ -1,4 +1,8 @@
-"""A watch on Ray from a thread of its own, since Ray may hang, or end the whole process without a word to the user."""
+"""Ends a launch with one line where Ray hangs or is lost.
+
+The main thread may then be in a call of Ray's that never returns, or Ray may end the process without a word. So a
+thread of its own watches: the time that Ray takes to start and to end, and afterwards the ports of Ray's processes.
+"""
 
 from __future__ import annotations
 

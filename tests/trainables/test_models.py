@@ -11,6 +11,7 @@ import torch
 from sklearn.decomposition import PCA
 from torch import nn
 
+from tests.support.ours import OUR_ACTIVATIONS, OUR_MODELS
 from trainables.batches import generator
 from trainables.models import (
     PIXELS,
@@ -25,7 +26,7 @@ from trainables.models import (
     identity,
     restore,
 )
-from trainables.registry import ACTIVATIONS, MODELS, ModelEntry
+from trainables.registry import MODELS, ModelEntry
 from trainables.schema import TrialConfig
 
 SmallConfig = Callable[..., TrialConfig]
@@ -40,7 +41,7 @@ def test_build_of_the_paper_has_its_number_of_parameters(model: str, expected: i
     assert num_parameters(build(TrialConfig(model=model), generator(0, "init"))) == expected
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", OUR_MODELS)
 def test_build_same_generator_gives_same_weights_and_another_differs(model: str, small: SmallConfig) -> None:
     def weights(seed: int) -> torch.Tensor:
         return nn.utils.parameters_to_vector(build(small(model=model), generator(seed, "init")).parameters())
@@ -57,7 +58,7 @@ def test_build_same_generator_gives_same_weights_and_another_differs(model: str,
         ("default", lambda i, o: 1 / math.sqrt(3 * i)),
     ],
 )
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", OUR_MODELS)
 def test_build_init_gives_every_layer_its_spread(model: str, init: str, sd: Callable[[int, int], float]) -> None:
     built = build(TrialConfig(model=model, init=init, latent_dim=50), generator(0, "init"))  # type: ignore[arg-type]
     layers = [layer for layer in built.modules() if isinstance(layer, nn.Linear)]
@@ -103,8 +104,8 @@ def test_perceptron_without_layers_is_the_identity() -> None:
     assert torch.equal(Perceptron([3], torch.relu, activate_last=True)(x), x)
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS)
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("activation", OUR_ACTIVATIONS)
+@pytest.mark.parametrize("model", OUR_MODELS)
 def test_model_forward_has_the_shapes_it_says(model: str, activation: str, small: SmallConfig) -> None:
     config = small(model=model, activation=activation, latent_dim=4)
     built, x = build(config, generator(0, "init")), torch.rand(7, PIXELS)
@@ -118,7 +119,7 @@ def test_model_forward_has_the_shapes_it_says(model: str, activation: str, small
     assert torch.equal(built.decoder(out.mu), built(x).decoded)  # type: ignore[operator]
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", OUR_MODELS)
 def test_model_without_hidden_layers_is_linear(model: str, small: SmallConfig) -> None:
     built = build(small(model=model, hidden_dims=(), activation="relu"), generator(0, "init"))
     x, y = torch.rand(2, 3, PIXELS)
@@ -159,7 +160,7 @@ def test_vae_spherical_posterior_shares_one_sigma(small: SmallConfig) -> None:
     assert torch.equal(log_sigma, log_sigma[:, :1].expand(5, 3))
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", OUR_MODELS)
 def test_model_gaussian_likelihood_learns_one_scale(model: str, small: SmallConfig) -> None:
     built = build(small(model=model, likelihood="gaussian", output="identity"), generator(0, "init"))
     plain = build(small(model=model), generator(0, "init"))
@@ -271,7 +272,7 @@ def own(monkeypatch: pytest.MonkeyPatch, small: SmallConfig) -> Callable[..., Tr
     return config
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", OUR_MODELS)
 @pytest.mark.parametrize("fields", [{}, {"likelihood": "gaussian", "output": "identity"}, {"activation": "linear"}])
 def test_check_accepts_every_model_of_ours(model: str, fields: dict[str, str], small: SmallConfig) -> None:
     check(small(model=model, **fields))

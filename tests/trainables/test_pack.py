@@ -4,11 +4,12 @@ import pytest
 import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from tests.support.ours import OUR_ACTIVATIONS, OUR_MODELS
 from trainables import metrics
 from trainables.batches import generator
 from trainables.losses import eq_1, model_nll
 from trainables.pack import Pack
-from trainables.registry import ACTIVATIONS, MODELS
+from trainables.registry import MODELS
 from trainables.schema import TrialConfig
 
 MEMBERS = ((0, 2, 0.5), (1, 5, 1.0), (2, 3, 4.0))
@@ -43,13 +44,13 @@ def assert_together_as_alone(images, members, steps):
 
 
 @pytest.mark.parametrize("steps", [40, pytest.param(200, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("activation", ACTIVATIONS)
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("activation", OUR_ACTIVATIONS)
+@pytest.mark.parametrize("model", OUR_MODELS)
 def test_pack_members_equal_the_same_members_alone(images, model, activation, steps):
     assert_together_as_alone(images, configs(model, activation=activation), steps)
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", OUR_MODELS)
 def test_pack_members_after_200_steps_equal_the_same_members_alone(images, model):
     assert_together_as_alone(images, configs(model), steps=200)
 
@@ -67,13 +68,13 @@ OTHER_FIELDS = [
 
 
 @pytest.mark.parametrize("fields", OTHER_FIELDS)
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", OUR_MODELS)
 def test_pack_members_with_other_fields_equal_the_same_members_alone(images, model, fields):
     assert_together_as_alone(images, configs(model, **fields), steps=30)
 
 
 @pytest.mark.parametrize("clips", [(0.0, 1e-3, 5.0), (1e-3, 1e-3, 1e-3), (0.0, 0.0, 0.0)])
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", OUR_MODELS)
 def test_pack_members_with_their_own_init_and_clip_equal_the_same_members_alone(images, model, clips):
     choices = zip(configs(model), ("he", "default", "xavier"), clips, strict=True)
     members = [config.model_copy(update={"init": init, "grad_clip": clip}) for config, init, clip in choices]
@@ -81,7 +82,7 @@ def test_pack_members_with_their_own_init_and_clip_equal_the_same_members_alone(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", OUR_MODELS)
 def test_pack_of_the_papers_network_ends_like_its_members_alone(mnist, model):
     train, test = torch.tensor(mnist.images["train"]), torch.tensor(mnist.images["test"])
     members, seeds = [TrialConfig(model=model, latent_dim=n) for n in (2, 5, 10)], [0, 1, 2]
@@ -143,7 +144,7 @@ def test_pack_in_tf32_leaves_the_setting_as_it_was_and_on_a_cpu_the_numbers_too(
     assert torch.get_float32_matmul_precision() == "highest"
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", OUR_MODELS)
 def test_pack_padding_stays_zero(images, model):
     pack = trained(configs(model), [0, 1, 2], images)
     for name, stacked in pack.parameters.items():

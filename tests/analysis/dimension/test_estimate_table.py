@@ -189,7 +189,7 @@ def test_estimates_lower_bound_that_has_not_converged_gives_no_verdict() -> None
 
 def test_estimates_best_at_the_last_n_by_chance_is_noted_and_keeps_its_verdict() -> None:
     row = by_key(sweep_tables(nll=lambda network, n, seed, f: nll(network, n, seed, f) - 0.1 * (n == 200)))["a"]
-    assert row["verdict"] == "confirmed" and "still falls by 0.1 nats to the last N = 200" in row["reason"]
+    assert row["verdict"] == "confirmed" and "the loss still falls by 0.1 nats from N = 100 to 200" in row["reason"]
 
 
 def test_estimates_curve_that_begins_within_the_margin_is_an_upper_bound() -> None:

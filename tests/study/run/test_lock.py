@@ -131,3 +131,10 @@ def test_held_remote_folder_that_is_still_held_after_a_sleep_is_written(remote, 
         now[0] += 10 * lock.DEAD_AFTER_S
         folder.write("a", b"1")
         assert pickle.loads(pickle.dumps(folder)) == remote, "a worker writes under names of its own"
+
+
+def test_held_remote_folder_keeps_the_key_of_its_url(monkeypatch):
+    monkeypatch.setattr(lock, "_holder", lambda *_: "")
+    folder = lock.LeasedFolder("s3://KEY:SECRET@bucket/run", lock.Lease(Folder("s3://bucket/run"), "me"))
+    for same in (folder, pickle.loads(pickle.dumps(folder))):
+        assert same.child("a").location == "s3://KEY:SECRET@bucket/run/a" and "SECRET" not in same.url
