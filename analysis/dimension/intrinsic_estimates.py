@@ -142,6 +142,8 @@ def _estimates(profiles: Mapping[str, np.ndarray]) -> Iterator[tuple[str, int, f
         if not quantity.startswith(_PREFIX) or quantity in _NO_ESTIMATE:
             continue
         estimator = quantity.removeprefix(_PREFIX)
+        if len(numbers) > 1 and "dimension_neighbours" not in profiles:
+            continue  # nothing says of how many neighbours each value is
         scales = profiles["dimension_neighbours"].astype(int) if len(numbers) > 1 else [NO_SCALE]
         for raw, scale in zip(numbers, scales, strict=True):
             if np.isnan(raw):  # too many distances tie

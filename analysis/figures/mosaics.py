@@ -68,10 +68,10 @@ def reconstructions_data(
             rows += _image_rows(mine[mine["kind"] == "input"], 0, 0, "input", "")
         drawn = mine[mine["kind"] == "reconstruction"]
         steps = sorted(drawn["step"].unique())[0 if every_step else -1 :]
-        group = rows[-1]["group"] + 1
+        group = rows[-1]["group"] + 1 if rows else 1
         for step in steps:
             label = f"{cell}\n{_steps_text(int(step))}"
-            number = rows[-1]["row"] + 1
+            number = rows[-1]["row"] + 1 if rows else 1
             rows += _image_rows(
                 drawn[drawn["step"] == step], number, group, label, cell, seed, nlls.get((replicate, int(step)))
             )
@@ -301,9 +301,11 @@ def _nlls(tables: Tables, shown: Iterable[tuple[str, int, str]]) -> dict[tuple[s
 
 def _plane(profiles: pd.DataFrame, images: pd.DataFrame, cell: str, seed: int, replicate: str) -> pd.DataFrame:
     profiles = profiles[profiles["replicate"] == replicate]
-    step = int(profiles.loc[profiles["quantity"] == "code_0", "step"].max())
+    step = profiles.loc[profiles["quantity"] == "code_0", "step"].max()
     profiles = profiles[profiles["step"] == step].sort_values("index")
     value = {str(name): rows["value"].to_numpy() for name, rows in profiles.groupby("quantity")}
+    if missing := {"code_0", "code_1", "code_label", "grid_axis_0", "grid_axis_1"} - value.keys():
+        raise NotApplicableError(f"{cell} has left no {' or '.join(sorted(missing))}")
     codes = pd.DataFrame({"z1": value["code_0"], "z2": value["code_1"], "digit": value["code_label"]})
     images = images[(images["replicate"] == replicate) & (images["step"] == step)].sort_values("index")
     first, second = value["grid_axis_0"], value["grid_axis_1"]
@@ -315,7 +317,7 @@ def _plane(profiles: pd.DataFrame, images: pd.DataFrame, cell: str, seed: int, r
         }
     )
     both = pd.concat([codes.assign(kind="code"), grid.assign(kind="decoded")], ignore_index=True)
-    return both.assign(cell=cell, seed=seed, step=step)
+    return both.assign(cell=cell, seed=seed, step=int(step))
 
 
 def _frame(values: pd.Series[float]) -> tuple[float, float]:
