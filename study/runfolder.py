@@ -111,11 +111,12 @@ def read_provenance(run: Folder) -> dict[str, Any]:
     return {key: value for key, value in provenance.items() if key not in (SEAL, SPEC_DIGESTS)}
 
 
-def read_former(run: Folder, spec: StudySpec) -> tuple[StudySpec, dict[str, Any]]:
-    """Reads the spec and the provenance that earlier launches left, for a launch of `spec`, which makes them good.
+def read_former(run: Folder, plan: Plan) -> tuple[StudySpec, dict[str, Any]]:
+    """Reads the spec and the provenance that earlier launches left, for the launch of a plan, which makes them good.
 
-    A damaged spec is made good if the launch's is the very one that was written there, and a damaged provenance always:
-    the data are loaded and digested anew, and each replicate's record keeps its own origin.
+    A damaged spec is made good if the launch's is the very one that was written there; where the provenance, which
+    would know, is damaged too, if every replicate in the folder is the plan's. A damaged provenance is always made
+    good: the data are loaded and digested anew, and each replicate's record keeps its own origin.
 
     Raises:
         TableError: The spec is damaged, and the launch's is another.
@@ -129,10 +130,21 @@ def read_former(run: Folder, spec: StudySpec) -> tuple[StudySpec, dict[str, Any]
     try:
         return read_spec(run, asked=False), provenance
     except TableError as error:
-        if _digest(dump(spec.with_asked([])).encode()) not in _spec_digests(run):
+        known = _spec_digests(run)
+        if _digest(dump(plan.spec.with_asked([])).encode()) not in known and (known or not _holds_only(run, plan)):
             raise
         _LOG.warning("%s It is written anew.", error)
-    return spec, provenance
+    return plan.spec, provenance
+
+
+def _holds_only(run: Folder, plan: Plan) -> bool:
+    """Whether every replicate in a run folder is the plan's, or of a trial in its search's journal."""
+    try:
+        asked = [] if plan.spec.search is None else read_asked(run)
+    except JournalError:
+        return False
+    whole = Plan(plan.spec.with_asked(asked), plan.digests)
+    return set(run.child("replicates").names()) <= {replicate.hash for replicate in whole.replicates}
 
 
 def write_run(run: Folder, spec: StudySpec, provenance: dict[str, Any]) -> None:

@@ -114,7 +114,7 @@ def _claim(run: Folder, plan: Plan) -> tuple[Plan, dict[str, Any]]:
     origin = provenance.collect(dict(plan.digests)) | ({runfolder.ADDED: added()} if plan.spec.plugins else {})
     whole = plan.spec
     if run.exists(runfolder.SPEC):
-        old, former = runfolder.read_former(run, plan.spec)
+        old, former = runfolder.read_former(run, plan)
         whole = _grown(run, old, plan, former["data_digests"])
         digests = former["data_digests"] | origin["data_digests"]
         origin = runfolder.with_added(origin, former) | {"data_digests": digests}

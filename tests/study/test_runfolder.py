@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from study import spec
+from study.plan import Plan
 from study.runfolder import PROVENANCE, SPEC, TableError, read_former, read_plan, read_run, write_run
 from tests.support import tiny
 from trainables.registry import DATASETS
@@ -37,6 +38,10 @@ def run(study, tmp_path):
     return folder
 
 
+def plan(study):
+    return Plan(study, {"tiny": "d"})
+
+
 def harm(run, name, change):
     content = run.read(name)
     changed = DAMAGE[change](content)
@@ -54,18 +59,31 @@ def test_read_run_of_a_damaged_spec_names_the_file_and_the_remedy(run, change):
 @pytest.mark.parametrize("change", DAMAGE)
 def test_read_former_mends_a_damaged_spec_of_the_same_study_alone(run, study, change, caplog):
     harm(run, SPEC, change)
-    assert read_former(run, study) == (study, ORIGIN)
+    assert read_former(run, plan(study)) == (study, ORIGIN)
     assert f"{SPEC} is damaged" in caplog.text
     with pytest.raises(TableError, match="is damaged"):
-        read_former(run, study.with_changes(seeds=3))
+        read_former(run, plan(study.with_changes(seeds=3)))
 
 
 def test_read_former_mends_a_damaged_provenance(run, study, caplog):
     run.write(PROVENANCE, run.read(PROVENANCE).replace(b'"abc"', b'"abd"'))
     with pytest.raises(TableError, match=r"provenance\.json is damaged: it is not as a launch has written it"):
         read_run(run)
-    assert read_former(run, study) == (study, {"data_digests": {}})
+    assert read_former(run, plan(study)) == (study, {"data_digests": {}})
     assert f"{PROVENANCE} is damaged" in caplog.text
+
+
+def test_read_former_mends_spec_and_provenance_together_where_all_replicates_are_the_studys(run, study):
+    harm(run, SPEC, "cut")
+    run.write(PROVENANCE, b"{")
+    begun = run.child("replicates").create()
+    begun.child(plan(study).replicates[0].hash).create()
+    assert read_former(run, plan(study)) == (study, {"data_digests": {}})
+    with pytest.raises(TableError, match=r"spec\.yaml is damaged"):
+        read_former(run, plan(study.with_changes(steps=7)))
+    begun.child("0123456789abcdef").create()
+    with pytest.raises(TableError, match=r"spec\.yaml is damaged"):
+        read_former(run, plan(study))
 
 
 def test_read_run_between_the_two_writes_of_a_growing_study_has_the_older_spec(run, study):
