@@ -24,7 +24,7 @@ LOST_AFTER_S = 15.0
 """A process of Ray's that cannot be reached for this long is lost; one whose port is closed is lost at once."""
 YIELDS_WITHIN_S = 6.0
 """How long the main thread has to end by itself, after a signal or after Ray is lost, before the process ends."""
-GO_ON = "What was trained is saved. Go on with the same command."
+GO_ON = "The newest checkpoints are intact. Go on with the same command."
 
 
 class Guard:
@@ -89,6 +89,8 @@ class Guard:
         with self._lock:
             lost = next((name for name in self._watched if self._gone(name)), None)
             if lost is not None:
+                if self._stop.asked():  # a batch system signals Ray's processes too
+                    self._end(f"Interrupted: {self._stop.reason}, and Ray's {lost} ended too. {GO_ON}", 130)
                 self._lost = f"Ray's {lost} was lost. {GO_ON}"
                 self._stop.fail(ConnectionError(self._lost))
         return lost is not None

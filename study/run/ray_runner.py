@@ -42,7 +42,7 @@ Fit = Callable[[dict[str, Any], tune.TuneConfig], bool]
 NodeProblem = Callable[[], str | None]
 NODE_ANSWERS_WITHIN_S = 120.0
 """How many seconds a node of a cluster has to answer whether it can take part."""
-_GAVE_UP = "Ray gave up (--ray-output shows why). What was trained is saved; launch again to go on."
+_GAVE_UP = "Ray gave up (--ray-output shows why). The newest checkpoints are intact; launch again to go on."
 _LOG = logging.getLogger(__name__)
 
 

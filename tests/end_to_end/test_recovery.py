@@ -212,7 +212,7 @@ def test_rays_own_process_lost_ends_with_one_line_and_launching_again_goes_on(sp
     until(lambda: checkpoints(run), process)
     os.kill(next(pid for pid, title in descendants(process.pid).items() if lost in title), signal.SIGKILL)
     code, output = finish(process, timeout=30)
-    assert code == 1 and " was lost. What was trained is saved. Go on with the same command." in output, output
+    assert code == 1 and " was lost. The newest checkpoints are intact. Go on with the same command." in output, output
     assert "Traceback" not in output and ".cc:" not in output, output
     code, output = finish(start(command(spec_path, run)))
     assert code == 0, output

@@ -73,8 +73,17 @@ def test_guard_of_a_launch_that_loses_ray_ends_it_with_one_line(run, ports, kind
     assert process.poll() is None
     ports[index].close()
     output, _ = process.communicate(timeout=20)
-    line = f"Error: Ray's part {index} was lost. What was trained is saved. Go on with the same command.\n"
+    line = f"Error: Ray's part {index} was lost. The newest checkpoints are intact. Go on with the same command.\n"
     assert (process.returncode, output) == (1, line)
+
+
+def test_guard_of_a_launch_that_is_stopped_together_with_ray_says_that_it_was_interrupted(run, ports):
+    process = run(*numbers(ports), step=2)
+    process.send_signal(signal.SIGTERM)
+    ports[0].close()
+    output, _ = process.communicate(timeout=20)
+    line = "Interrupted: SIGTERM received, and Ray's part 0 ended too. The newest checkpoints are intact. "
+    assert (process.returncode, output) == (130, f"{line}Go on with the same command.\n")
 
 
 def test_guard_of_a_start_that_takes_too_long_ends_it_with_its_line(run):
