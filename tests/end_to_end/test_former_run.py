@@ -1,7 +1,8 @@
-"""The promise on formats: a run folder of the commit 0bdb507 is read, resumed and merged by this version.
+"""The promise on formats: run folders of earlier versions are read, resumed and merged by this one.
 
-`former_run.tar.gz` is the folder of a launch that was stopped: `linear` has finished and is measured, `vae` has two
-checkpoints, `pca` has not begun. It is never made again: it stands for the folders that users have.
+Each archive is the folder of one launch that was stopped: `linear` has finished and is measured, `vae` has two
+checkpoints, `pca` has not begun. None is ever made again: they stand for the folders that users have. A release whose
+files look otherwise adds its own.
 """
 
 import io
@@ -23,7 +24,7 @@ from trainables.registry import DATASETS, MEASUREMENTS
 from trainables.schema import METRICS
 from trainables.storage import Folder
 
-ARCHIVE = Path(__file__).with_name("former_run.tar.gz")
+ARCHIVES = sorted(Path(__file__).parent.glob("run_*.tar.gz"))
 
 
 @pytest.fixture(autouse=True)
@@ -32,9 +33,9 @@ def tiny_registries(monkeypatch):
     monkeypatch.setitem(MEASUREMENTS, "tiny", "tests.support.tiny:measure")
 
 
-@pytest.fixture
-def former(tmp_path):
-    with tarfile.open(ARCHIVE) as archive:
+@pytest.fixture(params=ARCHIVES, ids=lambda path: path.name.partition(".")[0])
+def former(tmp_path, request):
+    with tarfile.open(request.param) as archive:
         archive.extractall(tmp_path / "former", filter="data")
     return tmp_path / "former"
 
@@ -52,7 +53,7 @@ def test_former_tables_are_read_and_made_anew_with_the_same_rows(former):
     pd.testing.assert_frame_equal(again.results[results.columns], results)  # later columns are null
     pd.testing.assert_frame_equal(again.profiles, profiles)
     pd.testing.assert_frame_equal(again.images, images)
-    assert {"test_nll_by_label", "tiny_codes"} <= set(profiles["quantity"])
+    assert {"test_nll_by_block", "tiny_codes"} <= set(profiles["quantity"])
 
 
 def test_former_run_is_resumed_and_gives_the_rows_of_a_run_from_the_start(former, tmp_path):
