@@ -11,9 +11,9 @@ from study.runfolder import read_plan
 from study.tables.build import Builder
 from study.tables.columns import SCHEMAS
 from study.tables.files import load_tables, open_table
-from trainables import replicate_file
+from trainables import checkpoint, replicate_file
 from trainables.errors import ReadableError
-from trainables.replicate_file import TENSORS
+from trainables.replicate_file import TENSORS, FileName
 from trainables.storage import Folder
 
 
@@ -48,7 +48,10 @@ def _damaged_files(run: Folder, plan: Plan) -> Iterator[str]:
             yield f"{replicates.url}/{name} must be named by the hash of one of the spec's replicates, but is not."
             continue
         folder = replicates.child(name)
-        for file in folder.files():
+        files = folder.files()
+        if checkpoint.standing(folder).ended:  # nothing rests on a checkpoint that a kill has left
+            files = [file for file in files if (parsed := FileName.parse(file)) is None or parsed.step is None]
+        for file in files:
             try:
                 (replicate_file.read_tensors if file.endswith(TENSORS) else replicate_file.read)(folder, file)
             except (ReadableError, OSError) as error:

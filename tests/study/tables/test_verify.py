@@ -73,3 +73,12 @@ def test_verify_names_a_damaged_table_and_a_damaged_spec(run):
 def test_verify_of_tables_alone_checks_the_tables(run):
     shutil.rmtree(run / "replicates")
     assert not list(problems(Folder(str(run))))
+
+
+def test_verify_does_not_mind_a_damaged_checkpoint_of_a_replicate_that_has_ended(run):
+    folder = sorted(run.glob("replicates/*/*-record.safetensors"))[0].parent
+    (folder / "0123abcd-0123456789ab-000000004.safetensors").write_bytes(b"cut")
+    assert not list(problems(Folder(str(run))))
+    for marker in folder.glob("*.done.json"):
+        marker.unlink()
+    assert "000000004.safetensors" in "".join(problems(Folder(str(run))))
