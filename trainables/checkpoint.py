@@ -47,12 +47,14 @@ class _Files(BaseModel):
 
 
 class _Marker(BaseModel):
-    """The last file of an attempt: how it has ended, and the names of its result's files."""
+    """The last file of an attempt: how it has ended, the names of its result's files, and which replicate it is."""
 
     model_config = ConfigDict(extra="forbid")
     status: Literal["finished", "stopped", "failed", "diverged"]
     error: str | None
     files: _Files
+    replicate: dict[str, Any] | None = None
+    """Its description, from which a search that has lost its journal knows a trial whose record is damaged."""
 
 
 def write_checkpoint(folder: Folder, attempt: str, step: int, tensors: dict[str, np.ndarray], record: Record) -> None:
@@ -97,7 +99,7 @@ def finish(
     if weights is not None:
         content = encode(weights, Record(record.replicate, provenance=record.provenance))
         files["weights"] = replicate_file.write(folder, attempt, f"-weights{TENSORS}", content)
-    marker = {"status": status, "error": error, "files": files}
+    marker = {"status": status, "error": error, "files": files, "replicate": record.replicate}
     replicate_file.write(folder, attempt, MARKER, json.dumps(marker).encode())
     names = _list(folder)
     ended = _by_marker(folder, names, thorough=True) if status != "failed" else None
@@ -125,6 +127,21 @@ def result(folder: Folder) -> Standing | None:
     """Reads the end that the replicate of this folder has come to; None if there is none but a failure."""
     ended = _by_marker(folder, _list(folder))
     return None if ended is None or ended.status == "failed" else ended
+
+
+def description(folder: Folder) -> dict[str, Any] | None:
+    """Reads what `Replicate.described` said of the replicate of this folder, from the first file that is undamaged."""
+    for name in _list(folder):
+        try:
+            if name.marker:
+                described = _marker(folder, name).replicate
+            else:
+                described = replicate_file.read_tensors(folder, name.text)[1].replicate
+        except (DamagedFileError, FileNotFoundError):
+            continue
+        if described:
+            return described
+    return None
 
 
 def read_weights(folder: Folder, ended: Standing) -> dict[str, np.ndarray]:
@@ -270,10 +287,7 @@ def _by_marker(folder: Folder, names: Sequence[FileName], *, thorough: bool = Fa
 
 
 def _read_marker(folder: Folder, name: FileName, names: Sequence[FileName], thorough: bool) -> Standing:
-    try:
-        marker = _Marker.model_validate_json(replicate_file.read(folder, name.text))
-    except ValidationError as error:
-        raise DamagedFileError(f"it is no marker ({error.errors()[0]['msg']})") from None
+    marker = _marker(folder, name)
     weights = marker.files.weights
     if weights is not None and weights not in {file.text for file in names}:
         raise DamagedFileError(f"{weights}, the weights, is absent: the network is trained again")
@@ -281,6 +295,13 @@ def _read_marker(folder: Folder, name: FileName, names: Sequence[FileName], thor
     if weights is not None and thorough:
         replicate_file.read_tensors(folder, weights)
     return Standing(marker.status, marker.error, record, tensors.get("images"), weights)
+
+
+def _marker(folder: Folder, name: FileName) -> _Marker:
+    try:
+        return _Marker.model_validate_json(replicate_file.read(folder, name.text))
+    except ValidationError as error:
+        raise DamagedFileError(f"it is no marker ({error.errors()[0]['msg']})") from None
 
 
 def _list(folder: Folder) -> list[FileName]:

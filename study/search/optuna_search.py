@@ -132,16 +132,24 @@ class OptunaSearch:
             self.close(number)
 
     def adopt(self, hashes: Collection[str]) -> None:
-        """Adds the trials that the journal has lost, from the records of their replicates.
+        """Adds the trials that the journal has lost, from the files of their replicates.
 
         Args:
             hashes: Replicates in the run folder that belong to no arm.
+
+        Raises:
+            SearchError: All files of such a replicate are damaged too.
         """
         lost = {}
         for name in sorted(set(hashes) - self.hashes):
-            record = checkpoint.standing(self._folder.child(name)).record
-            if record is not None and record.replicate["seed"] == 0:
-                lost[record.replicate["cell"], name] = record.replicate["config"]
+            described = checkpoint.description(self._folder.child(name))
+            if described is None and self._folder.child(name).files():
+                raise SearchError(
+                    f"{self._folder.url}/{name} belongs to a trial that {JOURNAL} has lost, and all its files are "
+                    "damaged. Delete this folder and launch again: another trial is drawn in its place."
+                )
+            if described is not None and described["seed"] == 0:
+                lost[described["cell"], name] = described["config"]
         for (_, name), config in sorted(lost.items()):
             fields = {field: config[field] for field in self._search.space if field in applies(config)}
             try:

@@ -18,7 +18,7 @@ from study.run import ray_cluster
 from study.run.backlog import Counts
 from study.run.job import Options
 from study.run.lock import RunError
-from study.search.journal_reader import JOURNAL, read_asked
+from study.search.journal_reader import JOURNAL, SearchError, read_asked
 from study.search.optuna_search import ERROR, OptunaSearch, pruner
 from study.searchspace import Range, SearchSpec
 from study.spec import SpecError
@@ -479,6 +479,24 @@ def test_journal_that_is_lost_is_made_good_from_the_replicates_and_nothing_is_tr
     assert counts == run(hunt(**SEARCHED), searched)[0] and "taken from their replicates" in caplog.text
     pd.testing.assert_frame_equal(rows(searched), rows(copied))
     assert_agree(copied)
+
+
+@pytest.mark.parametrize("fault", ["record", "marker", "both", "all"])
+def test_journal_and_a_file_of_a_trial_lost_together_leave_no_trial_out(searched, copied, fault):
+    (copied / JOURNAL).unlink()
+    trials_rows = rows(searched)
+    stopped = trials_rows.loc[trials_rows["status"] == "stopped", "replicate"].iloc[0]
+    harmed = {"record": ["*-record.safetensors"], "marker": ["*.done.json"]}.get(fault, ["*-record.*", "*.done.json"])
+    folder = copied / "replicates" / stopped
+    for pattern in harmed if fault != "all" else ["*"]:
+        for path in folder.glob(pattern):
+            path.write_bytes(path.read_bytes()[:-9])
+    if fault in ("both", "all"):
+        with pytest.raises(SearchError, match=rf"{stopped} belongs to a trial that .* Delete this folder"):
+            run(hunt(**SEARCHED), copied)
+        return
+    run(hunt(**SEARCHED), copied)
+    pd.testing.assert_frame_equal(rows(searched), rows(copied))
 
 
 # Small parts
