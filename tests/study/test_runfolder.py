@@ -15,7 +15,7 @@ from trainables.storage import Folder
 
 ORIGIN = {"data_digests": {"tiny": "d"}, "git_commit": "abc"}
 DAMAGE = {
-    "a typo": lambda text: text.replace(b"activation: linear", b"activation: linaer"),
+    "a typo": lambda text: text.replace(b"activation: linear", b"activation: lineXr"),
     "a number": lambda text: text.replace(b"seeds: 2", b"seeds: 6"),
     "a cell's digits": lambda text: text.replace(b"latent_dim: 2", b"latent_dim: 3"),
     "cut": lambda text: text[: len(text) // 2],
@@ -66,7 +66,7 @@ def test_read_former_mends_a_damaged_spec_of_the_same_study_alone(run, study, ch
 
 
 def test_read_former_mends_a_damaged_provenance(run, study, caplog):
-    run.write(PROVENANCE, run.read(PROVENANCE).replace(b'"abc"', b'"abd"'))
+    run.write(PROVENANCE, run.read(PROVENANCE).replace(b'"abc"', b'"abx"'))
     with pytest.raises(TableError, match=r"provenance\.json is damaged: it is not as a launch has written it"):
         read_run(run)
     assert read_former(run, plan(study)) == (study, {"data_digests": {}})

@@ -361,10 +361,10 @@ def test_list_into_a_full_file_says_so_and_exits_1():
 
 
 def test_run_folder_whose_name_is_no_utf8_is_refused_in_one_line(study):
-    code, _, err = study("status", "runs/caf\udce9")
+    code, _, err = study("status", "runs/b\udce9")
     assert code == 2 and err == (
         "Error: a folder's path must be UTF-8, but got "
-        f"{ascii(str(Path.cwd()) + '/runs/caf')[:-1]}\\udce9': rename it, or set LC_ALL=C.UTF-8.\n"
+        f"{ascii(str(Path.cwd()) + '/runs/b')[:-1]}\\udce9': rename it, or set LC_ALL=C.UTF-8.\n"
     )
 
 
