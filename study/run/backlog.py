@@ -43,7 +43,10 @@ class Backlog:
         begun = set(folder.names())
         standings = {}
         for name in (replicate.hash for replicate in replicates):
-            standing = _tidied(folder.child(name), name in final) if name in begun else Standing("pending")
+            standing = Standing("pending")
+            if name in begun:
+                folder.child(name).sweep()
+                standing = _tidied(folder.child(name), name in final)
             standings[name] = dataclasses.replace(standing, record=None, images=None)
         return cls(standings, unmeasured(run, plan.spec, standings))
 

@@ -185,7 +185,8 @@ class Campaign:
             output = ended.output
             if ended.code == 0:
                 return True
-            for path in re.findall(r"[Dd]elete (\S+)", output):  # the remedy that it prints
+            damaged = re.findall(r"(\S+) is damaged: .* if need be after it was deleted", " ".join(output.split()))
+            for path in [*re.findall(r"[Dd]elete (\S+)", output), *damaged]:  # the remedy that it prints
                 target = Path(path.rstrip(".,:;'\"`").strip("'\"`"))
                 if self.run in target.parents and target.is_file():
                     target.unlink()
