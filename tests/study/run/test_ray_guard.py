@@ -78,7 +78,8 @@ def test_guard_of_a_launch_that_loses_ray_ends_it_with_one_line(run, ports, kind
 
 
 def test_guard_of_a_launch_that_is_stopped_together_with_ray_says_that_it_was_interrupted(run, ports):
-    process = run(*numbers(ports), step=2)
+    process = run(*numbers(ports), step=30)
+    time.sleep(1)  # until it sleeps
     process.send_signal(signal.SIGTERM)
     ports[0].close()
     output, _ = process.communicate(timeout=20)
