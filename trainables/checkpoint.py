@@ -209,15 +209,15 @@ def tidy(folder: Folder) -> Standing:
     """Deletes former failures, damaged files and cut-off writes, before a launch tries a replicate again.
 
     Valid checkpoints stay, and so do the files of an attempt without a marker, which may still be at work. A replicate
-    that has come to its end keeps all.
+    that has come to its end keeps all but cut-off writes.
 
     Returns:
         How far it was before, its weights checked; with the checkpoint from which it goes on, a failed one too.
     """
+    folder.sweep()
     before, names = _look(folder, thorough=True)
     if before.ended:
         return before
-    folder.sweep()
     checkpoints = _checkpoints(names)
     if before.status == "failed":
         newest = _newest(folder, checkpoints)

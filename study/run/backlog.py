@@ -45,7 +45,6 @@ class Backlog:
         for name in (replicate.hash for replicate in replicates):
             standing = Standing("pending")
             if name in begun:
-                folder.child(name).sweep()
                 standing = _tidied(folder.child(name), name in final)
             standings[name] = dataclasses.replace(standing, record=None, images=None)
         return cls(standings, unmeasured(run, plan.spec, standings))
@@ -77,6 +76,7 @@ class Backlog:
 
 def _tidied(folder: Folder, final: bool) -> Standing:
     if final and (standing := checkpoint.standing(folder, thorough=True)).status == "failed":
+        folder.sweep()
         return standing
     return checkpoint.tidy(folder)
 
