@@ -55,6 +55,20 @@ class _Marker(BaseModel):
     files: _Files
     replicate: dict[str, Any] | None = None
     """Its description, from which a search that has lost its journal knows a trial whose record is damaged."""
+    step: int | None = None
+    """The step at which it has ended, for the same use; absent from old markers."""
+
+
+class Remains(NamedTuple):
+    """Evidence of a replicate's former run, from those of its files that are undamaged.
+
+    `replicate`: its description; `step`: the furthest step that it is known to have reached; `stopped`: whether it was
+    stopped there.
+    """
+
+    replicate: dict[str, Any]
+    step: int
+    stopped: bool
 
 
 def write_checkpoint(folder: Folder, attempt: str, step: int, tensors: dict[str, np.ndarray], record: Record) -> None:
@@ -99,7 +113,7 @@ def finish(
     if weights is not None:
         content = encode(weights, Record(record.replicate, provenance=record.provenance))
         files["weights"] = replicate_file.write(folder, attempt, f"-weights{TENSORS}", content)
-    marker = {"status": status, "error": error, "files": files, "replicate": record.replicate}
+    marker = {"status": status, "error": error, "files": files, "replicate": record.replicate, "step": _last(record)}
     replicate_file.write(folder, attempt, MARKER, json.dumps(marker).encode())
     names = _list(folder)
     ended = _by_marker(folder, names, thorough=True) if status != "failed" else None
@@ -129,19 +143,30 @@ def result(folder: Folder) -> Standing | None:
     return None if ended is None or ended.status == "failed" else ended
 
 
-def description(folder: Folder) -> dict[str, Any] | None:
-    """Reads what `Replicate.described` said of the replicate of this folder, from the first file that is undamaged."""
+def remains(folder: Folder) -> Remains | None:
+    """Reads the evidence of a replicate's former run, for a search that has lost its journal; None if all is damaged.
+
+    A replicate that was stopped has a result, but neither weights nor a checkpoint of that step.
+    """
+    replicate: dict[str, Any] = {}
+    ends, trained = [0], [0]
     for name in _list(folder):
         try:
             if name.marker:
-                described = _marker(folder, name).replicate
+                marker = _marker(folder, name)
+                described, step = marker.replicate, marker.step
             else:
-                described = replicate_file.read_tensors(folder, name.text)[1].replicate
+                record = replicate_file.read_tensors(folder, name.text)[1]
+                described, step = record.replicate, _last(record) if name.step is None else name.step
         except (DamagedFileError, FileNotFoundError):
             continue
-        if described:
-            return described
-    return None
+        replicate = replicate or described or {}
+        (ends if name.step is None else trained).append(step or 0)
+    if not replicate:
+        return None
+    if any(name.weights for name in _list(folder)):
+        trained.append(replicate["config"]["steps"] or 0)
+    return Remains(replicate, max(ends + trained), max(ends) > max(trained))
 
 
 def read_weights(folder: Folder, ended: Standing) -> dict[str, np.ndarray]:
@@ -312,6 +337,11 @@ def _list(folder: Folder) -> list[FileName]:
 def _checkpoints(names: Iterable[FileName]) -> list[FileName]:
     """Checkpoints among `names`, the newest step first."""
     return sorted((name for name in names if name.step is not None), key=lambda name: (_step(name), name), reverse=True)
+
+
+def _last(record: Record) -> int | None:
+    """The step of a record's last row."""
+    return record.rows[-1]["step"] if record.rows else None
 
 
 def _step(checkpoint: FileName) -> int:

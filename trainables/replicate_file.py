@@ -48,6 +48,11 @@ class FileName(NamedTuple):
     measurement: str | None
     marker: bool
 
+    @property
+    def weights(self) -> bool:
+        """Whether the file holds the weights of a trained network."""
+        return self.text.endswith(f"-weights{TENSORS}")
+
     @classmethod
     def parse(cls, text: str) -> FileName | None:
         """Reads a name; None for a file that no attempt has written."""

@@ -146,7 +146,7 @@ def _grown(run: Folder, former: StudySpec, plan: Plan, digests: dict[str, str]) 
 
 
 def _open_search(run: Folder, plan: Plan, whole: Plan) -> OptunaSearch | None:
-    """Opens the study's search, if it has one, with the trials that its journal may have lost.
+    """Opens the study's search, if it has one, with what its journal may have lost.
 
     Optuna takes seconds to import, and other studies never need it.
     """
@@ -155,7 +155,7 @@ def _open_search(run: Folder, plan: Plan, whole: Plan) -> OptunaSearch | None:
     from study.search.optuna_search import OptunaSearch
 
     search = OptunaSearch(run, plan)
-    search.adopt(set(run.child("replicates").names()) - {replicate.hash for replicate in whole.replicates})
+    search.recover(set(run.child("replicates").names()) - {replicate.hash for replicate in whole.replicates})
     return search
 
 

@@ -7,6 +7,7 @@ of the trials that ended unheard, and goes on: trials that were under way come f
 
 from __future__ import annotations
 
+import json
 import logging
 import pkgutil
 import warnings
@@ -29,8 +30,8 @@ from trainables.records import Progress, Standing
 from trainables.schema import METRICS, Replicate, applies
 from trainables.storage import Folder
 
-STOPPED, ERROR = "stopped", "error"
-"""User attributes of a trial: why it was stopped, why it failed."""
+STOPPED, ERROR, FORMER = "stopped", "error", "former"
+"""User attributes of a trial: why it was stopped, why it failed, how it had fared before the journal lost it."""
 _STATES = {"finished": TrialState.COMPLETE, "stopped": TrialState.PRUNED, "failed": TrialState.FAIL}
 _LOG = logging.getLogger(__name__)
 _SAMPLE = 20
@@ -131,8 +132,8 @@ class OptunaSearch:
                 self._stop(number, reason)
             self.close(number)
 
-    def adopt(self, hashes: Collection[str]) -> None:
-        """Adds the trials that the journal has lost, from the files of their replicates.
+    def recover(self, hashes: Collection[str]) -> None:
+        """Takes what the journal has lost from the files of the replicates: trials, and decisions on open ones.
 
         Args:
             hashes: Replicates in the run folder that belong to no arm.
@@ -142,22 +143,26 @@ class OptunaSearch:
         """
         lost = {}
         for name in sorted(set(hashes) - self.hashes):
-            described = checkpoint.description(self._folder.child(name))
-            if described is None and self._folder.child(name).files():
+            folder = self._folder.child(name)
+            remains = checkpoint.remains(folder)
+            if remains is None and folder.files():
                 raise SearchError(
-                    f"{self._folder.url}/{name} belongs to a trial that {JOURNAL} has lost, and all its files are "
+                    f"{folder.url} belongs to a trial that {JOURNAL} has lost, and all its files are "
                     "damaged. Delete this folder and launch again: another trial is drawn in its place."
                 )
-            if described is not None and described["seed"] == 0:
-                lost[described["cell"], name] = described["config"]
-        for (_, name), config in sorted(lost.items()):
+            if remains is not None:
+                config = remains.replicate["config"]
+                lost[remains.replicate["cell"], json.dumps(config, sort_keys=True)] = config
+        for _, config in sorted(lost.items()):
             fields = {field: config[field] for field in self._search.space if field in applies(config)}
             try:
                 self._draw(self._search.parameters(fields))
             except ValueError as error:
-                _LOG.warning("%s/%s belongs to no trial of this search: %s", self._folder.url, name, error)
+                _LOG.warning("%s in %s belongs to no trial of this search: %s", fields, self._folder.url, error)
         if lost:
             _LOG.warning("%s had lost %d trials, which were taken from their replicates.", JOURNAL, len(lost))
+        for number in self._state.open:
+            self._recover_decisions(number)
 
     def reopen(self, hashes: Collection[str]) -> None:
         """Has `next` return the ended trials again that have one of these replicates, of which a file was lost.
@@ -281,14 +286,33 @@ class OptunaSearch:
             self._study.tell(number, judgement.values, _STATES[judgement.state])
         self._state.end(number)
 
+    def _recover_decisions(self, number: int) -> None:
+        """Notes at which step an open trial was, and whether ASHA stopped it, where the journal has lost a decision."""
+        folders = [self._folder.child(replicate.hash) for replicate in self.members(number)]
+        seeds = [remains for folder in folders if (remains := checkpoint.remains(folder)) is not None]
+        if not seeds or FORMER in self._frozen(number).user_attrs:
+            return
+        furthest = max(seeds, key=lambda remains: (remains.step, not remains.stopped))
+        decided = furthest.step + furthest.stopped
+        if any(rung < decided and rung not in self._frozen(number).intermediate_values for rung in self.rungs):
+            former = {"step": furthest.step, "stopped": furthest.stopped}
+            self._trial(number).set_user_attr(FORMER, former)
+
     def _decide(self, number: int, step: int, value: float | None) -> str | None:
-        """Reports a rung; returns the reason if ASHA stops the trial there, which is written before it is acted on."""
+        """Reports a rung; returns the reason if the trial ends there, which is written before it is acted on.
+
+        ASHA decides, but where the trial had come further, or been stopped, before the journal was lost.
+        """
         if value is None:
             return None  # a replicate diverges, and ends so
         trial = self._trial(number)
+        former = trial.user_attrs.get(FORMER, {"step": 0, "stopped": False})
         with self._journal.batch():
             trial.report(value, step)
-            if not trial.should_prune():
+            stops = trial.should_prune()
+            if step < former["step"] or (step == former["step"] and former["stopped"]):
+                stops = step == former["step"]
+            if not stops:
                 return None
             name = self._search.objectives[0]
             reason = f"stopped by asha at step {step:,}, where {name} was {value:.4g}"

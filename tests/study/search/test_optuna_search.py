@@ -481,22 +481,48 @@ def test_journal_that_is_lost_is_made_good_from_the_replicates_and_nothing_is_tr
     assert_agree(copied)
 
 
-@pytest.mark.parametrize("fault", ["record", "marker", "both", "all"])
-def test_journal_and_a_file_of_a_trial_lost_together_leave_no_trial_out(searched, copied, fault):
-    (copied / JOURNAL).unlink()
-    trials_rows = rows(searched)
-    stopped = trials_rows.loc[trials_rows["status"] == "stopped", "replicate"].iloc[0]
-    harmed = {"record": ["*-record.safetensors"], "marker": ["*.done.json"]}.get(fault, ["*-record.*", "*.done.json"])
-    folder = copied / "replicates" / stopped
-    for pattern in harmed if fault != "all" else ["*"]:
-        for path in folder.glob(pattern):
+RECORD, MARKER, WEIGHTS = "*-record.*", "*.done.json", "*-weights.*"
+
+
+@pytest.mark.parametrize("journal", ["lost", "cut after the trial was drawn"])
+@pytest.mark.parametrize(
+    ("status", "harmed"),
+    [
+        ("stopped", [RECORD]),
+        ("stopped", [MARKER]),
+        ("finished", [RECORD]),
+        ("finished", [MARKER]),
+        ("finished", [WEIGHTS]),
+        ("finished", [RECORD, MARKER]),
+        ("finished", [RECORD, WEIGHTS]),
+        ("finished", [MARKER, WEIGHTS]),
+    ],
+)
+def test_journal_and_files_of_a_trial_lost_together_change_no_row(searched, tmp_path, journal, status, harmed):
+    before = rows(searched)
+    for name in before.loc[before["status"] == status, "replicate"].unique():
+        copy = shutil.copytree(searched, tmp_path / name)
+        lines = (copy / JOURNAL).read_bytes().splitlines(keepends=True)
+        ends = [place + 1 for place, line in enumerate(lines) if b'"fields"' in line]
+        number = int(before.loc[before["replicate"] == name, "cell"].iloc[0].removeprefix("trial-"))
+        (copy / JOURNAL).write_bytes(
+            b"".join(lines[: ends[number] if journal == "cut after the trial was drawn" else 0])
+        )
+        for path in itertools.chain(*((copy / "replicates" / name).glob(pattern) for pattern in harmed)):
             path.write_bytes(path.read_bytes()[:-9])
-    if fault in ("both", "all"):
-        with pytest.raises(SearchError, match=rf"{stopped} belongs to a trial that .* Delete this folder"):
-            run(hunt(**SEARCHED), copied)
-        return
-    run(hunt(**SEARCHED), copied)
-    pd.testing.assert_frame_equal(rows(searched), rows(copied))
+        run(hunt(**SEARCHED), copy)
+        pd.testing.assert_frame_equal(before, rows(copy))
+
+
+@pytest.mark.parametrize("harmed", [[RECORD, MARKER], ["*"]])
+def test_journal_and_all_files_of_a_trial_lost_together_are_refused_with_the_remedy(searched, copied, harmed):
+    (copied / JOURNAL).unlink()
+    before = rows(searched)
+    stopped = before.loc[before["status"] == "stopped", "replicate"].iloc[0]
+    for path in itertools.chain(*((copied / "replicates" / stopped).glob(pattern) for pattern in harmed)):
+        path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(SearchError, match=rf"{stopped} belongs to a trial that .* Delete this folder"):
+        run(hunt(**SEARCHED), copied)
 
 
 # Small parts
