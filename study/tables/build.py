@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -11,11 +13,23 @@ import pyarrow.parquet as pq
 
 from study.plan import Plan
 from study.runfolder import TableError, read_plan
+from study.spec import dump
 from study.tables.columns import SCHEMAS, rows_of
-from study.tables.files import Tables, builds, encode, load_tables, open_table, open_tables, write
+from study.tables.files import (
+    BUILD,
+    SOURCE,
+    Tables,
+    damage,
+    encode,
+    load_tables,
+    named,
+    open_table,
+    open_tables,
+    write,
+)
 from trainables import checkpoint
 from trainables.records import Standing
-from trainables.schema import Replicate
+from trainables.schema import RESULTS_VERSION, Replicate
 from trainables.storage import Folder
 
 BLOCK = 100
@@ -58,12 +72,16 @@ class Builder:
     def build(self) -> Tables:
         """Builds the tables from what the replicates have left in the run folder, and writes them there.
 
-        Where another process has written tables meanwhile, these may be newer, so that they are built again.
+        Tables that were built from these very files stay. Where another process has written tables meanwhile, these
+        may be newer, so that they are built again.
         """
         for _ in range(_ATTEMPTS):
-            before = _builds(self.run)
-            contents = encode(self.blocks(read_plan(self.run)[0]))
-            if _builds(self.run) == before:
+            before, plan = _named(self.run, BUILD), read_plan(self.run)[0]
+            source = self._source(plan)
+            if set(_named(self.run, SOURCE)) == {source} and not damage(self.run):
+                break
+            contents = encode(self.blocks(plan), source)
+            if _named(self.run, BUILD) == before:
                 write(self.run, contents)
                 break
         plan, provenance = read_plan(self.run)
@@ -79,6 +97,12 @@ class Builder:
             rows = [known.get(replicate.hash) or self._read(plan, replicate, begun) for replicate in block]
             yield {name: pa.concat_tables([tables[name] for tables in rows]) for name in SCHEMAS}
 
+    def _source(self, plan: Plan) -> str:
+        """A digest of all that the tables are made from. A file's name stands for its bytes: it holds their digest."""
+        files = sorted((name, sorted(names)) for name, names in self.run.child("replicates").files_within().items())
+        parts = (RESULTS_VERSION, str(SCHEMAS), dump(plan.spec), dict(plan.digests), files)
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
     def _read(self, plan: Plan, replicate: Replicate, begun: set[str]) -> Rows:
         name = replicate.hash
         folder = self.run.child("replicates").child(name)
@@ -89,16 +113,16 @@ class Builder:
         return rows
 
 
-def _builds(run: Folder) -> dict[str, set[str] | None]:
-    """The build that each table of a run folder names; None where there is no readable table."""
+def _named(run: Folder, key: bytes) -> list[str | None]:
+    """The text under a key of each table's metadata; None where there is no readable table, or no such key."""
 
-    def build_of(name: str) -> set[str] | None:
+    def text_of(name: str) -> str | None:
         try:
-            return builds({name: open_table(run, name)})
+            return named(open_table(run, name), key)
         except TableError:
             return None
 
-    return {name: build_of(name) for name in SCHEMAS}
+    return [text_of(name) for name in SCHEMAS]
 
 
 class FormerRows:

@@ -30,8 +30,8 @@ from trainables.storage import Folder
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _FORMULA = re.compile(r"[=@+-](?![0-9.]*(e[+-]?[0-9]+)?$)", re.IGNORECASE)
-_BUILD = b"build"
-"""Key of the build in a file's metadata."""
+BUILD, SOURCE = b"build", b"source"
+"""Keys of a file's metadata: the digest of the tables that were made with it, and of the files they were made from."""
 _LARGEST = 2**26
 """Rows of a row group, at most: the most that the format's writer allows, so that a block is never cut."""
 
@@ -112,8 +112,8 @@ class Tables:
         return self.rows("images")
 
 
-def encode(blocks: Iterable[Mapping[str, pa.Table]]) -> dict[str, bytes]:
-    """The tables' files by name, a row group for each block; each names the digest of all three as their build."""
+def encode(blocks: Iterable[Mapping[str, pa.Table]], source: str = "") -> dict[str, bytes]:
+    """Writes the tables' files by name, a row group for each block; each names its build and its source."""
     buffers = {name: io.BytesIO() for name in SCHEMAS}
     with ExitStack() as stack:
         writers = {name: stack.enter_context(_writer(buffer, SCHEMAS[name])) for name, buffer in buffers.items()}
@@ -124,7 +124,7 @@ def encode(blocks: Iterable[Mapping[str, pa.Table]]) -> dict[str, bytes]:
         for buffer in buffers.values():
             digest.update(buffer.getvalue())
         for writer in writers.values():
-            writer.add_key_value_metadata({_BUILD.decode(): digest.hexdigest()[:16]})
+            writer.add_key_value_metadata({BUILD.decode(): digest.hexdigest()[:16], SOURCE.decode(): source})
     return {name: buffer.getvalue() for name, buffer in buffers.items()}
 
 
@@ -134,10 +134,10 @@ def write(run: Folder, contents: Mapping[str, bytes]) -> None:
         run.write(f"{name}.parquet", content)
 
 
-def builds(files: Mapping[str, pq.ParquetFile]) -> set[str]:
-    """The builds that tables name: one, or none where they are old or another tool has written them."""
-    named = ((file.metadata.metadata or {}).get(_BUILD) for file in files.values())
-    return {build.decode() for build in named if build is not None}
+def named(file: pq.ParquetFile, key: bytes) -> str | None:
+    """Reads a text of a table's metadata; None where the table is old or another tool has written it."""
+    text = (file.metadata.metadata or {}).get(key)
+    return None if text is None else text.decode()
 
 
 def open_tables(run: Folder, spec: StudySpec, provenance: dict[str, Any]) -> Tables:
@@ -222,7 +222,7 @@ def _harmless(value: Any) -> Any:
 
 
 def _check_one_build(tables: Tables) -> None:
-    if len(builds(tables.files)) > 1:
+    if len({named(file, BUILD) for file in tables.files.values()} - {None}) > 1:
         raise TableError(
             f"the tables of {tables.url} must be of one build, but are of several: `study table` builds them again, "
             "of a run folder in place, of others with --to."

@@ -5,6 +5,7 @@ import logging
 import os
 import shutil
 import signal
+import uuid
 
 import pandas as pd
 import pyarrow.parquet as pq
@@ -175,6 +176,8 @@ def test_spec_that_is_damaged_stops_the_launch_of_another_and_deleting_it_mends_
 def assert_as_built(folder):
     """The tables equal those that a builder without a memory makes of the run folder, bit for bit."""
     found = {name: (folder / f"{name}.parquet").read_bytes() for name in SCHEMAS}
+    for name in SCHEMAS:
+        (folder / f"{name}.parquet").unlink()
     build(Folder(str(folder)))
     assert found == {name: (folder / f"{name}.parquet").read_bytes() for name in SCHEMAS}
 
@@ -191,16 +194,31 @@ def looked_at(monkeypatch):
 def test_builder_reads_what_has_ended_once_and_what_runs_each_time(stopped, monkeypatch, looked_at, study, block):
     monkeypatch.setattr("study.tables.build.BLOCK", block)
     builder = Builder(Folder(str(stopped)))
+    with monkeypatch.context() as patch:
+        patch.setattr(Builder, "_source", lambda *_: uuid.uuid4().hex)  # as if some file had changed
+        builder.build()
+        assert len(looked_at) == 4
+        tables = builder.build()
+        assert len(looked_at) == 5
+        assert sorted(tables.ends["status"]) == ["finished"] * 3 + ["running"]
+        run(study, stopped)
+        looked_at.clear()
+        assert set(builder.build().ends["status"]) == {"finished"} and len(looked_at) == 1
+        builder.build()
+        assert len(looked_at) == 1
     builder.build()
-    assert len(looked_at) == 4
-    tables = builder.build()
-    assert len(looked_at) == 5
-    assert sorted(tables.ends["status"]) == ["finished"] * 3 + ["running"]
-    run(study, stopped)
+    assert_as_built(stopped)
+
+
+def test_tables_of_an_unchanged_run_folder_are_not_built_again(stopped, looked_at, study):
+    build(Folder(str(stopped)))
     looked_at.clear()
-    assert set(builder.build().ends["status"]) == {"finished"} and len(looked_at) == 1
-    builder.build()
-    assert len(looked_at) == 1
+    before = {name: (stopped / f"{name}.parquet").stat().st_mtime_ns for name in SCHEMAS}
+    build(Folder(str(stopped)))
+    assert not looked_at
+    assert before == {name: (stopped / f"{name}.parquet").stat().st_mtime_ns for name in SCHEMAS}
+    run(study, stopped)
+    assert set(build(Folder(str(stopped))).ends["status"]) == {"finished"}
     assert_as_built(stopped)
 
 
