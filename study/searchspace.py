@@ -7,6 +7,7 @@ import json
 import math
 import random
 from collections.abc import Callable, Iterator, Mapping
+from fractions import Fraction
 from functools import partial
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -49,6 +50,15 @@ class Range(BaseModel):
         if self.log and self.step is not None:
             raise ValueError(f"`step` does not go with log: true, but got step={self.step}: leave one out.")
         return self
+
+    @property
+    def last(self) -> int | float:
+        """The largest value that is drawn: `high`, unless no whole number of steps leads there."""
+        if self.step is None:
+            return self.high
+        low, high, step = (Fraction(str(value)) for value in (self.low, self.high, self.step))
+        last = low + (high - low) // step * step
+        return self.high if last == high else int(last) if last.denominator == 1 else float(last)
 
     def __str__(self) -> str:
         return f"{self.low:g}..{self.high:g}" + (" log" if self.log else f" by {self.step:g}" if self.step else "")
@@ -250,7 +260,7 @@ def _number(field: str, options: list[Any], limits: Range) -> Parameter:
 def _draw_end(rng: random.Random, ends: list[tuple[str, Any]], parameter: Parameter) -> Any:
     """Draws one of a parameter's choices, or an end of its range, and notes it in `ends`."""
     limits = parameter.range
-    ends.append((parameter.name, rng.choice(parameter.choices if limits is None else (limits.low, limits.high))))
+    ends.append((parameter.name, rng.choice(parameter.choices if limits is None else (limits.low, limits.last))))
     return ends[-1][1]
 
 

@@ -84,8 +84,8 @@ def distribution(parameter: Parameter) -> BaseDistribution:
     if limits.log:
         return FloatDistribution(math.log(limits.low), math.log(limits.high))
     if parameter.whole:
-        return IntDistribution(int(limits.low), int(limits.high), step=int(limits.step or 1))
-    return FloatDistribution(limits.low, limits.high, step=limits.step)
+        return IntDistribution(int(limits.low), int(limits.last), step=int(limits.step or 1))
+    return FloatDistribution(limits.low, limits.last, step=limits.step)
 
 
 def _is_log(parameter: Parameter) -> bool:

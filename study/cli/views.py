@@ -165,7 +165,7 @@ def _cost(hours: float, price: float | None) -> str:
 
 def _range(limits: Range) -> str:
     scale = ", log" if limits.log else f", by {limits.step:g}" if limits.step else ""
-    return f"{limits.low:g} ... {limits.high:g}{scale}"
+    return f"{limits.low:g} ... {limits.last:g}{scale}"
 
 
 def _steps(steps: set[int]) -> str:

@@ -351,8 +351,8 @@ def suggest(trial: Trial, parameter: Parameter) -> Any:
         return trial.suggest_categorical(parameter.name, parameter.choices)
     if parameter.whole:
         step = int(limits.step or 1)
-        return trial.suggest_int(parameter.name, int(limits.low), int(limits.high), log=limits.log, step=step)
-    return trial.suggest_float(parameter.name, limits.low, limits.high, log=limits.log, step=limits.step)
+        return trial.suggest_int(parameter.name, int(limits.low), int(limits.last), log=limits.log, step=step)
+    return trial.suggest_float(parameter.name, limits.low, limits.last, log=limits.log, step=limits.step)
 
 
 def sampler(search: SearchSpec, number: int) -> optuna.samplers.BaseSampler:

@@ -1,4 +1,4 @@
-"""All benchmarks in one command: `make bench`, or `python -m tests.benchmarks [SECTION...]`; about 20 minutes.
+"""All benchmarks in one command: `make bench`, or `python -m tests.benchmarks [SECTION...]`; about 25 minutes.
 
 Each section runs in a process of its own and writes `results/SECTION.json`; the table of all of them is printed and
 written to `results/README.md`. A section that needs a GPU is left as it was last measured where there is none.
@@ -19,6 +19,7 @@ SECTIONS = {
     "peers": "Against what a user would do instead",
     "orchestration": "Many trials: Ray, reports, checkpoints",
     "scale": "Scale on paper and by simulation: one driver, many trials and nodes",
+    "commands": "Commands on a run of 10,000 replicates",
     "tables": "Tables, figures and the report",
     "growth": "Growth (growth.png)",
     "early_stopping": "What early stopping saves a search",

@@ -2,6 +2,7 @@
 
 import itertools
 import shutil
+import warnings
 
 import optuna
 import pandas as pd
@@ -19,8 +20,8 @@ from study.run.backlog import Counts
 from study.run.job import Options
 from study.run.lock import RunError
 from study.search.journal_reader import JOURNAL, SearchError, read_asked
-from study.search.optuna_search import ERROR, OptunaSearch, pruner
-from study.searchspace import Range, SearchSpec
+from study.search.optuna_search import ERROR, OptunaSearch, pruner, suggest
+from study.searchspace import Parameter, Range, SearchSpec
 from study.spec import SpecError
 from study.table import TableError, load_tables
 from study.tables import trials
@@ -532,6 +533,19 @@ def test_pruner_is_optunas_asha_without_warm_up():
     made = pruner(hunt(more=ASHA).search)
     assert isinstance(made, optuna.pruners.SuccessiveHalvingPruner)
     assert isinstance(pruner(hunt().search), optuna.pruners.NopPruner)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "step", "last"),
+    [(1, 10, 4, 9), (1, 9, 4, 9), (1, 10, 40, 1), (0.1, 0.7, 0.2, 0.7), (0.1, 0.75, 0.2, 0.7), (1, 10, None, 10)],
+)
+def test_range_whose_end_no_step_reaches_ends_before_it(low, high, step, last):
+    limits = Range(low=low, high=high, step=step)
+    assert limits.last == last
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    with warnings.catch_warnings(action="error"):
+        drawn = {suggest(study.ask(), Parameter("N", range=limits, whole=isinstance(low, int))) for _ in range(60)}
+    assert min(drawn) >= low and max(drawn) <= last
 
 
 def test_range_reads_as_a_person_would_write_it():
