@@ -52,7 +52,7 @@ def evaluated(tables: Tables) -> bool:
 
 
 def is_papers(tables: Tables) -> bool:
-    """Whether the study compares the paper's five networks, so that its figures stand for the paper's."""
+    """Whether the study compares the paper's five networks, so that its figures are those of the paper."""
     return tables.spec.arms.keys() >= PAPER_ARMS
 
 

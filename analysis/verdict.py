@@ -12,7 +12,7 @@ from enum import StrEnum
 
 
 class Verdict(StrEnum):
-    """How a test, an estimate or a claim came out; in the order in which they are listed."""
+    """The outcome of a test, an estimate or a claim, in the order in which they are listed."""
 
     CONFIRMED = "confirmed"
     REFUTED = "refuted"

@@ -101,7 +101,7 @@ def write(content: Mapping[str, Any]) -> str:
 
 
 def _check(text: str) -> None:
-    """Refuses what a document here never needs; a few lines of aliases can stand for gigabytes."""
+    """Refuses what a document here never needs; a few lines of aliases can expand to gigabytes."""
     depth = 0
     for event in yaml.parse(text, Loader=yaml.CSafeLoader):
         if isinstance(event, yaml.AliasEvent):

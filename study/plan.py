@@ -25,7 +25,7 @@ class Plan:
     """The cells and replicates of a study, each made once and shared by all who need them.
 
     Attributes:
-        spec: The study; its search names the trials that it has asked for so far.
+        spec: The study; its search lists the trials that have been drawn.
         digests: Each dataset's digest by name. Only `replicates` needs them, since they are part of a hash.
 
     Raises:
@@ -55,7 +55,7 @@ class Plan:
 
     @cached_property
     def trials(self) -> list[TrialConfig]:
-        """Configs of the trials that the search has asked for so far, in the order of their numbers."""
+        """Configs of the trials that the search has drawn, in the order of their numbers."""
         return [resolve_trial(self.spec, fields) for fields in self.spec.search.asked] if self.spec.search else []
 
     @cached_property
@@ -110,7 +110,7 @@ class Plan:
         return self._shared(Plan(self.spec, digests), "compared", "trials", "cells", "counts", "datasets")
 
     def with_asked(self, asked: list[dict[str, object]]) -> Plan:
-        """Plans the same study after its search has asked for these trials."""
+        """Plans the same study after its search has drawn these trials."""
         return self._shared(Plan(self.spec.with_asked(asked), self.digests), "compared")
 
     def _shared(self, plan: Plan, *names: str) -> Plan:

@@ -83,7 +83,7 @@ def read_plan(run: Folder) -> tuple[Plan, dict[str, Any]]:
 
 
 def read_spec(run: Folder, *, asked: bool = True) -> StudySpec:
-    """Reads the spec of a run folder, with the trials that its search has asked for so far; raises TableError.
+    """Reads the spec of a run folder, with the trials that its search has drawn; raises TableError.
 
     Without `asked`, the search's journal is not read. No plugin is imported, since a folder may be anybody's: the
     provenance has the names that plugins added.
@@ -200,7 +200,7 @@ def grown(old: StudySpec, new: StudySpec) -> StudySpec:
 def _search_differences(former: StudySpec, later: StudySpec) -> list[str]:
     """Lists what keeps two searches from being one that has come further; trials and their concurrency may differ.
 
-    Optuna is told of a trial once, so neither what trials share nor the seeds that judge them may change.
+    Optuna hears of a trial once, so neither what trials share nor the seeds that judge them may change.
     """
     old, new = former.search, later.search
     if old is None or new is None:

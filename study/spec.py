@@ -28,7 +28,7 @@ _MAX_NAME = 200
 
 
 class SpecError(ReadableError):
-    """A spec that cannot be found, read or run."""
+    """A spec that is absent, or that cannot be read or run."""
 
 
 class StudySpec(BaseModel):
@@ -142,7 +142,7 @@ class StudySpec(BaseModel):
         return self.with_keys(**keys)
 
     def with_asked(self, asked: list[dict[str, Any]]) -> StudySpec:
-        """The same study whose search has asked for these trials; itself without a search."""
+        """Returns the study with these trials as drawn by its search; a study without a search stays."""
         if self.search is None:
             return self
         return self.model_copy(update={"search": self.search.model_copy(update={"asked": asked})})

@@ -118,7 +118,7 @@ class Inputs:
 
 
 def shown_images(config: TrialConfig, seed: int, split: str, images: Tensor) -> Tensor:
-    """What a network is given for a split's images when it is evaluated or measured, and its likelihood is of.
+    """The images of a split as a network sees them, and as its likelihood takes them, in evaluations and measurements.
 
     Args:
         config: The trial's config.
@@ -178,7 +178,7 @@ def _weight_shapes(module: nn.Module) -> dict[str, torch.Size]:
 
 
 def _places(shapes: dict[str, torch.Size], widest: dict[str, torch.Size]) -> Tensor:
-    """Where the entries of weights that are laid one after another lie among those of the widest member."""
+    """The positions of a member's weights, laid one after another, among those of the widest member."""
     numbers = torch.arange(sum(shape.numel() for shape in widest.values()))
     parts = numbers.split([shape.numel() for shape in widest.values()])
     return torch.cat(
@@ -190,5 +190,5 @@ def _places(shapes: dict[str, torch.Size], widest: dict[str, torch.Size]) -> Ten
 
 
 def corner(tensor: Tensor, shape: torch.Size) -> Tensor:
-    """Of a tensor that is padded to the widest member's shape, the part that is a member's own."""
+    """The part of a padded tensor that is a member's own: padding follows it along each axis."""
     return tensor[tuple(slice(size) for size in shape)]

@@ -27,7 +27,7 @@ PIXELS = 784
 
 
 class Output(NamedTuple):
-    """What a model says of a batch; None where it has no such part.
+    """A model's outputs for a batch; None where it has no such part.
 
     `decoded`: the decoder's last layer before the output head, `(batch, 784)`; `mu`: code or posterior mean,
     `(batch, latent_dim)`; `log_sigma`: log standard deviation of q(z|x), `(batch, latent_dim)`; `log_scale`: log

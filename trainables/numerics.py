@@ -1,4 +1,4 @@
-"""What decides the last bits of a number that is not in a replicate's config: torch, the processor, the kernels.
+"""Names what decides the last bits of a number beside a replicate's config: torch, the processor, the kernels.
 
 Two rows with the same numerics were computed alike (docs/numerics.md).
 """

@@ -87,7 +87,7 @@ class Pack:
         self.inputs.step += 1
 
     def synchronize(self) -> None:
-        """Waits until the device has done every step that was asked for."""
+        """Waits until the device has done all its steps."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 
@@ -133,7 +133,7 @@ class Pack:
         self.steps_done = step
 
     def _clip_bounds(self) -> dict[str, Any]:
-        """By parameter, what its gradient is clipped to: a number, or one for each member; empty if off."""
+        """The bound of each parameter's gradient: one number, or one for each member; empty if clipping is off."""
         clips = [config.grad_clip or math.inf for config in self.configs]
         if min(clips) == math.inf:
             return {}
@@ -143,7 +143,7 @@ class Pack:
         return {name: bounds.view(-1, *[1] * (p.dim() - 1)) for name, p in self.parameters.items()}
 
     def _learning_rate(self) -> float | Tensor:
-        """Of the step to come; one that falls over the run comes from the counter on the device."""
+        """The learning rate of the step to come; a falling one comes from the counter on the device."""
         rate = self.config.learning_rate or 0.0
         if self.config.learning_rate_schedule == "constant":
             return rate
@@ -199,7 +199,7 @@ class Pack:
 
 
 class _FeatureMajor(TorchFunctionMode):
-    """Under vmap, computes a linear layer as (W x^T)^T: W's gradient then comes in W's own layout.
+    """Computes a linear layer under vmap as (W x^T)^T, so that W's gradient comes in W's own layout.
 
     What vmap makes of `functional.linear` gives it transposed, to be copied at each step, and scales by one twice.
     """

@@ -1,4 +1,4 @@
-"""Which replicates a pack may train together. Standard library alone: a GPU benchmark runs where pydantic is absent."""
+"""The key that replicates of a pack share. Standard library alone: a GPU benchmark runs where pydantic is absent."""
 
 from __future__ import annotations
 

@@ -173,7 +173,7 @@ class Member:
 
     @torch.no_grad()
     def _record_plane(self, model: nn.Module, step: int) -> None:
-        """For a two-dimensional code: codes of test images, and images decoded on a grid over them."""
+        """Records codes of test images, and images decoded on a grid over them, of a two-dimensional code."""
         codes = model(to_unit(self._shown["test"][:NUM_CODES])).mu
         low, high = codes.quantile(0.01, dim=0), codes.quantile(0.99, dim=0)
         axes = [torch.linspace(float(low[axis]), float(high[axis]), GRID) for axis in range(2)]

@@ -171,7 +171,7 @@ def unknown(name: object, known: Iterable[str], *, what: str) -> str:
 
 
 def _check_added(before: Mapping[str, Mapping[str, Any]]) -> None:
-    """Raises PluginError if a name was taken since `before`, or a new one does not stand for an import path."""
+    """Raises PluginError if a name was taken since `before`, or a new one is no import path."""
     for kind, registry in _REGISTRIES.items():
         for name, former in before[kind].items():
             if registry.get(name) != former and _path(former) != _ABSENT:

@@ -29,7 +29,7 @@ SAYS = {
 }
 """The estimates that were chosen beforehand, in a sentence."""
 _LEFT = -0.95
-"""Where the labels begin, in widths of the axis."""
+"""The left end of the labels, in widths of the axis."""
 _TICKS = (5, 10, 20, 50, 100, 200)
 
 

@@ -73,7 +73,7 @@ def layers(config: dict[str, Any], *, variational: bool) -> list[dict[str, Any]]
 
 
 def architecture_caption(frame: pd.DataFrame) -> str:
-    """What the drawing shows, and how many parameters there are."""
+    """The caption: the parts drawn, and the number of parameters."""
     latent = frame[(frame["part"] == "code") & frame["name"].isin(["code z", "z"])]["width"].iloc[0]
     total = int(frame["parameters"].sum())
     return (
@@ -107,7 +107,7 @@ def plot_architecture(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
 
 
 def _columns(frame: pd.DataFrame) -> dict[int, int]:
-    """Each box's column: log sigma stands below mu, in the same one."""
+    """Each box's column: log sigma is drawn below mu, in the same one."""
     columns: dict[int, int] = {}
     column = -1
     for position, name in zip(frame["position"], frame["name"], strict=True):

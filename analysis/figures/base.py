@@ -1,4 +1,4 @@
-"""How every figure is made: an entry names its frame, drawing and caption; what it gives is drawn or skipped."""
+"""The framework of every figure: an entry names its frame, drawing and caption, and is drawn or skipped."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def attempt(name: str, title: str, make: Callable[[], T]) -> T | Skipped:
 
 @dataclass(frozen=True)
 class FigureEntry:
-    """How a figure is made from its source: a run's tables, those of several runs, or a claim's verdict.
+    """An entry that makes a figure from its source: a run's tables, those of several runs, or a claim's verdict.
 
     `data` gives the tidy frame or raises NotApplicableError, `plot` draws it, `caption` explains it. `paper` says what
     the paper shows there and reads from it, if the figure is one of its own.

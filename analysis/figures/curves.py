@@ -62,7 +62,7 @@ def curves_data(tables: Tables, *, linear: bool) -> pd.DataFrame:
 
 
 def curves_caption(frame: pd.DataFrame, *, linear: bool) -> str:
-    """What the lines, bands and levels are."""
+    """The caption: the lines, bands and levels."""
     curves = frame[frame["kind"] == "curve"]
     low, high = int(curves["seeds"].min()), int(curves["seeds"].max())
     band = (
@@ -169,7 +169,7 @@ def _curve(rows: pd.DataFrame, cell: Mapping[Any, Any]) -> list[dict[str, Any]]:
 
 
 def _state(rows: pd.DataFrame) -> str:
-    """What a reader must know of a cell's replicates: that they have not finished, or that they have collapsed."""
+    """A note on a cell's replicates that have not finished, or have collapsed."""
     last = rows.sort_values("step").drop_duplicates("replicate", keep="last")
     collapsed = int(last["collapsed"].fillna(False).astype(bool).sum())
     notes = [str(note) for note in last["note"].unique() if note]

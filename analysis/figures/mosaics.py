@@ -81,7 +81,7 @@ def reconstructions_data(
 
 
 def reconstructions_caption(frame: pd.DataFrame) -> str:
-    """Which images and seeds these are."""
+    """The caption: the images and their seeds."""
     return (
         f"The same {_count(frame)}, and their reconstructions (a VAE at its posterior mean). "
         f"{_seeds_text(frame)}, one per network. At the right: the network's test NLL at that step, over all test "
@@ -90,7 +90,7 @@ def reconstructions_caption(frame: pd.DataFrame) -> str:
 
 
 def _count(frame: pd.DataFrame) -> str:
-    """How many test images the input row shows."""
+    """The number of test images in the input row, in words."""
     inputs = int((frame["cell"] == "").sum())
     return "ten test images, the first of each digit" if inputs == 10 else f"{inputs} test image{'s' * (inputs != 1)}"
 
@@ -118,7 +118,7 @@ def samples_data(tables: Tables) -> pd.DataFrame:
 
 
 def samples_caption(frame: pd.DataFrame) -> str:
-    """What is drawn."""
+    """The caption: the source of the images."""
     return (
         "Images decoded from z drawn from the prior N(0, I): the decoder's mean, not a draw of pixels. "
         f"{_seeds_text(frame)}.{_part_text(frame)}"
@@ -184,7 +184,7 @@ def plane_data(tables: Tables) -> pd.DataFrame:
 
 
 def plane_caption(frame: pd.DataFrame) -> str:
-    """What the two panels are."""
+    """The caption: the two panels."""
     codes = int((frame["kind"] == "code").sum() / frame["cell"].nunique())
     return (
         f"Left: codes (a VAE's posterior means) of {codes:,} test images, coloured by digit, which also stands at the "
@@ -241,7 +241,7 @@ def plot_decoded(frame: pd.DataFrame, ax: Axes) -> Axes:
 def _shown(tables: Tables, chosen: pd.DataFrame, kind: str, most: int) -> tuple[list[tuple[str, int, str]], int]:
     """`(cell, seed, replicate)` of each cell's smallest seed that counts and has images of this kind.
 
-    Those of so many cells, and how many there are.
+    Those of at most `most` cells, and the number of all.
     """
     have = tables.rows("images", ["replicate"], {"kind": [kind]})["replicate"].unique()
     rows = counted(tables, chosen["cell"])
@@ -252,7 +252,7 @@ def _shown(tables: Tables, chosen: pd.DataFrame, kind: str, most: int) -> tuple[
 
 
 def _thinned(chosen: pd.DataFrame, most: int) -> pd.DataFrame:
-    """Of more cells than these, those of fewer datasets and latent dimensions, evenly spread, with the outermost."""
+    """Thins cells to `most`: fewer datasets and latent dimensions, evenly spread, with the outermost."""
     every = {name: sorted(chosen[name].dropna().unique()) for name in ("dataset", "latent_dim")}
     kept, counts = chosen, {name: len(values) for name, values in every.items()}
     while len(kept) > most and max(counts.values()) > 1:
@@ -270,7 +270,7 @@ def _of_so_many(frame: pd.DataFrame, count: int) -> pd.DataFrame:
 
 
 def _part_text(frame: pd.DataFrame) -> str:
-    """How many of the networks are shown, if not all are."""
+    """A note on the number of networks that are left out, if any are."""
     shown = frame["cell"].replace("", np.nan).nunique()
     count = frame.attrs.get("networks", shown)
     return f" {shown} of {count} networks: the others are in the tables." if count > shown else ""

@@ -1,4 +1,4 @@
-"""How figures look: one colour, line and marker per network in every figure, a theme, and files that never change.
+"""The look of figures: one colour, line and marker per network in every figure, a theme, and files that never change.
 
 Figures are `matplotlib.figure.Figure` without pyplot state, so drawing needs no display and leaks nothing.
 """

@@ -35,7 +35,7 @@ WORDS = {
     "test_kl": "KL",
     "test_active_units": "active units",
 }
-"""What a reader calls fields and metrics; others keep their names."""
+"""Names of fields and metrics for readers; others keep their own."""
 WIDE = 8.0
 """Values that span more than this factor have a logarithmic axis."""
 _SWEPT = re.compile(r" ?\b\w+=(?:\[[^]]*\]|\S+)")
@@ -44,7 +44,7 @@ _COLUMNS = "metric cell series network field x other_field y seeds mean low high
 
 @dataclass(frozen=True)
 class Varied:
-    """What a run varies: the field along x, the field along y of a heat map, and each cell's line, by its name."""
+    """The axes of a sweep: the field along x, the field along y of a heat map, and each cell's line, by its name."""
 
     x: str | None
     y: str | None
@@ -109,7 +109,7 @@ def varied_fields(every: pd.DataFrame) -> Varied:
 
 
 def sweep_caption(frame: pd.DataFrame) -> str:
-    """What the axes and the bands are."""
+    """The caption: the axes and the bands."""
     low, high = int(frame["seeds"].min()), int(frame["seeds"].max())
     seeds = f"{low} to {high} seeds" if high > low else f"{high} seed{'s' * (high != 1)}"
     metrics = ", ".join(_label(metric, " ({})") for metric in frame["metric"].unique())

@@ -1,1 +1,1 @@
-"""What a search has found: which settings matter, how it went, what it offers. From the tables; Optuna, no torch."""
+"""The results of a search: the settings that matter, its course, its best. From the tables; Optuna, no torch."""

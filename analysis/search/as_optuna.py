@@ -98,6 +98,6 @@ def sign(objective: str) -> int:
 
 
 def drawn_of(tables: Tables, numbers: Sequence[int]) -> list[Parameters]:
-    """What was drawn for these trials."""
+    """The values that Optuna drew for these trials."""
     every = parameters(tables)
     return [every[number] for number in numbers]

@@ -1,4 +1,4 @@
-"""How a search went: each trial's value, the best so far, and what ASHA stopped at which rung."""
+"""The course of a search: each trial's value, the best so far, and what ASHA stopped at which rung."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def plot_history(data: pd.DataFrame) -> Axes:
 
 
 def history_caption(data: pd.DataFrame) -> str:
-    """How many trials ended how, and the steps that were trained."""
+    """The caption: the trials by their ends, and the steps that were trained."""
     counts = ", ".join(f"{count} {state}" for state, count in data["state"].value_counts().items())
     total = int(data["steps_so_far"].iloc[-1])
     objective = data["objective"].iloc[0]
@@ -66,7 +66,7 @@ def history_caption(data: pd.DataFrame) -> str:
 
 
 def rungs_data(tables: Tables) -> pd.DataFrame:
-    """What happened at each of ASHA's rungs: `rung` (steps), `reached`, `stopped`, `best` and `worst` that went on.
+    """The trials at each of ASHA's rungs: `rung` (steps), `reached`, `stopped`, `best` and `worst` that went on.
 
     Empty without ASHA.
     """

@@ -1,4 +1,4 @@
-"""Which settings matter: fANOVA (Hutter et al., 2014) of a search's trials, with bootstrap standard errors."""
+"""The importance of each setting: fANOVA (Hutter et al., 2014) of a search's trials, with bootstrap standard errors."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LEAST_TRIALS = 20
 RESAMPLES = 25
 """Enough for a standard error (Efron and Tibshirani, 1993, section 6.4), not for percentiles."""
 TREES, FEWER_TREES = 64, 8
-"""Of the forest, and of each resample's: that there are fewer makes the standard errors a little too large."""
+"""Trees of the forest, and of each resample's; that these are fewer makes the standard errors a little too large."""
 
 
 def importances(drawn: Sequence[Parameters], values: Values, *, seed: int = 0, trees: int) -> dict[str, float]:
@@ -94,7 +94,7 @@ def plot_importance(data: pd.DataFrame) -> Figure:
 
 
 def importance_caption(data: pd.DataFrame) -> str:
-    """What the bars are, and what has none."""
+    """The caption: the bars, and the settings without one."""
     left_out = data[data["left_out"].notna()].drop_duplicates("parameter")
     out = "; ".join(f"{row['parameter']}: {row['left_out']}" for row in left_out.to_dict("records"))
     return (

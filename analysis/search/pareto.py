@@ -106,7 +106,7 @@ def plot_front(data: pd.DataFrame) -> Figure:
 
 
 def front_caption(data: pd.DataFrame) -> str:
-    """What is drawn."""
+    """The caption: the points and the front."""
     tried = data[data["kind"] == "trial"]
     return (
         f"{len(tried)} finished trials, of which {int(tried['front'].sum())} are on the Pareto front: none is better "

@@ -72,7 +72,7 @@ def plot_slices(data: pd.DataFrame, search: SearchSpec) -> Figure:
 
 
 def slices_caption(data: pd.DataFrame) -> str:
-    """What a point is."""
+    """The caption: the points."""
     what = f"its {data['objective'].iloc[0]} after {data['step'].iloc[0]:,} steps"
     which = f"Each point is a trial, the {len(data)} that came so far"
     return f"{which}: {what}, against one setting. Where a setting was not drawn, there is no point."
@@ -108,7 +108,7 @@ def plot_pairs(data: pd.DataFrame, search: SearchSpec, order: list[str]) -> Figu
 
 
 def pairs_caption(data: pd.DataFrame, order: list[str]) -> str:
-    """What is drawn."""
+    """The caption: the panels."""
     what = f"The {data['objective'].iloc[0]} after {data['step'].iloc[0]:,} steps"
     pairs = f"{what} over pairs of the settings that matter most ({', '.join(order[:3])})."
     return f"{pairs} Where both are ranges, filled contours run between the trials."

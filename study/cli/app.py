@@ -37,7 +37,7 @@ class Runner(enum.StrEnum):
 
 
 class Device(enum.StrEnum):
-    """Where trials train."""
+    """The device on which trials train."""
 
     auto = "auto"
     cpu = "cpu"

@@ -1,4 +1,4 @@
-"""What all commands share: the consoles, the exit codes, errors as one readable line, the options of several."""
+"""Parts that all commands share: the consoles, the exit codes, errors as one readable line, common options."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Output(Console):
 
 _PLAIN: dict[str, Any] = {"markup": False, "highlight": False, "emoji": False}  # a spec's words are printed as they are
 OUT, ERR = Output(**_PLAIN), Output(stderr=True, **_PLAIN)
-"""Where the command line prints results and errors."""
+"""The consoles on which the command line prints results and errors."""
 
 
 class Commands(TyperGroup):

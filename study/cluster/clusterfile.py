@@ -1,4 +1,4 @@
-"""What can be known of a Ray cluster file before it costs anything: `study check`."""
+"""Checks a Ray cluster file before it costs anything: `study check`."""
 
 from __future__ import annotations
 

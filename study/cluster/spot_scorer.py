@@ -15,7 +15,7 @@ from ray.autoscaler._private.resource_demand_scheduler import _default_utilizati
 def score(
     node_resources: dict[str, Any], resources: list[dict[str, Any]], node_type: str, *, node_availability_summary: Any
 ) -> tuple[Any, ...] | None:
-    """Ray's own score, after whether the type could be had when it was last asked for (of the last half hour).
+    """Scores a type of node: first by whether it was available within the last half hour, then as Ray does.
 
     Args:
         node_resources: What a node of this type has.

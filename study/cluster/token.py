@@ -16,7 +16,7 @@ from pathlib import Path
 from trainables.errors import ReadableError
 
 FILE = "~/.ray/auth_token"
-"""Where Ray looks for a cluster's token, on every machine."""
+"""The file in which Ray looks for a cluster's token, on every machine."""
 _LOG = logging.getLogger(__name__)
 MODE, TOKEN = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN"
 

@@ -23,7 +23,7 @@ class Backlog:
     """The replicates of a launch before it begins."""
 
     standings: Mapping[str, Standing]
-    """How far each has come, by hash, without its record."""
+    """Each one's standing, by hash, without its record."""
     unmeasured: Collection[str]
     """Hashes of the finished ones that lack a measurement."""
 
@@ -83,7 +83,7 @@ def _tidied(folder: Folder, final: bool) -> Standing:
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """How many replicates of a launch ended in each way, or were left when it stopped."""
+    """Numbers of replicates of a launch by the way they ended, or that were left when it stopped."""
 
     finished: int = 0
     stopped: int = 0
@@ -105,17 +105,17 @@ class Counts:
 
     @property
     def left(self) -> int:
-        """How many replicates a further launch would go on with."""
+        """Number of replicates with which a further launch would go on."""
         return self.to_measure + self.running + self.pending
 
     @property
     def bad(self) -> int:
-        """How many replicates ended without the result that was wanted of them."""
+        """Number of replicates that ended without the result that was wanted of them."""
         return self.diverged + self.failed + self.unmeasured
 
     @property
     def total(self) -> int:
-        """How many replicates there are."""
+        """Number of replicates."""
         return sum(dataclasses.astuple(self))
 
     def __str__(self) -> str:

@@ -48,7 +48,7 @@ import ray  # noqa: E402 (ray reads the environment when it is imported)
 PATIENCE_S = 120.0
 HELP = "See why with --ray-output, or launch with `--runner inline`, which needs no Ray."
 BOOTSTRAP = Path("~/ray_bootstrap_config.yaml").expanduser()
-"""Where `ray up` leaves the cluster file on the head."""
+"""The cluster file that `ray up` leaves on the head."""
 
 
 @contextmanager
@@ -141,7 +141,7 @@ def has_gpu(options: Options) -> bool:
 
 
 def capacity(resource: str, options: Options) -> int:
-    """How much of "CPU" or "GPU" Ray has, or can have once the cluster's autoscaler has started every node it may."""
+    """Counts the "CPU" or "GPU" that Ray has, or can have once the autoscaler has started every node it may."""
     now = int(ray.cluster_resources().get(resource, 0))
     if options.address is None or not BOOTSTRAP.is_file():
         return now

@@ -23,7 +23,7 @@ PERIOD_S = 2.0
 LOST_AFTER_S = 15.0
 """A process of Ray's that cannot be reached for this long is lost; one whose port is closed is lost at once."""
 YIELDS_WITHIN_S = 6.0
-"""How long the main thread has to end by itself, after a signal or after Ray is lost, before the process ends."""
+"""How many seconds the main thread has to end by itself, after a signal or the loss of Ray, before the process ends."""
 GO_ON = "The newest checkpoints are intact. Go on with the same command."
 
 

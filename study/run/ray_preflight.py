@@ -1,4 +1,4 @@
-"""What Ray needs of this machine, and of a cluster to join: without it Ray would hang, or end the process."""
+"""Checks that this machine, or a cluster to join, has what Ray needs; else Ray would hang, or end the process."""
 
 from __future__ import annotations
 

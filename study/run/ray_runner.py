@@ -47,7 +47,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class RunState:
-    """What the driver knows of a run that Tune schedules; Tune's callback, stopper and searcher share it."""
+    """The driver's state of a run that Tune schedules; Tune's callback, stopper and searcher share it."""
 
     def __init__(self, job: Job, display: Display, tick: Callable[[], None], stop: Stop):
         self.job, self.display, self.tick = job, display, tick

@@ -33,7 +33,7 @@ class Difference:
 
     @property
     def share(self) -> float:
-        """Of the larger; infinite where one of the two is null."""
+        """The difference as a share of the larger value; infinite where one of the two is null."""
         if self.stored is None or self.again is None:
             return 0.0 if self.stored is self.again else math.inf
         larger = max(abs(self.stored), abs(self.again))
@@ -115,7 +115,7 @@ def compare(rows: pd.DataFrame, replicate: str, again: Record) -> Comparison:
 
 
 def lines(comparison: Comparison) -> Iterator[str]:
-    """What a comparison comes to, in words."""
+    """Describes the outcome of a comparison."""
     if not comparison.differences:
         yield "No step of the table was trained again: there is nothing to compare."
         return
@@ -145,7 +145,7 @@ def _last(differences: list[Difference]) -> list[Difference]:
 
 
 def _others(own: pd.DataFrame, again: Record) -> list[str]:
-    """How the rows were computed, where it is not how they are now."""
+    """Names what differs between the processor, code or device of the stored rows and those of now."""
     texts = []
     for column, name in ORIGIN.items():
         now = again.provenance.get(column)

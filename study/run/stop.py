@@ -34,7 +34,7 @@ class Stop:
         return bool(self.reason)
 
     def fail(self, error: Exception) -> None:
-        """From another thread: has the main thread raise the error, wherever it is, if this listens to SIGTERM."""
+        """Has the main thread raise the error, if this listens to SIGTERM. Another thread calls it."""
         if signal.SIGTERM in self._former:
             self._error = error
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)

@@ -50,7 +50,7 @@ class Batches:
     seal: bytes = b""
     """The digest in the last seal; empty where there is none."""
     problem: str | None = None
-    """How the journal is damaged behind these batches."""
+    """The damage of the journal behind these batches; None if there is none."""
 
 
 def read_journal(run: Folder, *, salvage: bool = False) -> Batches:

@@ -35,7 +35,7 @@ STOPPED, ERROR, FORMER = "stopped", "error", "former"
 _STATES = {"finished": TrialState.COMPLETE, "stopped": TrialState.PRUNED, "failed": TrialState.FAIL}
 _LOG = logging.getLogger(__name__)
 _SAMPLE = 20
-"""How many random configurations stand for those that the search has yet to draw, to estimate their size and steps."""
+"""How many random configurations represent those that the search has yet to draw, to estimate their size and steps."""
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -65,32 +65,32 @@ class OptunaSearch:
 
     @property
     def seeds(self) -> int:
-        """How many replicates a trial has."""
+        """Number of replicates of a trial."""
         return self._spec.seeds
 
     @property
     def concurrency(self) -> int | None:
-        """How many trials run at a time, if the spec says so."""
+        """Number of trials that run at a time, if the spec says so."""
         return self._search.concurrency
 
     @property
     def trials(self) -> int:
-        """How many trials the spec wants, or an earlier launch has drawn, whichever is more."""
+        """Number of trials that the spec wants, or that an earlier launch has drawn, whichever is more."""
         return max(self._search.trials, len(self._state))
 
     @property
     def ended(self) -> int:
-        """How many trials have ended."""
+        """Number of trials that have ended."""
         return len(self._state) - len(self._state.open)
 
     @property
     def remaining(self) -> int:
-        """How many trials have yet to end, those not drawn yet included."""
+        """Number of trials that have yet to end, those not drawn yet included."""
         return self.trials - self.ended
 
     @property
     def undrawn(self) -> int:
-        """How many trials have yet to be drawn."""
+        """Number of trials that have yet to be drawn."""
         return self.trials - len(self._state)
 
     @property
@@ -345,7 +345,7 @@ class OptunaSearch:
 
 
 def suggest(trial: Trial, parameter: Parameter) -> Any:
-    """What Optuna draws for a parameter."""
+    """Has Optuna draw a value of a parameter."""
     limits = parameter.range
     if limits is None:
         return trial.suggest_categorical(parameter.name, parameter.choices)

@@ -14,7 +14,7 @@ from trainables.schema import Replicate, TrialConfig
 
 
 class TrialResult(NamedTuple):
-    """How a trial ended: the mean of each objective if it finished, else the reason."""
+    """The end of a trial: the mean of each objective if it finished, else the reason."""
 
     state: Literal["finished", "stopped", "failed"]
     values: list[float] | None = None

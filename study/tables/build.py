@@ -98,7 +98,7 @@ class Builder:
             yield {name: pa.concat_tables([tables[name] for tables in rows]) for name in SCHEMAS}
 
     def _source(self, plan: Plan) -> str:
-        """A digest of all that the tables are made from. A file's name stands for its bytes: it holds their digest."""
+        """A digest of all that the tables are made from. A file's name holds the digest of its bytes."""
         files = sorted((name, sorted(names)) for name, names in self.run.child("replicates").files_within().items())
         parts = (RESULTS_VERSION, str(SCHEMAS), dump(plan.spec), dict(plan.digests), files)
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]

@@ -230,7 +230,7 @@ def _check_one_build(tables: Tables) -> None:
 
 
 def matches(rows: pa.Table, values: Mapping[str, pa.Array]) -> pa.ChunkedArray:
-    """Which rows have in each of these columns one of its values."""
+    """Marks the rows that have one of the given values in each of these columns."""
     return reduce(pc.and_, (pc.is_in(rows[column], allowed) for column, allowed in values.items()))
 
 

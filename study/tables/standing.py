@@ -1,4 +1,4 @@
-"""How far each replicate of a run has come: from its run folder, and from its tables what they already know."""
+"""The standing of each replicate of a run: from its tables where they know its end, else from its folder."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def searched(tables: Tables) -> set[str]:
 
 
 def trials(tables: Tables) -> pd.DataFrame:
-    """Makes a row for each trial that the search has asked for, in the order of their numbers.
+    """Makes a row for each trial that the search has drawn, in the order of their numbers.
 
     Columns: `trial` (its number), `cell` (that its rows are under), `state` (finished, stopped, failed, running),
     `error` (why it was stopped or failed), `step` (training steps of each replicate), `seconds` (of all, training and
@@ -120,7 +120,7 @@ def best_trials(tables: Tables, count: int) -> pd.DataFrame:
 def spec_of_best(tables: Tables, count: int, seeds: int) -> StudySpec:
     """Makes a study that trains the best trials again: they become arms, beside the arms that the study had.
 
-    It has so many fresh seeds beside the search's own; those chose the trials, and `--first-seed` leaves them out.
+    `seeds` fresh seeds follow the search's own, which chose the trials; `--first-seed` leaves those out.
 
     Args:
         tables: The tables of a search.

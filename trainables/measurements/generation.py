@@ -1,4 +1,4 @@
-"""How much a network's images look like digits: by the reference classifiers, and by the nearest real image."""
+"""Measures how much a network's images look like digits: by the classifiers, and by the nearest real image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How well the codes tell the digit: a linear classifier and nearest neighbours, with few and with many labels."""
+"""Measures how well codes tell the digit: a linear classifier and nearest neighbours, with few and many labels."""
 
 from __future__ import annotations
 

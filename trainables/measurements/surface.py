@@ -1,4 +1,4 @@
-"""How near the images lie to those that a network can draw: by a search from their codes, and from noisy images."""
+"""Measures how near images lie to those that a network can draw: by a search from codes, and from noisy images."""
 
 from __future__ import annotations
 
