@@ -102,7 +102,7 @@ FIGURES: dict[str, FigureEntry] = {
         "Two-dimensional codes and what they decode to", mosaics.plane_data, mosaics.plot_plane, mosaics.plane_caption
     ),
 }
-"""The figures of a run in the order of the report. F1 to F7 are the paper's, at the latent dimension nearest to its 5."""
+"""Figures of a run, in the order of the report. F1 to F7 are the paper's, at the latent dimension nearest to its 5."""
 
 
 def draw(tables: Tables, names: Iterable[str] = FIGURES) -> list[Drawn | Skipped]:
