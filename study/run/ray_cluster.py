@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from study.run.job import Options
     from study.run.stop import Stop
 
+HUGE_PAGES = ":".join(
+    f"glibc.malloc.{setting}" for setting in ("hugetlb=1", "mmap_threshold=268435456", "trim_threshold=268435456")
+)
+"""Settings of glibc: weights, gradients and moments lie in huge pages where Linux gives them, so a step is faster."""
 _ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",  # the new engine prints boxes at any verbosity
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
@@ -39,6 +43,7 @@ _ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_preload_python_modules": "trainables.preload",
     "RAY_prestart_worker_first_driver": "0",  # Tune's workers have an environment of their own: these would lie idle
+    "GLIBC_TUNABLES": HUGE_PAGES,
 }
 for _key, _value in _ENVIRONMENT.items():
     os.environ.setdefault(_key, _value)

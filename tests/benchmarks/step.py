@@ -9,7 +9,9 @@ Needs MNIST in STUDY_DATA_DIR. The accuracy of bf16 is read from results/precisi
 from __future__ import annotations
 
 import itertools
+import os
 import statistics
+import sys
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
@@ -19,6 +21,7 @@ import torch
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
+from study.run.ray_cluster import HUGE_PAGES
 from study.table import load_tables
 from tests.benchmarks.lines import Line, finish, processor_seconds
 from trainables import datasets
@@ -117,6 +120,8 @@ def precision_lines(ratios: dict[str, float]) -> list[Line]:
 
 def main() -> None:
     """Measures, prints the lines and writes `results/step.json`."""
+    if "GLIBC_TUNABLES" not in os.environ:  # a worker of Ray's is started with it
+        os.execve(sys.executable, [sys.executable, "-m", "tests.benchmarks.step"], os.environ | WORKERS)
     torch.set_num_threads(1)
     images = torch.tensor(datasets.load("mnist").images["train"])
     packs = {
@@ -146,6 +151,7 @@ def main() -> None:
     finish("step", lines, {"rounds_ms": rounds, "profile": parts})
 
 
+WORKERS = {"GLIBC_TUNABLES": HUGE_PAGES}
 _NETWORKS = {"ELU": "autoencoder", "VAE": "vae"}
 
 
