@@ -64,8 +64,10 @@ class FileName(NamedTuple):
 
 
 def write(folder: Folder, attempt: str, ending: str, content: bytes) -> str:
-    """Writes a file of an attempt; returns its name, which ends in `ending`."""
+    """Writes a file of an attempt, and makes the replicate's folder; returns its name, which ends in `ending`."""
     name = f"{attempt}-{_sha256(content)[:_LENGTH]}{ending}"
+    if folder.local is not None:
+        folder.create(above=False)
     folder.write(name, content)
     return name
 

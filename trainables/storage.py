@@ -110,11 +110,11 @@ class Folder:
     def write(self, name: str, content: bytes) -> None:
         """Writes a file whole or not at all: a reader sees the old file or the new one, never a part.
 
-        Makes this folder, but not the one above it: where a run folder has gone, as when a disk is unmounted, nothing
-        is to be written in its place.
+        A local folder must be there: where a run folder has gone, as when a disk is unmounted, nothing is to be
+        written in its place.
 
         Raises:
-            StorageError: The file system is full, gone, not ours to write, or does not answer.
+            StorageError: The folder is absent, the file system is full, not ours to write, or does not answer.
         """
         system, root = self._open()
 
@@ -277,9 +277,6 @@ def _printable(text: str) -> str:
 def _write_local(root: Path, name: str, content: bytes) -> None:
     """Writes beside the target, onto the disk, and only then under its name: a power cut leaves the old or the new."""
     beside = root / f".{name}.{uuid.uuid4().hex[:8]}.tmp"
-    if not root.is_dir():
-        root.mkdir(exist_ok=True)
-        _sync(root.parent)
     try:
         with beside.open("xb") as file:
             file.write(content)

@@ -22,6 +22,7 @@ from analysis.printable import printable
 
 INK = "#262626"
 GREY = "#737373"
+GRID = "#E6E6E6"
 PNG_DPI = 150
 
 
@@ -66,7 +67,7 @@ _RC: dict[Any, Any] = {
     "text.color": INK,
     "xtick.color": INK,
     "ytick.color": INK,
-    "grid.color": "#E6E6E6",
+    "grid.color": GRID,
     "axes.linewidth": 0.8,
     "lines.linewidth": 1.7,
     "figure.facecolor": "white",

@@ -12,6 +12,11 @@ import pandas as pd
 from markupsafe import Markup, escape
 
 from analysis.figures.base import Drawn, Skipped, T, attempt
+from analysis.report.pictures import compact
+from study.table import to_csv
+
+PLAIN = 4096
+"""Bytes up to which a figure's CSV goes into the page as it is; a larger one is compressed, and pandas opens both."""
 
 
 @dataclass(frozen=True)
@@ -95,19 +100,26 @@ def csv_link(text: str) -> str:
 
 def _embedded(drawn: Drawn, prefix: str, command: str, paper: str) -> Embedded:
     name = f"{prefix}{drawn.name}"
-    # An image is 1,568 hex digits in the CSV: such frames travel compressed, and pandas opens them as they are.
-    pixels = "pixels" in drawn.frame
-    text = drawn.csv().encode()
-    data = _uri("application/gzip", gzip.compress(text, mtime=0)) if pixels else _uri("text/csv", text)
-    file = f"{drawn.name}.csv{'.gz' * pixels}"
-    return Embedded(name, drawn.title, drawn.caption, _svg(drawn, prefix, name), data, file, command, paper)
+    frame = drawn.frame.drop(columns="pixels", errors="ignore")  # images.parquet holds them
+    content, file = to_csv(frame).encode(), f"{drawn.name}.csv"
+    data = _uri("text/csv", content)
+    if len(content) > PLAIN:
+        data, file = _uri("application/gzip", gzip.compress(content, mtime=0)), f"{file}.gz"
+    return Embedded(
+        id=name,
+        title=drawn.title,
+        caption=drawn.caption,
+        svg=_svg(drawn, prefix, name),
+        data=data,
+        file=file,
+        command=command,
+        paper=paper,
+    )
 
 
 def _svg(drawn: Drawn, prefix: str, name: str) -> Markup:
-    """The figure's SVG without what only a file needs, as wide as the page allows, up to its own width."""
-    svg = drawn.svg(prefix)
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"\s*<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    """The figure's SVG for the page, as wide as the page allows, up to its own width."""
+    svg = compact(drawn.svg(prefix))
     label = str(escape(drawn.title or drawn.name))
     width = re.search(r'<svg[^>]*? width="([\d.]+)pt"', svg)
     svg = re.sub(r'(<svg[^>]*?) width="[\d.]+pt"', r"\1", svg, count=1)

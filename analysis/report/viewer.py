@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +13,7 @@ from PIL import Image
 
 from analysis.cells import cells, counted
 from analysis.figures.mosaics import SIDE, canvas
+from analysis.report.pictures import png_uri, smaller
 
 if TYPE_CHECKING:
     from study.table import Tables
@@ -115,4 +115,4 @@ def _png(pixels: Sequence[bytes], columns: int) -> str:
     ink = canvas(pixels, [(index // columns * step, index % columns * step) for index in range(len(pixels))])
     buffer = io.BytesIO()
     Image.fromarray(255 - ink).save(buffer, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return png_uri(smaller(buffer.getvalue()))

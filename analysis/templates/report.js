@@ -1,28 +1,46 @@
 "use strict";
 
-// Filters a table's rows by what is typed above it: each word must stand somewhere in the row.
-for (const box of document.querySelectorAll(".filter")) {
+// Shows the rows of a table that have every word typed above it and, where there are chips, one of the chosen verdicts.
+const addFilter = (box) => {
   const [input, output] = [box.querySelector("input"), box.querySelector("output")];
   const table = document.getElementById(input.getAttribute("aria-controls"));
-  box.hidden = false;
-  input.addEventListener("input", () => {
+  const chips = document.querySelector(`.chips[data-table="${table.id}"]`);
+  const rows = [...table.tBodies].flatMap((body) => [...body.rows]);
+  const chosen = new Set();
+  const filter = () => {
     const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
-    const rows = [...table.tBodies].flatMap((body) => [...body.rows]);
     for (const row of rows) {
       const text = row.textContent.toLowerCase();
-      row.hidden = !words.every((word) => text.includes(word));
+      const fits = !chosen.size || chosen.has(row.cells[chips.dataset.column].innerText.trim());
+      row.hidden = !(fits && words.every((word) => text.includes(word)));
     }
     const shown = rows.filter((row) => !row.hidden).length;
-    output.value = words.length ? `${shown} of ${rows.length} rows` : "";
-  });
-}
+    output.value = words.length || chosen.size ? `${shown} of ${rows.length} rows` : "";
+  };
+  box.hidden = false;
+  input.addEventListener("input", filter);
+  if (!chips) return;
+  const texts = rows.map((row) => row.cells[chips.dataset.column].innerText.trim());
+  for (const text of new Set(texts)) {
+    const chip = document.createElement("button");
+    chip.type = "button";
+    chip.textContent = `${text} ${texts.filter((other) => other === text).length}`;
+    chip.setAttribute("aria-pressed", "false");
+    chip.addEventListener("click", () => {
+      chosen.has(text) ? chosen.delete(text) : chosen.add(text);
+      chip.setAttribute("aria-pressed", chosen.has(text));
+      filter();
+    });
+    chips.append(chip);
+  }
+  chips.hidden = false;
+};
 
-// Steps through a run's images. What was asked for is remembered: where a network does not have it, the nearest is shown.
-for (const viewer of document.querySelectorAll(".viewer")) {
-  const { kinds, figures, arms } = JSON.parse(viewer.querySelector("script").textContent);
-  const [arm, kind] = viewer.querySelectorAll("select");
-  const [dim, step] = viewer.querySelectorAll("input");
-  const [image, caption] = [viewer.querySelector("img"), viewer.querySelector("figcaption")];
+// Steps through the images of a network. A wish is remembered: where a network lacks it, the nearest is shown.
+const addPanel = (panel, { kinds, figures, arms }, changed) => {
+  const [arm, kind] = panel.querySelectorAll("select");
+  const [dim, step] = panel.querySelectorAll("input");
+  const [image, caption] = [panel.querySelector("img"), panel.querySelector("figcaption")];
   const wanted = { kind: "", dim: Number.MAX_VALUE, step: Number.MAX_VALUE };
   let steps = [];
   const fill = (select, names, chosen) =>
@@ -33,14 +51,14 @@ for (const viewer of document.querySelectorAll(".viewer")) {
     input.value = away.lastIndexOf(Math.min(...away));
     input.disabled = values.length < 2;
     input.setAttribute("aria-valuetext", text(values[input.value]));
-    viewer.querySelector(`output[for="${input.id}"]`).value = text(values[input.value]);
+    panel.querySelector(`output[for="${input.id}"]`).value = text(values[input.value]);
     return values[input.value];
   };
-  const draw = (changed) => {
+  const draw = (control) => {
     const networks = arms[arm.value];
-    if (changed === kind) wanted.kind = kind.value;
-    if (changed === dim) wanted.dim = networks[dim.value].dim;
-    if (changed === step) wanted.step = steps[step.value];
+    if (control === kind) wanted.kind = kind.value;
+    if (control === dim) wanted.dim = networks[dim.value].dim;
+    if (control === step) wanted.step = steps[step.value];
     slide(dim, networks.map((one) => one.dim), wanted.dim, (value) => `N = ${value}`);
     const network = networks[dim.value];
     const has = Object.keys(kinds).filter((name) => name in network.strips);
@@ -52,27 +70,164 @@ for (const viewer of document.querySelectorAll(".viewer")) {
     const measured = kind.value === "reconstruction" && network.nll[at] !== undefined;
     const loss = measured ? `; test NLL ${network.nll[at].toFixed(1)} nats per image` : "";
     const lacks = wanted.kind && !has.includes(wanted.kind) ? ` No ${wanted.kind} of it was recorded.` : "";
-    viewer.querySelector(".shown").textContent = kind.value;
-    viewer.querySelector(".drawn").hidden = !(kind.value in figures);
-    viewer.querySelector(".figure").textContent = figures[kind.value] ?? "";
+    panel.querySelector(".shown").textContent = kind.value;
+    panel.querySelector(".drawn").hidden = !(kind.value in figures);
+    panel.querySelector(".figure").textContent = figures[kind.value] ?? "";
+    const labels = kind.value === "reconstruction" ? ["image", "network"] : [];
+    panel.querySelector(".rows").replaceChildren(...labels.map((text) => new Text(text)).map((text) => {
+      const row = document.createElement("span");
+      row.append(text);
+      return row;
+    }));
     image.src = strips[at];
     image.alt = `${kind.value}: ${network.cell}, ${when(at)}`;
     caption.textContent = `${network.cell}, seed ${network.seed}, ${when(at)}${loss}.${lacks} ${kinds[kind.value]}`;
+    if (control) changed();
   };
   fill(arm, Object.keys(arms));
   for (const control of [arm, kind, dim, step]) control.addEventListener("input", () => draw(control));
-  viewer.hidden = false;
   draw();
-}
+  return {
+    state: () => [arm.value, kind.value, arms[arm.value][dim.value].dim, steps[step.value]].join("~"),
+    restore: (state) => {
+      const [name, images, latents, at] = state.split("~");
+      if (!(name in arms)) return;
+      arm.value = name;
+      Object.assign(wanted, { kind: images, dim: Number(latents), step: Number(at) });
+      draw();
+    },
+  };
+};
 
-// What is folded opens for a link that leads into it, and on paper.
-const unfold = () => {
-  const target = location.hash.length > 1 && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+// Two panels, the second on request. The address holds what they show, so that it can be sent to somebody else.
+const addViewer = (viewer) => {
+  const data = JSON.parse(viewer.querySelector("script").textContent);
+  const [first, second] = viewer.querySelectorAll(".panel");
+  const compare = viewer.querySelector(".compare");
+  const changed = () => {
+    const shown = second.hidden ? [panels[0]] : panels;
+    history.replaceState(null, "", `#${viewer.id}?${shown.map((panel) => encodeURIComponent(panel.state())).join("&")}`);
+  };
+  const panels = [first, second].map((panel) => addPanel(panel, data, changed));
+  const show = (both) => {
+    second.hidden = !both;
+    compare.setAttribute("aria-pressed", both);
+  };
+  compare.addEventListener("click", () => {
+    if (second.hidden) panels[1].restore(panels[0].state());
+    show(second.hidden);
+    changed();
+  });
+  viewer.hidden = false;
+  viewer.restore = (states) => {
+    states.forEach((state, index) => panels[index]?.restore(decodeURIComponent(state)));
+    show(states.length > 1);
+  };
+};
+
+// A button beside each command that copies it.
+const addCopy = (code) => {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.className = "copy";
+  button.textContent = "copy";
+  button.setAttribute("aria-label", `Copy: ${code.textContent}`);
+  button.addEventListener("click", async () => {
+    await navigator.clipboard.writeText(code.textContent);
+    button.textContent = "copied";
+    setTimeout(() => (button.textContent = "copy"), 1500);
+  });
+  code.after(button);
+};
+
+const enhance = (root) => {
+  root.querySelectorAll(".filter").forEach(addFilter);
+  root.querySelectorAll(".viewer").forEach(addViewer);
+  root.querySelectorAll(".source > code, pre").forEach(addCopy);
+};
+
+// What is folded lies in a template, which costs nothing until it is opened.
+const unpack = (details) => {
+  const packed = details.querySelector(":scope > template");
+  if (!packed) return;
+  packed.replaceWith(packed.content);
+  enhance(details);
+  enhanceSortableAccessibility(details.querySelectorAll(".sortable"));
+};
+const open = (details) => {
+  unpack(details);
+  details.open = true;
+};
+document.addEventListener("toggle", (event) => event.target.open && unpack(event.target), true);
+
+const folded = () => [...document.querySelectorAll("details > template")];
+
+// A link that leads into what is folded opens it.
+const follow = () => {
+  const [id, state] = location.hash.slice(1).split("?");
+  if (!id) return;
+  const name = decodeURIComponent(id);
+  const packed = folded().find((one) => one.content.getElementById(name));
+  if (packed) open(packed.parentElement);
+  const target = document.getElementById(name);
   if (!target) return;
-  for (let at = target; at; at = at.parentElement) if (at.tagName === "DETAILS") at.open = true;
+  for (let at = target; at; at = at.parentElement) if (at.tagName === "DETAILS") open(at);
+  if (state && target.restore) target.restore(state.split("&"));
   target.scrollIntoView();
 };
-addEventListener("hashchange", unfold);
-addEventListener("click", (event) => event.target.closest('a[href^="#"]') && setTimeout(unfold)); // also a second time
-addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((one) => (one.open = true)));
-unfold();
+addEventListener("hashchange", follow);
+addEventListener("click", (event) => event.target.closest('a[href^="#"]') && setTimeout(follow)); // also a second time
+
+// Searches headings, figures, claims and tables, folded ones too; the index is made when it is first needed.
+const addSearch = (box) => {
+  const [input, hits] = [box.querySelector("input"), box.querySelector("ul")];
+  const PLACES = "h2[id], h3[id], h4[id], figure[id], details[id], table[id]";
+  let index;
+  const entry = (element, within) => {
+    const isTable = element.tagName === "TABLE";
+    const title = isTable
+      ? element.parentElement.getAttribute("aria-label")
+      : element.querySelector("summary, h3, h4, h5")?.textContent ?? element.textContent;
+    const caption = element.tagName === "FIGURE" ? element.querySelector("figcaption")?.textContent ?? "" : "";
+    const text = isTable ? element.textContent : `${title} ${caption}`;
+    return { id: element.id, title: title.trim(), within, text: `${within} ${text}`.toLowerCase() };
+  };
+  const make = () => [
+    ...[...document.querySelectorAll(PLACES)].map((element) => {
+      const run = element.parentElement.closest("details");
+      return entry(element, run ? run.querySelector("summary").textContent.trim() : "");
+    }),
+    ...folded().flatMap((packed) =>
+      [...packed.content.querySelectorAll(PLACES)].map((element) =>
+        entry(element, packed.parentElement.querySelector("summary").textContent.trim())
+      )
+    ),
+  ];
+  const search = () => {
+    const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
+    hits.hidden = !words.length;
+    if (!words.length) return;
+    index ??= make();
+    const found = index.filter((one) => words.every((word) => one.text.includes(word))).slice(0, 20);
+    hits.replaceChildren(
+      ...found.map((one) => {
+        const [item, link, within] = ["li", "a", "small"].map((tag) => document.createElement(tag));
+        link.href = `#${one.id}`;
+        within.textContent = one.within;
+        link.append(one.title, within);
+        item.append(link);
+        return item;
+      })
+    );
+    if (!found.length) hits.textContent = "Nothing on this page has these words.";
+  };
+  input.addEventListener("focus", () => (index = undefined));
+  input.addEventListener("input", search);
+  box.addEventListener("keydown", (event) => event.key === "Escape" && (hits.hidden = true));
+  hits.addEventListener("click", () => (hits.hidden = true));
+  box.hidden = false;
+};
+
+enhance(document);
+addSearch(document.querySelector(".search"));
+follow();

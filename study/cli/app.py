@@ -11,7 +11,8 @@ import typer
 
 from study import spec
 from study.cli import common, results, views
-from study.cli.common import FAILED, INPUT_IS_WRONG, INTERRUPTED, OUT, Price, Run
+from study.cli.common import FAILED, INPUT_IS_WRONG, OUT, Price, Run
+from study.cli.scripts import INTERRUPTED
 from study.plan import Plan
 from study.run.provenance import command_line
 from study.runfolder import ERRORS, read_plan

@@ -23,8 +23,8 @@ from study.spec import SpecError, readable
 from trainables.errors import ReadableError
 from trainables.storage import StorageError
 
-FAILED, INPUT_IS_WRONG, INTERRUPTED = 1, 2, 130
-"""Exit codes: something failed, the input is wrong, somebody stopped the command."""
+FAILED, INPUT_IS_WRONG = 1, 2
+"""Exit codes: something failed, the input is wrong. `study.cli.scripts` has that of a Ctrl-C."""
 
 
 def hide_keys(text: str) -> str:

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from study.cli import scripts
+
 HANG_S = 120.0
 
 
@@ -83,11 +85,8 @@ class Command:
 
 
 def _main(program: str) -> int:
-    from analysis.cli import main as analysis
-    from study.cli.app import main as study
-
     try:
-        {"study": study, "analysis": analysis}[program]()
+        getattr(scripts, program)()
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else int(error.code is not None)
     return 0

@@ -146,8 +146,8 @@ def test_finish_that_cannot_be_read_back_keeps_the_checkpoints(folder, monkeypat
 
 def test_standing_and_tidy_pass_over_folders_that_others_put_there(folder):
     write(folder, 10)
-    folder.child("@eaDir").write("x", b"")
-    folder.child("bbbbbbbb-0123456789ab-000000020.safetensors").write("x", b"")
+    folder.child("@eaDir").create().write("x", b"")
+    folder.child("bbbbbbbb-0123456789ab-000000020.safetensors").create().write("x", b"")
     checkpoint.tidy(folder)
     assert checkpoint.standing(folder).step == 10
     finish(folder, "aaaaaaaa")
@@ -162,7 +162,7 @@ def test_standing_looks_again_where_files_went_while_it_looked(folder, monkeypat
 
 
 def test_folder_write_that_fails_leaves_the_old_file(folder, monkeypatch):
-    folder.write("name", b"old")
+    folder.create().write("name", b"old")
     with pytest.raises(TypeError):
         folder.write("name", "not bytes")  # type: ignore[arg-type]
     assert folder.read("name") == b"old"

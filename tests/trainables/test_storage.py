@@ -62,11 +62,14 @@ def test_write_that_fails_leaves_the_old_file_and_nothing_else(
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["a"]
 
 
-def test_write_where_the_folder_above_has_gone_is_refused(folder: Folder, tmp_path: Path) -> None:
-    folder.child("b").write("a", b"")
+def test_write_where_the_folder_has_gone_is_refused_and_makes_none(folder: Folder, tmp_path: Path) -> None:
+    folder.child("b").create().write("a", b"")
     shutil.rmtree(tmp_path / "run")
-    with pytest.raises(StorageError, match="No such file or directory"):
-        folder.child("b").write("a", b"")
+    for gone in (folder, folder.child("b")):
+        with pytest.raises(StorageError, match="No such file or directory"):
+            gone.write("a", b"")
+    with pytest.raises(StorageError, match="cannot be made"):
+        folder.child("b").create(above=False)
     assert not (tmp_path / "run").exists()
 
 
@@ -88,7 +91,7 @@ def test_sweep_deletes_unfinished_writes_only(folder: Folder, tmp_path: Path) ->
 def test_names_are_sorted_without_unfinished_writes(folder: Folder, tmp_path: Path) -> None:
     for name in ("b", "a"):
         folder.write(name, b"")
-    folder.child("c").write("inner", b"")
+    folder.child("c").create().write("inner", b"")
     (tmp_path / "run" / ".b.1234.tmp").write_bytes(b"half")
     assert folder.names() == ["a", "b", "c"]
 
@@ -111,7 +114,7 @@ def test_delete_removes_the_file_and_an_absent_one_is_no_error(any_folder: Folde
 
 
 def test_exists_is_true_for_files_only(any_folder: Folder) -> None:
-    any_folder.child("inner").write("a", b"")
+    any_folder.child("inner").create().write("a", b"")
     assert any_folder.child("inner").exists("a")
     assert not any_folder.exists("inner")
     assert not any_folder.exists("absent")
@@ -145,13 +148,12 @@ def test_local_is_the_path_or_none_for_a_url(tmp_path: Path) -> None:
 
 def test_folder_name_with_a_space_works(tmp_path: Path) -> None:
     for url in (str(tmp_path / "my run"), (tmp_path / "my run").as_uri()):
-        Folder(url).write("a", url.encode())
+        Folder(url).create().write("a", url.encode())
         assert (tmp_path / "my run" / "a").read_bytes() == url.encode()
 
 
-@pytest.mark.parametrize("make", ["create", "write"])
 def test_new_folder_is_on_the_disk_before_anything_in_it_counts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     synced: list[str] = []
     real = os.fsync
@@ -161,12 +163,10 @@ def test_new_folder_is_on_the_disk_before_anything_in_it_counts(
         real(fd)
 
     monkeypatch.setattr(os, "fsync", sync)
-    if make == "create":
-        Folder(str(tmp_path / "a" / "b")).create()
-        assert synced == [str(tmp_path), str(tmp_path / "a")]
-        return
-    Folder(str(tmp_path / "a")).write("name", b"content")
-    assert synced[0] == str(tmp_path) and synced[-1] == str(tmp_path / "a")
+    folder = Folder(str(tmp_path / "a" / "b")).create()
+    assert synced == [str(tmp_path), str(tmp_path / "a")]
+    folder.write("name", b"content")
+    assert synced[-1] == str(tmp_path / "a" / "b")
 
 
 def test_read_of_more_than_the_limit_is_refused_with_both_sizes(any_folder: Folder) -> None:

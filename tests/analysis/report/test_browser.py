@@ -65,8 +65,9 @@ class Watched:
         self.page.goto(report.as_uri())
 
     def unfold(self) -> Page:
-        """Opens all that is folded."""
+        """Opens all that is folded, and waits until it is there."""
         self.page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true })")
+        self.page.wait_for_function("!document.querySelector('details > template')")
         return self.page
 
 
@@ -85,7 +86,7 @@ def column(page: Page, table: str, number: int) -> list[str]:
 def test_page_loads_without_a_word_on_the_console_and_without_the_network(watched: Watched, report: Path) -> None:
     watched.unfold()
     viewer = watched.page.locator(".viewer").first
-    viewer.locator("select").first.select_option("vae")
+    viewer.locator(".panel").first.locator("select").first.select_option("vae")
     assert watched.said == []
     assert [url for url in watched.asked if not url.startswith("data:")] == [report.as_uri()]
 
@@ -178,7 +179,7 @@ def test_filter_keeps_the_rows_with_every_word_and_counts_them(watched: Watched)
 
 def test_viewer_steps_through_latent_dimension_and_training_by_keyboard(watched: Watched) -> None:
     page = watched.unfold()
-    viewer = page.locator("#r1-run .viewer")
+    viewer = page.locator("#r1-run .panel").first
     dim, step = viewer.locator("input").first, viewer.locator("input").last
     assert viewer.locator("select").first.locator("option").all_inner_texts() == [
         "linear",
@@ -261,8 +262,83 @@ def test_everybody_can_read_it(browser: Browser, report: Path, scheme: Any, rule
     opened.context.close()
 
 
-def test_print_unfolds_everything(watched: Watched) -> None:
+def test_page_opens_with_few_nodes_and_weighs_little(watched: Watched, report: Path) -> None:
+    assert watched.page.evaluate("document.querySelectorAll('*').length") < 15_000
+    assert report.stat().st_size < 8e6
+
+
+def test_print_is_a_summary_without_what_is_folded(watched: Watched) -> None:
     page = watched.page
-    assert not page.locator("#r1-provenance").is_visible()
-    page.pdf()
-    assert page.locator("#r1-provenance").is_visible()
+    pdf = page.pdf(format="A4")
+    assert len(re.findall(rb"/Type\s*/Page\b", pdf)) <= 12
+    assert page.locator("#r1-provenance").count() == 0
+
+
+def test_claims_filter_by_verdict_and_by_words_together(watched: Watched) -> None:
+    page = watched.page
+    chips = page.locator(".chips button")
+    verdicts = column(page, "claims-table", 3)
+    chip = chips.filter(has_text=re.compile(r"^✓?\s*confirmed \d+$"))
+    chip.click()
+    shown = column(page, "claims-table", 3)
+    assert shown and set(shown) == {"confirmed"} and len(shown) == verdicts.count("confirmed")
+    assert chip.get_attribute("aria-pressed") == "true" and chip.inner_text() == f"confirmed {len(shown)}"
+    page.get_by_label("Filter rows").first.fill("linear")
+    assert 0 < len(column(page, "claims-table", 3)) < len(shown)
+    page.get_by_label("Filter rows").first.fill("")
+    chip.click()
+    assert column(page, "claims-table", 3) == verdicts
+
+
+def test_search_finds_what_is_folded_and_opens_it(watched: Watched) -> None:
+    page = watched.page
+    assert page.locator("#r1-provenance").count() == 0
+    page.fill("#search", "final numbers latent")
+    hit = page.locator("#hits a").first
+    hit.click()
+    assert page.locator("#r1-final-table").is_visible() and not page.locator("#hits").is_visible()
+    page.fill("#search", "no such words anywhere")
+    assert "Nothing" in page.locator("#hits").inner_text()
+    page.keyboard.press("Escape")
+    assert not page.locator("#hits").is_visible()
+
+
+def test_two_networks_are_shown_side_by_side_and_the_address_brings_them_back(watched: Watched, report: Path) -> None:
+    page = watched.page
+    page.goto(f"{report.as_uri()}#r1-viewer")
+    left, right = page.locator("#r1-run .panel").all()
+    assert left.is_visible() and not right.is_visible()
+    page.locator("#r1-run .compare").click()
+    right.locator("select").first.select_option("vae")
+    right.locator("input").first.fill("0")
+    left.locator("select").first.select_option("elu")
+    captions = [panel.locator("figcaption").inner_text() for panel in (left, right)]
+    assert captions[0].startswith("elu") and captions[1].startswith("vae latent_dim=1,")
+    assert left.locator(".rows").inner_text().split() == ["image", "network"]
+    address = page.url
+    page.goto("about:blank")
+    page.goto(address)
+    left, right = page.locator("#r1-run .panel").all()
+    assert [panel.locator("figcaption").inner_text() for panel in (left, right)] == captions
+
+
+def test_contents_stay_in_view_and_commands_have_a_button(watched: Watched) -> None:
+    page = watched.page
+    page.evaluate("scrollTo(0, document.body.scrollHeight)")
+    assert page.locator(".bar").bounding_box()["y"] == 0  # type: ignore[index]
+    page.evaluate(
+        "Object.defineProperty(navigator, 'clipboard', {value: {writeText: (text) => (window.copied = text)}})"
+    )
+    button = page.locator("pre + button.copy").last
+    button.click()
+    assert page.evaluate("window.copied") == page.locator("pre").last.inner_text()
+
+
+def test_figures_take_the_pages_colours_in_the_dark(browser: Browser, report: Path) -> None:
+    colours = {}
+    for scheme in ("light", "dark"):
+        opened = Watched(browser, report, color_scheme=scheme)
+        text = opened.page.locator(".answer svg text").first
+        colours[scheme] = sum(map(int, re.findall(r"\d+", text.evaluate("one => getComputedStyle(one).fill"))))
+        opened.context.close()
+    assert colours["light"] < 3 * 110 and colours["dark"] > 3 * 150, "dark ink by day, light ink by night"
