@@ -19,7 +19,14 @@ def analysis() -> None:
 
 
 def _run(module: str) -> None:
+    sys.unraisablehook = _report_unless_interrupted
     try:
         importlib.import_module(module).main()
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+
+
+def _report_unless_interrupted(error: sys.UnraisableHookArgs) -> None:
+    """Reports an error that Python cannot raise, as one in a destructor, unless it is a Ctrl-C that landed there."""
+    if not issubclass(error.exc_type, KeyboardInterrupt):
+        sys.__unraisablehook__(error)

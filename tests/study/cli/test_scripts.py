@@ -40,3 +40,18 @@ def test_interrupt_while_modules_are_imported_leaves_no_traceback(wait_s):
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode in (0, scripts.INTERRUPTED) and "Traceback" not in errors
+
+
+@pytest.mark.parametrize(("error", "reported"), [(KeyboardInterrupt, False), (ValueError, True)])
+def test_interrupt_in_a_destructor_is_not_reported(monkeypatch, capsys, error, reported):
+    class Dying:
+        def __del__(self):
+            raise error
+
+    def main():
+        Dying()
+
+    monkeypatch.setattr("study.cli.app.main", main)
+    monkeypatch.setattr(sys, "unraisablehook", sys.__unraisablehook__)
+    scripts.study()
+    assert (error.__name__ in capsys.readouterr().err) is reported
