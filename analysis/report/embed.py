@@ -6,13 +6,15 @@ import base64
 import gzip
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import pandas as pd
 from markupsafe import Markup, escape
 
 from analysis.figures.base import Drawn, Skipped, T, attempt
 from analysis.report.pictures import compact
+from analysis.report.plot import mark, marks
 from study.table import to_csv
 
 PLAIN = 4096
@@ -31,6 +33,8 @@ class Embedded:
     file: str
     command: str
     paper: str = ""
+    plot: Mapping[str, Any] = field(default_factory=dict)
+    """Axes and series for the page's script; empty where there are none. See `analysis.report.plot`."""
 
 
 @dataclass(frozen=True)
@@ -105,10 +109,12 @@ def _embedded(drawn: Drawn, prefix: str, command: str, paper: str) -> Embedded:
     data = _uri("text/csv", content)
     if len(content) > PLAIN:
         data, file = _uri("application/gzip", gzip.compress(content, mtime=0)), f"{file}.gz"
+    plot = mark(drawn.figure)
     return Embedded(
         id=name,
         title=drawn.title,
         caption=drawn.caption,
+        plot=plot,
         svg=_svg(drawn, prefix, name),
         data=data,
         file=file,
@@ -119,7 +125,7 @@ def _embedded(drawn: Drawn, prefix: str, command: str, paper: str) -> Embedded:
 
 def _svg(drawn: Drawn, prefix: str, name: str) -> Markup:
     """The figure's SVG for the page, as wide as the page allows, up to its own width."""
-    svg = compact(drawn.svg(prefix))
+    svg = compact(marks(drawn.svg(prefix)))
     label = str(escape(drawn.title or drawn.name))
     width = re.search(r'<svg[^>]*? width="([\d.]+)pt"', svg)
     svg = re.sub(r'(<svg[^>]*?) width="[\d.]+pt"', r"\1", svg, count=1)

@@ -125,6 +125,83 @@ const addViewer = (viewer) => {
   };
 };
 
+// Shows the values of the point under the pointer, and hides series: by the legend, or by buttons below the figure.
+const addPlot = (box) => {
+  const { series, axes } = JSON.parse(box.dataset.plot);
+  const svg = box.querySelector("svg");
+  const value = (axis, share) => {
+    if (!axis) return [];
+    const [name, low, high, scale] = axis;
+    const at = scale === "log" ? low * (high / low) ** share : low + (high - low) * share;
+    const digits = Math.abs(at) >= 1000 ? 0 : 4;
+    return [`${name}: ${at.toLocaleString("en", digits ? { maximumSignificantDigits: digits } : { maximumFractionDigits: 0 })}`];
+  };
+  const places = (part) => {
+    const path = part.querySelector(":scope > path")?.getAttribute("d");
+    if (path) return [...path.matchAll(/[ML] (-?[\d.]+) (-?[\d.]+)/g)].map((match) => match.slice(1).map(Number));
+    return [...part.querySelectorAll("use")].map((use) => [use.x.baseVal.value, use.y.baseVal.value]);
+  };
+  let points;
+  const read = () =>
+    [...svg.querySelectorAll("[data-axes]")].flatMap((group) => {
+      const axis = axes[group.dataset.axes];
+      const [left, top, right, bottom] = axis.box;
+      return [...group.querySelectorAll("[data-series]")]
+        .flatMap((part) => places(part).map(([x, y]) => ({ x, y, part, axis })))
+        .filter(({ x, y }) => x >= left - 1 && x <= right + 1 && y >= top - 1 && y <= bottom + 1);
+    });
+  const tip = document.createElement("div");
+  tip.className = "tip";
+  tip.hidden = true;
+  box.append(tip);
+  svg.addEventListener("pointermove", (event) => {
+    points ??= read();
+    const matrix = svg.getScreenCTM();
+    const spot = new DOMPoint(event.clientX, event.clientY).matrixTransform(matrix.inverse());
+    let [nearest, least] = [null, 30 / matrix.a];
+    for (const point of points) {
+      const away = Math.hypot(point.x - spot.x, point.y - spot.y);
+      if (away < least && point.part.style.display !== "none") [nearest, least] = [point, away];
+    }
+    tip.hidden = !nearest;
+    if (!nearest) return;
+    const [left, top, right, bottom] = nearest.axis.box;
+    const lines = [
+      series[nearest.part.dataset.series],
+      ...value(nearest.axis.x, (nearest.x - left) / (right - left)),
+      ...value(nearest.axis.y, (bottom - nearest.y) / (bottom - top)),
+    ];
+    tip.textContent = lines.join("\n");
+    tip.style.left = `${Math.min(event.clientX + 14, innerWidth - tip.offsetWidth - 8)}px`;
+    tip.style.top = `${event.clientY + 14}px`;
+  });
+  svg.addEventListener("pointerleave", () => (tip.hidden = true));
+  if (series.length < 2) return;
+  const folded = document.createElement("details");
+  folded.className = "series";
+  folded.innerHTML = '<summary>hide series</summary><div class="chips"></div>';
+  const chips = series.map((text, number) => {
+    const parts = svg.querySelectorAll(`[data-series="${number}"]`);
+    if (!parts.length) return null;
+    const chip = document.createElement("button");
+    chip.type = "button";
+    chip.textContent = text;
+    chip.setAttribute("aria-pressed", "true");
+    const entries = svg.querySelectorAll(`[data-legend="${number}"]`);
+    const toggle = () => {
+      const shown = chip.getAttribute("aria-pressed") !== "true";
+      chip.setAttribute("aria-pressed", shown);
+      for (const part of parts) part.style.display = shown ? "" : "none";
+      for (const entry of entries) entry.classList.toggle("off", !shown);
+    };
+    chip.addEventListener("click", toggle);
+    for (const entry of entries) entry.addEventListener("click", toggle);
+    return chip;
+  });
+  folded.lastChild.append(...chips.filter(Boolean));
+  box.after(folded);
+};
+
 // A button beside each command that copies it.
 const addCopy = (code) => {
   const button = document.createElement("button");
@@ -143,6 +220,7 @@ const addCopy = (code) => {
 const enhance = (root) => {
   root.querySelectorAll(".filter").forEach(addFilter);
   root.querySelectorAll(".viewer").forEach(addViewer);
+  root.querySelectorAll("[data-plot]").forEach(addPlot);
   root.querySelectorAll(".source > code, pre").forEach(addCopy);
 };
 

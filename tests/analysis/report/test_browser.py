@@ -342,3 +342,26 @@ def test_figures_take_the_pages_colours_in_the_dark(browser: Browser, report: Pa
         colours[scheme] = sum(map(int, re.findall(r"\d+", text.evaluate("one => getComputedStyle(one).fill"))))
         opened.context.close()
     assert colours["light"] < 3 * 110 and colours["dark"] > 3 * 150, "dark ink by day, light ink by night"
+
+
+def test_pointer_shows_the_values_of_the_nearest_point_and_series_can_be_hidden(watched: Watched) -> None:
+    page = watched.page
+    page.goto(f"{page.url.partition('#')[0]}#r1-sweep")
+    figure = page.locator("#r1-sweep")
+    line = figure.locator("svg [data-series]:has(> path)").first
+    marker = line.locator("use").nth(3).bounding_box()
+    assert marker is not None
+    page.mouse.move(marker["x"] + 3, marker["y"] + 3)
+    tip = figure.locator(".tip")
+    series, across, up = tip.inner_text().splitlines()
+    assert series in ("vae", "linear", "elu", "pca") and across.startswith("latent dimension N: ")
+    assert re.fullmatch(r"test NLL, nats/image: [\d.]+", up)
+    frame = load_tables(str(ROOT / "results/latent")).ends
+    cell = frame[frame["cell"] == f"{series} latent_dim={across.split()[-1]}"]
+    assert float(up.split()[-1]) == pytest.approx(cell["test_nll"].mean(), rel=0.01)
+    figure.locator(".series summary").click()
+    chip = figure.get_by_role("button", name=series, exact=True)
+    chip.click()
+    assert not line.is_visible() and chip.get_attribute("aria-pressed") == "false"
+    chip.click()
+    assert line.is_visible()
