@@ -44,9 +44,9 @@ def mark(figure: Figure) -> dict[str, Any]:
         ax.set_gid(f"axes-{place}")
         axes.append(_scales(ax, figure))
         for artist in [*ax.lines, *ax.collections]:
-            number = numbers.get(_colour(artist) or "")
-            if number is not None:
-                artist.set_gid(f"series-{number}-{parts}")
+            colour = _colour(artist)
+            if colour in numbers:
+                artist.set_gid(f"series-{numbers[colour]}-{parts}")
                 parts += 1
     if not parts or not any(one["x"] or one["y"] for one in axes):
         return {}
@@ -71,7 +71,8 @@ def _colour(artist: Artist) -> str | None:
         colour: Any = artist.get_color()
         return to_hex(colour)
     if isinstance(artist, Collection):
-        colours = {to_hex(colour) for colour in artist.get_facecolor()}
+        faces: Any = artist.get_facecolor()
+        colours = {to_hex(face) for face in faces}
         return colours.pop() if len(colours) == 1 else None
     return None
 
