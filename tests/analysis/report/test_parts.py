@@ -13,6 +13,7 @@ from PIL import Image
 from analysis.cells import summarise
 from analysis.figures.catalogue import FIGURES
 from analysis.report.page import render, sort_key
+from analysis.report.pictures import GREYS
 from analysis.report.section import section
 from analysis.report.surprises import guided_search, linear_catches_up, output_head, slow_pruning, surprises
 from analysis.report.viewer import KINDS, viewer
@@ -113,12 +114,13 @@ def test_viewer_orders_networks_by_latent_dimension_and_its_strips_are_the_image
     step = max(network.strips["reconstruction"])
     images = tables.rows("images", where={"replicate": list(ends["replicate"])})
     png = base64.b64decode(network.strips["reconstruction"][step].partition(",")[2])
-    strip = 255 - np.asarray(Image.open(io.BytesIO(png)))
+    strip = 255 - np.asarray(Image.open(io.BytesIO(png)).convert("L")).astype(int)
     for row, rows in enumerate((images[images["kind"] == "input"], images[images["kind"] == "reconstruction"])):
         shown = rows[rows["step"].isin([0, step])].sort_values("index")["pixels"].tolist()
         for column in (0, 9):
             tile = strip[31 * row : 31 * row + 28, 31 * column : 31 * column + 28]
-            assert tile.tobytes() == shown[column]
+            away = np.abs(tile.ravel() - np.frombuffer(shown[column], np.uint8))
+            assert away.max() <= 255 / (GREYS - 1) / 2 + 1, "to half of one of the page's few shades"
     assert network.nll[step] == pytest.approx(float(ends["test_nll_mean"].iloc[0]), abs=0.051)
     vae = found.arms["vae"][-1]
     ends = tables.ends[(tables.ends["cell"] == vae.cell) & (tables.ends["seed"] == vae.seed)]
