@@ -20,7 +20,8 @@ from scipy.special import expit
 
 from trainables import datasets, strokes
 from trainables.dataset_cache import cached
-from trainables.datasets import NUM_TEST_FILE, NUM_TRAIN_FILE, Dataset, split
+from trainables.datasets import NUM_TEST_FILE, NUM_TRAIN_FILE, NUM_VAL, Dataset, split
+from trainables.registry import DATASETS
 
 CONTROLS_VERSION = 1
 """Raised with each change of the images that are drawn, so that nobody's cache holds former ones."""
@@ -28,6 +29,8 @@ ONE_DIGIT = 0
 """The digit of `strokes-K-one`: one closed line that its factors never make cross itself, so that no two images are the
 same for another reason than rounding. Of all digits its Jacobian is the best conditioned for K = 2 ... 16, and in the
 worst of 60 images for K = 32 too: smallest over largest singular value 0.94, 0.89, 0.79, 0.66, 0.36 in the median."""
+STROKES_SEED = 0
+"""The seed of all strokes."""
 DECODER = Path(__file__).with_name("weights") / "decoder-8.safetensors"
 LATENTS, HIDDEN, STEPS = 8, (128, 128), 10_000
 """The decoder's VAE has ELU and is trained as the study trains its own."""
@@ -113,9 +116,21 @@ def _chunks(rows: np.ndarray) -> list[np.ndarray]:
     return np.split(rows, range(CHUNK, len(rows), CHUNK))
 
 
+def stroke_factors(dataset: str) -> dict[str, np.ndarray] | None:
+    """The factors of a data set of strokes by split, `(n, k)` each, in the order of its images; None of any other."""
+    module, _, name = DATASETS.get(dataset, "").partition(":")
+    loader = globals().get(name) if module == __name__ else None
+    if not isinstance(loader, partial) or loader.func is not _load_strokes:
+        return None
+    _, factors, classes = loader.args
+    _, drawn = strokes.draw_factors(NUM_TRAIN_FILE + NUM_TEST_FILE, factors=factors, seed=STROKES_SEED, classes=classes)
+    return {"val": drawn[:NUM_VAL], "train": drawn[NUM_VAL:NUM_TRAIN_FILE], "test": drawn[NUM_TRAIN_FILE:]}
+
+
 def _load_strokes(name: str, factors: int, classes: Sequence[int]) -> Dataset:
     def draw() -> tuple[np.ndarray, np.ndarray]:
-        drawn = strokes.draw(NUM_TRAIN_FILE + NUM_TEST_FILE, factors=factors, seed=0, classes=classes)
+        count = NUM_TRAIN_FILE + NUM_TEST_FILE
+        drawn = strokes.draw(count, factors=factors, seed=STROKES_SEED, classes=classes)
         return drawn.images, drawn.labels
 
     return _load(name, draw)

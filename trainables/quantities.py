@@ -8,22 +8,35 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from trainables.registry import unknown
+
 
 @dataclass(frozen=True)
 class Quantity:
     """A profile quantity.
 
-    `unit`: of each number; `index`: what the numbers are counted by, empty where there is one number; `by`: the
-    measurement, curve or task that records it, or "evaluation", which every network and PCA has; `recorded`: False for
-    those that only tables of earlier versions hold.
+    `unit`: of each number; `index`: what the numbers are counted by, or a word for each of them, or empty where there
+    is one number; `by`: the measurement, curve or task that records it, or "evaluation", which every network and PCA
+    has; `recorded`: False for those that only tables of earlier versions hold.
     """
 
     name: str
     unit: str
-    index: str
+    index: str | tuple[str, ...]
     by: str
     meaning: str
     recorded: bool = True
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The word of each number, in the order of the tables' `index`; empty where the numbers have none."""
+        return self.index if isinstance(self.index, tuple) else ()
+
+    def place(self, word: object) -> int:
+        """The tables' `index` of the number with this word; raises ValueError naming the nearest word."""
+        if not isinstance(word, str) or word not in self.words:
+            raise ValueError(unknown(word, self.words, what=f"index of {self.name}"))
+        return self.words.index(word)
 
 
 @dataclass(frozen=True)
@@ -43,7 +56,11 @@ class ImageKind:
     recorded: bool = True
 
 
-_LATENT, _DIGIT, _SCALE = "latent", "digit", "neighbourhood size: 5, 10, 20, 50, 100"
+_LATENT, _DIGIT = "latent", "digit"
+_SCALE = tuple(f"{size} neighbours" for size in (5, 10, 20, 50, 100))
+_LABELS = ("100 labels", "1,000 labels", "10,000 labels", "55,000 labels")
+_CLASSIFIERS = tuple(f"classifier {seed}" for seed in range(3))
+_PATH = tuple(f"{10 * tenth} % of the way" for tenth in range(11))
 _ESTIMATORS = {"mle": "Levina & Bickel, pooled", "mle_mean": "Levina & Bickel, mean over points", "gride": "Gride"}
 _IN_TABLES_OF_OLD = (
     Quantity(
@@ -80,21 +97,38 @@ _ALL = (
     ),
     Quantity("spectrum", "squared grey", "rank", "pca", "eigenvalues of the training images' covariance, falling"),
     Quantity(
-        "neg_iw_bound", "nats/image", "1, 10, 100 samples", "bound", "minus the importance-weighted bound, VAE only"
+        "neg_iw_bound",
+        "nats/image",
+        ("1 sample", "10 samples", "100 samples"),
+        "bound",
+        "minus the importance-weighted bound, VAE only",
     ),
-    Quantity("jacobian_rank", "latents", "median, lower, upper quartile", "jacobian", "rank of the decoder's Jacobian"),
+    Quantity(
+        "jacobian_rank",
+        "latents",
+        ("median", "lower quartile", "upper quartile"),
+        "jacobian",
+        "rank of the decoder's Jacobian",
+    ),
     Quantity(
         "principal_cos2", "", "angle", "subspace", "squared cosines between the decoder's columns and PCA, falling"
     ),
+    Quantity(
+        "image_cos2", "", "angle", "subspace", "the same of the reconstructions' leading directions, linear nets only"
+    ),
+    Quantity(
+        "canonical_cos2", "", "pair", "subspace", "squared canonical correlations of codes and PCA scores, falling"
+    ),
+    Quantity("logistic_pca_nll", "nats/image", "", "logistic_pca", "test_nll of logistic PCA with as many components"),
     Quantity("decoder_cosine", "", "", "subspace", "mean |cosine| of two different decoder columns"),
     Quantity("variance_rank", "", "", "subspace", "minus Spearman's correlation of index and explained variance"),
-    Quantity("probe_linear", "share", "100, 1000, 10000, all labels", "probes", "test accuracy of a linear classifier"),
-    Quantity("probe_knn", "share", "100, 1000, 10000, all labels", "probes", "test accuracy of 10 nearest neighbours"),
+    Quantity("probe_linear", "share", _LABELS, "probes", "test accuracy of a linear classifier"),
+    Quantity("probe_knn", "share", _LABELS, "probes", "test accuracy of 10 nearest neighbours"),
     *(
         Quantity(
             f"probe_{name}/{seed}",
             "share",
-            "100, 1000, 10000 labels",
+            _LABELS,
             "probes",
             f"probe_{name} of a result without a seed, with the labels that seed {seed} draws",
         )
@@ -102,6 +136,7 @@ _ALL = (
         for seed in range(1, 5)
     ),
     Quantity("recognition", "share", "", "recognition", "reconstructions that the reference classifiers read right"),
+    Quantity("recognition_by_classifier", "share", _CLASSIFIERS, "recognition", "recognition by each classifier"),
     Quantity("recognition_originals", "share", "", "recognition", "test images that they read right"),
     Quantity("recognition_curve", "share", "", "recognition_curve", "recognition by the first one, while training"),
     *(
@@ -112,12 +147,44 @@ _ALL = (
         )
         for what, index, of in (
             ("sample", "", "mean over images drawn from the prior or from a Gaussian fitted to the codes"),
-            ("interpolation", "tenths of the way", "mean over pairs of test images"),
+            ("interpolation", _PATH, "mean over pairs of test images"),
             ("data", "", "mean over test images"),
         )
     ),
-    Quantity("projection_sse", "squared grey/image", "as encoded, at the best code", "projection", "squared error"),
-    Quantity("denoising_nll", "nats/image", "by the network, by nobody", "denoising", "Eq. 1 of images with noise"),
+    *(
+        Quantity(f"{what}_{name}", unit, "", "fidelity", f"{meaning}, of {of}")
+        for name, unit, meaning in (
+            ("precision", "share", "share that lies among training images, in the classifiers' features"),
+            ("frechet", "features^2", "squared Fréchet distance to training images, in the classifiers' features"),
+        )
+        for what, of in (
+            ("sample", "images drawn from the prior or from a Gaussian fitted to the codes"),
+            ("interpolation", "images half-way between two test images' codes"),
+            ("data", "test images"),
+            ("double", "means of two test images"),
+            ("one_image", "one drawn image over and over"),
+        )
+    ),
+    Quantity(
+        "factor_r2", "", ("linear", "quadratic"), "factors", "variance of the pen's factors that the codes explain"
+    ),
+    Quantity(
+        "aggregate_kl", "nats", _LATENT, "aggregate", "KL of each latent's aggregate posterior to N(0, 1), VAE only"
+    ),
+    Quantity(
+        "projection_sse",
+        "squared grey/image",
+        ("encoded", "optimised"),
+        "projection",
+        "squared error at the image's own code, and at the best code that a search reaches from there",
+    ),
+    Quantity(
+        "denoising_nll",
+        "nats/image",
+        ("network", "noisy image"),
+        "denoising",
+        "Eq. 1 of what the network makes of images with noise, and of these images themselves",
+    ),
     Quantity("dimension_points", "points", "", "intrinsic_dimension", "different images that were read"),
     Quantity("dimension_neighbours", "points", _SCALE, "intrinsic_dimension", "the neighbourhood sizes"),
     *(
@@ -126,7 +193,11 @@ _ALL = (
     ),
     Quantity("dimension_twonn", "dimensions", "", "intrinsic_dimension", "of the images, by TwoNN"),
     Quantity(
-        "ties", "share", "2, 5, 10, 20, 50, 100 neighbours", "intrinsic_dimension", "equal successive distances to them"
+        "ties",
+        "share",
+        ("2 neighbours", *_SCALE),
+        "intrinsic_dimension",
+        "equal successive distances to them",
     ),
     Quantity("cube_dims", "dimensions", "cube", "intrinsic_dimension", "dimensions of flat uniform cubes"),
     Quantity("cube_points", "points", "", "intrinsic_dimension", "points of each cube"),
@@ -142,7 +213,7 @@ _ALL = (
         Quantity(f"{name}_s", "s", "", name, "duration of the measurement")
         for name in (
             *("bound", "jacobian", "subspace", "probes", "recognition", "generation", "walks", "projection"),
-            "denoising",
+            *("denoising", "logistic_pca", "fidelity", "redrawn", "factors", "aggregate"),
         )
     ),
     *_IN_TABLES_OF_OLD,
@@ -164,6 +235,7 @@ _KINDS = (
         value="its place, sd from its mean",
     ),
     ImageKind("interpolation", "pair of digits", "walks", "decoded between two test images", value="share of the way"),
+    ImageKind("redrawn", "test image", "redrawn", "what the network makes of the first test images"),
     ImageKind("generated", "draw", "generation", "decoded from the codes that sample_* are read at", recorded=False),
 )
 IMAGE_KINDS: dict[str, ImageKind] = {kind.name: kind for kind in _KINDS}

@@ -74,6 +74,11 @@ MEASUREMENTS: dict[str, str] = {
     "walks": "trainables.measurements.walks:measure_walks",
     "projection": "trainables.measurements.surface:measure_projection",
     "denoising": "trainables.measurements.surface:measure_denoising",
+    "logistic_pca": "trainables.measurements.cognate:measure_logistic_pca",
+    "fidelity": "trainables.measurements.fidelity:measure_fidelity",
+    "redrawn": "trainables.measurements.walks:measure_redrawn",
+    "factors": "trainables.measurements.factors:measure_factors",
+    "aggregate": "trainables.measurements.latent_space:measure_aggregate",
 }
 """Functions `Subject -> Measured`, called once for each trained network, at the end of its trial."""
 

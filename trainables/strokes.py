@@ -79,6 +79,18 @@ def draw(
     Raises:
         ValueError: An argument is outside its range.
     """
+    labels, drawn = draw_factors(num_images, factors=factors, seed=seed, classes=classes)
+    images = np.empty((num_images, IMAGE_SIDE, IMAGE_SIDE), dtype=np.uint8)
+    for start in range(0, num_images, 10 * CHUNK):  # a float copy of all images would be four times the result
+        part = slice(start, start + 10 * CHUNK)
+        images[part] = np.rint(255 * render(labels[part], drawn[part]))
+    return Strokes(images, labels, drawn)
+
+
+def draw_factors(
+    num_images: int, *, factors: int = DEFAULT_FACTORS, seed: int = 0, classes: Sequence[int] = range(NUM_CLASSES)
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draws the labels and factors of `draw` without its images; arguments, shapes and errors are those of `draw`."""
     if num_images < 1:
         raise ValueError(f"`1 <= num_images` must hold, but got {num_images=}.")
     _check_factors(factors)
@@ -87,12 +99,7 @@ def draw(
         raise ValueError(f"`classes` must be a non-empty subset of 0..9, but got {classes=}.")
     rng = np.random.default_rng(seed)
     labels = rng.choice(np.array(digits, dtype=np.uint8), size=num_images)
-    drawn = 2 * rng.random((num_images, factors), dtype=np.float32) - 1
-    images = np.empty((num_images, IMAGE_SIDE, IMAGE_SIDE), dtype=np.uint8)
-    for start in range(0, num_images, 10 * CHUNK):  # a float copy of all images would be four times the result
-        part = slice(start, start + 10 * CHUNK)
-        images[part] = np.rint(255 * render(labels[part], drawn[part]))
-    return Strokes(images, labels, drawn)
+    return labels, 2 * rng.random((num_images, factors), dtype=np.float32) - 1
 
 
 def render(labels: np.ndarray, factors: np.ndarray) -> np.ndarray:

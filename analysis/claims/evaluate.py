@@ -9,7 +9,8 @@ from typing import Any
 
 from analysis.claims.decide import Outcome, SampleTest, outcomes
 from analysis.claims.group_samples import samples_of_curves, samples_of_rates, samples_of_reach
-from analysis.claims.ledger import Claim, Curves, Ledger, Rate, Reach, TestedPart
+from analysis.claims.image_samples import samples_of_images
+from analysis.claims.ledger import Claim, Curves, Ledger, Rate, Reach, TestedPart, ToldApart
 from analysis.claims.lookups import Lookup
 from analysis.claims.pool import Pool
 from analysis.claims.samples import Sample, samples_of_values
@@ -78,6 +79,8 @@ def _samples(pool: Pool, ledger: Ledger, part: TestedPart) -> list[Sample]:
         return samples_of_curves(pool, ledger, part)
     if isinstance(part, Reach):
         return samples_of_reach(pool, ledger, part)
+    if isinstance(part, ToldApart):
+        return samples_of_images(pool, ledger, part)
     return samples_of_values(pool, ledger, part)
 
 
@@ -97,10 +100,10 @@ def _judge(claim: Claim, unnamed: list[Outcome]) -> Judgement:
 
 
 def _with_study(outcome: Outcome, claim: Claim) -> Outcome:
-    """An outcome that was not measured, with the study that would."""
+    """An outcome that was not measured, with the command that would."""
     if outcome.measured or outcome.part.kind == "not_measured" or outcome.note.startswith("needs"):
         return outcome
-    needs = f"needs study {', '.join(claim.studies_of(outcome.part))}"
+    needs = f"needs {claim.commands_of(outcome.part)}"
     if outcome.note.endswith("not recorded"):  # there are networks, but without this measurement
         needs += " with its measurements"
     return replace(outcome, note=f"{needs}: {outcome.note}" if outcome.note else needs)

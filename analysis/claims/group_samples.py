@@ -27,6 +27,8 @@ from analysis.claims.samples import Sample
 from analysis.claims.value import Value
 from analysis.dimension.curve_shapes import first_within
 
+_NOISE_DRAWS = 100_000
+
 
 def samples_of_rates(pool: Pool, ledger: Ledger, part: Rate) -> list[Sample]:
     """For each pair of arms the share of trials in trouble, first arm minus second, over all cells that both have."""
@@ -49,7 +51,13 @@ def samples_of_curves(pool: Pool, ledger: Ledger, part: Curves) -> list[Sample]:
     seeds = sorted(set.intersection(*(set(seedwise(frame).index) for frame in rows)))
     if not seeds:
         return [replace(base, note="no seed has finished in every arm")]
+    if part.apart and len(seeds) < len(arms):
+        return [
+            replace(base, note=f"{len(arms)} networks at different seeds need as many, and {len(seeds)} have ended")
+        ]
     curves = _curves(pool, part.metric, rows, seeds, part.after * budget)
+    if part.apart:
+        curves = np.stack([np.roll(of_arm, place, axis=0) for place, of_arm in enumerate(curves)])
     if not curves.size:
         return [replace(base, note=f"no evaluation after {100 * part.after:g} % of the run")]
     effect, note = _statistic(part, curves)
@@ -67,25 +75,25 @@ def samples_of_curves(pool: Pool, ledger: Ledger, part: Curves) -> list[Sample]:
 
 def samples_of_reach(pool: Pool, ledger: Ledger, part: Reach) -> list[Sample]:
     """For each seed the N at which one arm comes down to the other's value; each N at its longest run."""
-    arm, goal = bind(ledger, part.curve, part, ("latent_dim",)), bind(ledger, part.goal, part, ())
-    base = Sample(f"N at which {part.curve} comes down to {part.goal} at N = {part.goal_at}", part.value.label)
-    every = valued(pool, arm.rows(pool), part.value)
-    at_goal, _, missing, _ = at_budget([valued(pool, goal.rows(pool), part.value)], [goal])
-    by_dim: dict[int, pd.DataFrame] = {}
-    for dim, frame in every.groupby("latent_dim"):
-        (rows,), _, absent, _ = at_budget([frame], [arm])
-        if absent is None:
-            by_dim[int(str(dim))] = rows
-    if missing or len(by_dim) < 2:
-        return [replace(base, note=missing.reason if missing else f"{part.curve} has finished at fewer than two N")]
-    goals = seedwise(at_goal[0])
-    table = pd.DataFrame({dim: seedwise(rows) for dim, rows in by_dim.items()}).dropna()
-    seeds = sorted(set(goals.index) & set(table.index))
+    arm = bind(ledger, part.curve, part, ("latent_dim",))
+    goal = bind(ledger, part.goal, part, ("latent_dim",))
+    if part.goal_at is not None:
+        goal = goal._replace(free=(), config=goal.config.model_copy(update={"latent_dim": part.goal_at}))
+    base = Sample(_reach_contrast(part), part.value.label)
+    by_dim, goals = (_by_dim(pool, part.value, each) for each in (arm, goal))
+    if part.goal_at is None:
+        by_dim = {dim: rows for dim, rows in by_dim.items() if dim in goals}
+    if len(by_dim) < 2 or not goals:
+        return [replace(base, note=f"{part.curve} and {part.goal} have not finished at two N or more")]
+    table, aims = (pd.DataFrame({n: seedwise(rows) for n, rows in each.items()}).dropna() for each in (by_dim, goals))
+    seeds = sorted(set(aims.index) & set(table.index))
     if not seeds:
         return [replace(base, note="no seed has finished at every N")]
-    reached = np.array([first_within(table.columns.to_numpy(), table.loc[s].to_numpy(), goals[s]) for s in seeds])
-    steps = [int(rows["steps"].iloc[0]) for rows in [*by_dim.values(), at_goal[0]]]
-    chosen = [*by_dim.values(), at_goal[0]]
+    aim = aims[list(by_dim)] if part.goal_at is None else aims.iloc[:, [0] * len(by_dim)]
+    above = table.loc[seeds].to_numpy() - aim.loc[seeds].to_numpy()
+    reached = np.array([first_within(table.columns.to_numpy(), row, part.within) for row in above])
+    chosen = [*by_dim.values(), *goals.values()]
+    steps = [int(rows["steps"].iloc[0]) for rows in chosen]
     never = int(np.isnan(reached).sum())
     note = f"not up to N = {max(by_dim)} in {never} seeds, for which that N is a lower bound" if never else ""
     lower = np.where(np.isnan(reached), float(max(by_dim)), reached)
@@ -97,10 +105,25 @@ def samples_of_reach(pool: Pool, ledger: Ledger, part: Reach) -> list[Sample]:
             seeds=tuple(seeds),
             budget=min(steps),
             budget_text=f"{min(steps):,} to {max(steps):,} steps" if min(steps) < max(steps) else f"{steps[0]:,} steps",
-            trouble=trouble_of(chosen, seeds, [arm] * len(by_dim) + [goal]),
+            trouble=trouble_of(chosen, seeds, [arm] * len(by_dim) + [goal] * len(goals)),
             note=note,
         )
     ]
+
+
+def _reach_contrast(part: Reach) -> str:
+    comes = f"within {part.within:g} of" if part.within else "down to"
+    return f"N at which {part.curve} comes {comes} {part.goal} at {f'N = {part.goal_at}' if part.goal_at else 'that N'}"
+
+
+def _by_dim(pool: Pool, value: Value, arm: Arm) -> dict[int, pd.DataFrame]:
+    """An arm's replicates at each latent dimension at which they have ended, at the budget that most seeds have."""
+    by_dim: dict[int, pd.DataFrame] = {}
+    for dim, frame in valued(pool, arm.rows(pool), value).groupby("latent_dim"):
+        (rows,), _, absent, _ = at_budget([frame], [arm])
+        if absent is None:
+            by_dim[int(str(dim))] = rows
+    return by_dim
 
 
 @dataclass(frozen=True)
@@ -176,4 +199,14 @@ def _statistic(part: Curves, curves: np.ndarray) -> tuple[SeedEffects | CurveGap
     means = shares.mean(axis=1)
     texts = (f"{name} {100 * share:.0f} %" for name, share in zip(part.arms, means, strict=True))
     effect = SeedEffects.exact(shares[int(means.argmin())], resolution=1 / curves.shape[2])
-    return effect, f"; leads: {', '.join(texts)}"
+    alone = f"; {_by_noise_alone(part.arms, curves)}" if part.apart else ""
+    return effect, f"; leads: {', '.join(texts)}{alone}"
+
+
+def _by_noise_alone(names: tuple[str, ...], curves: np.ndarray) -> str:
+    """The shares that arms would lead, had each its own mean and nothing but the spread of its points about it."""
+    levels, spread = curves.mean(axis=(1, 2)), curves.std(axis=2).mean(axis=1)
+    noise = np.random.default_rng(0).standard_normal((_NOISE_DRAWS, len(names)))
+    leader = (levels + spread * noise).argmin(axis=1)
+    texts = (f"{name} {100 * (leader == arm).mean():.0f} %" for arm, name in enumerate(names))
+    return f"noise of sd {spread.mean():.1f} about their means alone predicts {', '.join(texts)}"

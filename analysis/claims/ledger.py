@@ -10,6 +10,7 @@ of test. The kinds:
     interaction   two arms' difference is the same, within a margin, at each N as at a reference N
     rate          the share of trials that diverge or collapse is lower in one arm than in another
     curves        a statistic of several arms' loss curves is above (or below) a number
+    told_apart    a classifier tells more (or less) often than a share of the time which arm has drawn an image
     reach         the N at which one arm's loss comes down to another arm's is above a number
     dimension     the verdict of `analysis.dimension.estimate_table` on one estimate of the latent dimension
     control       what such an estimate returns where the dimension is known lies within a tolerance of it
@@ -60,13 +61,15 @@ class _Part(Entry):
     """The keys of all parts of a claim.
 
     `main`: whether it decides, or is only reported; `where`: config fields of all arms, if they apply and an arm does
-    not name them itself; `steps`: the training steps that the rule asks for.
+    not name them itself; `steps`: the training steps that the rule asks for; `cells`: which cells of its studies would
+    do, a pattern for `study launch --cells`.
     """
 
     name: str
     main: bool = True
     where: Fields = Field(default_factory=dict)
     studies: tuple[str, ...] = ()
+    cells: str = ""
     steps: int | None = Field(None, ge=1)
     unit: str = ""
     why: str = Field("", description="what a margin was chosen by")
@@ -81,15 +84,16 @@ class _Part(Entry):
 class _OfValues(_Part):
     """Tests of numbers of one arm, or of pairs of arms matched in every other config field and by seed.
 
-    `by`: a config field; a test for each of its values. `readings`: the fields of READING_FIELDS that are left free, a
-    test for each reading in the tables; true for all of them. A field that an arm names is not free in that arm.
-    `least`: how many values of `by` must have been measured.
+    `by`: a config field; a test for each of its values, or of those `between` two, both included. `readings`: the
+    fields of READING_FIELDS that are left free, a test for each reading in the tables; true for all of them. A field
+    that an arm names is not free in that arm. `least`: how many values of `by` must have been measured.
     """
 
     value: Value
     pairs: tuple[tuple[str, str], ...] = ()
     arms: tuple[str, ...] = ()
     by: str | None = None
+    between: tuple[float, float] | None = None
     least: int = Field(1, ge=1)
     readings: Annotated[tuple[str, ...], BeforeValidator(_all_readings)] = ()
 
@@ -100,6 +104,8 @@ class _OfValues(_Part):
                 raise ValueError(unknown(field, READING_FIELDS, what="readings"))
         if self.by is not None and self.by not in TrialConfig.model_fields:
             raise ValueError(unknown(self.by, TrialConfig.model_fields, what="by"))
+        if self.between is not None and self.by is None:
+            raise ValueError(f"`by` must name the field of `between`, but got none in part {self.name!r}.")
         exactly_one(f"part {self.name!r}", {"pairs": self.pairs or None, "arms": self.arms or None})
         return self
 
@@ -137,12 +143,14 @@ class Threshold(_Directed):
 class Equivalence(_OfValues):
     """Two one-sided tests: of a pair's difference, or of a value of `arms` minus `target`.
 
+    `against`: the value that is subtracted, of the pair's second arm or of the same replicate, if it is another one.
     `beside_excess`: margins as shares of the second arm's loss above the floor, whose verdicts are reported.
     """
 
     kind: Literal["equivalence"]
     margin: float = Field(gt=0)
     target: float | None = None
+    against: Value | None = None
     beside_excess: tuple[float, ...] = ()
 
 
@@ -170,7 +178,9 @@ class Curves(_Part):
     """A statistic of the curves of all `arms`, over the evaluations after the share `after` of the run.
 
     mean_gap, largest_gap: of the seed-mean curves, from the lowest to the highest arm at an evaluation; least_lead: the
-    share of evaluations at which the arm that leads least often is the lowest of its seed.
+    share of evaluations at which the arm that leads least often is the lowest of its seed. `apart`: each arm is read at
+    another seed, so that no two have seen the same batches, as networks that are trained one by one; what noise alone
+    predicts stands beside.
     """
 
     kind: Literal["curves"]
@@ -178,17 +188,36 @@ class Curves(_Part):
     metric: str
     statistic: Literal["mean_gap", "largest_gap", "least_lead"]
     after: float = Field(ge=0, lt=1)
+    apart: bool = False
     direction: Direction
     margin: float
 
 
+class ToldApart(_Part):
+    """Share of test images of which a classifier tells, of two arms' reconstructions, which is the first arm's.
+
+    This is psychophysics' two-alternative forced choice: the share is 0.5 by chance, and 0.75 is its usual threshold.
+    The classifier learns from other seeds and other images than those that it is asked about.
+    """
+
+    kind: Literal["told_apart"]
+    pairs: tuple[tuple[str, str], ...]
+    direction: Direction
+    margin: float
+    beside: tuple[float, ...] = ()
+
+
 class Reach(_Part):
-    """The latent dimension, interpolated in log N, at which arm `curve` comes down to arm `goal` at N = `goal_at`."""
+    """The latent dimension, interpolated in log N, at which arm `curve` comes down to arm `goal`, or `within` so far.
+
+    `goal_at`: the N of the goal; without it the two are compared at each N.
+    """
 
     kind: Literal["reach"]
     curve: str
     goal: str
-    goal_at: int
+    goal_at: int | None = None
+    within: float = Field(0.0, ge=0)
     value: Value
     direction: Direction
     margin: float
@@ -224,7 +253,7 @@ class NotMeasured(_Part):
     reason: str
 
 
-DirectedPart: TypeAlias = Difference | Log10Ratio | Threshold | Rate | Curves | Reach
+DirectedPart: TypeAlias = Difference | Log10Ratio | Threshold | Rate | Curves | ToldApart | Reach
 EquivalencePart: TypeAlias = Equivalence | Interaction
 TestedPart: TypeAlias = DirectedPart | EquivalencePart
 Part = Annotated[TestedPart | Dimension | Control | NotMeasured, Field(discriminator="kind")]
@@ -234,21 +263,33 @@ class Claim(Entry):
     """A claim of the paper and the rule that decides it.
 
     `rule`: of its main parts, `all` must be confirmed and one that is refuted refutes it; `split` reports each by
-    itself where they disagree. `family`: within it, and within one reading, p values are adjusted (Holm).
+    itself where they disagree. `family`: within it, and within one reading, p values are adjusted (Holm). `history`:
+    what was changed in its test after the data had been seen, and why.
     """
 
     id: str = Field(pattern=r"^C[0-9]+$")
     section: str
     statement: str
     test: str
+    history: str = ""
     family: str
     studies: tuple[str, ...] = Field(min_length=1)
     rule: Literal["all", "split"]
     parts: tuple[Part, ...] = Field(min_length=1)
 
+    @property
+    def tested(self) -> str:
+        """The test and what was changed in it, for a reader."""
+        return f"{self.test} {self.history}".rstrip()
+
     def studies_of(self, part: _Part) -> tuple[str, ...]:
         """The studies that feed a part of it."""
         return part.studies or self.studies
+
+    def commands_of(self, part: _Part) -> str:
+        """The commands whose tables decide a part of it, for a reader."""
+        options = f" --cells '{part.cells}'" if part.cells else ""
+        return ", ".join(f"`study launch {study}{options}`" for study in self.studies_of(part))
 
 
 class Erratum(Entry):
@@ -312,7 +353,7 @@ def load() -> Ledger:
 def parse(text: str, source: str = "the ledger") -> Ledger:
     """Reads a ledger's YAML; raises LedgerError naming `source`."""
     try:
-        return Ledger.model_validate(plain_yaml.read(text, truths={"main", "readings", "excess", "drawn"}))
+        return Ledger.model_validate(plain_yaml.read(text, truths={"main", "readings", "excess", "drawn", "apart"}))
     except ValidationError as error:
         raise LedgerError(f"{source}: {readable(error)}") from None
     except (YamlError, RecursionError) as error:

@@ -104,7 +104,7 @@ def _asides(outcome: Outcome) -> str:
 def _section(judgement: Judgement) -> list[str]:
     claim = judgement.claim
     lines = [f"## {claim.id}: {judgement.verdict}", "", f"{claim.statement} (section {claim.section})", ""]
-    lines += [f"Tested: {claim.test} {RULES[claim.rule]}. Holm's family: {claim.family}.", ""]
+    lines += [f"Tested: {claim.tested} {RULES[claim.rule]}. Holm's family: {claim.family}.", ""]
     readings = judgement.by_reading
     if len(readings) > 1:
         lines += [f"By reading: {counts_of(readings.values())}.", ""]

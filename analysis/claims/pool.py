@@ -91,6 +91,18 @@ class Pool:
             self._curves[metric] = rows
         return self._curves[metric]
 
+    def images(self, kind: str) -> dict[str, np.ndarray]:
+        """Images of a kind by replicate, at the last step at which it was drawn: grey in [0, 1], `(num, 784)`."""
+        columns = ["replicate", "step", "index", "pixels"]
+        parts = [table.rows("images", columns, {"kind": [kind]}) for table in self._tables]
+        rows = pd.concat([pd.DataFrame(columns=columns), *(part for part in parts if len(part))])
+        rows = rows[rows["step"] == rows.groupby("replicate")["step"].transform("max")]
+        rows = rows.drop_duplicates(["replicate", "index"]).sort_values("index")
+        return {
+            str(name): np.frombuffer(b"".join(pixels), np.uint8).reshape(len(pixels), -1) / 255
+            for name, pixels in rows.groupby("replicate")["pixels"]
+        }
+
     def values(self, value: Value) -> pd.Series:
         """One number by replicate; NaN, or no row, where it was not recorded, infinite if never reached."""
         key = value.model_dump_json()
@@ -118,7 +130,7 @@ class Pool:
         rows = self.profile(str(value.profile))
         rows = rows[rows["step"] == rows.groupby("replicate")["step"].transform("max")]
         if value.reduce is None:
-            rows = rows[rows["index"] == (value.index or 0)]
+            rows = rows[rows["index"] == value.place]
         return rows.groupby("replicate")["value"].agg(value.reduce or "first").astype(float)
 
     def _along(self, value: Value, *, lower: bool = False) -> pd.Series:
@@ -127,7 +139,7 @@ class Pool:
             rows = self.curve(value.metric)
         else:
             rows = self.profile(str(value.profile))
-            rows = rows[rows["index"] == (value.index or 0)].sort_values(["replicate", "step"])
+            rows = rows[rows["index"] == value.place].sort_values(["replicate", "step"])
         steps, heights = rows["step"].to_numpy(dtype=float), rows["value"].to_numpy(dtype=float)
         places = rows.groupby("replicate").indices
         read_off = _lower_bound if lower else _read_off
@@ -150,6 +162,8 @@ def _read_off(steps: np.ndarray, heights: np.ndarray, value: Value) -> float:
         there = (heights >= goal.share * heights[-1]) & (heights[-1] >= goal.least)
     elif goal.target is not None:
         there = heights <= goal.target
+    elif goal.reaches is not None:
+        there = heights >= goal.reaches
     else:
         plateau = heights[-max(round(PLATEAU * len(heights)), 1) :].mean()
         away = np.abs(heights - plateau) > float(goal.within or 0.0) * plateau

@@ -70,9 +70,8 @@ class Sample:
 
 def samples_of_values(pool: Pool, ledger: Ledger, part: OfValues) -> list[Sample]:
     """The samples of a part that compares values: a sample for each pair or arm, label, reading and value of `by`."""
-    labels: dict[str, Value] = {"": part.value}
-    if part.value.each is not None:
-        labels = {k: part.value.model_copy(update={"each": None, "index": i}) for k, i in part.value.each.items()}
+    each = {word: part.value.model_copy(update={"each": (), "index": word}) for word in part.value.each}
+    labels = each or {"": part.value}
     groups: Sequence[tuple[str, ...]] = part.pairs or [(name,) for name in part.arms]
     samples: list[Sample] = []
     for label, value in labels.items():
@@ -96,7 +95,8 @@ class Match(NamedTuple):
 
 def matched(pool: Pool, part: OfValues, value: Value, arms: tuple[Arm, ...]) -> Iterator[Match]:
     """Each cell of the first arm with the cells of the others that agree in every field that is free in both."""
-    every = [valued(pool, arm.rows(pool), value) for arm in arms]
+    values = _values(part, value)
+    every = [valued(pool, _between(part, arm.rows(pool)), v) for arm, v in zip(arms, values, strict=False)]
     free = arms[0].free
     cells = [split(rows, [f for f in free if f in arm.free]) for rows, arm in zip(every, arms, strict=True)]
     for key in cells[0] or [frozenset()]:
@@ -108,6 +108,13 @@ def matched(pool: Pool, part: OfValues, value: Value, arms: tuple[Arm, ...]) -> 
         yield Match(at_budget(partners, arms), at, _reading(arms, fields), departs)
 
 
+def _between(part: OfValues, rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows whose value of `by` lies between the part's two."""
+    if part.between is None or part.by not in rows:
+        return rows
+    return rows[rows[part.by].between(*part.between)]
+
+
 def _paired(pool: Pool, part: OfValues, value: Value, arms: tuple[Arm, ...], match: Match) -> Sample:
     """The sample of matched cells."""
     rows, budget, missing, left_out = match.at_budget
@@ -115,10 +122,10 @@ def _paired(pool: Pool, part: OfValues, value: Value, arms: tuple[Arm, ...], mat
     if missing:
         return replace(base, note=missing.reason, unplanned=missing.unplanned and bool(part.by or part.readings))
     numbers = [_by_draw(pool, value, frame, arm) for frame, arm in zip(rows, arms, strict=True)]
-    read = [(value, frame) for frame in rows]
-    if isinstance(part, Threshold) and part.against is not None:
-        numbers.append(seedwise(valued(pool, rows[0], part.against)))
-        read.append((part.against, rows[0]))
+    values = _values(part, value)
+    read = list(zip(values, [*rows, *rows[:1]], strict=False))
+    if len(read) > len(numbers):
+        numbers.append(seedwise(valued(pool, rows[0], values[1])))
     numbers = _aligned(numbers, [arm.closed_form and not value.drawn for arm in (*arms, *arms[:1])])
     bounds = [_bounds(pool, *source, series) for source, series in zip(read, numbers, strict=True)]
     effects = pd.DataFrame({name: _effects(part, ends) for name, ends in _ends(bounds).items()}).dropna()
@@ -133,7 +140,7 @@ def _paired(pool: Pool, part: OfValues, value: Value, arms: tuple[Arm, ...], mat
             _resolution(part, value, numbers),
         ),
         seeds=tuple(int(seed) for seed in effects.index),
-        excess=_excess(pool, rows[-1], value, effects.index),
+        excess=_excess(pool, rows[-1], values[-1], effects.index),
         budget_text=budget_text(budget, arms),
         trouble=trouble_of(rows, list(effects.index), arms),
         note="; ".join(filter(None, (_never(numbers), left_out))),
@@ -216,7 +223,7 @@ def _never(numbers: Sequence[pd.Series]) -> str:
 
 def _excess(pool: Pool, rows: pd.DataFrame, value: Value, seeds: pd.Index) -> float:
     """An arm's mean loss above the floor."""
-    if value.metric is None or "nll" not in value.metric:
+    if "nll" not in str(value.metric or value.profile):
         return float("nan")
     above = valued(pool, rows, value.model_copy(update={"excess": True}))
     series = seedwise(above)
@@ -253,12 +260,21 @@ def _by_seed(sample: Sample) -> pd.DataFrame:
     return pd.DataFrame(ends, index=list(sample.seeds))
 
 
+def _values(part: OfValues, value: Value) -> tuple[Value, ...]:
+    """The first arm's value, and the second one's or, of a part with one arm, the one that it is compared with."""
+    against = part.against if isinstance(part, Threshold | Equivalence) else None
+    if part.pairs:
+        return value, against or value
+    return (value,) if against is None else (value, against)
+
+
 def _contrast(part: OfValues, arms: tuple[Arm, ...]) -> str:
     names = [arm.name for arm in arms]
     if isinstance(part, Log10Ratio):
         return " over ".join(names)
-    if isinstance(part, Threshold) and part.against is not None:
-        return f"{names[0]}, minus its {part.against.label}"
+    if isinstance(part, Threshold | Equivalence) and part.against is not None:
+        other = f", minus its {part.against.label}" if len(arms) == 1 else f" minus {names[1]}'s {part.against.label}"
+        return names[0] + other
     target = f" minus {part.target:g}" if isinstance(part, Equivalence) and part.target is not None else ""
     return " minus ".join(names) + target
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from difflib import get_close_matches
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from trainables.quantities import QUANTITIES
+from trainables.quantities import QUANTITIES, Quantity
 from trainables.registry import CURVES, MEASUREMENTS, unknown
 from trainables.schema import METRICS
 
@@ -23,15 +23,16 @@ class Entry(BaseModel):
 
 
 class StepsUntil(Entry):
-    """The end of a wait on a curve: exactly one of the three.
+    """The end of a wait on a curve: exactly one of the four.
 
     `within`: to its plateau, the mean over the last tenth of its evaluations, and from then on no farther from it than
-    this share; `target`: down to that loss; `share`: up to that share of its last value, and never if that is below
-    `least`.
+    this share; `target`: down to that loss; `reaches`: up to that number; `share`: up to that share of its last value,
+    and never if that is below `least`.
     """
 
     within: float | None = Field(None, gt=0)
     target: float | None = Field(None, gt=0)
+    reaches: float | None = Field(None, gt=0)
     share: float | None = Field(None, gt=0, le=1)
     least: float = 0.0
 
@@ -44,16 +45,17 @@ class StepsUntil(Entry):
 class Value(Entry):
     """One number per replicate: a metric of its last row, or a quantity of its profiles.
 
-    `index`, `reduce`: which of a profile's values (the first by default), or what of all; `each`: several, by label,
-    each a test of its own; `at`: not at the end but at this share of the run; `excess`: above the entropy floor;
-    `steps_until`: the number of steps after which the curve has come that far; `drawn`: a seed draws something for it
-    even where an arm is in closed form, so that arms are paired by seed, and no replicate is every seed's partner.
+    `index`, `reduce`: which of a profile's values, or what of all; where its values have words
+    (trainables/quantities.py), `index` is one of them, else a number; `each`: several words, each a test of its own;
+    `at`: not at the end but at this share of the run; `excess`: above the entropy floor; `steps_until`: the number of
+    steps after which the curve has come that far; `drawn`: a seed draws something for it even where an arm is in closed
+    form, so that arms are paired by seed, and no replicate is every seed's partner.
     """
 
     metric: str | None = None
     profile: str | None = None
-    index: int | None = Field(None, ge=0)
-    each: dict[str, int] | None = None
+    index: Annotated[int, Field(ge=0)] | str | None = None
+    each: tuple[str, ...] = ()
     reduce: Literal["mean", "min"] | None = None
     at: float | None = Field(None, ge=0, le=1)
     excess: bool = False
@@ -67,7 +69,30 @@ class Value(Entry):
             raise ValueError(unknown(self.metric, METRICS, what="metric"))
         if self.profile is not None:
             _check_recorded(self.profile)
+            self._check_index()
         return self
+
+    def _check_index(self) -> None:
+        """Raises ValueError where a value has a word, and `index` is none of its words; a default would be a guess."""
+        quantity = self._quantity
+        if quantity is None or not quantity.words:
+            if isinstance(self.index, str) or self.each:
+                raise ValueError(f"`index` of {self.profile} must be a number, but got {self.index or self.each!r}.")
+        elif self.reduce is None:
+            for word in self.each or (self.index,):
+                quantity.place(word)
+
+    @property
+    def place(self) -> int:
+        """The tables' `index` of its number."""
+        if isinstance(self.index, str) and self._quantity:
+            return self._quantity.place(self.index)
+        return int(self.index or 0)
+
+    @property
+    def _quantity(self) -> Quantity | None:
+        """The profile's entry in the registry; that of NAME for NAME/1, NAME/2 ..., its draws."""
+        return QUANTITIES.get(str(self.profile).partition("/")[0])
 
     @property
     def counts(self) -> bool:
@@ -76,8 +101,7 @@ class Value(Entry):
             return False
         if self.metric is not None:
             return METRICS[self.metric].unit in _COUNTED
-        quantity = QUANTITIES.get(str(self.profile))
-        return quantity is not None and quantity.unit in _COUNTED
+        return self._quantity is not None and self._quantity.unit in _COUNTED
 
     @property
     def label(self) -> str:
@@ -94,6 +118,7 @@ class Value(Entry):
             ends = {
                 "within": f"within {100 * much:g} % of its plateau",
                 "target": f"<= {much:g}",
+                "reaches": f">= {much:g}",
                 "share": f"at {100 * much:g} % of its end",
             }
             name = f"steps until {name} is {ends[how]}"

@@ -31,7 +31,8 @@ def brief(outcome: Outcome) -> str:
         return f"{part}: {outcome.verdict}, {outcome.note.partition(':')[0]}"
     which = [sample.contrast, cell_text(sample.at), *(f"{name} {value}" for name, value in sample.departs)]
     name = f"{part} ({', '.join(filter(None, which))})"
-    return f"{name}: {outcome.verdict}, {effect(outcome)}, claimed {outcome.rule}"
+    beside = "".join(f"; {aside.verdict} at {aside.margin}" for aside in outcome.asides if "excess" in aside.margin)
+    return f"{name}: {outcome.verdict}, {effect(outcome)}, claimed {outcome.rule}{beside}"
 
 
 def effect(outcome: Outcome) -> str:

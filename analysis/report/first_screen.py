@@ -136,7 +136,7 @@ def _claim(judgement: Judgement, command: str) -> ClaimPart:
         anchor=f"claim-{claim.id.lower()}",
         section=claim.section,
         statement=claim.statement,
-        test=claim.test,
+        test=claim.tested,
         rule=RULES[claim.rule],
         family=claim.family,
         verdict=judgement.verdict,

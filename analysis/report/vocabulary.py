@@ -40,7 +40,11 @@ def metrics() -> str:
 
 def quantities() -> str:
     """The quantities of profiles.parquet; names that only older tables have are left out."""
-    rows = [(f"`{q.name}`", q.unit, q.index, q.by, q.meaning) for q in QUANTITIES.values() if q.recorded]
+    rows = [
+        (f"`{q.name}`", q.unit, ", ".join(q.words) or q.index, q.by, q.meaning)
+        for q in QUANTITIES.values()
+        if q.recorded
+    ]
     return table(("quantity", "unit", "index", "recorded by", "what it is"), rows)
 
 

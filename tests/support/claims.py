@@ -27,12 +27,17 @@ def trial(
     metrics: dict[str, float] | None = None,
     curve: dict[int, float] | None = None,
     profiles: dict[tuple[int, str], list[float]] | None = None,
+    images: dict[str, Any] | None = None,
     **row: Any,
 ) -> dict[str, Any]:
-    """One replicate: `curve` is its test NLL by step; `metrics` are of its last step; `row` e.g. its status."""
+    """One replicate: `curve` is its test NLL by step; `metrics` are of its last step; `row` e.g. its status.
+
+    `images`: uint8 `(n, 784)` of its last step, by kind.
+    """
     config = TrialConfig(**({"steps": 1000} if fields.get("task", "train") == "train" else {}) | fields)
     return {"config": config, "seed": seed, "curve": curve or {}, "row": row} | {
         "metrics": metrics or {},
+        "images": images or {},
         "profiles": {(0, "test_nll_floor"): [FLOOR]} | (profiles or {}),
     }
 
@@ -41,6 +46,7 @@ def tables(*trials: dict[str, Any], study: str = "paper") -> Tables:
     """Tables of these trials, of which each has finished unless it says otherwise."""
     results: list[dict[str, Any]] = []
     profiles: list[dict[str, Any]] = []
+    images: list[dict[str, Any]] = []
     cells = {config: f"cell-{index}" for index, config in enumerate(dict.fromkeys(each["config"] for each in trials))}
     for each in trials:
         config = each["config"]
@@ -62,8 +68,13 @@ def tables(*trials: dict[str, Any], study: str = "paper") -> Tables:
             for (step, quantity), values in each["profiles"].items()
             for index, value in enumerate(values)
         ]
+        images += [
+            {"replicate": name, "step": last, "kind": kind, "index": index, "pixels": pixels.tobytes()}
+            for kind, drawn in each["images"].items()
+            for index, pixels in enumerate(drawn)
+        ]
     results.sort(key=lambda row: (row["replicate"], row["step"]))
-    rows = {"results": results, "profiles": profiles, "images": []}
+    rows = {"results": results, "profiles": profiles, "images": images}
     frames = {name: pd.DataFrame(rows[name], columns=SCHEMAS[name].names) for name in SCHEMAS}
     arms = {cell: config.model_dump(exclude_none=True) for config, cell in cells.items()}
     return stored(frames, StudySpec(name=study, arms=arms or {"elu": {}}), {})

@@ -27,7 +27,13 @@ def measure_recognition(subject: Subject) -> Measured:
     images, labels = subject.images["test"], subject.labels["test"]
     redrawn = _read_right(_drawn(subject, subject.codes(subject.shown("test"))), labels)
     originals = _read_right(to_unit(images), labels)
-    return Measured({"recognition": [redrawn.mean().item()], "recognition_originals": [originals.mean().item()]})
+    return Measured(
+        {
+            "recognition": [redrawn.mean(0).mean().item()],
+            "recognition_by_classifier": redrawn.mean(1).tolist(),
+            "recognition_originals": [originals.mean(0).mean().item()],
+        }
+    )
 
 
 def measure_recognition_curve(subject: Subject) -> Measured:
@@ -49,7 +55,7 @@ def measure_generation(subject: Subject) -> Measured:
     if not _applies(subject):
         return Measured({})
     samples = _drawn(subject, sample_codes(subject))
-    starts, ends = _pairs(subject)
+    starts, ends = pairs(subject, NUM_PAIRS)
     paths = [_drawn(subject, starts + fraction * (ends - starts)) for fraction in FRACTIONS]
     data = to_unit(subject.images["test"][:NUM_DATA])
     parts = [samples, *paths, data]
@@ -90,13 +96,13 @@ def _drawn(subject: Subject, codes: Tensor) -> Tensor:
 
 
 def _read_right(images: Tensor, labels: Tensor) -> Tensor:
-    """The share of the classifiers that read each image as its label, float64 `(n,)`."""
-    return (reference.classify(images).argmax(2) == labels).double().mean(0)
+    """Whether each classifier reads each image as its label, float64 `(classifiers, n)` of 0 and 1."""
+    return (reference.classify(images).argmax(2) == labels).double()
 
 
-def _pairs(subject: Subject) -> tuple[Tensor, Tensor]:
-    """Codes of pairs of different test images, `(pairs, N)` each."""
+def pairs(subject: Subject, count: int) -> tuple[Tensor, Tensor]:
+    """Codes of pairs of different test images, `(count, N)` each; fewer where there are not as many images."""
     images = subject.shown("test")
-    order = torch.randperm(len(images), generator=subject.draws("pairs"))[: 2 * NUM_PAIRS]
+    order = torch.randperm(len(images), generator=subject.draws("pairs"))[: 2 * count]
     starts, ends = subject.codes(images[order.to(images.device)]).tensor_split(2)
     return starts[: len(ends)], ends

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 
@@ -21,6 +22,10 @@ RANK_SHARE = 0.01
 """A singular value counts towards the rank above this share of the largest."""
 JACOBIAN_ENTRIES = {"cpu": 4_000_000, "cuda": 200_000_000}
 """How many entries of Jacobians are held at once, by kind of device."""
+BLOCK = 5_000
+"""How many training images are held as floats at once."""
+NUM_DRAWN = 2_000
+"""How many test images, the first, give the codes that the KL of the aggregate posterior is averaged over."""
 NEGLIGIBLE = 1e-6
 """A share of the largest that the rounding of float32 weights explains."""
 
@@ -60,18 +65,24 @@ def measure_jacobian(subject: Subject) -> Measured:
 
 
 def measure_subspace(subject: Subject) -> Measured:
-    """Compares a linear decoder's columns with PCA-N of the training images; up to 784 latents.
+    """Compares a linear network with PCA-N of the training images: columns, images and codes; up to 784 latents.
 
-    principal_cos2 has a 0 for each direction that the decoder lacks; decoder_cosine and variance_rank are left out
-    where fewer than two latents have an effect.
+    principal_cos2, image_cos2 and canonical_cos2 have a 0 for each direction that the decoder's columns, its images or
+    the codes lack; decoder_cosine and variance_rank are left out where fewer than two latents have an effect.
     """
     if not _is_linear(subject) or subject.config.width > subject.images["train"].shape[1] or not subject.is_finite():
         return Measured({})
     codes = subject.codes(subject.shown("train"))
     num_latents = codes.shape[1]
     matrix = _decoder_matrix(subject, num_latents)
-    components = fit_pca(subject.images["train"], num_latents)[0].components.detach().double()
-    profiles = {"principal_cos2": principal_cos2(matrix, components.T).tolist()}
+    pca = fit_pca(subject.images["train"], num_latents)[0]
+    components = pca.components.detach().double()
+    scores = torch.cat([pca(to_unit(part)).mu.detach() for part in subject.images["train"].split(BLOCK)]).double()
+    profiles = {
+        "principal_cos2": principal_cos2(matrix, components.T).tolist(),
+        "image_cos2": principal_cos2(_image_directions(subject, codes), components.T).tolist(),
+        "canonical_cos2": principal_cos2(codes.double() - codes.double().mean(0), scores - scores.mean(0)).tolist(),
+    }
     lengths = matrix.norm(dim=0)
     used = lengths > 0
     if used.sum() > 1:
@@ -83,6 +94,32 @@ def measure_subspace(subject: Subject) -> Measured:
         rank = stats.spearmanr(range(num_latents), explained.cpu().numpy()).statistic
         profiles["variance_rank"] = [-float(rank)]
     return Measured(profiles)
+
+
+@torch.no_grad()
+def measure_aggregate(subject: Subject) -> Measured:
+    """Measures how far each latent's aggregate posterior lies from the prior, KL in nats; VAE only.
+
+    The aggregate posterior is the mixture of q(z|x) over the test images. The KL is a mean over draws from it.
+    """
+    if not subject.config.variational or not subject.is_finite():
+        return Measured({})
+    parts = subject.shown("test").split(CHUNK[subject.device.type])
+    outputs = [subject.model(to_unit(part)) for part in parts]
+    means, log_sigmas = (torch.cat([getattr(out, name) for out in outputs]) for name in ("mu", "log_sigma"))
+    noise = torch.randn(len(means[:NUM_DRAWN]), means.shape[1], generator=subject.draws("aggregate")).to(means.device)
+    drawn = means[:NUM_DRAWN] + log_sigmas[:NUM_DRAWN].exp() * noise
+    values = []
+    for mean, log_sigma, z in zip(means.T, log_sigmas.T, drawn.T, strict=True):
+        log_q = torch.cat([_mixture(mean, log_sigma, part) for part in z.split(CHUNK["cpu"])])
+        values.append((log_q + 0.5 * z.square()).double().mean().item())
+    return Measured({"aggregate_kl": values})
+
+
+def _mixture(mean: Tensor, log_sigma: Tensor, z: Tensor) -> Tensor:
+    """log of the mean density over the components at z, `(n,)`, less that of 1 / sqrt(2 pi)."""
+    exponent = -0.5 * ((z[:, None] - mean) / log_sigma.exp()).square() - log_sigma
+    return exponent.logsumexp(1) - math.log(len(mean))
 
 
 def principal_cos2(first: Tensor, second: Tensor) -> Tensor:
@@ -111,6 +148,21 @@ def _decoder_matrix(subject: Subject, num_latents: int) -> Tensor:
     """The matrix, `(784, N)`, of a decoder that is affine before its output head."""
     zero = torch.zeros(1, num_latents, device=subject.device)
     return _jacobians(subject.model.decoder, zero)[0].double()  # type: ignore[arg-type]
+
+
+def _image_directions(subject: Subject, codes: Tensor) -> Tensor:
+    """The leading directions, `(784, N)`, of the images at codes `(n, N)` about their mean, each as long as its sd."""
+    pixels = subject.images["train"].shape[1]
+    total, square = (
+        torch.zeros(*shape, dtype=torch.float64, device=codes.device) for shape in ((pixels,), (pixels,) * 2)
+    )
+    for part in codes.split(BLOCK):
+        images = subject.decode(part).double()
+        total, square = total + images.sum(0), square + images.T @ images
+    mean = total / len(codes)
+    values, vectors = torch.linalg.eigh(square / len(codes) - torch.outer(mean, mean))
+    directions: Tensor = vectors[:, -codes.shape[1] :] * values[-codes.shape[1] :].clamp(min=0).sqrt()
+    return directions
 
 
 @torch.no_grad()

@@ -63,6 +63,14 @@ def classify(images: Tensor, seeds: Sequence[int] = SEEDS) -> Tensor:
     return torch.stack([_read(_load(seed, images.device), images) for seed in seeds])
 
 
+@torch.no_grad()
+def features(images: Tensor, seed: int) -> Tensor:
+    """The last hidden layer, `(n, 720)`, of one classifier that reads float images `(n, 784)`."""
+    hidden = _load(seed, images.device)[:-1]
+    parts = images.float().reshape(-1, 1, SIDE, SIDE).split(CHUNK[images.device.type])
+    return torch.cat([hidden(part) for part in parts])
+
+
 def accuracy(images: Tensor, labels: Tensor, seeds: Sequence[int] = SEEDS) -> Tensor:
     """The share of float images `(n, 784)` that each classifier reads as their labels, `(n,)`: `(seeds,)` in [0, 1]."""
     return (classify(images, seeds).argmax(2) == labels).float().mean(1)

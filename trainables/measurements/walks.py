@@ -1,4 +1,4 @@
-"""Images along straight lines through a network's codes: what one latent does, what lies between two digits."""
+"""Images that a network draws: along straight lines through its codes, and of the first test images."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from trainables.metrics import to_grey
 NUM_LATENTS = 5
 DEVIATIONS = (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
 """Places that a latent is moved to, in standard deviations of its codes from their mean."""
+NUM_REDRAWN = 200
 FRACTIONS = tuple(index / 6 for index in range(7))
 """Shares of the way from one digit's code to the next one's."""
 
@@ -39,6 +40,15 @@ def measure_walks(subject: Subject) -> Measured:
         path = torch.stack([torch.lerp(start, end, fraction) for fraction in FRACTIONS])
         _draw(subject, measured, ("interpolation", pair, None), path, FRACTIONS)
     return measured
+
+
+@torch.no_grad()
+def measure_redrawn(subject: Subject) -> Measured:
+    """Draws the first NUM_REDRAWN test images as the network reconstructs them, for tests of whose images they are."""
+    if not subject.is_finite():
+        return Measured({})
+    greys = to_grey(subject.decode(subject.codes(subject.shown("test")[:NUM_REDRAWN])).clamp(0, 1))
+    return Measured({}, [("redrawn", place, None, None, grey) for place, grey in enumerate(greys)])
 
 
 def _draw(

@@ -205,7 +205,7 @@ def test_replicate_in_two_runs_counts_once_with_what_either_has_measured() -> No
     assert verdict.outcomes[0].sample.seeds == (0, 1, 2)
     assert verdict.verdict == "confirmed"
     (without,) = Evidence([tables(*bare)]).judge(ledger_of(part | {"margin": 0.9}))
-    assert without.outcomes[0].note == "needs study paper with its measurements: elu: not recorded"
+    assert without.outcomes[0].note == "needs `study launch paper` with its measurements: elu: not recorded"
 
 
 def test_pca_is_the_partner_of_every_seed() -> None:

@@ -80,12 +80,18 @@ def test_bootstrap_stands_beside_from_20_seeds_on() -> None:
         ({"metric": "test_nll", "steps_until": {"within": 0.1}}, 600.0),  # 110, and not 90 at step 400
         ({"profile": "recognition_curve", "steps_until": {"share": 0.9}}, 600.0),
         ({"profile": "recognition_curve", "steps_until": {"share": 0.9, "least": 0.85}}, 600.0),
+        ({"profile": "recognition_curve", "steps_until": {"reaches": 0.6}}, 600.0),
+        ({"profile": "recognition_curve", "steps_until": {"reaches": 0.05}}, 1.0),  # at step 0 already
         ({"profile": "recognition_curve", "at": 0.0}, 0.1),
+        ({"profile": "projection_sse", "index": "encoded"}, 9.0),
+        ({"profile": "projection_sse", "index": "optimised"}, 4.0),
+        ({"profile": "projection_sse", "reduce": "min"}, 4.0),
     ],
 )
 def test_value_is_read_as_its_description_says(value: dict[str, Any], expected: float) -> None:
     curve = {0: 500.0, 200: 140.0, 400: 89.0, 600: 110.0, 1000: 100.0}
     profiles = {(200, "kl_per_latent"): [7.0, 8.0], (1000, "kl_per_latent"): [3.0, 1.0]}
+    profiles |= {(1000, "projection_sse"): [9.0, 4.0]}
     read = {(step, "recognition_curve"): [share] for step, share in ((0, 0.1), (200, 0.5), (600, 0.8), (1000, 0.85))}
     one = trial(ELU, 0, curve=curve, metrics={"test_nll": 100.0}, profiles=profiles | read)
     (outcome,) = verdict_of([one], THRESHOLD | {"value": value}).outcomes
@@ -105,9 +111,12 @@ def test_threshold_against_another_value_is_of_the_same_replicate() -> None:
 
 def test_threshold_each_index_is_a_test_of_its_own() -> None:
     trials = [trial(ELU, s, profiles={(1000, "probe_knn"): [0.5 + s / 100, 0.95 + s / 100]}) for s in SEEDS]
-    value = {"profile": "probe_knn", "each": {"few": 0, "many": 1}}
+    value = {"profile": "probe_knn", "each": ["100 labels", "1,000 labels"]}
     found = verdict_of(trials, THRESHOLD | {"value": value, "margin": 0.8}).outcomes
-    assert {outcome.sample.at["index"]: outcome.verdict for outcome in found} == {"few": "refuted", "many": "confirmed"}
+    assert {outcome.sample.at["index"]: outcome.verdict for outcome in found} == {
+        "100 labels": "refuted",
+        "1,000 labels": "confirmed",
+    }
 
 
 @pytest.mark.parametrize("draws", [1, 3])
@@ -117,7 +126,7 @@ def test_value_that_a_seed_draws_for_is_paired_with_that_seeds_draw_in_closed_fo
     trials = [trial(ELU, s, profiles={(1000, "probe_knn"): [0.7 + luck[s] + s / 1000, 0.9]}) for s in SEEDS]
     names = ["probe_knn", "probe_knn/1", "probe_knn/2"][:draws]
     trials.append(trial(pixels, 0, profiles={(1000, name): [0.6 + luck[s], 0.8] for s, name in enumerate(names)}))
-    value = {"profile": "probe_knn", "drawn": True, "each": {"few": 0}}
+    value = {"profile": "probe_knn", "drawn": True, "each": ["100 labels"]}
     part = DIFFERENCE | {"pairs": [["elu", "pixels"]], "value": value, "margin": 0.01}
     (paired,) = verdict_of(trials, part).outcomes
     assert paired.sample.seeds == tuple(range(draws)) and paired.estimate == pytest.approx(0.1 + (draws - 1) / 2000)
@@ -148,11 +157,48 @@ def test_network_whose_end_is_below_the_least_never_gets_to_a_share_of_it() -> N
 
 def test_equivalence_to_a_number_is_of_the_value_less_that_number() -> None:
     trials = [trial(ELU, seed, profiles={(1000, "jacobian_rank"): [5.0, 5.0, 5.0]}) for seed in SEEDS]
-    part = {"kind": "equivalence", "arms": ["elu"], "value": {"profile": "jacobian_rank"}, "margin": 2}
+    part = {
+        "kind": "equivalence",
+        "arms": ["elu"],
+        "value": {"profile": "jacobian_rank", "index": "median"},
+        "margin": 2,
+    }
     assert verdict_of(trials, part | {"target": 5}).verdict == "confirmed"
     assert verdict_of(trials, part | {"target": 13}).verdict == "refuted"
     (fine,) = verdict_of(trials, part | {"target": 5, "margin": 0.5}).outcomes
     assert fine.verdict == "inconclusive" and "the same in each of 3 seeds" in fine.note  # a count is known to its step
+
+
+def test_equivalence_against_another_value_is_of_the_same_replicate_or_of_the_other_arm() -> None:
+    trials = [
+        trial(ELU, s, metrics={"test_nll": 100.0 + s}, profiles={(1000, "logistic_pca_nll"): [100.2 + s]})
+        for s in SEEDS
+    ]
+    trials.append(trial({"task": "pca"}, 0, profiles={(1000, "logistic_pca_nll"): [90.0]}, metrics={"test_nll": 158.0}))
+    part = {"kind": "equivalence", "value": VALUE, "against": {"profile": "logistic_pca_nll"}, "margin": 1}
+    (own,) = verdict_of(trials, part | {"arms": ["elu"]}).outcomes
+    assert own.verdict == "confirmed" and own.estimate == pytest.approx(-0.2)
+    assert own.sample.contrast == "elu, minus its logistic_pca_nll"
+    (other,) = verdict_of(trials, part | {"pairs": [["elu", "pca"]], "beside_excess": [0.05]}).outcomes
+    assert other.verdict == "refuted" and other.estimate == pytest.approx(11.0)
+    assert (other.sample.contrast, other.sample.excess) == ("elu minus pca's logistic_pca_nll", 45.0)
+    without = [one for one in trials if one["config"].task == "train"]
+    assert verdict_of(without, part | {"pairs": [["elu", "pca"]]}).verdict == "not measured"
+
+
+def test_by_between_two_values_tests_those_alone() -> None:
+    trials = [
+        trial(arm | {"latent_dim": dim}, s, metrics={"test_nll": nll + s})
+        for dim, gap in ((5, 40.0), (50, 2.0), (200, 0.5))
+        for arm, nll in ((LINEAR, 100.0 + gap), (ELU, 100.0))
+        for s in SEEDS
+    ]
+    part = DIFFERENCE | {"by": "latent_dim"}
+    assert verdict_of(trials, part).verdict == "refuted"
+    up_to_50 = verdict_of(trials, part | {"between": [1, 50]})
+    assert [o.sample.at["latent_dim"] for o in up_to_50.outcomes] == [5, 50] and up_to_50.verdict == "confirmed"
+    assert verdict_of(trials, part | {"between": [51, 784]}).verdict == "refuted"
+    assert verdict_of(trials, part | {"between": [300, 784]}).verdict == "not measured"
 
 
 def test_steps_ratio_of_an_arm_that_never_gets_there_is_a_lower_bound() -> None:
@@ -285,6 +331,32 @@ def test_curves_least_lead_is_the_share_of_the_arm_that_leads_least() -> None:
     assert (two.estimate, two.verdict) == (0.5, "confirmed")
 
 
+def test_curves_apart_read_each_arm_at_another_seed_so_that_shared_batches_decide_nothing() -> None:
+    """Batches move a seed's networks together by 10; ReLU is 1 below ELU at each of them."""
+    rng = np.random.default_rng(0)
+    steps = range(0, 4001, 40)
+    batch = {(s, step): 10 * rng.standard_normal() for s in range(5) for step in steps}
+    trials = [
+        trial(
+            {"activation": name}, s, curve={t: 100.0 + level + batch[s, t] for t in steps}, metrics={"test_nll": 100.0}
+        )
+        for name, level in (("relu", -1.0), ("elu", 0.0))
+        for s in range(5)
+    ]
+    for one in trials:
+        one["config"] = one["config"].model_copy(update={"steps": 4000})
+        one["metrics"] = {"test_nll": one["curve"][4000]}
+    part = CURVES | {"arms": ["relu", "elu"], "statistic": "least_lead", "direction": "greater", "margin": 0.05}
+    (together,) = verdict_of(trials, part).outcomes
+    assert (together.estimate, together.verdict) == (0.0, "refuted") and "noise" not in together.note
+    (apart,) = verdict_of(trials, part | {"apart": True}).outcomes
+    assert apart.verdict == "confirmed" and apart.estimate is not None and 0.4 < apart.estimate < 0.5
+    assert "noise of sd 1" in apart.note and "predicts relu 53 %, elu 47 %" in apart.note
+    alone = [one for one in trials if one["seed"] == 0]
+    (too_few,) = verdict_of(alone, part | {"apart": True}).outcomes
+    assert too_few.verdict == "not measured" and "2 networks at different seeds" in too_few.note
+
+
 def test_reach_is_interpolated_in_log_n() -> None:
     ends = {2: 180.0, 5: 150.0, 20: 110.0, 80: 70.0}  # 100 lies a quarter of the way from 20 to 80 in log N
     trials = [
@@ -301,6 +373,36 @@ def test_reach_is_interpolated_in_log_n() -> None:
     far = [trial(ELU, s, metrics={"test_nll": 50.0}) for s in SEEDS]
     (never,) = verdict_of([*trials, *far], part | {"margin": 10}).outcomes
     assert (never.estimate, "lower bound" in never.note) == (80.0, True)
+
+
+def test_reach_reads_the_goal_at_the_n_that_it_names() -> None:
+    trials = [
+        trial(arm | {"latent_dim": dim}, s, metrics={"test_nll": nll + s})
+        for arm, ends in ((LINEAR, {2: 180.0, 8: 100.0, 9: 60.0}), (ELU, {2: 100.0, 5: 60.0, 8: 50.0}))
+        for dim, nll in ends.items()
+        for s in SEEDS
+    ]
+    part = {"kind": "reach", "curve": "linear", "goal": "elu", "goal_at": 2, "value": VALUE, "direction": "greater"}
+    (outcome,) = verdict_of(trials, part | {"margin": 5}).outcomes
+    assert outcome.estimate == pytest.approx(8.0) and outcome.verdict == "confirmed"  # ELU has 60 at its default N
+
+
+def test_reach_without_the_goals_n_is_the_n_from_which_on_two_arms_are_alike() -> None:
+    gaps = {2: 40.0, 20: 5.0, 80: 1.0}  # 3 lies half of the way from 20 to 80 in log N
+    trials = [
+        trial(arm | {"latent_dim": dim}, s, metrics={"test_nll": 100.0 - dim + extra * gap + s})
+        for dim, gap in gaps.items()
+        for arm, extra in ((LINEAR, 1.0), (ELU, 0.0))
+        for s in SEEDS
+    ]
+    part = {"kind": "reach", "curve": "linear", "goal": "elu", "value": VALUE, "direction": "greater", "margin": 30}
+    (alike,) = verdict_of(trials, part | {"within": 3}).outcomes
+    assert alike.estimate == pytest.approx(40.0) and alike.verdict == "confirmed"
+    assert alike.sample.contrast == "N at which linear comes within 3 of elu at that N"
+    (never,) = verdict_of(trials, part | {"within": 0.5}).outcomes
+    assert (never.estimate, "lower bound" in never.note) == (80.0, True)
+    alone = [one for one in trials if one["config"].activation == "linear"]
+    assert verdict_of(alone, part | {"within": 3}).verdict == "not measured"
 
 
 def test_interaction_is_the_change_of_the_difference_over_n() -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import fnmatch
 import json
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
+from analysis.claims import markdown
 from analysis.claims.arms import bind
 from analysis.claims.ledger import READING_FIELDS, UNMATCHED_FIELDS, Control, LedgerError, load, parse
 from analysis.claims.pool import agrees
+from analysis.evidence import Evidence
 from study import spec
 from study.plan import Plan
 from tests.support.claims import DIFFERENCE, content_of, ledger_of
@@ -48,10 +51,39 @@ def test_ledger_arms_are_cells_of_the_studies_that_feed_the_claim(claim: Any) ->
             )
 
 
-@pytest.mark.parametrize("claim_id", ["C6", "C7"])
-def test_ledger_linear_claims_are_split_by_every_reading(claim_id: str) -> None:
-    claim = next(claim for claim in load().claims if claim.id == claim_id)
-    assert any(getattr(part, "readings", ()) == READING_FIELDS for part in claim.parts)
+def test_ledger_linear_claims_are_split_by_every_reading() -> None:
+    claims = {claim.id: claim for claim in load().claims}
+    assert any(getattr(part, "readings", ()) == READING_FIELDS for part in claims["C6"].parts)
+    main = [part for part in claims["C7"].parts if part.main]
+    assert all({"output", *getattr(part, "readings", ())} == set(READING_FIELDS) for part in main)
+    heads = {tuple(load().arm(name, {}).output for name in part.arm_names) for part in main}
+    assert heads == {("sigmoid", "sigmoid"), ("clipped", "clipped")}  # the same of both networks
+
+
+def test_ledger_names_cells_that_a_study_of_the_part_has() -> None:
+    for claim in load().claims:
+        for part in claim.parts:
+            names = [name for study in claim.studies_of(part) for name in Plan(spec.load(study)).cells]
+            assert not part.cells or fnmatch.filter(names, part.cells), f"{claim.id} {part.name}: {part.cells}"
+
+
+def test_ledger_asks_only_for_quantities_that_a_study_of_the_part_measures() -> None:
+    always = {"evaluation", "pca", "intrinsic_dimension"}
+    for claim in load().claims:
+        for part in claim.parts:
+            measured = {name for study in claim.studies_of(part) for name in spec.load(study).measurements}
+            for value in (getattr(part, "value", None), getattr(part, "against", None)):
+                if value is not None and value.profile is not None:
+                    assert QUANTITIES[value.profile].by in measured | always, f"{claim.id} {part.name}"
+            assert part.kind != "told_apart" or "redrawn" in measured
+
+
+def test_ledger_says_beside_a_changed_test_that_it_was_changed_after_seeing_the_data() -> None:
+    changed = {claim.id for claim in load().claims if claim.history}
+    assert changed >= {f"C{number}" for number in (1, 2, 3, 5, 7, 8, 9, 12, 13, 14, 17, 18, 19, 20, 21)}
+    assert all(claim.history.startswith("After seeing the data: ") for claim in load().claims if claim.history)
+    page = markdown.to_markdown(Evidence([]).verdicts)
+    assert page.count("After seeing the data: ") == len(changed)
 
 
 @pytest.mark.parametrize(
@@ -62,6 +94,16 @@ def test_ledger_linear_claims_are_split_by_every_reading(claim_id: str) -> None:
         ({"value": {"metric": "test_nll", "profile": "spectrum"}}, "exactly one of metric, profile"),
         ({"value": {"profile": "probe_liner"}}, "`profile` must be a quantity .* Did you mean 'probe_linear'"),
         ({"value": {"profile": "probes"}}, "`profile` must be a quantity .* got 'probes'"),
+        (
+            {"value": {"profile": "projection_sse"}},
+            "`index of projection_sse` must be one of encoded, optimised, but got None",
+        ),
+        ({"value": {"profile": "projection_sse", "index": 1}}, "one of encoded, optimised, but got 1"),
+        ({"value": {"profile": "projection_sse", "index": "optimized"}}, "Did you mean 'optimised'"),
+        ({"value": {"profile": "probe_knn", "each": ["100 labels", "all"]}}, "`index of probe_knn` .* but got 'all'"),
+        ({"value": {"profile": "kl_per_latent", "index": "first"}}, "`index` of kl_per_latent must be a number"),
+        ({"value": {"metric": "test_nll", "steps_until": {"reaches": 1, "share": 1}}}, "exactly one of within"),
+        ({"between": [1, 5]}, "`by` must name the field of `between`"),
         ({"value": {"metric": "test_nll", "steps_until": {"target": 1, "share": 1}}}, "exactly one of within"),
         ({"pairs": [["linear", "eluu"]]}, "Did you mean 'elu'"),
         ({"readings": ["inti"]}, "Did you mean 'init'"),

@@ -229,7 +229,7 @@ def test_cli_claims_prints_every_verdict_and_writes_the_page(run: Path, tmp_path
     assert result.exit_code == 0, result.stdout
     assert all(f" C{number} " in result.stdout for number in range(1, 22))
     page = (tmp_path / "out" / "claims.md").read_text(encoding="utf-8")
-    assert f"`analysis claims {run}`" in page and "## C21: not measured" in page and "needs study beta" in page
+    assert f"`analysis claims {run}`" in page and "## C21: not measured" in page and "needs `study launch beta`" in page
     frame = pd.read_csv(tmp_path / "out" / "claims.csv")
     assert frame["claim"].nunique() == 21
 

@@ -9,7 +9,17 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from tests.support.networks import collapsed, linear, pca, random, subject, tensors, untrained
 from trainables import metrics
-from trainables.measurements import generation, latent_space, neighbours, probes, reference, surface, walks
+from trainables.measurements import (
+    cognate,
+    fidelity,
+    generation,
+    latent_space,
+    neighbours,
+    probes,
+    reference,
+    surface,
+    walks,
+)
 from trainables.registry import CURVES, MEASUREMENTS
 
 
@@ -30,6 +40,10 @@ def brief(monkeypatch):
         (generation, "NUM_PAIRS", 12),
         (generation, "NUM_DATA", 25),
         (probes, "PROBE_LABELS", (50, 600)),
+        (cognate, "SWEEPS", 2),
+        (fidelity, "NUM_DRAWN", 60),
+        (fidelity, "NUM_REAL", 100),
+        (walks, "NUM_REDRAWN", 7),
     ]:
         monkeypatch.setattr(module, name, value)
 
@@ -160,6 +174,11 @@ def test_recognition_of_a_collapsed_network_is_at_chance(digits):
 def test_recognition_of_blurred_digits_lies_between(digits):
     profiles = generation.measure_recognition(pca(8, digits)).profiles
     assert 0.3 < profiles["recognition"][0] < profiles["recognition_originals"][0]
+    each = reference.accuracy(
+        pca(8, digits).decode(pca(8, digits).codes(digits[0]["test"])).clamp(0, 1), digits[1]["test"]
+    )
+    assert profiles["recognition_by_classifier"] == pytest.approx(each.tolist())
+    assert profiles["recognition"][0] == pytest.approx(each.mean().item())
 
 
 def test_recognition_curve_is_that_of_the_first_classifier(digits, small):
@@ -272,6 +291,14 @@ def test_walks_show_at_most_five_latents(digits, small):
     found = walks.measure_walks(untrained(small(latent_dim=12, model="vae"), digits))
     assert len(walked(found, "traversal")) == 35
     assert all(pixels.shape == (784,) and pixels.dtype == torch.uint8 for *_, pixels in found.images)
+
+
+def test_redrawn_are_the_reconstructions_of_the_first_test_images(digits, monkeypatch):
+    monkeypatch.setattr(walks, "NUM_REDRAWN", 3)
+    found = walks.measure_redrawn(linear(torch.eye(784), torch.eye(784), digits))
+    assert not found.profiles and [row[:2] for row in found.images] == [("redrawn", place) for place in range(3)]
+    for place, (*_, pixels) in enumerate(found.images):
+        assert torch.equal(pixels, digits[0]["test"][place])
 
 
 # All of them

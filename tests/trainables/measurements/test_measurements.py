@@ -10,7 +10,7 @@ from tests.support.networks import LINEAR, collapsed, linear, pca, random, subje
 from trainables import metrics
 from trainables.batches import generator
 from trainables.measurements import latent_space, surface
-from trainables.models import PrincipalComponents, build, fit_pca
+from trainables.models import Output, PrincipalComponents, build, fit_pca
 from trainables.schema import TrialConfig
 
 
@@ -127,6 +127,8 @@ def test_jacobian_of_more_latents_than_pixels_has_a_singular_value_for_each_late
 def test_subspace_of_pca_is_pca(data):
     profiles = latent_space.measure_subspace(pca(4, data)).profiles
     assert profiles["principal_cos2"] == pytest.approx([1] * 4, abs=1e-5)
+    assert min(profiles["image_cos2"]) > 0.99  # its images are clipped to [0, 1], so that they leave the plane a little
+    assert profiles["canonical_cos2"] == pytest.approx([1] * 4, abs=1e-5)
     assert profiles["decoder_cosine"] == pytest.approx([0], abs=1e-5)
     assert profiles["variance_rank"] == [1]
 
@@ -151,6 +153,26 @@ def test_subspace_of_an_untrained_network_is_far_from_that_of_pca(data, small):
     assert max(profiles["principal_cos2"]) < 0.2
 
 
+def test_subspace_of_codes_that_mix_pcas_is_that_of_pca_and_of_codes_that_lack_one_it_has_a_nought(data):
+    basis = fit_pca(data[0]["train"], 4)[0].components.detach()
+    mixed = linear(basis.T, (torch.eye(4) + torch.ones(4, 4)) @ basis, data)
+    assert latent_space.measure_subspace(mixed).profiles["canonical_cos2"] == pytest.approx([1] * 4, abs=1e-4)
+    halved = linear(basis.T, torch.cat([basis[:2], torch.zeros(2, 784)]), data)
+    profiles = latent_space.measure_subspace(halved).profiles
+    for name in ("canonical_cos2", "image_cos2"):
+        assert profiles[name] == pytest.approx([1, 1, 0, 0], abs=1e-4)
+
+
+def test_subspace_of_images_is_in_grey_and_that_of_columns_in_logits(data):
+    """Logits that spread far bend the images off the columns, while the codes stay PCA's."""
+    basis = fit_pca(data[0]["train"], 4)[0].components.detach()
+    bent = linear(3 * basis.T, basis, data, output="sigmoid", bias=-2.0)
+    profiles = latent_space.measure_subspace(bent).profiles
+    assert profiles["principal_cos2"] == pytest.approx([1] * 4, abs=1e-4)
+    assert profiles["canonical_cos2"] == pytest.approx([1] * 4, abs=1e-4)
+    assert min(profiles["image_cos2"]) < 0.95
+
+
 def test_subspace_of_a_decoder_that_lacks_directions_counts_them_as_orthogonal(data):
     basis = fit_pca(data[0]["train"], 3)[0].components.detach()
     lacking = linear(torch.stack([basis[0], basis[0], torch.zeros(784)], 1), basis, data)
@@ -160,16 +182,59 @@ def test_subspace_of_a_decoder_that_lacks_directions_counts_them_as_orthogonal(d
 
 
 def test_subspace_of_a_collapsed_network_has_no_columns_to_compare(data):
-    assert latent_space.measure_subspace(collapsed(data)).profiles == {"principal_cos2": [0, 0, 0]}
+    profiles = latent_space.measure_subspace(collapsed(data)).profiles
+    assert profiles == {name: [0, 0, 0] for name in ("principal_cos2", "image_cos2", "canonical_cos2")}
 
 
 def test_subspace_of_one_latent_has_no_order(data):
-    assert list(latent_space.measure_subspace(pca(1, data)).profiles) == ["principal_cos2"]
+    assert set(latent_space.measure_subspace(pca(1, data)).profiles) == {
+        "principal_cos2",
+        "image_cos2",
+        "canonical_cos2",
+    }
 
 
 @pytest.mark.parametrize("fields", [{}, {"model": "vae"}, {"activation": "linear", "latent_dim": 785}])
 def test_subspace_of_a_curved_or_too_wide_decoder_is_not_measured(data, small, fields):
     assert latent_space.measure_subspace(untrained(small(**fields), data)).profiles == {}
+
+
+# Aggregate posterior
+
+
+def posteriors(data, small, means, sigma):
+    """A VAE whose posterior of the i-th test image is N(means[i], sigma^2), `(n, 3)`, whatever the image."""
+    network = untrained(small(model="vae"), data)
+    count = len(data[0]["test"])
+
+    def forward(x, noise=None):
+        start = forward.place
+        forward.place += len(x)
+        return Output(x, means[start : start + len(x)], torch.full_like(means[: len(x)], math.log(sigma)))
+
+    forward.place = 0
+    assert len(means) == count
+    network.model.forward = forward
+    return network
+
+
+def test_aggregate_of_posteriors_that_are_the_prior_is_nought(data, small, monkeypatch):
+    monkeypatch.setattr(latent_space.Subject, "is_finite", lambda _: True)
+    network = posteriors(data, small, torch.zeros(300, 3), 1.0)
+    assert latent_space.measure_aggregate(network).profiles["aggregate_kl"] == pytest.approx([0] * 3, abs=1e-6)
+
+
+def test_aggregate_of_normal_means_is_the_kl_of_the_wider_normal(data, small, monkeypatch):
+    """KL(N(0, v) || N(0, 1)) = (v - 1 - log v) / 2, with v = 4 + 0.25."""
+    monkeypatch.setattr(latent_space.Subject, "is_finite", lambda _: True)
+    quantiles = torch.special.ndtri((torch.arange(300) + 0.5) / 300)
+    means = 2 * torch.stack([quantiles[torch.randperm(300)] for _ in range(3)], 1)
+    found = latent_space.measure_aggregate(posteriors(data, small, means, 0.5)).profiles["aggregate_kl"]
+    assert found == pytest.approx([(4.25 - 1 - math.log(4.25)) / 2] * 3, rel=0.15)
+
+
+def test_aggregate_without_a_posterior_is_not_measured(data, small):
+    assert latent_space.measure_aggregate(untrained(small(), data)).profiles == {}
 
 
 # Projection and denoising
