@@ -20,6 +20,9 @@ class Verdict(StrEnum):
     PARTLY_REFUTED = "refuted in part"
     INCONCLUSIVE = "inconclusive"
     NOT_MEASURED = "not measured"
+    SETTLED = "settled"
+    UNSETTLED = "not settled"
+    """The last two are of estimates on data of which the paper supposes nothing."""
 
 
 def combine(verdicts: Iterable[str], rule: str) -> Verdict:

@@ -55,7 +55,8 @@ class StudySpec(BaseModel):
     base: dict[str, Any] = Field(default_factory=dict, description="TrialConfig fields of every arm")
     arms: dict[str, dict[str, Any]] = Field(default_factory=dict, description="TrialConfig fields by arm")
     grid: dict[str, Any] | list[dict[str, Any]] = Field(
-        default_factory=dict, description="values by TrialConfig field, a list of them or one; or several such grids, each with its `arms`"
+        default_factory=dict,
+        description="values by TrialConfig field, a list of them or one; or several such grids, each with its `arms`",
     )
     search: SearchSpec | None = Field(None, description="what is searched for beside the arms, and how")
     plugins: list[str] = Field(

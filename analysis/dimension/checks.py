@@ -1,0 +1,123 @@
+"""The answer's rows where the dimension is known, and MNIST read at the controls' protocol, so that both are alike."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from analysis.dimension.estimate_table import ControlEstimate, Estimate, estimated
+from analysis.dimension.network_estimates import CONTROL_ESTIMATORS, Sweeps, sweeps_of
+from analysis.dimension.sweeps import Networks, Sweep
+
+MOST_KNOWN = 16
+"""The largest k at which a row must recover the factors of one class."""
+ONE_CLASS = "-one"
+ROWS = ("L", "U", "I")
+
+
+@dataclass(frozen=True)
+class Check:
+    """A row of the answer where the dimension is known.
+
+    Attributes:
+        errors: Of strokes of one class, by k: the estimate less k.
+        offsets: Of strokes of ten classes, where the class is a factor too, likewise.
+    """
+
+    errors: dict[int, float]
+    offsets: dict[int, float]
+
+    @property
+    def failed(self) -> list[int]:
+        """The k up to MOST_KNOWN that the row does not recover on one class."""
+        return [k for k, error in self.errors.items() if k <= MOST_KNOWN and not recovered(k, error)]
+
+    @property
+    def recovers(self) -> bool:
+        """Whether the row recovers every k up to MOST_KNOWN that one class was measured at."""
+        return any(k <= MOST_KNOWN for k in self.errors) and not self.failed
+
+    @property
+    def text(self) -> str:
+        """The check in words."""
+        if not self.errors:
+            return "not checked: needs the study controls"
+        held = [k for k in self.errors if k <= MOST_KNOWN and k not in self.failed]
+        texts = [f"recovers k = {', '.join(map(str, held))} of one class"] if held else []
+        missed = {k: error for k, error in self.errors.items() if not recovered(k, error)}
+        texts += [f"misses k = {', '.join(f'{k} ({error:+.1f})' for k, error in missed.items())}"] if missed else []
+        small = [offset for k, offset in self.offsets.items() if k <= MOST_KNOWN]
+        if small:
+            low, high = min(small), max(small)
+            ends = f"{low:+.1f} to {high:+.1f}" if f"{low:.1f}" != f"{high:.1f}" else f"{low:+.1f}"
+            texts.append(f"on ten classes off by {ends}")
+        large = [f"k = {k} ({offset:+.1f})" for k, offset in self.offsets.items() if k > MOST_KNOWN]
+        return "; ".join(texts) + (f", at {', '.join(large)}" if large and small else "")
+
+
+@dataclass(frozen=True)
+class Matched:
+    """The estimates of a dataset at the protocol of the controls.
+
+    Attributes:
+        steps: Training steps.
+        latent_dims: The N that both were trained at.
+        estimates: By key of CONTROL_ESTIMATORS.
+    """
+
+    steps: int
+    latent_dims: tuple[int, ...]
+    estimates: dict[str, Estimate]
+
+    @property
+    def protocol(self) -> str:
+        """The protocol in words."""
+        return f"{self.steps:,} steps, N = {', '.join(map(str, self.latent_dims))}"
+
+
+def recovered(known: int, error: float) -> bool:
+    """Whether an estimate lies near enough to what is known: within 1 or a tenth of it, whichever is more."""
+    return abs(error) <= max(1.0, 0.1 * known)
+
+
+def checks(controls: Iterable[ControlEstimate]) -> dict[str, Check]:
+    """The check of each of ROWS on the strokes among these estimates."""
+    found = {key: Check({}, {}) for key in ROWS}
+    for control in controls:
+        if control.estimator in found and control.dataset.startswith("strokes") and math.isfinite(control.error):
+            check = found[control.estimator]
+            side = check.errors if control.dataset.endswith(ONE_CLASS) else check.offsets
+            side[control.known] = control.error
+    return found
+
+
+def matched(studies: Sequence[Networks], own: Sweeps, controls: Iterable[Sweeps]) -> Matched | None:
+    """Reads a dataset's estimates after as many steps as the controls had, at the N that both have.
+
+    Args:
+        studies: The networks of any studies.
+        own: The dataset's sweeps.
+        controls: The controls' sweeps.
+
+    Returns:
+        The estimates; None where there is nothing to match: no control, no sweep, or the same protocol.
+    """
+    sweeps = [sweep for control in controls for sweep in _sweeps(control) if len(sweep.latent_dims) > 1]
+    mine = _sweeps(own)
+    if not sweeps or not mine:
+        return None
+    steps = max(int(sweep.steps.max()) for sweep in sweeps)
+    shared = set.intersection(*(set(sweep.latent_dims.tolist()) for sweep in sweeps))
+    dims = {n for n in shared if all(n in sweep.latent_dims for sweep in mine)}
+    if len(dims) < 2 or all(sweep.steps.max() <= steps and set(sweep.latent_dims) == dims for sweep in mine):
+        return None
+    read = sweeps_of(studies, own.dataset, at=(steps, dims))
+    estimates = {key: estimated(key, estimator, read) for key, estimator in CONTROL_ESTIMATORS.items()}
+    return Matched(steps, tuple(sorted(dims)), estimates)
+
+
+def _sweeps(sweeps: Sweeps) -> list[Sweep]:
+    """The sweeps of the VAE and the auto-encoder, as far as there are any."""
+    found = [sweeps.by_network[network] for network in ("vae", "elu")]
+    return [sweep for sweep in found if isinstance(sweep, Sweep)]
