@@ -35,6 +35,8 @@ TRAINED_KEYS = ("L", "U", "a", "c")
 """Estimates drawn against training."""
 CONTROL_SERIES = ("L", "U", "a", "TwoNN", "MLE 20")
 """Estimates drawn against the known dimension."""
+_LONG_NAME = 10
+"""A data set's name of so many letters is written smaller."""
 _WIDTH, _HEIGHT = 11.0, 8.5
 
 
@@ -87,7 +89,8 @@ def plot_card(frame: pd.DataFrame) -> Figure:
     figure = Figure(figsize=(_WIDTH, _HEIGHT))
     dataset = str(frame["dataset"].iloc[0])
     name = DATA.get(dataset, dataset)
-    figure.text(0.012, 0.966, f"How many latent dimensions does {name} need?", fontsize=14, fontweight="bold")
+    size = 14 if len(name) < _LONG_NAME else 11
+    figure.text(0.012, 0.966, f"How many latent dimensions does {name} need?", fontsize=size, fontweight="bold")
     forest = figure.add_axes((0.168, 0.06, 0.215, 0.87))
     panels.plot_estimates(_of(frame, "estimate"), forest)
     grid = figure.add_gridspec(3, 2, left=0.552, right=0.985, top=0.938, bottom=0.06, hspace=0.42, wspace=0.3)

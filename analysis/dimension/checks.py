@@ -39,6 +39,24 @@ class Check:
         return any(k <= MOST_KNOWN for k in self.errors) and not self.failed
 
     @property
+    def short(self) -> str:
+        """The check in a few words, up to MOST_KNOWN."""
+        if not self.errors:
+            return "not checked: study controls"
+        right = [k for k in self.errors if k <= MOST_KNOWN and k not in self.failed]
+        wrong = ", ".join(f"{k} ({self.errors[k]:+.1f})" for k in self.failed)
+        texts = [f"right at k = {', '.join(map(str, right))}"] if right else []
+        texts += [f"wrong at {wrong}"] if wrong else []
+        return "; ".join([*texts, *filter(None, [self._of_ten_classes])])
+
+    @property
+    def _of_ten_classes(self) -> str:
+        """The offsets on ten classes up to MOST_KNOWN, from the least to the largest."""
+        small = sorted(offset for k, offset in self.offsets.items() if k <= MOST_KNOWN)
+        ends = dict.fromkeys(f"{offset:+.1f}" for offset in (small[:1] + small[-1:]))
+        return f"ten classes {' to '.join(ends)}" if ends else ""
+
+    @property
     def text(self) -> str:
         """The check in words."""
         if not self.errors:
@@ -47,13 +65,8 @@ class Check:
         texts = [f"recovers k = {', '.join(map(str, held))} of one class"] if held else []
         missed = {k: error for k, error in self.errors.items() if not recovered(k, error)}
         texts += [f"misses k = {', '.join(f'{k} ({error:+.1f})' for k, error in missed.items())}"] if missed else []
-        small = [offset for k, offset in self.offsets.items() if k <= MOST_KNOWN]
-        if small:
-            low, high = min(small), max(small)
-            ends = f"{low:+.1f} to {high:+.1f}" if f"{low:.1f}" != f"{high:.1f}" else f"{low:+.1f}"
-            texts.append(f"on ten classes off by {ends}")
-        large = [f"k = {k} ({offset:+.1f})" for k, offset in self.offsets.items() if k > MOST_KNOWN]
-        return "; ".join(texts) + (f", at {', '.join(large)}" if large and small else "")
+        large = [f"at k = {k} {offset:+.1f}" for k, offset in self.offsets.items() if k > MOST_KNOWN]
+        return "; ".join([*texts, ", ".join(filter(None, [self._of_ten_classes, *large]))])
 
 
 @dataclass(frozen=True)

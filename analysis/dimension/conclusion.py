@@ -15,6 +15,7 @@ from analysis.dimension.curve_shapes import first_within
 from analysis.dimension.description_length import MARGIN, MARGIN_SHARE
 from analysis.dimension.estimate_table import Estimate
 from analysis.dimension.loss_law import LossLaw
+from analysis.dimension.network_estimates import LOWER_BOUND
 from analysis.dimension.remedies import remedies
 from analysis.dimension.sweeps import DATA, LEAST_DIMS, PAPERS, Sweep
 from analysis.evidence import Evidence
@@ -22,12 +23,12 @@ from analysis.formats import ABSENT, decimals, table, with_interval
 from analysis.verdict import Verdict, combine
 
 NAMES = {
-    "L": ("Description length", "N beyond which a latent costs a VAE more than it saves"),
-    "U": ("Active units", "latents that a VAE with room to spare keeps in use"),
+    "L": ("Description length", "from there a latent costs a VAE more than it saves"),
+    "U": ("Active units", "latents that a VAE with room to spare uses"),
     "I": ("The images' own dimension", "directions in which neighbouring images differ"),
-    "law": ("A plain auto-encoder", "what the loss that one accepts makes it"),
-    "a": ("Saturation of a plain auto-encoder", "where its loss is within 1 nat of the best on the grid"),
-    "c": ("Active units of the largest VAE", "latents that it keeps in use"),
+    "law": ("A plain auto-encoder", "set by the loss that one accepts"),
+    "a": ("Its saturation", "its loss is within 1 nat of the grid's best"),
+    "c": ("The largest VAE", "latents that it uses"),
 }
 """The rows: what each is called, and what its N means."""
 HEADER = ("", "estimate", "N is", "N", "10 < N < 100", "where k is known")
@@ -94,7 +95,7 @@ def concluded(evidence: Evidence) -> Conclusion:
     by_key = {one.key: one for one in evidence.estimates}
     papers = evidence.dataset == PAPERS
     rows = [_row(by_key[key], evidence) for key in ("L", "U", "I")]
-    rows.append(_law_row(evidence.law))
+    rows.append(_law_row(evidence.law, papers))
     if papers:
         rows += [_row(by_key[key], evidence) for key in ("a", "c")]
     return Conclusion(
@@ -110,7 +111,7 @@ def concluded(evidence: Evidence) -> Conclusion:
 
 
 def _row(estimate: Estimate, evidence: Evidence) -> Row:
-    check = evidence.checks[estimate.key].text if estimate.key in evidence.checks else ""
+    check = evidence.checks[estimate.key].short if estimate.key in evidence.checks else ""
     when = {True: AFTER, False: BEFORE if estimate.beforehand else ""}[estimate.headline]
     reason = estimate.reason if estimate.verdict != Verdict.CONFIRMED else ""
     if estimate.key == "a" and estimate.margins:
@@ -120,13 +121,15 @@ def _row(estimate: Estimate, evidence: Evidence) -> Row:
     return Row(estimate.key, name, meaning, estimate.text, estimate.verdict, check, "; ".join(filter(None, notes)))
 
 
-def _law_row(law: LossLaw | str) -> Row:
+def _law_row(law: LossLaw | str, papers: bool) -> Row:
     name, meaning = NAMES["law"]
     if isinstance(law, str):
         return Row("law", name, meaning, ABSENT, Verdict.NOT_MEASURED, "", law)
-    told = [f"{law.tolerance[m][0]:.0f} for {_nats(m)}" for m in ACCEPTED]
+    told = [f"{law.tolerance[m][0]:.0f} ({m:g} nat{'s' * (m != 1)})" for m in ACCEPTED]
     verdict = "no answer" if law.holds else "no power law"
-    return Row("law", name, meaning, f"none: {', '.join(told)}", verdict, "", f"{AFTER}; {law_text(law)}")
+    return Row(
+        "law", name, meaning, ", ".join(told), verdict, "", f"{AFTER}; {law_text(law)}" if papers else law_text(law)
+    )
 
 
 def law_text(law: LossLaw) -> str:
@@ -158,7 +161,7 @@ def _paragraph(by_key: dict[str, Estimate], law: LossLaw | str, papers: bool) ->
     paid = []
     if math.isfinite(length.value):
         paid.append(f"beyond **N = {length.short}** another one costs more than it saves (L)")
-    if math.isfinite(units.value):
+    if _has_room(units):
         paid.append(f"with room to spare it keeps **{units.short}** in use (U)")
     if paid:
         yield f"A VAE pays for each one that it uses: {', and '.join(paid)}."
@@ -172,6 +175,11 @@ def _paragraph(by_key: dict[str, Estimate], law: LossLaw | str, papers: bool) ->
         )
     if papers:
         yield _on_the_band([length, units, images])
+
+
+def _has_room(units: Estimate) -> bool:
+    """Whether a VAE left latents unused, so that (U) is no mere lower bound."""
+    return math.isfinite(units.value) and not units.reason.startswith(LOWER_BOUND)
 
 
 def _on_the_band(rows: Sequence[Estimate]) -> str:
@@ -201,7 +209,7 @@ def _purposes(evidence: Evidence, by_key: dict[str, Estimate]) -> Iterator[str]:
     yield f"To reconstruct: {_to_reconstruct(plain)}."
     length, units = by_key["L"], by_key["U"]
     if math.isfinite(length.value):
-        more = f"; of more latents it uses {units.short}" if math.isfinite(units.value) else ""
+        more = f"; of more latents it uses {units.short}" if _has_room(units) else ""
         unsettled = "" if length.settled else f" (not settled: {length.reason.split(':')[0]})"
         yield f"To generate: a VAE of N = {length.short}{unsettled}{more}."
     else:

@@ -31,7 +31,7 @@ class Plateau(NamedTuple):
 
     Attributes:
         where: Which N it is the mean of, `(num_dims,)`.
-        spread: The sd of the seed means over these N, nats per image; 0 where there is one.
+        spread: The sd of the seed means over these N, nats per image; of one N, the sd of its seeds.
         margin: The distance from the level within which N is enough, nats per image.
         reason: Why this is no plateau, as a block of an estimate; empty where it is one.
     """
@@ -94,7 +94,7 @@ def plateau(latent_dims: np.ndarray, values: np.ndarray, mean_image: float) -> P
     least, lowest = int(np.argmin(means)), float(means.min())
     rise = max(np.sqrt(variance[least:].mean()), margin(lowest) / 2)
     if least + 1 < len(means) and (means[least + 1 :] > lowest + rise).all():
-        candidates.append(_best(means, margin(lowest), ""))
+        candidates.append(_best(means, margin(lowest), "")._replace(spread=float(np.sqrt(variance[least]))))
     if not candidates:
         return _best(
             means, margin(lowest), f"plateau not reached: the curve is nowhere flat up to N = {latent_dims[-1]}"

@@ -34,10 +34,14 @@ from analysis.formats import ABSENT, figures, frame_of, table, with_interval
 from analysis.intervals import least_error, t_interval
 from analysis.verdict import Verdict
 
+OWN_ARMS = {"needs study intrinsic": "task: intrinsic_dimension", "needs a study with PCA": "task: pca"}
+"""What an arm must hold for an estimate that a study of the paper's data would give."""
 ORDER = "LUIabcefg"
 """The estimates in the order in which they are listed, by the first letter of their keys."""
 BAND = (10.0, 100.0)
 """The paper's hypothesis (its section 2): the right N lies between these, both left out."""
+TOO_WIDE = "too wide"
+"""How a reason begins that speaks of the band."""
 LEVEL = 0.95
 MOST_MOVED = 0.05
 """An estimate that moved by a larger share of its value in the last fifth of training has not converged."""
@@ -175,8 +179,15 @@ def estimates_of(sweeps: Sweeps, images: Sequence[Intrinsic], spectrum: np.ndarr
         *_pca_estimates(spectrum),
     ]
     if sweeps.dataset != PAPERS:
-        estimates = [replace(one, verdict=_without_band(one)) for one in estimates]
+        estimates = [replace(one, verdict=_without_band(one), reason=_for_others(one.reason)) for one in estimates]
     return sorted(estimates, key=lambda estimate: ORDER.index(estimate.key[0]))
+
+
+def _for_others(reason: str) -> str:
+    """A reason without the band and the studies of the paper's data; it names what a spec of one's own lacks."""
+    for needed, arm in OWN_ARMS.items():
+        reason = reason.replace(needed, f"no arm for it: add {{{arm}}}")
+    return "; ".join(part for part in reason.split("; ") if not part.startswith(TOO_WIDE))
 
 
 def _without_band(estimate: Estimate) -> Verdict:
@@ -356,7 +367,7 @@ def _judged(
     reasons = list(blocks)
     if verdict == Verdict.INCONCLUSIVE and not blocks:
         sides = zip(("below", "above"), BAND, strict=True)
-        reasons += [f"too wide: reaches {side} {end:g}" for side, end in sides if low <= end <= high]
+        reasons += [f"{TOO_WIDE}: reaches {side} {end:g}" for side, end in sides if low <= end <= high]
     return Estimate(
         key, name, value, low, high, LEVEL, verdict, "; ".join([*reasons, *notes]), settled=not blocks
     )  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from analysis.dimension.estimate_table import Estimate
@@ -51,7 +51,7 @@ class Launch:
 
         grids = [one for one in tables if one.spec.search is None]
         found = None if dataset == PAPERS else max(grids, key=breadth, default=None)
-        self._source = "latent" if found is None else _source(found)
+        self._source, self._run = ("latent", []) if found is None else _launched(found)
         self._name = "latent" if found is None else found.spec.name
         self._option = ["--dataset", dataset] if _is_of_other_data(self._source, dataset) else []
         read = [sweep for sweep in sweeps.by_network.values() if isinstance(sweep, Sweep)]
@@ -85,7 +85,7 @@ class Launch:
         """The launch with other options; longer training goes to another run folder."""
         words = ["study", "launch", self._source, *self._option]
         words += [] if seeds is None else ["--seeds", str(max(seeds, self._seeds + 1))]
-        words += [] if steps is None else ["--steps", str(steps), "--run", f"runs/{self._name}-{steps}"]
+        words += self._run if steps is None else ["--steps", str(steps), "--run", f"runs/{self._name}-{steps}"]
         return shlex.join(words)
 
 
@@ -105,16 +105,10 @@ def _is_of_other_data(study: str, dataset: str) -> bool:
     return study in spec.names() and spec.load(study).base.get("dataset", PAPERS) != dataset
 
 
-def _source(tables: Tables) -> str:
-    """The spec of a run as its launch named it: a built-in study, or a file."""
+def _launched(tables: Tables) -> tuple[str, list[str]]:
+    """The spec of a run as its launch named it, a built-in study or a file, and its option for the run folder."""
     words = shlex.split(tables.provenance.get("command") or "")
-    named = list(_positional(words[2:])) if words[:2] == ["study", "launch"] else []
-    return named[0] if named else tables.spec.name
-
-
-def _positional(words: Sequence[str]) -> Iterator[str]:
-    """The words that are no options; a study's name comes before them."""
-    for word in words:
-        if word.startswith("-"):
-            return
-        yield word
+    if words[:2] != ["study", "launch"] or len(words) < 3 or words[2].startswith("-"):
+        return tables.spec.name, []
+    place = words.index("--run") if "--run" in words[:-1] else None
+    return words[2], [] if place is None else words[place : place + 2]
