@@ -228,8 +228,7 @@ def report(
 
     Example: analysis report results/* -o report
 
-    First: how many latent dimensions the images need. Of mnist, the paper's data: is 10 < N < 100, and each of its
-        claims.
+    First: how many latent dimensions the images need; of mnist also a verdict on each claim of the paper.
 
     Then: the paper's figures, the dimension card, what surprised us.
 

@@ -245,7 +245,7 @@ def _to_classify(curves: Sweep | str) -> str:
     enough = first_within(curves.latent_dims, -means, -float(means.max()) + POINT)
     return (
         f"codes of N = {enough:.0f} of an auto-encoder: nearest neighbours read them within a point of the best, "
-        f"{means.max():.1%}"
+        f"{100 * means.max():.1f} %"
     )
 
 

@@ -236,7 +236,7 @@ def controls_of(dataset: str, sweeps: Sweeps, images: Sequence[Intrinsic]) -> li
     controls = [
         ControlEstimate(
             e.key, dataset, known, e.value, e.low, e.high, math.nan, _farthest(e, known), math.nan,
-            e.settled, e.between, e.seeds, None, e.reason,
+            e.settled, e.between, e.seeds, None, _for_others(e.reason),
         )
         for e in (*trained, neighbourhoods) if e.verdict != Verdict.NOT_MEASURED
     ]  # fmt: skip
@@ -312,7 +312,7 @@ def estimated(key: str, estimator: Estimator, sweeps: Sweeps) -> Estimate:
         share: (value, *_interval(replace(seeds, per_seed=own, parts=()))[:2])
         for share, (value, own) in seeds.margins.items()
     }
-    shown = _of_margins(margins, sweeps.dataset) if estimator.headline or estimator.beforehand else ()
+    shown = _of_margins(margins, sweeps.dataset) if estimator.headline or sweeps.dataset == PAPERS else ()
     notes = (*alike, *shown, *seeds.notes)
     estimate = _judged(key, estimator.name, seeds.value, (low, high), blocks=blocks, notes=notes)
     means = [float(part.mean()) for part in seeds.parts]

@@ -104,4 +104,5 @@ def _other_steps(config: TrialConfig) -> int | None:
 
 def _name(settings: Mapping[str, Any]) -> str:
     shown = {key: "-".join(map(str, value)) if isinstance(value, tuple) else value for key, value in settings.items()}
-    return ", ".join(f"{key} {value:,}" if isinstance(value, int) else f"{key} {value}" for key, value in shown.items())
+    texts = {key.replace("_", " "): f"{value:,}" if isinstance(value, int) else value for key, value in shown.items()}
+    return ", ".join(f"{key} {text}" for key, text in texts.items())

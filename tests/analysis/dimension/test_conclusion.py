@@ -58,7 +58,7 @@ def test_purposes_have_an_n_each() -> None:
     reconstruct, generate, classify = concluded(full()).purposes
     assert "of the loss at N = 200" in reconstruct and "within 1 nat" in reconstruct
     assert generate == "To generate: a VAE of N = 15; of more latents it uses 25."
-    assert f"codes of N = {16 * np.exp(-0.2):.0f}" in classify and "97.0%" in classify
+    assert f"codes of N = {16 * np.exp(-0.2):.0f}" in classify and "97.0 %" in classify
 
 
 def test_conclusion_without_runs_says_that_nothing_is_known() -> None:

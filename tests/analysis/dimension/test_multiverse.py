@@ -30,7 +30,7 @@ def settings() -> list[multiverse.Setting]:
 
 def test_settings_are_the_default_one_and_those_of_the_study(settings: list[multiverse.Setting]) -> None:
     names = [setting.name for setting in settings]
-    assert names[0] == multiverse.DEFAULT and {"init xavier", "beta 8.0", "hidden_dims 1000-1000"} <= set(names)
+    assert names[0] == multiverse.DEFAULT and {"init xavier", "beta 8.0", "hidden dims 1000-1000"} <= set(names)
     assert "steps 100,000" in names and len(names) == 14
     assert [setting.name for setting in settings if setting.measured] == [names[0], "init xavier", "beta 8.0"]
 
