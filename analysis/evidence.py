@@ -15,11 +15,13 @@ from analysis.claims.ledger import Control, Dimension, Ledger, load
 from analysis.claims.lookups import Lookup
 from analysis.claims.pool import Pool
 from analysis.dimension.checks import Check, Matched, checks, matched
-from analysis.dimension.estimate_table import ControlEstimate, Estimate, controls_of, estimates_of, known_dimension
+from analysis.dimension.estimate import Estimate
+from analysis.dimension.estimate_table import ControlEstimate, controls_of, estimates_of, known_dimension
 from analysis.dimension.intrinsic_estimates import Intrinsic, intrinsic
 from analysis.dimension.loss_law import LossLaw
 from analysis.dimension.multiverse import Setting, multiverse
-from analysis.dimension.network_estimates import Sweeps, law_of_loss, sweeps_of
+from analysis.dimension.network_estimates import law_of_loss
+from analysis.dimension.seed_estimates import Sweeps, sweeps_of
 from analysis.dimension.sweeps import PAPERS, Networks, pca
 from analysis.figures.base import NotApplicableError
 

@@ -11,7 +11,7 @@ of test. The kinds:
     rate          the share of trials that diverge or collapse is lower in one arm than in another
     curves        a statistic of several arms' loss curves is above (or below) a number
     reach         the N at which one arm's loss comes down to another arm's is above a number
-    dimension     the verdict of `analysis.dimension.estimate_table` on one estimate of the latent dimension
+    dimension     the verdict of `analysis.dimension.estimate` on one estimate of the latent dimension
     control       what such an estimate returns where the dimension is known lies within a tolerance of it
     not_measured  nothing that a study records can decide it; the reason is kept
 """

@@ -11,9 +11,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.dimension import panels
-from analysis.dimension.estimate_table import ControlEstimate, Estimate, headline, history, to_frame
+from analysis.dimension.estimate import Estimate
+from analysis.dimension.estimate_table import ControlEstimate, headline, history, to_frame
 from analysis.dimension.intrinsic_estimates import ALL_DIGITS, NO_SCALE, Intrinsic, label
-from analysis.dimension.network_estimates import NAT_MARGIN, Sweeps, plateau_of
+from analysis.dimension.network_estimates import plateau_of
+from analysis.dimension.seed_estimates import NAT_MARGIN, Sweeps
 from analysis.dimension.sweeps import COUNTS, DATA, LEAST_DIMS, NETWORKS, PAPERS, Sweep
 from analysis.evidence import Evidence
 from analysis.figures.base import Drawn, FigureEntry, Skipped

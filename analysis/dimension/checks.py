@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from analysis.dimension.estimate_table import ControlEstimate, Estimate, estimated
-from analysis.dimension.network_estimates import CONTROL_ESTIMATORS, Sweeps, sweeps_of
+from analysis.dimension.estimate import Estimate
+from analysis.dimension.estimate_table import ControlEstimate, estimated
+from analysis.dimension.network_estimates import CONTROL_ESTIMATORS
+from analysis.dimension.seed_estimates import Sweeps, sweeps_of
 from analysis.dimension.sweeps import Networks, Sweep
 
 MOST_KNOWN = 16
 """The largest k at which a row must recover the factors of one class."""
-ONE_CLASS = "-one"
+ONE_CLASS, TAIL = "-one", "-tail"
+"""How the names of strokes end that are of one class, and that have a tail of noise."""
 ROWS = ("L", "U", "I")
 
 
@@ -98,7 +102,8 @@ def checks(controls: Iterable[ControlEstimate]) -> dict[str, Check]:
     """The check of each of ROWS on the strokes among these estimates."""
     found = {key: Check({}, {}) for key in ROWS}
     for control in controls:
-        if control.estimator in found and control.dataset.startswith("strokes") and math.isfinite(control.error):
+        plain = control.dataset.startswith("strokes") and not control.dataset.endswith(TAIL)
+        if control.estimator in found and plain and math.isfinite(control.error):
             check = found[control.estimator]
             side = check.errors if control.dataset.endswith(ONE_CLASS) else check.offsets
             side[control.known] = control.error
@@ -106,7 +111,7 @@ def checks(controls: Iterable[ControlEstimate]) -> dict[str, Check]:
 
 
 def matched(studies: Sequence[Networks], own: Sweeps, controls: Iterable[Sweeps]) -> Matched | None:
-    """Reads a dataset's estimates after as many steps as the controls had, at the N that both have.
+    """Reads a dataset's estimates after as many steps as most controls had, at the N that these and the dataset have.
 
     Args:
         studies: The networks of any studies.
@@ -120,7 +125,8 @@ def matched(studies: Sequence[Networks], own: Sweeps, controls: Iterable[Sweeps]
     mine = _sweeps(own)
     if not sweeps or not mine:
         return None
-    steps = max(int(sweep.steps.max()) for sweep in sweeps)
+    ((steps, _),) = Counter(int(sweep.steps.max()) for sweep in sweeps).most_common(1)
+    sweeps = [sweep for sweep in sweeps if sweep.steps.max() == steps]
     shared = set.intersection(*(set(sweep.latent_dims.tolist()) for sweep in sweeps))
     dims = {n for n in shared if all(n in sweep.latent_dims for sweep in mine)}
     if len(dims) < 2 or all(sweep.steps.max() <= steps and set(sweep.latent_dims) == dims for sweep in mine):

@@ -13,10 +13,10 @@ import numpy as np
 
 from analysis.dimension.curve_shapes import first_within
 from analysis.dimension.description_length import MARGIN, MARGIN_SHARE
-from analysis.dimension.estimate_table import Estimate
+from analysis.dimension.estimate import Estimate
 from analysis.dimension.loss_law import LossLaw
-from analysis.dimension.network_estimates import LOWER_BOUND
 from analysis.dimension.remedies import remedies
+from analysis.dimension.seed_estimates import LOWER_BOUND
 from analysis.dimension.sweeps import DATA, LEAST_DIMS, PAPERS, Sweep
 from analysis.evidence import Evidence
 from analysis.formats import ABSENT, decimals, table, with_interval
@@ -106,7 +106,7 @@ def concluded(evidence: Evidence) -> Conclusion:
         paragraph=" ".join(_paragraph(by_key, evidence.law, papers)),
         rows=tuple(rows),
         purposes=tuple(_purposes(evidence, by_key)),
-        open=tuple(remedies(evidence.tables, evidence.dataset, evidence.sweeps, evidence.estimates)),
+        open=tuple(remedies(evidence.tables, evidence.dataset, evidence.sweeps, evidence.estimates, evidence.law)),
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
@@ -19,18 +19,13 @@ import pandas as pd
 
 from analysis.dimension.curve_shapes import moved
 from analysis.dimension.description_length import MARGINS
+from analysis.dimension.estimate import LEVEL, TOO_WIDE, Estimate, judged, not_measured, verdict_on
 from analysis.dimension.intrinsic_estimates import ALL_DIGITS, NO_SCALE, Intrinsic, label
-from analysis.dimension.network_estimates import (
-    CONTROL_ESTIMATORS,
-    ESTIMATORS,
-    LOWER_BOUND,
-    Estimator,
-    SeedEstimates,
-    Sweeps,
-)
+from analysis.dimension.network_estimates import CONTROL_ESTIMATORS, ESTIMATORS, Estimator
+from analysis.dimension.seed_estimates import SeedEstimates, Sweeps
 from analysis.dimension.sweeps import FRACTIONS, PAPERS
 from analysis.figures.base import NotApplicableError
-from analysis.formats import ABSENT, figures, frame_of, table, with_interval
+from analysis.formats import ABSENT, figures, frame_of, table
 from analysis.intervals import least_error, t_interval
 from analysis.verdict import Verdict
 
@@ -38,17 +33,12 @@ OWN_ARMS = {"needs study intrinsic": "task: intrinsic_dimension", "needs a study
 """What an arm must hold for an estimate that a study of the paper's data would give."""
 ORDER = "LUIabcefg"
 """The estimates in the order in which they are listed, by the first letter of their keys."""
-BAND = (10.0, 100.0)
-"""The paper's hypothesis (its section 2): the right N lies between these, both left out."""
-TOO_WIDE = "too wide"
-"""How a reason begins that speaks of the band."""
-LEVEL = 0.95
 MOST_MOVED = 0.05
 """An estimate that moved by a larger share of its value in the last fifth of training has not converged."""
 PCA_SHARES = (90, 95, 99)
 NAMED_SCALE = 20
 """Neighbours at which digits and datasets are compared."""
-_FACTORS = re.compile(r"(?:strokes|mnist-pca|mnist-decoder)-(\d+)(?:-one)?")
+_FACTORS = re.compile(r"(?:strokes|mnist-pca|mnist-decoder)-(\d+)(?:-one)?(?:-tail)?")
 _SHORT = {
     "L": "VAE, -ELBO", "L bound": "importance-weighted", "L best": "first edition", "U": "variance > 0.01",
     "U kl": "KL > 0.01 nats", "I": "TwoNN, MLE, Gride",
@@ -60,63 +50,6 @@ _SHORT = {
 NEIGHBOURHOOD = ("twonn", "mle", "gride")
 """The estimators of (I); the mean over points of the MLE is the same formula again."""
 _BY_DIGIT = (("twonn", NO_SCALE), ("mle", NAMED_SCALE))
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """An estimate of the latent dimension with its verdict.
-
-    Attributes:
-        key: Its key in ESTIMATORS; of an intrinsic dimension "e", of PCA "g", with what distinguishes it.
-        name: Its name as a reader writes it.
-        value: N, or a dimension; NaN if not measured.
-        low: Lower end of its interval over training seeds, of (e) over subsamples; of PCA, a closed form, the value.
-        high: Upper end.
-        level: Coverage of the interval.
-        verdict: On 10 < N < 100.
-        reason: Why there is no verdict, and further remarks for the reader.
-        seeds: How many seeds it rests on.
-        steps: The training budget, as text.
-        headline: Whether it is one of the answer's three rows, (L), (U) and (I).
-        beforehand: Whether it is one of the two that were fixed before any run, (a) and (c).
-        least: The lower end of an estimate that is a range, such as over N or over scales; else NaN.
-        most: Its upper end.
-        settled: Whether nothing (one seed, not converged, only a bound) prevents a verdict.
-        between: The least and the most that N may be on the grid, where the value is interpolated.
-        margins: By multiple of the margin, the value with its interval.
-    """
-
-    key: str
-    name: str
-    value: float
-    low: float
-    high: float
-    level: float
-    verdict: Verdict
-    reason: str
-    seeds: int = 0
-    steps: str = ""
-    headline: bool = False
-    beforehand: bool = False
-    least: float = math.nan
-    most: float = math.nan
-    settled: bool = True
-    between: tuple[int, int] | None = None
-    margins: Mapping[float, tuple[float, float, float]] = field(default_factory=dict)
-
-    @property
-    def text(self) -> str:
-        """The value, or the range, with its interval as a reader writes them."""
-        if math.isfinite(self.least) and self.least < self.most:
-            whole = f"{figures(self.least)} to {figures(self.most)}"
-            return whole if math.isnan(self.low) else f"{whole} [{figures(self.low)}, {figures(self.high)}]"
-        return with_interval(self.value, self.low, self.high)
-
-    @property
-    def short(self) -> str:
-        """The value, or the range, to whole numbers from 10 on, else to one place."""
-        ends = (self.least, self.most) if math.isfinite(self.least) and self.least < self.most else (self.value,)
-        return " to ".join(dict.fromkeys(f"{end:.0f}" if end >= 9.95 else f"{round(end, 1):g}" for end in ends))
 
 
 @dataclass(frozen=True)
@@ -155,13 +88,6 @@ class ControlEstimate:
     seeds: int
     sample_size: int | None
     reason: str
-
-
-def verdict_on(low: float, high: float) -> Verdict:
-    """The verdict on 10 < N < 100 of an interval; inconclusive if it is NaN."""
-    if low > BAND[0] and high < BAND[1]:
-        return Verdict.CONFIRMED
-    return Verdict.REFUTED if high <= BAND[0] or low >= BAND[1] else Verdict.INCONCLUSIVE
 
 
 def estimates_of(sweeps: Sweeps, images: Sequence[Intrinsic], spectrum: np.ndarray | None) -> list[Estimate]:
@@ -299,7 +225,7 @@ def estimated(key: str, estimator: Estimator, sweeps: Sweeps) -> Estimate:
     try:
         seeds = estimator.measure(sweeps)
     except NotApplicableError as reason:
-        absent = _not_measured(key, estimator.name, str(reason))
+        absent = not_measured(key, estimator.name, str(reason))
         return replace(absent, headline=estimator.headline, beforehand=estimator.beforehand)
     low, high, problem = _interval(seeds)
     blocks = [*_not_converged(seeds), *seeds.blocks, *problem]
@@ -314,7 +240,7 @@ def estimated(key: str, estimator: Estimator, sweeps: Sweeps) -> Estimate:
     }
     shown = _of_margins(margins, sweeps.dataset) if estimator.headline or sweeps.dataset == PAPERS else ()
     notes = (*alike, *shown, *seeds.notes)
-    estimate = _judged(key, estimator.name, seeds.value, (low, high), blocks=blocks, notes=notes)
+    estimate = judged(key, estimator.name, seeds.value, (low, high), blocks=blocks, notes=notes)
     means = [float(part.mean()) for part in seeds.parts]
     return replace(
         estimate,
@@ -352,32 +278,6 @@ def turning(margins: Mapping[float, tuple[float, float, float]]) -> tuple[tuple[
     return tuple((share, other[share]) for share in (below, above) if share is not None)
 
 
-def _judged(
-    key: str,
-    name: str,
-    value: float,
-    interval: tuple[float, float],
-    *,
-    blocks: Sequence[str] = (),
-    notes: Sequence[str] = (),
-) -> Estimate:
-    low, high = interval
-    beyond = low >= BAND[1] and all(block.startswith(LOWER_BOUND) for block in blocks)
-    verdict = Verdict.INCONCLUSIVE if blocks and not beyond else verdict_on(low, high)
-    reasons = list(blocks)
-    if verdict == Verdict.INCONCLUSIVE and not blocks:
-        sides = zip(("below", "above"), BAND, strict=True)
-        reasons += [f"{TOO_WIDE}: reaches {side} {end:g}" for side, end in sides if low <= end <= high]
-    return Estimate(
-        key, name, value, low, high, LEVEL, verdict, "; ".join([*reasons, *notes]), settled=not blocks
-    )  # fmt: skip
-
-
-def _not_measured(key: str, name: str, reason: str) -> Estimate:
-    unjudged = _judged(key, name, math.nan, (math.nan, math.nan), blocks=[reason])
-    return replace(unjudged, verdict=Verdict.NOT_MEASURED)
-
-
 def _interval(seeds: SeedEstimates) -> tuple[float, float, list[str]]:
     """The t interval over seeds, or NaN and why there is none; of a range, the hull of its parts' intervals."""
     if len(seeds.parts) > 1:
@@ -410,7 +310,7 @@ def _intrinsic_estimates(images: Sequence[Intrinsic]) -> Iterator[Estimate]:
     """(e) Each estimator at each scale on all digits, TwoNN and the MLE by digit; raw and corrected."""
     if not images:
         for estimator, scale in _BY_DIGIT:
-            yield _not_measured(f"e {label(estimator, scale)}", label(estimator, scale), "needs study intrinsic")
+            yield not_measured(f"e {label(estimator, scale)}", label(estimator, scale), "needs study intrinsic")
     for (digit, *_), samples in groupby(_sorted(images), key=_digit_and_estimator):
         rows = list(samples)
         if digit != ALL_DIGITS and (rows[0].estimator, rows[0].scale) not in _BY_DIGIT:
@@ -427,7 +327,7 @@ def _neighbourhoods(images: Sequence[Intrinsic]) -> Estimate:
     name = "dimension near each image, over estimators and neighbourhoods"
     rows = [one for one in _all_digits(images) if one.estimator in NEIGHBOURHOOD]
     if not rows:
-        absent = _not_measured("I", name, "needs study intrinsic")
+        absent = not_measured("I", name, "needs study intrinsic")
         return replace(absent, headline=True)
     size = _largest(rows).sample_size
     rows = [one for one in rows if one.sample_size == size]
@@ -437,7 +337,7 @@ def _neighbourhoods(images: Sequence[Intrinsic]) -> Estimate:
     notes = [f"from {least.label} to {most.label} (number of neighbours)", f"n = {size:,}", "raw pixels, not corrected"]
     blocks = [] if bounded else [rows[0].reason]
     value = float(np.mean([one.value for one in rows]))
-    estimate = _judged("I", name, value, interval, blocks=blocks, notes=notes)
+    estimate = judged("I", name, value, interval, blocks=blocks, notes=notes)
     return replace(estimate, headline=True, seeds=rows[0].seeds, least=least.value, most=most.value)
 
 
@@ -456,10 +356,10 @@ def _all_digits(images: Iterable[Intrinsic]) -> list[Intrinsic]:
 def _intrinsic_estimate(name: str, images: Intrinsic, numbers: tuple[float, float, float]) -> Estimate:
     value, low, high = numbers
     if not np.isfinite(value):
-        return _not_measured(f"e {name}", name, images.reason or "no correction")
+        return not_measured(f"e {name}", name, images.reason or "no correction")
     blocks = [] if np.isfinite(low) else [images.reason]
     notes = [f"n = {images.sample_size:,}"]
-    return replace(_judged(f"e {name}", name, value, (low, high), blocks=blocks, notes=notes), seeds=images.seeds)
+    return replace(judged(f"e {name}", name, value, (low, high), blocks=blocks, notes=notes), seeds=images.seeds)
 
 
 def _largest(samples: Sequence[Intrinsic], *, corrected: bool = False) -> Intrinsic:
@@ -480,8 +380,8 @@ def _pca_estimates(spectrum: np.ndarray | None) -> Iterator[Estimate]:
     for share in PCA_SHARES:
         key, name = f"g {share} %", f"PCA, {share} % of the variance"
         if spectrum is None:
-            yield _not_measured(key, name, "needs a study with PCA")
+            yield not_measured(key, name, "needs a study with PCA")
             continue
         total = np.cumsum(spectrum) / spectrum.sum()
         value = float(np.searchsorted(total, share / 100) + 1)
-        yield _judged(key, name, value, (value, value), notes=["closed form"])
+        yield judged(key, name, value, (value, value), notes=["closed form"])

@@ -19,6 +19,8 @@ from analysis.intervals import t_interval
 
 FIRST, LAST = 20, 100
 """On MNIST: the law is fitted to N from 20 to 100, and predicts the larger ones."""
+NO_FALL = "the loss does not fall"
+"""The beginning of the reason where a loss has reached its limit before the law begins."""
 LEAST_FITTED = 4
 """How many N a law of three numbers is fitted to at least."""
 TOLERANCES = (0.25, 0.5, 1.0, 2.0, 4.0)
@@ -139,7 +141,7 @@ def loss_law(latent_dims: np.ndarray, excess: np.ndarray, *, first: int = FIRST,
     fits = {name: fit_law(name, dims, mean[inside]) for name in LAWS}
     fit = fits["power law"]
     if fit.a <= 0:
-        return f"the loss does not fall from N = {first} on"
+        return f"{NO_FALL} from N = {first} on"
     errors = {
         name: (one.residual, float(np.abs(predict(name, one, latent_dims[beyond]) - mean[beyond]).max()))
         for name, one in fits.items()

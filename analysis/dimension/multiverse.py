@@ -6,18 +6,20 @@ on the N that the study has. A setting that is not trained yet is pending, and i
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from analysis.dimension.estimate_table import Estimate, estimated
-from analysis.dimension.network_estimates import ESTIMATORS, Sweeps, sweeps_of
+from analysis.dimension.estimate import Estimate
+from analysis.dimension.estimate_table import estimated
+from analysis.dimension.network_estimates import ESTIMATORS
+from analysis.dimension.seed_estimates import Sweeps, sweeps_of
 from analysis.dimension.sweeps import PAPERS, Networks, kind, settings_of
 from analysis.verdict import Verdict
 from study import spec
-from study.plan import Plan
 from trainables.schema import TrialConfig
 
 STUDY = "multiverse"
@@ -56,7 +58,7 @@ def multiverse(studies: Sequence[Networks], dataset: str, own: Sweeps) -> list[S
         return []
     found = [Setting(DEFAULT, {key: estimated(key, ESTIMATORS[key], own) for key in KEYS})]
     planned: dict[str, tuple[dict[str, Any], int | None, set[str]]] = {}
-    for config in Plan(spec.load(STUDY)).cells.values():
+    for config in _configs():
         settings, steps = settings_of(config, kind(config)), _other_steps(config)
         name = _name(settings | ({} if steps is None else {"steps": steps}))
         planned.setdefault(name, (settings, steps, set()))[2].add(kind(config))
@@ -95,6 +97,16 @@ def text(settings: Sequence[Setting]) -> str:
     pending = [setting.name for setting in settings if not setting.measured]
     waiting = f" Not trained yet: {', '.join(pending)} (study {STUDY})." if pending else ""
     return f"10 < N < 100 holds for {', '.join(parts)} measured settings.{waiting}"
+
+
+def _configs() -> Iterator[TrialConfig]:
+    """A config of the study for each arm and setting, at one N."""
+    study = spec.load(STUDY)
+    for grid in study.grids:
+        swept = {field: values for field, values in study.fields_of(grid).items() if field != "latent_dim"}
+        for values in itertools.product(*swept.values()):
+            for arm in study.arms_of(grid):
+                yield spec.resolve(study, arm, dict(zip(swept, values, strict=True)))
 
 
 def _other_steps(config: TrialConfig) -> int | None:

@@ -14,7 +14,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from analysis.dimension.curve_shapes import LAST_FIFTH
-from analysis.dimension.estimate_table import BAND, card_name
+from analysis.dimension.estimate import BAND
+from analysis.dimension.estimate_table import card_name
 from analysis.dimension.sweeps import PAPERS
 from analysis.figures.lines import lines
 from analysis.figures.style import GREY, INK, LOOKS, TICK, Look

@@ -274,11 +274,11 @@ def _short(value: object) -> str:
     return "-".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def _rank(group: Group) -> tuple[bool, bool, int, int]:
-    """The place of a sweep; the largest is read: of several N, of the default settings, of most replicates and N."""
+def _rank(group: Group) -> tuple[bool, bool, bool, int, int]:
+    """The place of a sweep; the largest is read: several N, the default settings, two seeds, most replicates and N."""
     grid = _choose(group.rows)
     dims = len(grid.replicates.columns) + len(grid.missing)
-    return dims > 1, not group.settings, grid.size, dims
+    return dims > 1, not group.settings, len(grid.replicates) > 1, grid.size, dims
 
 
 def _at_largest(planned: pd.DataFrame) -> pd.DataFrame:

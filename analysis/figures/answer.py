@@ -7,7 +7,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.dimension.conclusion import AFTER, BEFORE, concluded
-from analysis.dimension.estimate_table import BAND, to_frame, turning
+from analysis.dimension.estimate import BAND
+from analysis.dimension.estimate_table import to_frame, turning
 from analysis.dimension.panels import SHADE, VERDICTS, number
 from analysis.evidence import Evidence
 from analysis.figures.base import Drawn, FigureEntry, Skipped

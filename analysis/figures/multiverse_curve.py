@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.dimension import multiverse
-from analysis.dimension.estimate_table import BAND
+from analysis.dimension.estimate import BAND
 from analysis.dimension.multiverse import Setting
 from analysis.dimension.panels import SHADE, VERDICTS
 from analysis.figures.base import Drawn, FigureEntry, Skipped

@@ -12,7 +12,8 @@ from analysis.claims.evaluate import Judgement
 from analysis.claims.ledger import RULES, Erratum, load
 from analysis.dimension import card, estimate_table, multiverse, ruler
 from analysis.dimension.conclusion import Conclusion, concluded, law_text
-from analysis.dimension.network_estimates import sweeps_any
+from analysis.dimension.estimate import Estimate
+from analysis.dimension.seed_estimates import sweeps_any
 from analysis.dimension.sweeps import PAPERS
 from analysis.evidence import Evidence
 from analysis.figures import answer, multiverse_curve
@@ -149,6 +150,6 @@ def _claim(judgement: Judgement, command: str) -> ClaimPart:
     )
 
 
-def _row(estimate: estimate_table.Estimate) -> EstimateRow:
+def _row(estimate: Estimate) -> EstimateRow:
     texts = {key: str(getattr(estimate, key) or "") for key in ("key", "name", "verdict", "reason", "seeds", "steps")}
     return EstimateRow(number=estimate.text, **texts)

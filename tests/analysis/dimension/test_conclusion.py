@@ -82,9 +82,13 @@ def test_conclusion_on_other_data_knows_neither_the_band_nor_what_was_fixed_befo
         (
             {"active": lambda n, seed, f: min(n, 20 + round(100 * (1 - f)))},
             "U",
-            "--steps 10000 --run runs/latent-10000`",
+            "study launch mine.yaml --run runs/latent-10000 --runner inline --steps 10000`",
         ),
-        ({"dims": (2, 4, 8)}, "U", "Add N = 16, 32 to `latent_dim`, then `study launch mine.yaml --run runs/own`"),
+        (
+            {"dims": (2, 4, 8)},
+            "U",
+            "Add N = 16, 32 to `latent_dim`, then `study launch mine.yaml --run runs/own --runner inline`",
+        ),
         ({"networks": ("elu",)}, "L", "add the arm {model: vae, activation: elu} at 3 N or more"),
         ({"nll": lambda network, n, seed, f: curve(network, n, seed, f) + 3 * (f == 1)}, "L", "Train shorter"),
     ],
@@ -93,7 +97,20 @@ def test_conclusion_on_other_data_knows_neither_the_band_nor_what_was_fixed_befo
 def test_what_is_open_names_the_rule_and_the_command(changes, key, remedy) -> None:
     provenance = {"command": "study launch mine.yaml --run runs/own --runner inline"}
     if "seeds" in changes:
-        provenance = {"command": "study launch mine.yaml"}
+        provenance = {"command": "study launch mine.yaml --seeds 1 --cells 'vae*'"}
     given = {"dims": DIMS, "nll": curve, "dataset": "strokes", "provenance": provenance} | changes
     lines = [line for line in concluded(of_other_data(sweep_tables(**given))).open if line.startswith(f"({key}) ")]
     assert len(lines) == 1 and "not settled at this budget" in lines[0] and remedy in lines[0], lines
+
+
+def test_a_law_that_is_open_is_named_and_one_that_has_reached_its_limit_is_not() -> None:
+    few = concluded(of_other_data(sweep_tables(dims=(2, 4, 8, 16, 32), nll=curve, dataset="strokes"))).open
+    assert any(line.startswith("The auto-encoder's law is not settled") and "Add N = 64, 128" in line for line in few)
+
+    def cliff(network: str, n: int, seed: int, fraction: float) -> float:
+        return curve("vae", n, seed, fraction) - 25 + (n >= 16) * n * 1e-4
+
+    dims = (*DIMS, 256, 512)
+    assert not any(
+        "law" in line for line in concluded(of_other_data(sweep_tables(dims=dims, nll=cliff, dataset="strokes"))).open
+    )

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from analysis.dimension import description_length, estimate_table
+from analysis.dimension.estimate import Estimate
 from analysis.evidence import Evidence
 from analysis.verdict import Verdict
 from study.table import Tables
@@ -21,7 +22,7 @@ def elbow(latent_dim: int, known: int = 16, slope: float = 30.0) -> float:
     return 75.0 + slope * max(np.log(known / latent_dim), 0.0)
 
 
-def length(*tables: Tables, dataset: str = "mnist") -> estimate_table.Estimate:
+def length(*tables: Tables, dataset: str = "mnist") -> Estimate:
     return next(one for one in Evidence(tables, dataset).estimates if one.key == "L")
 
 

@@ -10,6 +10,7 @@ import pytest
 from scipy import stats
 
 from analysis.dimension import curve_shapes, estimate_table, ruler
+from analysis.dimension.estimate import verdict_on
 from analysis.dimension.intrinsic_estimates import intrinsic
 from analysis.dimension.sweeps import FRACTIONS, Networks, sweep
 from analysis.evidence import Evidence
@@ -99,7 +100,7 @@ def test_moved_is_the_share_of_the_last_value_over_the_last_fifth() -> None:
     ],
 )  # fmt: skip
 def test_verdict_is_by_where_the_interval_lies(low: float, high: float, expected: str) -> None:
-    assert estimate_table.verdict_on(low, high) == expected
+    assert verdict_on(low, high) == expected
 
 
 def test_estimates_of_a_known_curve_have_its_saturation_and_a_narrow_interval(found: dict[str, dict[str, Any]]) -> None:
@@ -352,7 +353,14 @@ def test_intrinsic_of_the_same_images_under_each_seed_has_no_interval() -> None:
 
 @pytest.mark.parametrize(
     ("dataset", "known"),
-    [("strokes", 8), ("strokes-32", 32), ("strokes-4-one", 4), ("mnist-pca-8", 8), ("mnist-decoder-8", 8)],
+    [
+        ("strokes", 8),
+        ("strokes-32", 32),
+        ("strokes-4-one", 4),
+        ("strokes-8-one-tail", 8),
+        ("mnist-pca-8", 8),
+        ("mnist-decoder-8", 8),
+    ],
 )
 def test_known_dimension_is_in_the_name(dataset: str, known: int) -> None:
     assert estimate_table.known_dimension(dataset) == known

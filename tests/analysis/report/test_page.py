@@ -248,7 +248,8 @@ def test_cli_dimension_prints_the_headline_and_writes_the_card(run: Path, tmp_pa
 
 def test_cli_infers_the_data_set_or_asks_for_it(tmp_path: Path) -> None:
     for name in ("strokes", "kmnist", "fashion_mnist"):
-        merge(sweep_tables(dims=(2, 5, 10), dataset=name, seeds=2), Folder(str(tmp_path / name)))
+        tables = sweep_tables(dims=(2, 5, 10), dataset=name, seeds=2, provenance={"data_digests": {name: "d1"}})
+        merge(tables, Folder(str(tmp_path / name)))
     alone = call(main, ["dimension", str(tmp_path / "kmnist"), str(tmp_path / "strokes")])
     assert alone.exit_code == 0 and "KMNIST. " in alone.stdout and "10 < N < 100" not in alone.stdout
     several = call(main, ["dimension", str(tmp_path / "kmnist"), str(tmp_path / "fashion_mnist")])
