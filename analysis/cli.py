@@ -39,6 +39,15 @@ Out = Annotated[
 ]
 
 
+Dataset = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="The data set to answer for.  \\[default: the one that the runs have; mnist, if it is among several]",
+    ),
+]
+
+
 class InputError(ReadableError):
     """Input that a command cannot use; the text is one line that says why."""
 
@@ -113,43 +122,45 @@ def claims(
 
 
 @app.command()
-def dimension(
-    runs: Runs,
-    out: Out = None,
-    dataset: Annotated[str, typer.Option(help="The dataset whose dimension is asked for.")] = "mnist",
-) -> None:
-    """Estimate the latent dimension in every way that these runs allow, against the paper's 10 < N < 100.
+def dimension(runs: Runs, out: Out = None, dataset: Dataset = None) -> None:
+    """Estimate the latent dimension that the images need, in every way that these runs allow.
 
-    Example: analysis dimension results/latent results/controls results/intrinsic -o docs
+    Example: analysis dimension runs/mine -o dimension
 
-    Prints the estimates with their intervals.
+    Prints the answer in words, every estimate with its interval, an N for each purpose, and how to settle what is open.
 
-    In DIR: dimension_card as SVG, PNG and CSV, dimension.md with the card and the table.
+    Whatever is constant in the runs is held fixed. On the paper's data, mnist, the verdict is on its 10 < N < 100.
+
+    In DIR: dimension_card as SVG, PNG and CSV, dimension.md with the answer, the card and the table.
 
     There too: dimension.csv, every estimate; dimension_controls.csv, the same where the dimension is known.
     """
     from analysis.dimension import card, estimate_table, ruler
+    from analysis.dimension.conclusion import concluded
     from analysis.evidence import Evidence
+    from analysis.figures import answer
     from analysis.figures.base import Drawn
     from analysis.formats import frame_of
 
     loaded = [tables for _, tables in _load(runs, trained=False)]
-    known = {"mnist"}.union(*(tables.ends["config/dataset"].dropna() for tables in loaded))
-    if dataset not in known:
-        raise InputError(unknown(dataset, sorted(known), what="--dataset"))
-    evidence = Evidence(loaded, dataset)
+    evidence = Evidence(loaded, _dataset(loaded, dataset))
     named = [one for one in evidence.estimates if estimate_table.card_name(one.key) is not None]
     header = ["", "estimate", "N [95 % interval]", "verdict", "note"]
+    found = concluded(evidence)
+    _say(f"{found.data}. {found.paragraph.replace('**', '')}")
     _show(header, [(one.key, one.name, one.text, one.verdict, one.reason) for one in named])
-    _say(estimate_table.headline(evidence.estimates))
+    for line in (*found.purposes, *found.open):
+        _say(line.replace("`", ""))
     if out is None:
         return
     figure = card.draw_card(evidence)
     _write_figures(out, [figure])
-    text = f"`{_command('dimension', runs)}`\n\n"
+    text = f"{answer.markdown(evidence)}\n\n"
     if isinstance(figure, Drawn):
-        text = f"![{figure.caption}](dimension_card.png)\n\n*{figure.caption}* {text}"
+        text += f"![{figure.caption}](dimension_card.png)\n\n*{figure.caption}* "
+    text += f"`{_command('dimension', runs)}`\n\n"
     text += f"{estimate_table.markdown(evidence.estimates)}\n"
+    text += "".join(f"- {line}\n" for line in found.open) + "\n" * bool(found.open)
     text += f"## Where the dimension is known\n\n{ruler.markdown(evidence)}\n"
     _write(out / "dimension.md", text.encode())
     _write(out / "dimension.csv", to_csv(estimate_table.to_frame(evidence.estimates)).encode())
@@ -209,6 +220,7 @@ def report(
         typer.Option("--out", "-o", metavar="DIR", help="Where to write.  \\[default: RUN; . for several]"),
     ] = None,
     price: Price = None,
+    dataset: Dataset = None,
 ) -> None:
     """Write report.html: one file that opens offline, the answer first, then the evidence, then each run.
 
@@ -216,18 +228,21 @@ def report(
 
     Example: analysis report results/* -o report
 
-    First: is 10 < N < 100, and a verdict on each claim of the paper, linked to its tests.
+    First: how many latent dimensions the images need; of mnist also a verdict on each claim of the paper.
 
     Then: the paper's figures, the dimension card, what surprised us.
 
     Then of each run: its numbers, a viewer of its images, figures, search, settings, failures, cost, provenance.
     """
+    from analysis.evidence import Evidence
     from analysis.report.page import render
 
     loaded = _load(runs, trained=False)
     workers = min(os.cpu_count() or 1, len(loaded))
     folder = out or (Path(runs[0]) if len(runs) == 1 and _is_local(runs[0]) else Path())
-    _write(folder / "report.html", render(loaded, price, workers).encode())
+    name = _dataset([tables for _, tables in loaded], dataset)
+    evidence = Evidence([tables for _, tables in loaded], name)
+    _write(folder / "report.html", render(loaded, price, workers, evidence=evidence).encode())
 
 
 def main() -> None:
@@ -251,6 +266,22 @@ def _load(runs: list[str], *, trained: bool = True) -> list[tuple[str, Tables]]:
     if not loaded:
         raise InputError("none of these runs trains a network.")
     return loaded
+
+
+def _dataset(loaded: list[Tables], asked: str | None) -> str:
+    """The data set that is asked about; without a wish the only one in the runs, those of known dimension apart."""
+    from analysis.dimension.estimate_table import known_dimension
+    from analysis.dimension.sweeps import PAPERS
+
+    known = sorted(set[str]().union(*(tables.ends["config/dataset"].dropna() for tables in loaded)))
+    if asked is not None:
+        if asked not in known:
+            raise InputError(unknown(asked, known, what="--dataset"))
+        return asked
+    named = [name for name in known if known_dimension(name) is None] or known
+    if len(named) > 1 and PAPERS not in named:
+        raise InputError(f"these runs are of several data sets: choose one with `--dataset`: {', '.join(named)}.")
+    return PAPERS if PAPERS in named or not named else named[0]
 
 
 def _ledger(path: Path | None) -> Ledger:

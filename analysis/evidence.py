@@ -14,10 +14,16 @@ from analysis.claims.evaluate import Judgement, evaluate
 from analysis.claims.ledger import Control, Dimension, Ledger, load
 from analysis.claims.lookups import Lookup
 from analysis.claims.pool import Pool
-from analysis.dimension.estimate_table import ControlEstimate, Estimate, controls_of, estimates_of, known_dimension
+from analysis.dimension.checks import Check, Matched, checks, matched
+from analysis.dimension.estimate import Estimate
+from analysis.dimension.estimate_table import ControlEstimate, controls_of, estimates_of, known_dimension
 from analysis.dimension.intrinsic_estimates import Intrinsic, intrinsic
-from analysis.dimension.network_estimates import Sweeps, sweeps_of
-from analysis.dimension.sweeps import Networks, pca
+from analysis.dimension.loss_law import LossLaw
+from analysis.dimension.multiverse import Setting, multiverse
+from analysis.dimension.network_estimates import law_of_loss
+from analysis.dimension.seed_estimates import Sweeps, sweeps_of
+from analysis.dimension.sweeps import PAPERS, Networks, pca
+from analysis.figures.base import NotApplicableError
 
 if TYPE_CHECKING:
     from study.table import Tables
@@ -33,7 +39,7 @@ class Evidence:
     """
 
     tables: Sequence[Tables]
-    dataset: str = "mnist"
+    dataset: str = PAPERS
 
     @cached_property
     def pool(self) -> Pool:
@@ -61,14 +67,41 @@ class Evidence:
         return estimates_of(self.sweeps, self.intrinsic_of(self.dataset), self.pca[1])
 
     @cached_property
+    def law(self) -> LossLaw | str:
+        """The law of the plain auto-encoder's loss, or why there is none."""
+        try:
+            return law_of_loss(self.sweeps)
+        except NotApplicableError as reason:
+            return str(reason)
+
+    @cached_property
+    def matched(self) -> Matched | None:
+        """The estimates at the protocol of the controls: as many steps and the same N; None if that is their own."""
+        others = [sweeps for name, sweeps in self._of_controls.items() if name != self.dataset]
+        return matched(self._networks, self.sweeps, others)
+
+    @cached_property
+    def checks(self) -> dict[str, Check]:
+        """How the answer's rows do where the dimension is known, by their key."""
+        return checks(self.controls)
+
+    @cached_property
+    def multiverse(self) -> list[Setting]:
+        """The estimates in each setting that differs from the default one in one field."""
+        return multiverse(self._networks, self.dataset, self.sweeps)
+
+    @cached_property
     def controls(self) -> list[ControlEstimate]:
         """The estimators' results where the dimension is known, by rising dimension."""
+        found = self._of_controls.items()
+        return [one for name, sweeps in found for one in controls_of(name, sweeps, self.intrinsic_of(name))]
+
+    @cached_property
+    def _of_controls(self) -> dict[str, Sweeps]:
+        """The sweeps of each dataset whose dimension is known, by rising dimension."""
         names = {str(name) for tables in self.tables for name in tables.ends["config/dataset"].dropna().unique()}
-        return [
-            control
-            for name in sorted(names, key=lambda name: (known_dimension(name) or 0, name))
-            for control in controls_of(name, sweeps_of(self._networks, name), self.intrinsic_of(name))
-        ]
+        known = [(dimension, name) for name in names if (dimension := known_dimension(name)) is not None]
+        return {name: sweeps_of(self._networks, name) for _, name in sorted(known)}
 
     @cached_property
     def verdicts(self) -> list[Judgement]:

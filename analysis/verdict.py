@@ -1,7 +1,7 @@
 """Verdicts, and the rules by which several make one.
 
 The rules for a single one are elsewhere: for a test of a claim in `analysis.claims.decide`, for an estimate of N in
-`analysis.dimension.estimate_table`, for a dataset of known dimension in `analysis.claims.lookups`.
+`analysis.dimension.estimate`, for a dataset of known dimension in `analysis.claims.lookups`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ class Verdict(StrEnum):
     PARTLY_REFUTED = "refuted in part"
     INCONCLUSIVE = "inconclusive"
     NOT_MEASURED = "not measured"
+    SETTLED = "settled"
+    UNSETTLED = "not settled"
+    """The last two are of estimates on data of which the paper supposes nothing."""
 
 
 def combine(verdicts: Iterable[str], rule: str) -> Verdict:

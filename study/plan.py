@@ -40,8 +40,8 @@ class Plan:
         """Configs of arms x grids by the cell's label, in the order of the spec; equal configs share the first cell."""
         cells: dict[str, TrialConfig] = {}
         known: set[TrialConfig] = set()
-        for point, swept in _points(self.spec):
-            for arm in self.spec.arms:
+        for point, swept, arms in _points(self.spec):
+            for arm in arms:
                 config = resolve(self.spec, arm, point)
                 if config in known:
                     continue
@@ -163,13 +163,14 @@ def _check_rungs(spec: StudySpec, search: SearchSpec, config: TrialConfig) -> No
         )
 
 
-def _points(spec: StudySpec) -> Iterator[tuple[dict[str, object], list[str]]]:
-    """Yields each point of each grid, and the fields that the grid sweeps: those which tell its cells apart."""
-    for grid in spec.grids:
+def _points(spec: StudySpec) -> Iterator[tuple[dict[str, object], list[str], list[str]]]:
+    """Yields each point of each grid, the fields that the grid sweeps, which tell its cells apart, and its arms."""
+    for own in spec.grids:
+        grid, arms = spec.fields_of(own), spec.arms_of(own)
         swept = [field for field, values in grid.items() if isinstance(values, list)]
         lists = [values if field in swept else [values] for field, values in grid.items()]
         for values in itertools.product(*lists):
-            yield dict(zip(grid, values, strict=True)), swept
+            yield dict(zip(grid, values, strict=True)), swept, arms
 
 
 def _short(value: object) -> str:

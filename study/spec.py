@@ -25,6 +25,8 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _SPECS = files("study") / "specs"
 _MAX_BYTES = 1_000_000
 _MAX_NAME = 200
+_ARMS = "arms"
+"""The key of a grid that is no field: the arms that it is for."""
 
 
 class SpecError(ReadableError):
@@ -37,7 +39,8 @@ class StudySpec(BaseModel):
     `base` holds the fields that the arms share, `arms` each arm's own, `grid` the values to sweep per field: a list of
     values, or one value. Several grids, as a list, are run one after another, so that a field may take another value
     in a part of a sweep. A field of `base` or `grid` that does not apply to an arm (beta to an auto-encoder, steps to
-    PCA) is left out for it; one that the arm itself names must apply.
+    PCA) is left out for it; one that the arm itself names must apply. The key `arms` of a grid names the arms that it
+    is for, where it is not for all.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -52,7 +55,8 @@ class StudySpec(BaseModel):
     base: dict[str, Any] = Field(default_factory=dict, description="TrialConfig fields of every arm")
     arms: dict[str, dict[str, Any]] = Field(default_factory=dict, description="TrialConfig fields by arm")
     grid: dict[str, Any] | list[dict[str, Any]] = Field(
-        default_factory=dict, description="values by TrialConfig field, a list of them or one; or several such grids"
+        default_factory=dict,
+        description="values by TrialConfig field, a list of them or one; or several such grids, each with its `arms`",
     )
     search: SearchSpec | None = Field(None, description="what is searched for beside the arms, and how")
     plugins: list[str] = Field(
@@ -73,7 +77,8 @@ class StudySpec(BaseModel):
             raise ValueError(f"`name` must match {_NAME.pattern}, but got {self.name!r}.")
         if not self.arms and self.search is None:
             raise ValueError("a study must have `arms` or a `search`, but got neither.")
-        for place, keys in [("base", self.base), *(("grid", grid) for grid in self.grids), *self.arms.items()]:
+        swept = [("grid", self.fields_of(grid)) for grid in self.grids]
+        for place, keys in [("base", self.base), *swept, *self.arms.items()]:
             check_keys(keys, TrialConfig.model_fields, what=f"field of {place}")
         for name in self.measurements:
             if name not in MEASUREMENTS | CURVES:
@@ -83,6 +88,9 @@ class StudySpec(BaseModel):
         for field, values in itertools.chain.from_iterable(grid.items() for grid in self.grids):
             if values == []:
                 raise ValueError(f"`grid` must give {field} at least one value, but got an empty list.")
+        for arm in itertools.chain.from_iterable(map(self.arms_of, self.grids)):
+            if not isinstance(arm, str) or arm not in self.arms:
+                raise ValueError(unknown(str(arm), self.arms, what="arms of grid"))
         self._check_size()
         return self
 
@@ -99,8 +107,21 @@ class StudySpec(BaseModel):
     @property
     def cell_count(self) -> int:
         """An upper bound: arms times grid points, before cells that turn out alike are merged."""
-        sizes = ([len(values) for values in grid.values() if isinstance(values, list)] for grid in self.grids)
-        return len(self.arms) * sum(map(math.prod, sizes))
+
+        def points(grid: Mapping[str, Any]) -> int:
+            return math.prod(len(values) for values in self.fields_of(grid).values() if isinstance(values, list))
+
+        return sum(len(self.arms_of(grid)) * points(grid) for grid in self.grids)
+
+    def arms_of(self, grid: Mapping[str, Any]) -> list[str]:
+        """The arms that a grid is for: those that its key `arms` names, else all."""
+        named = grid.get(_ARMS, list(self.arms))
+        return named if isinstance(named, list) else [named]
+
+    @staticmethod
+    def fields_of(grid: Mapping[str, Any]) -> dict[str, Any]:
+        """The values of a grid by TrialConfig field."""
+        return {field: values for field, values in grid.items() if field != _ARMS}
 
     def with_keys(self, **keys: Any) -> StudySpec:
         """Replaces keys of the spec, and validates it like one that was written so; raises SpecError."""

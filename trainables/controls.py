@@ -1,7 +1,8 @@
 """Datasets of known dimension: rulers to be checked before they measure MNIST.
 
 `strokes-K` are ten digits drawn by a pen with K factors, `strokes-K-one` one digit; `mnist-pca-K` is MNIST in the plane
-of its first K principal components; `mnist-decoder-8` is what a trained decoder of 8 latents draws from its prior. Its
+of its first K principal components; `strokes-8-one-tail` is `strokes-8-one` with a tail of noise like real images';
+`mnist-decoder-8` is what a trained decoder of 8 latents draws from its prior. Its
 weights came of `python -m trainables.controls --out trainables/weights` (a minute on one core). Each is drawn once and
 then kept in the user's cache.
 """
@@ -34,6 +35,8 @@ STROKES_SEED = 0
 DECODER = Path(__file__).with_name("weights") / "decoder-8.safetensors"
 LATENTS, HIDDEN, STEPS = 8, (128, 128), 10_000
 """The decoder's VAE has ELU and is trained as the study trains its own."""
+TAIL_FROM = 50
+"""The tail is what MNIST's images hold beyond so many principal components."""
 CHUNK = 5_000
 """How many images are decoded at once; as float64, 30 MB."""
 _FILE_ORDER = ("val", "train", "test")
@@ -61,18 +64,44 @@ def pca_source(dataset: Dataset, components: int) -> Source:
         dataset: Its images come in the order val, train, test.
         components: K, in [1, 784].
     """
-    import torch  # loaded where it is needed, for it takes seconds
-
-    from trainables.models import fit_pca
-
-    model, _ = fit_pca(torch.tensor(dataset.images["train"]), components)
-    mean = model.mean.detach().numpy().astype(np.float64)
-    plane = model.components.detach().numpy().astype(np.float64).round(4)  # the same plane on every machine
+    mean, plane = _principal_plane(dataset, components)
     images = np.concatenate([dataset.images[part] for part in _FILE_ORDER])
     codes = np.concatenate([(part / 255 - mean) @ plane.T for part in _chunks(images)])
     greys = [(grey.min(), grey.max()) for grey in (mean + part @ plane for part in _chunks(codes))]
     low, high = min(least for least, _ in greys), max(most for _, most in greys)
     return Source(codes, lambda code: (mean + code @ plane - low) / (high - low))
+
+
+def with_tail(greys: np.ndarray, dataset: Dataset, components: int) -> np.ndarray:
+    """Images plus what a dataset's images hold beyond its first principal components, cut to black and white.
+
+    Args:
+        greys: `(n, 784)` uint8; image i gets the tail of the dataset's image i, in the order val, train, test.
+        dataset: At least n images.
+        components: As for `pca_source`.
+
+    Returns:
+        `(n, 784)` uint8.
+    """
+    mean, plane = _principal_plane(dataset, components)
+    images = np.concatenate([dataset.images[part] for part in _FILE_ORDER])[: len(greys)]
+    tailed = []
+    for drawn, image in zip(_chunks(greys), _chunks(images), strict=True):
+        centred = image / 255 - mean
+        tail = centred - (centred @ plane.T) @ plane
+        tailed.append(np.rint(255 * np.clip(drawn / 255 + tail, 0, 1)).astype(np.uint8))
+    return np.concatenate(tailed)
+
+
+def _principal_plane(dataset: Dataset, components: int) -> tuple[np.ndarray, np.ndarray]:
+    """The mean of a dataset's training images, `(784,)`, and its first components, `(K, 784)`, float64."""
+    import torch  # loaded where it is needed, for it takes seconds
+
+    from trainables.models import fit_pca
+
+    model, _ = fit_pca(torch.tensor(dataset.images["train"]), components)
+    plane = model.components.detach().numpy().astype(np.float64).round(4)  # the same plane on every machine
+    return model.mean.detach().numpy().astype(np.float64), plane
 
 
 def decoder_source(num_images: int) -> Source:
@@ -143,6 +172,16 @@ def _load_pca(components: int) -> Dataset:
         return pca_source(mnist, components).draw(), labels
 
     return _load(f"mnist-pca-{components}", draw)
+
+
+def load_strokes_8_one_tail() -> Dataset:
+    """The images of `strokes-8-one` with MNIST's tail beyond TAIL_FROM components."""
+
+    def draw() -> tuple[np.ndarray, np.ndarray]:
+        drawn = strokes.draw(NUM_TRAIN_FILE + NUM_TEST_FILE, factors=8, seed=0, classes=[ONE_DIGIT])
+        return with_tail(drawn.images.reshape(len(drawn.images), -1), datasets.load("mnist"), TAIL_FROM), drawn.labels
+
+    return _load("strokes-8-one-tail", draw)
 
 
 def load_mnist_decoder_8() -> Dataset:

@@ -57,6 +57,7 @@ DATASETS: dict[str, str] = {
     "strokes-8-one": "trainables.controls:load_strokes_8_one",
     "strokes-16-one": "trainables.controls:load_strokes_16_one",
     "strokes-32-one": "trainables.controls:load_strokes_32_one",
+    "strokes-8-one-tail": "trainables.controls:load_strokes_8_one_tail",
     "mnist-pca-8": "trainables.controls:load_mnist_pca_8",
     "mnist-pca-32": "trainables.controls:load_mnist_pca_32",
     "mnist-decoder-8": "trainables.controls:load_mnist_decoder_8",

@@ -12,7 +12,7 @@ of test. The kinds:
     curves        a statistic of several arms' loss curves is above (or below) a number
     told_apart    a classifier tells more (or less) often than a share of the time which arm has drawn an image
     reach         the N at which one arm's loss comes down to another arm's is above a number
-    dimension     the verdict of `analysis.dimension.estimate_table` on one estimate of the latent dimension
+    dimension     the verdict of `analysis.dimension.estimate` on one estimate of the latent dimension
     control       what such an estimate returns where the dimension is known lies within a tolerance of it
     not_measured  nothing that a study records can decide it; the reason is kept
 """

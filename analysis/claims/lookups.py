@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from analysis.claims.decide import Outcome
 from analysis.claims.ledger import Control, Dimension, NotMeasured
 from analysis.claims.samples import Sample
-from analysis.dimension.estimate_table import ControlEstimate, Estimate
+from analysis.dimension.estimate import Estimate
+from analysis.dimension.estimate_table import ControlEstimate
 from analysis.verdict import Verdict
 
 

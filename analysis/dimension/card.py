@@ -11,10 +11,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.dimension import panels
-from analysis.dimension.estimate_table import NAMED_SCALE, ControlEstimate, Estimate, headline, history, to_frame
+from analysis.dimension.estimate import Estimate
+from analysis.dimension.estimate_table import ControlEstimate, headline, history, to_frame
 from analysis.dimension.intrinsic_estimates import ALL_DIGITS, NO_SCALE, Intrinsic, label
-from analysis.dimension.network_estimates import LEAST_DIMS, NAT_MARGIN, Sweeps
-from analysis.dimension.sweeps import COUNTS, NETWORKS, Sweep
+from analysis.dimension.network_estimates import plateau_of
+from analysis.dimension.seed_estimates import NAT_MARGIN, Sweeps
+from analysis.dimension.sweeps import COUNTS, DATA, LEAST_DIMS, NETWORKS, PAPERS, Sweep
 from analysis.evidence import Evidence
 from analysis.figures.base import Drawn, FigureEntry, Skipped
 from analysis.figures.style import theme
@@ -23,18 +25,20 @@ from analysis.intervals import least_error, t_interval
 PANELS = {
     "estimate": "",
     "nll": "needs study latent",
+    "length": "needs study latent",
     "active": "needs study latent",
     "training": "needs study latent",
     "scale": "needs study intrinsic",
-    "size": "needs study intrinsic",
     "control": "needs the studies\ncontrols and intrinsic",
 }
 """Parts of the card, and what one without data needs."""
-COLUMNS = "panel dataset key series x value low high seeds verdict reason headline".split()
-TRAINED_KEYS = ("a", "b", "c")
+COLUMNS = "panel dataset key series x value low high least most seeds verdict reason headline".split()
+TRAINED_KEYS = ("L", "U", "a", "c")
 """Estimates drawn against training."""
-CONTROL_SERIES = ("a", "c", "TwoNN corrected", "MLE 20 corrected")
+CONTROL_SERIES = ("L", "U", "a", "TwoNN", "MLE 20")
 """Estimates drawn against the known dimension."""
+_LONG_NAME = 10
+"""A data set's name of so many letters is written smaller."""
 _WIDTH, _HEIGHT = 11.0, 8.5
 
 
@@ -49,9 +53,9 @@ def card_data(evidence: Evidence) -> pd.DataFrame:
 
     By `panel`: `estimate` (`key`, `series` is its name, `value` with interval, `verdict`), `nll` (test NLL in nats per
     image against N in `x`, by network; reference levels without `x`), `active` (units against N, by threshold),
-    `training` (estimates against the share of training), `scale` (dimension against neighbours) and `size` (against
-    the sample size), by estimator, `control` (returned against known dimension, `reason` is the dataset). A panel
-    without data is one row with a `reason`.
+    `training` (estimates against the share of training), `scale` (dimension against neighbours, by
+    estimator), `length` (description length against N; plateau and margin without `x`), `control` (returned against
+    known dimension, `reason` is the dataset). A panel without data is one row with a `reason`.
 
     Args:
         evidence: Of any runs.
@@ -63,6 +67,7 @@ def card_data(evidence: Evidence) -> pd.DataFrame:
     parts: dict[str, list[dict[str, Any]]] = {
         "estimate": [row | {"series": row["name"]} for row in rows],
         "nll": [*_nll(sweeps, judged["a"]), *_levels(sweeps, evidence.pca[0])],
+        "length": list(_length(sweeps, judged["L"])),
         "active": list(_active(sweeps, judged["c"])),
         "training": [
             {"key": row["key"], "series": row["name"], "x": row["fraction"], "value": row["value"]}
@@ -70,7 +75,6 @@ def card_data(evidence: Evidence) -> pd.DataFrame:
             if row["key"] in TRAINED_KEYS
         ],
         "scale": list(_dimensions(_corrected_sample([one for one in images if one.scale != NO_SCALE]), "scale")),
-        "size": list(_dimensions([one for one in images if one.scale in (NO_SCALE, NAMED_SCALE)], "sample_size")),
         "control": list(_controls(evidence.controls)),
     }
     given = [
@@ -86,8 +90,9 @@ def plot_card(frame: pd.DataFrame) -> Figure:
     """Draws the card of `card_data`: the estimates at the left, what they are read from at the right."""
     figure = Figure(figsize=(_WIDTH, _HEIGHT))
     dataset = str(frame["dataset"].iloc[0])
-    name = {"mnist": "MNIST"}.get(dataset, dataset)
-    figure.text(0.012, 0.966, f"How many latent dimensions does {name} need?", fontsize=14, fontweight="bold")
+    name = DATA.get(dataset, dataset)
+    size = 14 if len(name) < _LONG_NAME else 11
+    figure.text(0.012, 0.966, f"How many latent dimensions does {name} need?", fontsize=size, fontweight="bold")
     forest = figure.add_axes((0.168, 0.06, 0.215, 0.87))
     panels.plot_estimates(_of(frame, "estimate"), forest)
     grid = figure.add_gridspec(3, 2, left=0.552, right=0.985, top=0.938, bottom=0.06, hspace=0.42, wspace=0.3)
@@ -106,21 +111,23 @@ def plot_card(frame: pd.DataFrame) -> Figure:
 def card_caption(frame: pd.DataFrame, estimates: list[Estimate]) -> str:
     """The headline, and what the card's marks mean."""
     rows = _of(frame, "estimate")
-    intrinsic_ones = rows["key"].str.startswith("e ")
+    intrinsic_ones = rows["key"].str.match("e |I")
     trained, subsampled = (_range(rows.loc[chosen, "seeds"]) for chosen in (~intrinsic_ones, intrinsic_ones))
+    papers = (rows["dataset"] == PAPERS).any()
+    band = "the paper's 10 < N < 100 is shaded; " if papers else ""
+    when = ", which were chosen after MNIST's tables had been seen," if papers else ""
     return (
-        f"{headline(estimates)} "
-        "Left: every estimate with its 95 % t interval, over "
-        f"{trained}training seeds or, for intrinsic dimensions, over {subsampled}subsamples (PCA is a closed form); "
-        "the band of the hypothesis is shaded; the two headline estimates, chosen beforehand, are bold; an open ring "
-        "has no verdict, and a word says why. Right: the test NLL by latent dimension N, a VAE's at one sampled z, "
-        "with what it is read against; the active units of the VAE, dotted if "
-        "all were; the estimates over the share of each network's own training, its last fifth shaded, in which they "
-        "may move by 5 % at most; what estimators return where the dimension is known (filled: strokes of one class; "
-        "open: of ten classes, one discrete factor more; half filled: made from MNIST, where a plane of k components "
-        "only bounds the dimension from above); intrinsic dimensions by number of neighbours and by sample size, "
-        "dashed where corrected by flat cubes of as many points. Bands and bars are "
-        "95 % t intervals; where there is one seed, none."
+        f"{headline(estimates)} Left: every estimate with its 95 % t interval, over {trained}training seeds or, for "
+        f"intrinsic dimensions, over {subsampled}subsamples (PCA is a closed form), or both ends of a range with the "
+        f"hull of the intervals; {band}the answer's rows (L), (U) and (I){when} are bold; an open ring has no "
+        "verdict, and a word says why. Right: the test NLL by latent dimension N, a VAE's at one sampled z, with "
+        "what it is read against; the description length of the VAE, with its plateau and the margin above it; the "
+        "active units of the VAE, dotted if all were; the estimates over the share of each network's own training, "
+        "its last fifth shaded, in which they may move by 5 % at most; what estimators return where the dimension is"
+        " known (filled: strokes of one class; open: of ten classes, one discrete factor more; half filled: made "
+        "from MNIST, where a plane of k components only bounds the dimension from above); intrinsic dimensions by "
+        "number of neighbours, dashed where corrected by flat cubes of as many points. Bands and bars are 95 % t "
+        "intervals; where there is one seed, none."
     )
 
 
@@ -132,7 +139,7 @@ def _range(counts: pd.Series[Any]) -> str:
 
 def _lacking(panel: str, sweeps: Sweeps) -> str:
     """What a panel without data needs: of trained networks, what their sweep says."""
-    found = sweeps.by_network["vae" if panel == "active" else "elu"]
+    found = sweeps.by_network["vae" if panel in ("active", "length") else "elu"]
     return found.replace(": ", ":\n") if "latent" in PANELS[panel] and isinstance(found, str) else PANELS[panel]
 
 
@@ -155,12 +162,27 @@ def _active(sweeps: Sweeps, headline: float) -> Iterator[dict[str, Any]]:
         yield {"series": "(c)", "x": sweeps.largest.latent_dims[-1], "value": headline}
 
 
+def _length(sweeps: Sweeps, headline: float) -> Iterator[dict[str, Any]]:
+    found = sweeps.by_network["vae"]
+    if not isinstance(found, Sweep) or not np.isfinite(headline):
+        return
+    settled = plateau_of(sweeps)
+    level = settled.level(found.values["test_neg_elbo"][-1].mean(0))
+    for metric, series in (("test_neg_elbo", "negative ELBO"), ("neg_iw_bound", "importance-weighted")):
+        shown = _by_dim(found, metric, series)
+        yield from (row for row in shown if row["value"] < level + panels.SHOWN * settled.margin)
+    yield {"series": "plateau", "value": level}
+    yield {"series": "margin", "value": settled.margin}
+    yield {"series": "(L)", "x": headline, "value": level + settled.margin}
+
+
 def _by_dim(found: Sweep, metric: str, series: str) -> Iterator[dict[str, Any]]:
     """Seed mean and interval of a metric at the end of training, by latent dimension, if there is a curve of it."""
     if len(found.latent_dims) < LEAST_DIMS:
         return
     for latent_dim, values in zip(found.latent_dims, found.values[metric][-1].T, strict=True):
-        if np.isfinite(values).all():
+        values = values[np.isfinite(values)]
+        if len(values):
             low, high = np.nan, np.nan
             if len(values) > 1:
                 low, high = t_interval(values, least_error=least_error(values, float(metric in COUNTS)))
@@ -201,17 +223,9 @@ def _dimensions(images: list[Intrinsic], axis: str) -> Iterator[dict[str, Any]]:
 
 def _controls(controls: list[ControlEstimate]) -> Iterator[dict[str, Any]]:
     for control in controls:
-        common = {"x": control.known, "reason": control.dataset}
-        corrected = f"{control.estimator} corrected"
         if control.estimator in CONTROL_SERIES:
-            yield common | {
-                "series": control.estimator,
-                "value": control.value,
-                "low": control.low,
-                "high": control.high,
-            }
-        elif corrected in CONTROL_SERIES and np.isfinite(control.corrected):
-            yield common | {"series": corrected, "value": control.corrected}
+            numbers = {"value": control.value, "low": control.low, "high": control.high}
+            yield {"x": control.known, "reason": control.dataset, "series": control.estimator} | numbers
 
 
 def _of(frame: pd.DataFrame, panel: str) -> pd.DataFrame:

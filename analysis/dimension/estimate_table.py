@@ -1,14 +1,15 @@
 """Every estimate of the latent dimension that the data need, each with an interval and its own verdict.
 
-The verdict is on the paper's hypothesis 10 < N < 100: confirmed where the interval lies inside, refuted where it lies
-outside, else inconclusive. An estimate that still moved in the last fifth of training gives none.
+On the paper's data the verdict is on its hypothesis 10 < N < 100: confirmed where the interval lies inside, refuted
+where it lies outside, else inconclusive. On other data there is no hypothesis, and an estimate is settled or not. An
+estimate that still moved in the last fifth of training, or that rests on one seed, gives no verdict and is not settled.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
@@ -17,82 +18,38 @@ import numpy as np
 import pandas as pd
 
 from analysis.dimension.curve_shapes import moved
+from analysis.dimension.description_length import MARGINS
+from analysis.dimension.estimate import LEVEL, TOO_WIDE, Estimate, judged, not_measured, verdict_on
 from analysis.dimension.intrinsic_estimates import ALL_DIGITS, NO_SCALE, Intrinsic, label
-from analysis.dimension.network_estimates import (
-    CONTROL_ESTIMATORS,
-    ESTIMATORS,
-    LOWER_BOUND,
-    Estimator,
-    SeedEstimates,
-    Sweeps,
-)
-from analysis.dimension.sweeps import FRACTIONS
+from analysis.dimension.network_estimates import CONTROL_ESTIMATORS, ESTIMATORS, Estimator
+from analysis.dimension.seed_estimates import SeedEstimates, Sweeps
+from analysis.dimension.sweeps import FRACTIONS, PAPERS
 from analysis.figures.base import NotApplicableError
-from analysis.formats import ABSENT, frame_of, table, with_interval
+from analysis.formats import ABSENT, figures, frame_of, table
 from analysis.intervals import least_error, t_interval
 from analysis.verdict import Verdict
 
-BAND = (10.0, 100.0)
-"""The paper's hypothesis (its section 2): the right N lies between these, both left out."""
-LEVEL = 0.95
+OWN_ARMS = {"needs study intrinsic": "task: intrinsic_dimension", "needs a study with PCA": "task: pca"}
+"""What an arm must hold for an estimate that a study of the paper's data would give."""
+ORDER = "LUIabcefg"
+"""The estimates in the order in which they are listed, by the first letter of their keys."""
 MOST_MOVED = 0.05
 """An estimate that moved by a larger share of its value in the last fifth of training has not converged."""
 PCA_SHARES = (90, 95, 99)
 NAMED_SCALE = 20
 """Neighbours at which digits and datasets are compared."""
-_FACTORS = re.compile(r"(?:strokes|mnist-pca|mnist-decoder)-(\d+)(?:-one)?")
+_FACTORS = re.compile(r"(?:strokes|mnist-pca|mnist-decoder)-(\d+)(?:-one)?(?:-tail)?")
 _SHORT = {
+    "L": "VAE, -ELBO", "L bound": "importance-weighted", "L best": "first edition", "U": "variance > 0.01",
+    "U kl": "KL > 0.01 nats", "I": "TwoNN, MLE, Gride",
     "a": "ELU, 1 nat", "a 1 %": "ELU, 1 % of excess", "a 5 %": "ELU, 5 % of excess", "a linear": "linear, 1 nat",
-    "a vae": "VAE, 1 nat", "a vae bound": "VAE, ELBO, 1 nat", "b": "ELU", "b equal": "ELU, equal steps",
+    "a vae": "VAE, 1 nat", "b": "ELU", "b equal": "ELU, equal steps",
     "c": "variance > 0.01", "c 0.1": "variance > 0.1", "f": "ELU", "f vae": "VAE", "f linear": "linear",
     "g 90 %": "90 %", "g 95 %": "95 %", "g 99 %": "99 %",
 }  # fmt: skip
-IN_WORDS = {
-    "a": "an ELU auto-encoder comes within 1 nat of its best test loss at N = {}",
-    "c": "a VAE that is given more latents than it needs keeps {} of them active (variance of the mean > 0.01)",
-}
-"""The headline estimates as a newcomer reads them."""
+NEIGHBOURHOOD = ("twonn", "mle", "gride")
+"""The estimators of (I); the mean over points of the MLE is the same formula again."""
 _BY_DIGIT = (("twonn", NO_SCALE), ("mle", NAMED_SCALE))
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """An estimate of the latent dimension with its verdict.
-
-    Attributes:
-        key: Its key in ESTIMATORS; of an intrinsic dimension "e", of PCA "g", with what distinguishes it.
-        name: Its name as a reader writes it.
-        value: N, or a dimension; NaN if not measured.
-        low: Lower end of its interval over training seeds, of (e) over subsamples; of PCA, a closed form, the value.
-        high: Upper end.
-        level: Coverage of the interval.
-        verdict: On 10 < N < 100.
-        reason: Why there is no verdict, and further remarks for the reader.
-        seeds: How many seeds it rests on.
-        steps: The training budget, as text.
-        headline: Whether it is one of the two that were chosen beforehand.
-        settled: Whether nothing (one seed, not converged, only a bound) prevents a verdict.
-        between: The least and the most that N may be on the grid, where the value is interpolated.
-    """
-
-    key: str
-    name: str
-    value: float
-    low: float
-    high: float
-    level: float
-    verdict: Verdict
-    reason: str
-    seeds: int = 0
-    steps: str = ""
-    headline: bool = False
-    settled: bool = True
-    between: tuple[int, int] | None = None
-
-    @property
-    def text(self) -> str:
-        """The value with its interval as a reader writes them."""
-        return with_interval(self.value, self.low, self.high)
 
 
 @dataclass(frozen=True)
@@ -108,7 +65,7 @@ class ControlEstimate:
         high: Upper end.
         corrected: The estimate after correction for bias, of the images' own dimension only, at the largest sample size
             for which there are cubes; else NaN.
-        error: `value - known`.
+        error: `value - known`; of a range, that of the end that lies farther off.
         corrected_error: `corrected - known`.
         settled: Whether nothing (one seed, not converged, only a bound) prevents a verdict on the estimator.
         between: The least and the most that N may be on the grid, where the value is interpolated.
@@ -133,15 +90,8 @@ class ControlEstimate:
     reason: str
 
 
-def verdict_on(low: float, high: float) -> Verdict:
-    """The verdict on 10 < N < 100 of an interval; inconclusive if it is NaN."""
-    if low > BAND[0] and high < BAND[1]:
-        return Verdict.CONFIRMED
-    return Verdict.REFUTED if high <= BAND[0] or low >= BAND[1] else Verdict.INCONCLUSIVE
-
-
 def estimates_of(sweeps: Sweeps, images: Sequence[Intrinsic], spectrum: np.ndarray | None) -> list[Estimate]:
-    """All estimates of the latent dimension of a dataset, (a) to (g) of docs/science.md.
+    """All estimates of the latent dimension of a dataset, (L), (U), (I) and (a) to (g) of docs/science.md.
 
     Args:
         sweeps: Of networks trained on the dataset.
@@ -149,16 +99,34 @@ def estimates_of(sweeps: Sweeps, images: Sequence[Intrinsic], spectrum: np.ndarr
         spectrum: PCA's eigenvalues, falling; None without PCA.
     """
     estimates = [
-        *(_trained(key, estimator, sweeps) for key, estimator in ESTIMATORS.items()),
+        *(estimated(key, estimator, sweeps) for key, estimator in ESTIMATORS.items()),
+        _neighbourhoods(images),
         *_intrinsic_estimates(images),
         *_pca_estimates(spectrum),
     ]
-    return sorted(estimates, key=lambda estimate: estimate.key[0])
+    if sweeps.dataset != PAPERS:
+        estimates = [replace(one, verdict=_without_band(one), reason=_for_others(one.reason)) for one in estimates]
+    return sorted(estimates, key=lambda estimate: ORDER.index(estimate.key[0]))
+
+
+def _for_others(reason: str) -> str:
+    """A reason without the band and the studies of the paper's data; it names what a spec of one's own lacks."""
+    for needed, arm in OWN_ARMS.items():
+        reason = reason.replace(needed, f"no arm for it: add {{{arm}}}")
+    return "; ".join(part for part in reason.split("; ") if not part.startswith(TOO_WIDE))
+
+
+def _without_band(estimate: Estimate) -> Verdict:
+    """The verdict on data of which the paper supposes nothing."""
+    if estimate.verdict == Verdict.NOT_MEASURED:
+        return estimate.verdict
+    known = estimate.settled and not math.isnan(estimate.low)
+    return Verdict.SETTLED if known else Verdict.UNSETTLED
 
 
 def to_frame(estimates: Iterable[Estimate]) -> pd.DataFrame:
-    """A row for each estimate; its attributes but the last two."""
-    return frame_of(Estimate, estimates).drop(columns=["settled", "between"])
+    """A row for each estimate; its attributes but the last three."""
+    return frame_of(Estimate, estimates).drop(columns=["settled", "between", "margins"])
 
 
 def history(sweeps: Sweeps) -> pd.DataFrame:
@@ -189,13 +157,14 @@ def controls_of(dataset: str, sweeps: Sweeps, images: Sequence[Intrinsic]) -> li
     known = known_dimension(dataset)
     if known is None:
         return []
-    trained = [_trained(key, estimator, sweeps) for key, estimator in CONTROL_ESTIMATORS.items()]
+    trained = [estimated(key, estimator, sweeps) for key, estimator in CONTROL_ESTIMATORS.items()]
+    neighbourhoods = _neighbourhoods(images)
     controls = [
         ControlEstimate(
-            e.key, dataset, known, e.value, e.low, e.high, math.nan, e.value - known, math.nan,
-            e.settled, e.between, e.seeds, None, e.reason,
+            e.key, dataset, known, e.value, e.low, e.high, math.nan, _farthest(e, known), math.nan,
+            e.settled, e.between, e.seeds, None, _for_others(e.reason),
         )
-        for e in trained if e.verdict != Verdict.NOT_MEASURED
+        for e in (*trained, neighbourhoods) if e.verdict != Verdict.NOT_MEASURED
     ]  # fmt: skip
     for _, samples in groupby(_all_digits(images), key=lambda i: (i.estimator, i.scale)):
         i = _largest(list(samples), corrected=True)
@@ -214,21 +183,23 @@ def known_dimension(dataset: str) -> int | None:
     return int(match[1]) if match else None
 
 
+def _farthest(estimate: Estimate, known: int) -> float:
+    """The error of an estimate; of a range, that of the end that lies farther from what is known."""
+    ends = [end for end in (estimate.least, estimate.most) if math.isfinite(end)] or [estimate.value]
+    return max((end - known for end in ends), key=abs)
+
+
 def headline(estimates: Sequence[Estimate]) -> str:
-    """Both headline estimates in a sentence, and whether they agree."""
-    first, second = (estimate for estimate in estimates if estimate.headline)
-    texts = [f"({e.key}) {e.name}, {e.text}: {e.verdict}" + _because(e) for e in (first, second)]
-    agree = ""
-    if np.isfinite([first.low, second.low]).all():
-        apart = first.high < second.low or second.high < first.low
-        agree = " The two differ: their intervals do not overlap." if apart else " Their intervals overlap."
-    return f"Headline, 10 < N < 100: {'; '.join(texts)}.{agree}"
+    """The answer's rows in a sentence."""
+    rows = [one for one in estimates if one.headline]
+    texts = [f"({e.key}) {e.name}, {e.text}: {e.verdict}" + _because(e) for e in rows]
+    return f"N: {'; '.join(texts)}."
 
 
 def card_name(key: str) -> str | None:
     """The card's name of an estimate; None of those that it leaves out: by digit, and at all scales but one."""
     if key[0] != "e":
-        return _SHORT[key]
+        return _SHORT.get(key)
     scale = re.search(r" (\d+)( corrected)?$", key)
     return None if " digit " in key or (scale and int(scale[1]) != NAMED_SCALE) else key.removeprefix("e ")
 
@@ -245,16 +216,17 @@ def markdown(estimates: Iterable[Estimate]) -> str:
 
 
 def _because(estimate: Estimate) -> str:
-    undecided = estimate.verdict in (Verdict.INCONCLUSIVE, Verdict.NOT_MEASURED)
+    undecided = estimate.verdict in (Verdict.INCONCLUSIVE, Verdict.NOT_MEASURED, Verdict.UNSETTLED)
     return f" ({estimate.reason})" if estimate.reason and undecided else ""
 
 
-def _trained(key: str, estimator: Estimator, sweeps: Sweeps) -> Estimate:
+def estimated(key: str, estimator: Estimator, sweeps: Sweeps) -> Estimate:
     """An estimate from trained networks, with its interval and verdict."""
     try:
         seeds = estimator.measure(sweeps)
     except NotApplicableError as reason:
-        return replace(_not_measured(key, estimator.name, str(reason)), headline=estimator.headline)
+        absent = not_measured(key, estimator.name, str(reason))
+        return replace(absent, headline=estimator.headline, beforehand=estimator.beforehand)
     low, high, problem = _interval(seeds)
     blocks = [*_not_converged(seeds), *seeds.blocks, *problem]
     alike = (
@@ -262,44 +234,55 @@ def _trained(key: str, estimator: Estimator, sweeps: Sweeps) -> Estimate:
         if len(seeds.per_seed) > 1 and not np.ptp(seeds.per_seed)
         else ()
     )
-    estimate = _judged(key, estimator.name, seeds.value, (low, high), blocks=blocks, notes=(*alike, *seeds.notes))
+    margins = {
+        share: (value, *_interval(replace(seeds, per_seed=own, parts=()))[:2])
+        for share, (value, own) in seeds.margins.items()
+    }
+    shown = _of_margins(margins, sweeps.dataset) if estimator.headline or sweeps.dataset == PAPERS else ()
+    notes = (*alike, *shown, *seeds.notes)
+    estimate = judged(key, estimator.name, seeds.value, (low, high), blocks=blocks, notes=notes)
+    means = [float(part.mean()) for part in seeds.parts]
     return replace(
         estimate,
         seeds=len(seeds.per_seed),
         steps=seeds.steps,
         between=seeds.between,
         headline=estimator.headline,
+        beforehand=estimator.beforehand,
+        least=min(means, default=math.nan),
+        most=max(means, default=math.nan),
+        margins=margins,
     )
 
 
-def _judged(
-    key: str,
-    name: str,
-    value: float,
-    interval: tuple[float, float],
-    *,
-    blocks: Sequence[str] = (),
-    notes: Sequence[str] = (),
-) -> Estimate:
-    low, high = interval
-    beyond = low >= BAND[1] and all(block.startswith(LOWER_BOUND) for block in blocks)
-    verdict = Verdict.INCONCLUSIVE if blocks and not beyond else verdict_on(low, high)
-    reasons = list(blocks)
-    if verdict == Verdict.INCONCLUSIVE and not blocks:
-        sides = zip(("below", "above"), BAND, strict=True)
-        reasons += [f"too wide: reaches {side} {end:g}" for side, end in sides if low <= end <= high]
-    return Estimate(
-        key, name, value, low, high, LEVEL, verdict, "; ".join([*reasons, *notes]), settled=not blocks
-    )  # fmt: skip
+def _of_margins(margins: Mapping[float, tuple[float, float, float]], dataset: str) -> tuple[str, ...]:
+    """Remarks on the value at other margins, and on the margins at which the verdict of its interval turns."""
+    if not margins:
+        return ()
+    listed = ", ".join(figures(margins[share][0]) for share in MARGINS)
+    text = f"N = {listed} at {', '.join(f'{share:g}' for share in MARGINS)} times the margin"
+    turns = turning(margins) if dataset == PAPERS else ()
+    named = (
+        f"{verdict} from {share:.3g} times on" if share > 1 else f"{verdict} up to {share:.3g}"
+        for share, verdict in turns
+    )
+    return (text, f"its interval alone: {verdict_on(*margins[1.0][1:])}, but {', '.join(named)}") if turns else (text,)
 
 
-def _not_measured(key: str, name: str, reason: str) -> Estimate:
-    unjudged = _judged(key, name, math.nan, (math.nan, math.nan), blocks=[reason])
-    return replace(unjudged, verdict=Verdict.NOT_MEASURED)
+def turning(margins: Mapping[float, tuple[float, float, float]]) -> tuple[tuple[float, Verdict], ...]:
+    """The multiples of the margin next to 1, below and above, at which an interval gives another verdict, and which."""
+    verdicts = {share: verdict_on(low, high) for share, (_, low, high) in margins.items()}
+    other = {share: verdict for share, verdict in verdicts.items() if verdict != verdicts[1.0]}
+    below = max((share for share in other if share < 1), default=None)
+    above = min((share for share in other if share > 1), default=None)
+    return tuple((share, other[share]) for share in (below, above) if share is not None)
 
 
 def _interval(seeds: SeedEstimates) -> tuple[float, float, list[str]]:
-    """The t interval over seeds, or NaN and why there is none."""
+    """The t interval over seeds, or NaN and why there is none; of a range, the hull of its parts' intervals."""
+    if len(seeds.parts) > 1:
+        ends = [_interval(replace(seeds, per_seed=part, parts=())) for part in seeds.parts]
+        return min(low for low, *_ in ends), max(high for _, high, _ in ends), ends[0][2]
     values, lost = seeds.per_seed, int((~np.isfinite(seeds.per_seed)).sum())
     if len(values) < 2:
         return np.nan, np.nan, ["1 seed: no interval"]
@@ -327,7 +310,7 @@ def _intrinsic_estimates(images: Sequence[Intrinsic]) -> Iterator[Estimate]:
     """(e) Each estimator at each scale on all digits, TwoNN and the MLE by digit; raw and corrected."""
     if not images:
         for estimator, scale in _BY_DIGIT:
-            yield _not_measured(f"e {label(estimator, scale)}", label(estimator, scale), "needs study intrinsic")
+            yield not_measured(f"e {label(estimator, scale)}", label(estimator, scale), "needs study intrinsic")
     for (digit, *_), samples in groupby(_sorted(images), key=_digit_and_estimator):
         rows = list(samples)
         if digit != ALL_DIGITS and (rows[0].estimator, rows[0].scale) not in _BY_DIGIT:
@@ -337,6 +320,25 @@ def _intrinsic_estimates(images: Sequence[Intrinsic]) -> Iterator[Estimate]:
         yield _intrinsic_estimate(name, raw, (raw.value, raw.low, raw.high))
         interval = (corrected.corrected, corrected.corrected_low, corrected.corrected_high)
         yield _intrinsic_estimate(f"{name} corrected", corrected, interval)
+
+
+def _neighbourhoods(images: Sequence[Intrinsic]) -> Estimate:
+    """(I) The range over estimators and scales on all digits, of the largest sample with intervals, as they are."""
+    name = "dimension near each image, over estimators and neighbourhoods"
+    rows = [one for one in _all_digits(images) if one.estimator in NEIGHBOURHOOD]
+    if not rows:
+        absent = not_measured("I", name, "needs study intrinsic")
+        return replace(absent, headline=True)
+    size = _largest(rows).sample_size
+    rows = [one for one in rows if one.sample_size == size]
+    least, most = (choose(rows, key=lambda one: one.value) for choose in (min, max))
+    bounded = [one for one in rows if math.isfinite(one.low)]
+    interval = (min(one.low for one in bounded), max(one.high for one in bounded)) if bounded else (math.nan, math.nan)
+    notes = [f"from {least.label} to {most.label} (number of neighbours)", f"n = {size:,}", "raw pixels, not corrected"]
+    blocks = [] if bounded else [rows[0].reason]
+    value = float(np.mean([one.value for one in rows]))
+    estimate = judged("I", name, value, interval, blocks=blocks, notes=notes)
+    return replace(estimate, headline=True, seeds=rows[0].seeds, least=least.value, most=most.value)
 
 
 def _digit_and_estimator(images: Intrinsic) -> tuple[Any, ...]:
@@ -354,10 +356,10 @@ def _all_digits(images: Iterable[Intrinsic]) -> list[Intrinsic]:
 def _intrinsic_estimate(name: str, images: Intrinsic, numbers: tuple[float, float, float]) -> Estimate:
     value, low, high = numbers
     if not np.isfinite(value):
-        return _not_measured(f"e {name}", name, images.reason or "no correction")
+        return not_measured(f"e {name}", name, images.reason or "no correction")
     blocks = [] if np.isfinite(low) else [images.reason]
     notes = [f"n = {images.sample_size:,}"]
-    return replace(_judged(f"e {name}", name, value, (low, high), blocks=blocks, notes=notes), seeds=images.seeds)
+    return replace(judged(f"e {name}", name, value, (low, high), blocks=blocks, notes=notes), seeds=images.seeds)
 
 
 def _largest(samples: Sequence[Intrinsic], *, corrected: bool = False) -> Intrinsic:
@@ -378,8 +380,8 @@ def _pca_estimates(spectrum: np.ndarray | None) -> Iterator[Estimate]:
     for share in PCA_SHARES:
         key, name = f"g {share} %", f"PCA, {share} % of the variance"
         if spectrum is None:
-            yield _not_measured(key, name, "needs a study with PCA")
+            yield not_measured(key, name, "needs a study with PCA")
             continue
         total = np.cumsum(spectrum) / spectrum.sum()
         value = float(np.searchsorted(total, share / 100) + 1)
-        yield _judged(key, name, value, (value, value), notes=["closed form"])
+        yield judged(key, name, value, (value, value), notes=["closed form"])

@@ -11,31 +11,40 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.lines import Line2D
-from matplotlib.ticker import EngFormatter, FixedLocator, NullLocator
+from matplotlib.ticker import FixedLocator, NullLocator
 
 from analysis.dimension.curve_shapes import LAST_FIFTH
-from analysis.dimension.estimate_table import BAND, card_name
+from analysis.dimension.estimate import BAND
+from analysis.dimension.estimate_table import card_name
+from analysis.dimension.sweeps import PAPERS
 from analysis.figures.lines import lines
 from analysis.figures.style import GREY, INK, LOOKS, TICK, Look
-from analysis.formats import with_interval
+from analysis.formats import figures, with_interval
 
 SHADE = "#FFF1C9"
 VERDICTS = {
     "confirmed": ("#0072B2", "#0072B2", "o", "inside 10 to 100"),
     "refuted": ("#D55E00", "#D55E00", "D", "outside"),
     "inconclusive": (GREY, "white", "o", "no verdict"),
+    "settled": ("#0072B2", "#0072B2", "o", "settled"),
+    "not settled": (GREY, "white", "o", "not settled"),
 }
 """Colour, face, marker and meaning."""
 GROUPS = {
+    "L": "(L) description length",
+    "U": "(U) active units, with room to spare",
+    "I": "(I) the images' own dimension",
     "a": "(a) loss within a margin of the best",
     "b": "(b) knee of the log excess loss",
     "c": "(c) active units of the largest VAE",
-    "e": "(e) intrinsic dimension of the images",
+    "e": "(e) the same, by estimator",
     "f": "(f) recognised within 1 % of the originals",
     "g": "(g) PCA, share of the variance",
 }
 """Headings, by the first letter of a key."""
 LINES: dict[str, Look] = {
+    "L": Look("#000000", "-", "v"),
+    "U": Look("#56B4E9", "-", "^"),
     "a": LOOKS["elu"],
     "b": Look("#E69F00", (0, (5, 2)), "s"),
     "c": LOOKS["vae"],
@@ -56,13 +65,17 @@ _LABELS, _INDENT, _NUMBERS = -0.72, -0.68, 1.03
 """Where texts beside the estimates begin, in widths of the axis."""
 _CLEAR, _LONGEST_TAG = 8.0, 20
 """An estimate above this leaves room for a few words at the left of the axis, of so many letters."""
+_LONGEST_REASON = 45
+"""A longer reason is cut at its first colon."""
+SHOWN = 40
+"""The description length is drawn to this many margins above its plateau."""
 _DIMS = (1, 2, 5, 10, 20, 50, 200)
 _NETWORKS = {"linear": "linear", "elu": "ELU", "vae": "VAE", "pca": "PCA"}
 
 
 def plot_estimates(rows: pd.DataFrame, ax: Axes) -> Axes:
     """All estimates on a logarithmic axis, in groups, the band of the hypothesis shaded."""
-    ax.axvspan(*BAND, color=SHADE, zorder=0, linewidth=0)
+    _band(rows, ax)
     line = 0.0
     for group, heading in GROUPS.items():
         _beside(heading, _LABELS, line, ax, fontsize=8.5, fontweight="bold")
@@ -80,24 +93,31 @@ def plot_estimates(rows: pd.DataFrame, ax: Axes) -> Axes:
     _label(ax.xaxis, (1, 3, 10, 30, 100, 300, 784))
     ax.yaxis.set_major_locator(NullLocator())
     ax.spines[["left", "right", "top"]].set_visible(False)
-    for color, face, marker, meaning in VERDICTS.values():
+    for verdict, (color, face, marker, meaning) in VERDICTS.items():
+        if (verdict in ("settled", "not settled")) == _papers(rows):
+            continue
         ax.plot([], [], marker=marker, color=color, markerfacecolor=face, linewidth=1.2, markersize=5, label=meaning)
     place: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (_LABELS - 0.03, 0.995), "ncols": 3}
     ax.legend(**_LEGEND | place, columnspacing=1.4)
     return ax
 
 
-def plot_headline(rows: pd.DataFrame, ax: Axes) -> Axes:
-    """The headline estimates alone, a line each, as `plot_estimates` draws them, named by their keys."""
-    ax.axvspan(*BAND, color=SHADE, zorder=0, linewidth=0)
-    for line, row in enumerate(rows.to_dict("records")):
-        _beside(f"({row['key']})", -0.1, line, ax, fontsize=8, fontweight="bold")
-        _estimate(row, "", line, ax)
-    ax.set(xscale="log", xlim=(1, 784), ylim=(len(rows) - 0.4, -0.6), xlabel="latent dimension N")
-    _label(ax.xaxis, (1, 3, 10, 30, 100, 300, 784))
-    ax.yaxis.set_major_locator(NullLocator())
-    ax.spines[["left", "right", "top"]].set_visible(False)
-    return ax
+def number(row: Mapping[Any, Any]) -> str:
+    """The number of an estimate's row with its interval, or its range alone, as a reader writes them."""
+    if np.isfinite(row["least"]) and row["least"] < row["most"]:
+        return f"{figures(row['least'])} to {figures(row['most'])}"
+    return with_interval(row["value"], row["low"], row["high"])
+
+
+def _papers(rows: pd.DataFrame) -> bool:
+    """Whether the rows are of the paper's data, whose band is drawn."""
+    return str(rows["dataset"].iloc[0]) == PAPERS
+
+
+def _band(rows: pd.DataFrame, ax: Axes, *, horizontal: bool = False) -> None:
+    """The paper's hypothesis as a shade, on its own data."""
+    if _papers(rows):
+        (ax.axhspan if horizontal else ax.axvspan)(*BAND, color=SHADE, zorder=0, linewidth=0)
 
 
 def say(text: str, ax: Axes) -> None:
@@ -113,16 +133,20 @@ def _estimate(row: Mapping[Any, Any], name: str, line: float, ax: Axes) -> None:
     _beside(name, _INDENT, line, ax, fontsize=8, fontweight=weight)
     ax.axhline(line, color="#EFEFEF", linewidth=0.6, zorder=0.5)
     if not np.isfinite(row["value"]):
-        _beside(row["reason"].partition("; ")[0], 0.02, line, ax, fontsize=_SMALL, style="italic", color=GREY)
+        reason = row["reason"].partition("; ")[0]
+        reason = reason if len(reason) <= _LONGEST_REASON else reason.partition(":")[0]
+        _beside(reason, 0.02, line, ax, fontsize=_SMALL, style="italic", color=GREY)
         return
     color, face, marker, _ = VERDICTS[row["verdict"]]
     if np.isfinite(row["low"]):
         ax.plot([row["low"], row["high"]], [line, line], color=color, linewidth=width, solid_capstyle="butt")
     least, tag = min(row["value"], row["low"] if np.isfinite(row["low"]) else np.inf), row["reason"].split(":")[0]
-    if row["verdict"] == "inconclusive" and least > _CLEAR and len(tag) <= _LONGEST_TAG:
+    if row["verdict"] in ("inconclusive", "not settled") and least > _CLEAR and len(tag) <= _LONGEST_TAG:
         _beside(tag, 0.02, line, ax, fontsize=_SMALL, style="italic", color=GREY)
-    ax.plot(row["value"], line, marker=marker, color=color, markerfacecolor=face, markersize=size, markeredgewidth=1.2)
-    _beside(with_interval(row["value"], row["low"], row["high"]), _NUMBERS, line, ax, fontsize=8, fontweight=weight)
+    ranged = np.isfinite(row["least"]) and row["least"] < row["most"]
+    for end in (row["least"], row["most"]) if ranged else (row["value"],):
+        ax.plot(end, line, marker=marker, color=color, markerfacecolor=face, markersize=size, markeredgewidth=1.2)
+    _beside(number(row), _NUMBERS, line, ax, fontsize=8, fontweight=weight)
 
 
 def _digits(rows: pd.DataFrame, line: float, ax: Axes) -> int:
@@ -165,8 +189,27 @@ def _nll(rows: pd.DataFrame, ax: Axes) -> None:
     _label(ax.yaxis, [tick for tick in (20, 30, 50, 70, 100, 150, 200, 300, 500, 1000) if low <= tick <= high])
     ax.set_ylim(low, high)
     _label(ax.xaxis, _DIMS)
-    ax.axvspan(*BAND, color=SHADE, zorder=0, linewidth=0)
+    _band(rows, ax)
     ax.legend(loc="upper right", bbox_to_anchor=(1.02, 0.93), **_LEGEND)
+
+
+def _length(rows: pd.DataFrame, ax: Axes) -> None:
+    """The description length near its plateau, which is drawn with the margin above it."""
+    levels = {row["series"]: row["value"] for row in rows[rows["x"].isna()].to_dict("records")}
+    looks = {"negative ELBO": LOOKS["vae"], "importance-weighted": Look("#56B4E9", (0, (5, 2)), "s")}
+    for name, line in _lines(rows, ax, looks).items():
+        line.set_label(name)
+    plateau, margin = levels["plateau"], levels["margin"]
+    ax.axhspan(plateau, plateau + margin, color="#E4E4E4", zorder=0.2, linewidth=0)
+    ax.axhline(plateau, color=GREY, linestyle=(0, (1, 1.5)), linewidth=1.1, zorder=1)
+    _ring(rows, ax, "(L)")
+    ax.set(xscale="log", xlabel="latent dimension N", ylabel="nats per image")
+    ax.set_ylim(
+        min(plateau, rows["value"].where(rows["series"] != "margin").min()) - 2 * margin, plateau + SHOWN * margin
+    )
+    _label(ax.xaxis, _DIMS)
+    _band(rows, ax)
+    ax.legend(loc="upper right", **_LEGEND)
 
 
 def _active(rows: pd.DataFrame, ax: Axes) -> None:
@@ -178,7 +221,7 @@ def _active(rows: pd.DataFrame, ax: Axes) -> None:
     ax.set(xscale="log", yscale="log", xlabel="latent dimension N", ylabel="active units")
     _label(ax.xaxis, _DIMS)
     _label_log(ax, rows["value"], room=2.2)
-    ax.axhspan(*BAND, color=SHADE, zorder=0, linewidth=0)
+    _band(rows, ax, horizontal=True)
     ax.legend(loc="lower right", **_LEGEND)
 
 
@@ -195,7 +238,7 @@ def _training(rows: pd.DataFrame, ax: Axes) -> None:
     for key, line in _lines(rows, ax, {key: LINES[key] for key in sorted(set(rows["key"]))}, by="key").items():
         line.set(label=f"({key})", markevery=max(int((rows["key"] == key).sum()) // 6, 1))
     ax.axvspan(LAST_FIFTH, 1, color="#E4E4E4", zorder=0.2, linewidth=0, alpha=0.7)
-    ax.axhspan(*BAND, color=SHADE, zorder=0, linewidth=0)
+    _band(rows, ax, horizontal=True)
     ax.set(yscale="log", xlim=(0, 1), xlabel="share of training", ylabel="estimate of N")
     _label(ax.xaxis, (0, 0.2, 0.4, 0.6, 0.8, 1))
     _label_log(ax, rows["value"], room=2.2)
@@ -206,13 +249,6 @@ def _scale(rows: pd.DataFrame, ax: Axes) -> None:
     _dimensions(rows, ax)
     ax.set(xscale="log", xlabel=f"neighbours, among {rows['reason'].iloc[0]}")
     _label(ax.xaxis, sorted(rows["x"].unique()))
-
-
-def _size(rows: pd.DataFrame, ax: Axes) -> None:
-    _dimensions(rows, ax)
-    ax.set(xscale="log", xlabel="images")
-    _label(ax.xaxis, sorted(rows["x"].unique()))
-    ax.xaxis.set_major_formatter(EngFormatter(sep=""))
 
 
 def _dimensions(rows: pd.DataFrame, ax: Axes) -> None:
@@ -230,7 +266,7 @@ def _dimensions(rows: pd.DataFrame, ax: Axes) -> None:
     low, high = rows["value"].min(), rows["value"].max()
     ax.set_ylim(low - 0.15 * (high - low) - 0.2, high + 0.75 * (high - low) + 0.2)
     ax.set_ylabel("dimension")
-    ax.axhspan(*BAND, color=SHADE, zorder=0, linewidth=0)
+    _band(rows, ax, horizontal=True)
     ax.legend(loc="upper center", ncols=2, columnspacing=1.0, **_LEGEND)
 
 
@@ -239,7 +275,7 @@ def _control(rows: pd.DataFrame, ax: Axes) -> None:
     names, known = list(dict.fromkeys(rows["series"])), np.sort(rows["x"].unique())
     ax.plot([1, 64], [1, 64], color=GREY, linestyle=(0, (1, 1.5)), linewidth=1.1, zorder=1)
     for index, name in enumerate(names):
-        look = LINES[re.sub(r"( \d+)? corrected$", "", name)]
+        look = LINES[re.sub(r" \d+$", "", name)]
         shift = 1.09 ** (index - (len(names) - 1) / 2)
         for row in rows[rows["series"] == name].to_dict("records"):
             x = row["x"] * shift
@@ -262,11 +298,11 @@ def _fill(dataset: str) -> Any:
 
 PANELS: dict[str, tuple[str, Callable[[pd.DataFrame, Axes], None]]] = {
     "nll": ("Test NLL", _nll),
+    "length": ("Description length, VAE", _length),
     "active": ("Active units of the VAE", _active),
     "training": ("Estimates while training", _training),
     "control": ("Where the answer is known", _control),
     "scale": ("Intrinsic dimension: scale", _scale),
-    "size": ("Intrinsic dimension: images", _size),
 }
 """Title and drawing of the panels at the right, row by row."""
 

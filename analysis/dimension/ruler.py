@@ -1,4 +1,7 @@
-"""The ruler: estimators' results where the dimension is known, with their error, beside their results on MNIST."""
+"""The ruler: estimators' results where the dimension is known, with their error, beside their results on the data.
+
+The data are read twice: at the protocol of the controls, which alone compares like with like, and as they were trained.
+"""
 
 from __future__ import annotations
 
@@ -12,19 +15,21 @@ from analysis.dimension.intrinsic_estimates import ALL_DIGITS
 from analysis.evidence import Evidence
 from analysis.formats import ABSENT, figures, table
 
-TRAINED = {"(a) saturation": "a", "(b) knee": "b", "(c) active units": "c"}
+TRAINED = {"(L) description length": "L", "(U) active units": "U", "(a) saturation": "a", "(c) of the largest": "c"}
 """Columns of estimates from trained networks, by heading their key in `estimates`."""
 INTRINSIC = ("TwoNN", "TwoNN corrected", "MLE 20", "MLE 20 corrected")
 """Columns of the images' own dimension: an estimator, and the same corrected for bias."""
 NOTE = (
-    "In brackets the error. *: not settled (one seed, not converged, or only a bound). –: not measured. "
-    "strokes-k-one are of one class; of strokes-k the class is a factor too. Of mnist-pca-k, k is a bound. "
-    "TwoNN and MLE are of as many images in every row, the networks trained as long as their own study says."
+    "In brackets the error; of (U), a range over N, that of its farther end. *: not settled (one seed, not "
+    "converged, or only a bound). –: not measured. strokes-k-one are of one class; of strokes-k the class is a "
+    "factor too. Of mnist-pca-k, k is a bound. TwoNN and MLE are of as many images in every row. A row with steps "
+    "and N is read as if its networks had been trained as the controls were; the last row is of all that was "
+    "trained."
 )
 
 
 def ruler(evidence: Evidence) -> pd.DataFrame:
-    """A row for each dataset of known dimension, by rising dimension, then one for the evidence's; all as text.
+    """A row for each dataset of known dimension, by rising dimension, then those of the evidence's own; all as text.
 
     Columns: `data`, `known`, the headings in TRAINED, those in INTRINSIC. NOTE explains the cells. Empty where no
     dataset of known dimension was estimated.
@@ -37,7 +42,18 @@ def ruler(evidence: Evidence) -> pd.DataFrame:
             estimator = heading.removesuffix(" corrected")
             row[heading] = _cell(by_estimator.get(TRAINED.get(heading, estimator)), corrected=heading != estimator)
         rows.append(row)
-    return pd.DataFrame([*rows, {"data": evidence.dataset, "known": "?"} | _of_dataset(evidence)] if rows else [])
+    if not rows:
+        return pd.DataFrame()
+    if evidence.matched is not None:
+        values = {key: one.value for key, one in evidence.matched.estimates.items()}
+        name = f"{evidence.dataset}, {evidence.matched.protocol}"
+        rows.append(
+            {"data": name, "known": "?"} | {h: figures(values.get(key, math.nan)) for h, key in TRAINED.items()}
+        )
+        rows[-1] |= dict.fromkeys(INTRINSIC, ABSENT)
+    if evidence.dataset not in {control.dataset for control in evidence.controls}:
+        rows.append({"data": evidence.dataset, "known": "?"} | _of_dataset(evidence))
+    return pd.DataFrame(rows)
 
 
 def markdown(evidence: Evidence) -> str:

@@ -1,15 +1,17 @@
 """A network's metrics against the latent dimension and training, by seed, read from the tables of one study.
 
-Only networks with the default settings count. Free are the dataset, N, and the number of steps and evaluations, and the
-precision: see `_FREE`. If several studies hold such networks, the one with the most latent dimensions is read, so that
-budgets are not mixed across studies.
+A sweep holds fixed whatever is constant in its run. Free are the dataset, N, the number of steps and evaluations, and
+the precision: see `_FREE`. Networks that differ in any other field are other sweeps. If the runs hold several, the one
+with
+    the default settings is read, or else the one with the most latent dimensions; sweeps of two studies are never
+    mixed.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -29,15 +31,28 @@ NETWORKS: dict[str, dict[str, str]] = {
     "vae": {"model": "vae", "activation": "elu"},
     "linear": {"model": "autoencoder", "activation": "linear"},
 }
+"""Kinds of network by name, with the default settings of each: a plain auto-encoder, a variational, a linear one."""
+WANTED = {"elu": "an auto-encoder", "vae": "a VAE", "linear": "a linear auto-encoder"}
+"""The kinds of network as a reader writes them."""
+LEAST_DIMS = 3
+"""How many latent dimensions a curve must have."""
+PAPERS = "mnist"
+"""The data of the paper, whose hypothesis 10 < N < 100 speaks of no others."""
+DATA = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "kmnist": "KMNIST"}
+"""Data sets as a reader writes them; others by their name."""
+KL_THRESHOLD = 0.01
+"""Nats per image above which a latent's KL term counts it as active."""
 ACTIVE_THRESHOLD = 0.1
 """The second threshold of active units; that of `test_active_units` is `trainables.metrics.ACTIVE`, 0.01."""
 _FREE = frozenset("dataset latent_dim steps evaluations precision".split())
 _RECORDED = ("test_nll", "test_neg_elbo", "test_active_units")
-_PROFILED = {"neg_iw_bound": 2, "recognition": 0, "recognition_originals": 0}
-"""Profiles that are read as one number, and at which index (2: the bound with 100 importance samples)."""
-COUNTS = ("test_active_units", "active_units_0.1")
+_PROFILED = {"neg_iw_bound": 2, "recognition": 0, "recognition_originals": 0, "probe_linear": 3, "probe_knn": 3}
+"""Profiles that are read as one number, and at which index (2: the bound with 100 samples; 3: all labels)."""
+_COUNTED = {"active_units_0.1": ("code_variance", ACTIVE_THRESHOLD), "active_units_kl": ("kl_per_latent", KL_THRESHOLD)}
+"""Counts of the latents whose value in a profile lies above a threshold."""
+COUNTS = ("test_active_units", *_COUNTED)
 """Those of SWEPT that count something."""
-SWEPT = (*_RECORDED, "active_units_0.1", *_PROFILED)
+SWEPT = (*_RECORDED, *_COUNTED, *_PROFILED)
 """Metrics and quantities that a sweep has."""
 _LEVELS = {"test_nll_floor": 0, "test_nll_mean_image": 0}
 
@@ -57,6 +72,7 @@ class Sweep:
             NaN where there is none.
         floor: Entropy floor of the test images, nats per image; None if it was not recorded.
         mean_image: The mean image's test NLL, likewise.
+        settings: What differs from the default settings, as text; empty where nothing does.
     """
 
     latent_dims: np.ndarray
@@ -68,6 +84,7 @@ class Sweep:
     values: dict[str, np.ndarray]
     floor: float | None
     mean_image: float | None
+    settings: str = ""
 
     def at_equal_steps(self, metric: str) -> tuple[int, np.ndarray]:
         """The least budget of all N, and the metric of each N after as many steps, `(num_seeds, num_dims)`."""
@@ -83,36 +100,43 @@ class Sweep:
         return f"{high:,}" if low == high else f"{low:,} to {high:,}"
 
 
+class Group(NamedTuple):
+    """The replicates of networks that share all settings but N, steps, evaluations and precision.
+
+    `settings`: what differs from the default settings, by field; `rows`: a row per replicate, finished or not, with the
+    columns `replicate, cell, seed, status, latent_dim, steps`.
+    """
+
+    settings: dict[str, Any]
+    rows: pd.DataFrame
+
+
 class Networks:
-    """The networks of one study that have the reference setting, and what they recorded."""
+    """The networks of one study, and what they recorded."""
 
     def __init__(self, tables: Tables):
         self._tables = tables
 
-    def planned(self, dataset: str, network: str) -> pd.DataFrame:
-        """A row per replicate of a network on a dataset, finished or not.
-
-        Columns: `replicate, cell, seed, status, dataset, latent_dim, steps`.
-        """
-        rows = self._reference[network]
-        return rows[rows["dataset"] == dataset]
+    def groups(self, dataset: str, network: str) -> list[Group]:
+        """The sweeps of a kind of network on a dataset, a key of NETWORKS."""
+        return self._groups.get((dataset, network), [])
 
     @cached_property
-    def _reference(self) -> dict[str, pd.DataFrame]:
-        return {network: self._having(own) for network, own in NETWORKS.items()}
-
-    def _having(self, own: dict[str, str]) -> pd.DataFrame:
-        fields = applies({"task": "train"} | own) - _FREE
-        expected = {field: TrialConfig.model_fields[field].default for field in fields} | own
-        configs = {
-            cell: config
-            for cell, config in self._tables.configs.items()
-            if all(getattr(config, field) == value for field, value in expected.items())
-        }
+    def _groups(self) -> dict[tuple[str, str], list[Group]]:
+        cells: dict[tuple[str, str, str], dict[str, TrialConfig]] = {}
+        for cell, config in self._tables.configs.items():
+            if config.task == "train":
+                network = kind(config)
+                key = (config.dataset, network, repr(settings_of(config, network)))
+                cells.setdefault(key, {})[cell] = config
         ends = self._tables.ends
-        rows = ends.loc[ends["cell"].isin(configs), ["replicate", "cell", "seed", "status"]]
-        own_fields = ("dataset", "latent_dim", "steps")
-        return rows.assign(**{name: [getattr(configs[cell], name) for cell in rows["cell"]] for name in own_fields})
+        found: dict[tuple[str, str], list[Group]] = {}
+        for (dataset, network, _), configs in cells.items():
+            rows = ends.loc[ends["cell"].isin(configs), ["replicate", "cell", "seed", "status"]]
+            own = {name: [getattr(configs[cell], name) for cell in rows["cell"]] for name in ("latent_dim", "steps")}
+            first = next(iter(configs.values()))
+            found.setdefault((dataset, network), []).append(Group(settings_of(first, network), rows.assign(**own)))
+        return found
 
     @cached_property
     def points(self) -> Points:
@@ -121,15 +145,16 @@ class Networks:
         recorded = tables.rows("results", ["replicate", "step", *_RECORDED])
         parts = [recorded.melt(["replicate", "step"], _RECORDED, "metric", "value")]
         single = _PROFILED | _LEVELS
-        quantities = {"quantity": ["code_variance", *single]}
+        quantities = {"quantity": [*single, *(quantity for quantity, _ in _COUNTED.values())]}
         profiles = tables.rows("profiles", ["replicate", "step", "quantity", "index", "value"], quantities)
         for quantity, index in single.items():
             rows = profiles[(profiles["quantity"] == quantity) & (profiles["index"] == index)]
             parts.append(rows.assign(metric=quantity)[["replicate", "step", "metric", "value"]])
-        variances = profiles[profiles["quantity"] == "code_variance"]
-        active = variances.assign(value=(variances["value"] > ACTIVE_THRESHOLD).astype(float))
-        counts = active.groupby(["replicate", "step"], as_index=False)["value"].sum()
-        parts.append(counts.assign(metric="active_units_0.1"))
+        for metric, (quantity, threshold) in _COUNTED.items():
+            latents = profiles[profiles["quantity"] == quantity]
+            above = latents.assign(value=(latents["value"] > threshold).astype(float))
+            counts = above.groupby(["replicate", "step"], as_index=False)["value"].sum()
+            parts.append(counts.assign(metric=metric))
         rows = pd.concat([part for part in parts if len(part)], ignore_index=True).dropna()
         rows = rows.sort_values("step", kind="stable", ignore_index=True)
         places: dict[Any, Any] = rows.groupby(["metric", "replicate"]).indices
@@ -177,7 +202,16 @@ class _Grid(NamedTuple):
         return self.replicates.size
 
 
-def sweep(studies: Sequence[Networks], dataset: str, network: str, *, largest: bool = False) -> Sweep:
+def sweep(
+    studies: Sequence[Networks],
+    dataset: str,
+    network: str,
+    *,
+    largest: bool = False,
+    settings: Mapping[str, Any] | None = None,
+    steps: int | None = None,
+    at: tuple[int, Collection[int]] | None = None,
+) -> Sweep:
     """Reads a network's sweep over the latent dimension.
 
     Args:
@@ -185,24 +219,66 @@ def sweep(studies: Sequence[Networks], dataset: str, network: str, *, largest: b
         dataset: A name in DATASETS.
         network: A key of NETWORKS.
         largest: Whether to read only the study's largest latent dimension, so that its seeds need no others.
+        settings: What must differ from the default settings; None takes the sweep that `_rank` puts first.
+        steps: How long the networks must have been trained; None for any length.
+        at: A number of steps and the latent dimensions to read, as if the study had ended there.
 
     Raises:
         NotApplicableError: No study has such a network, or none of it has finished; its text says which.
     """
-    plans = [(planned, study) for study in studies if len(planned := study.planned(dataset, network))]
+    plans = [
+        (Group(group.settings, rows), study)
+        for study in studies
+        for group in study.groups(dataset, network)
+        if settings is None or group.settings == settings
+        if len(rows := group.rows if steps is None else group.rows[group.rows["steps"] == steps])
+    ]
     if not plans:
-        raise NotApplicableError("needs study latent")
-    planned, study = max(plans, key=lambda plan: _breadth(_choose(plan[0])))
+        raise NotApplicableError(needs(dataset, network))
+    several = [plan for plan in plans if plan[0].rows["latent_dim"].nunique() > 1]
+    group, study = max(several or plans, key=lambda plan: _rank(plan[0]))
+    planned = group.rows
+    if at is not None:
+        planned = planned[planned["latent_dim"].isin(list(at[1])) & (planned["steps"] >= at[0])]
     grid = _choose(_at_largest(planned) if largest else planned)
     if not grid.size:
-        raise NotApplicableError("unfinished: study latent has none yet")
-    return _read(study.points, grid)
+        raise NotApplicableError(f"unfinished: {'study latent' if dataset == PAPERS else 'the run'} has none yet")
+    text = ", ".join(f"{field} {_short(value)}" for field, value in group.settings.items())
+    return replace(_read(study.points, grid, None if at is None else at[0]), settings=text)
 
 
-def _breadth(grid: _Grid) -> tuple[bool, int, int]:
-    """Whether a study is of several latent dimensions, how many replicates its grid has, and how many N it plans."""
+def needs(dataset: str, network: str) -> str:
+    """The remark on a dataset that has no sweep of a network: what to add."""
+    if dataset == PAPERS:
+        return "needs study latent"
+    arm = ", ".join(f"{field}: {value}" for field, value in NETWORKS[network].items())
+    return f"needs {WANTED[network]}: add the arm {{{arm}}} at {LEAST_DIMS} N or more"
+
+
+def settings_of(config: TrialConfig, network: str) -> dict[str, Any]:
+    """The fields of a network that differ from the default settings of its kind, those of _FREE left out."""
+    own = NETWORKS[network]
+    fields = applies({"task": "train", "model": config.model}) - _FREE - {"task"}
+    usual = {field: TrialConfig.model_fields[field].default for field in fields} | own
+    return {field: getattr(config, field) for field in sorted(fields) if getattr(config, field) != usual[field]}
+
+
+def kind(config: TrialConfig) -> str:
+    """The key of NETWORKS that a config belongs to."""
+    if config.variational:
+        return "vae"
+    return "linear" if config.activation == "linear" else "elu"
+
+
+def _short(value: object) -> str:
+    return "-".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _rank(group: Group) -> tuple[bool, bool, bool, int, int]:
+    """The place of a sweep; the largest is read: several N, the default settings, two seeds, most replicates and N."""
+    grid = _choose(group.rows)
     dims = len(grid.replicates.columns) + len(grid.missing)
-    return dims > 1, grid.size, dims
+    return dims > 1, not group.settings, len(grid.replicates) > 1, grid.size, dims
 
 
 def _at_largest(planned: pd.DataFrame) -> pd.DataFrame:
@@ -268,8 +344,11 @@ def _counted(rows: pd.DataFrame, name: str) -> tuple[str, ...]:
     return tuple(f"{text} ({number} seed{'s' * (number != 1)})" for text, number in Counter(names).items())
 
 
-def _read(points: Points, grid: _Grid) -> Sweep:
+def _read(points: Points, grid: _Grid, end: int | None = None) -> Sweep:
+    """The sweep of a grid, read as if all of it had ended at a step, if one is given."""
     names, steps = grid.replicates.to_numpy(), grid.steps.to_numpy()
+    if end is not None:
+        steps = np.full_like(steps, end)
 
     def values(metric: str) -> np.ndarray:
         rows = [

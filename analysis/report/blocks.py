@@ -10,11 +10,12 @@ import pandas as pd
 
 from analysis.cells import cells, final_rows, mean_and_interval, summarise
 from analysis.claims import markdown
-from analysis.dimension import estimate_table, ruler
+from analysis.dimension import estimate_table, multiverse, ruler
+from analysis.dimension.conclusion import law_text
 from analysis.evidence import Evidence
 from analysis.figures import answer
 from analysis.formats import decimals, table, with_interval
-from analysis.report import vocabulary
+from analysis.report import published, vocabulary
 from analysis.report.surprises import surprises
 from analysis.search.best import best_data
 from analysis.verdict import counts_of
@@ -82,6 +83,22 @@ def sweep(evidence: Evidence) -> str:
     return f"{text}\n\n{table(('N', *(title for _, _, title in shown)), rows)}"
 
 
+def law(evidence: Evidence) -> str:
+    """The law of the plain auto-encoder's loss with its tolerance curve."""
+    found = evidence.law
+    if isinstance(found, str):
+        return f"Not measured: {found}."
+    curve = [(f"{m:g}", with_interval(*numbers)) for m, numbers in found.tolerance.items()]
+    text = law_text(found)
+    return f"{text[0].upper()}{text[1:]}.\n\n{table(('nats above the limit', 'N [95 % interval]'), curve)}"
+
+
+def settings(evidence: Evidence) -> str:
+    """The answer in other settings, and what of them is pending."""
+    rows = multiverse.as_text(evidence.multiverse)
+    return f"{multiverse.text(evidence.multiverse)}\n\n{table(rows.columns, rows.to_numpy())}"
+
+
 def searches(evidence: Evidence) -> str:
     """The cost of each search, and its best trial and its arms, judged on seeds that did not choose them."""
     rows: dict[str, tuple[str, ...]] = {}
@@ -131,6 +148,9 @@ BLOCKS = {
     "sweep": Block(_of(sweep), "analysis report"),
     "estimates": Block(_of(lambda evidence: estimate_table.markdown(evidence.estimates).strip()), "analysis dimension"),
     "controls": Block(_of(ruler.markdown), "analysis dimension"),
+    "law": Block(_of(law), "analysis report"),
+    "multiverse": Block(_of(settings), "analysis report"),
+    "published": Block(_of(published.markdown), "analysis report"),
     "searches": Block(_of(searches), "analysis search"),
     "surprises": Block(unexpected, "analysis report"),
     "fields": Block(lambda _: vocabulary.fields()),

@@ -1,4 +1,4 @@
-"""The report's first part: the answer to the 10-100 question, the paper's claims with their verdicts, the card."""
+"""The report's first part: how many latent dimensions the images need, and the paper's claims with their verdicts."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import pandas as pd
-from matplotlib.figure import Figure
-
 from analysis.claims import markdown, specification
 from analysis.claims.evaluate import Judgement
 from analysis.claims.ledger import RULES, Erratum, load
-from analysis.dimension import card, estimate_table, panels, ruler
+from analysis.dimension import card, estimate_table, multiverse, ruler
+from analysis.dimension.conclusion import Conclusion, concluded, law_text
+from analysis.dimension.estimate import Estimate
+from analysis.dimension.seed_estimates import sweeps_any
+from analysis.dimension.sweeps import PAPERS
 from analysis.evidence import Evidence
-from analysis.figures.base import FigureEntry
-from analysis.figures.style import theme
+from analysis.figures import answer, multiverse_curve
 from analysis.formats import frame_of
 from analysis.report.embed import Figures, Grid, csv_link, embed
-from analysis.verdict import Verdict, combine
+from analysis.verdict import Verdict
 from study.table import to_csv
 
 
@@ -70,27 +70,24 @@ class EstimateRow:
     reason: str
     seeds: str
     steps: str
-    words: str
-    """A sentence with {} for the number; empty but for the headline estimates."""
 
 
 @dataclass(frozen=True)
 class DimensionPart:
-    """The headline verdict, the card, every estimate, and what the estimators return where the dimension is known."""
+    """The conclusion, the card, every estimate, and what the estimators return where the dimension is known."""
 
-    verdict: str
+    conclusion: Conclusion
+    beforehand: str
     rows: Sequence[EstimateRow]
-    axis: Figures
     card: Figures
     csv: str
     controls: str
     ruler: Grid
+    law: str
+    multiverse: Grid
+    multiverse_note: str
+    multiverse_figure: Figures
     command: str
-
-    @property
-    def answers(self) -> list[EstimateRow]:
-        """The headline estimates."""
-        return [row for row in self.rows if row.words]
 
 
 def claims_part(runs: Sequence[str], evidence: Evidence) -> ClaimsPart:
@@ -109,21 +106,27 @@ def claims_part(runs: Sequence[str], evidence: Evidence) -> ClaimsPart:
 
 
 def dimension_part(runs: Sequence[str], evidence: Evidence) -> DimensionPart | None:
-    """Answers how many latent dimensions the data set needs; None if these runs give no estimate."""
+    """Answers how many latent dimensions the data set needs; None if these runs sweep no N and estimate nothing."""
     estimates = evidence.estimates
-    headline = [estimate for estimate in estimates if estimate.headline]
-    if all(math.isnan(estimate.value) for estimate in estimates):
+    if not sweeps_any(evidence.sweeps) and all(math.isnan(one.value) for one in estimates if one.headline):
         return None
-    command = f"{shlex.join(['analysis', 'dimension', *runs])} -o docs"
-    title = "How many latent dimensions does MNIST need? All estimates on one card"
+    option = [] if evidence.dataset == PAPERS else ["--dataset", evidence.dataset]
+    command = f"{shlex.join(['analysis', 'dimension', *runs, *option])} -o docs"
+    found = concluded(evidence)
+    title = f"How many latent dimensions does {found.data} need? All estimates on one card"
+    settings = evidence.multiverse
     return DimensionPart(
-        verdict=combine((estimate.verdict for estimate in headline), "split"),
+        conclusion=found,
+        beforehand=answer.beforehand(evidence) if found.papers else "",
         rows=[_row(estimate) for estimate in estimates],
-        axis=embed([_HEADLINE.draw("headline", estimate_table.to_frame(headline))], "", lambda name: command),
         card=embed([card.draw_card(evidence, title)], "", lambda name: command),
         csv=csv_link(to_csv(estimate_table.to_frame(estimates))),
         controls=csv_link(to_csv(frame_of(estimate_table.ControlEstimate, evidence.controls))),
         ruler=Grid.of(ruler.ruler(evidence), ruler.NOTE),
+        law=evidence.law if isinstance(evidence.law, str) else law_text(evidence.law),
+        multiverse=Grid.of(multiverse.as_text(settings)),
+        multiverse_note=multiverse.text(settings) if settings else "",
+        multiverse_figure=embed(multiverse_curve.drawn(settings), "", lambda name: command),
         command=command,
     )
 
@@ -147,28 +150,6 @@ def _claim(judgement: Judgement, command: str) -> ClaimPart:
     )
 
 
-def _row(estimate: estimate_table.Estimate) -> EstimateRow:
-    return EstimateRow(
-        number=estimate.text,
-        words=estimate_table.IN_WORDS[estimate.key] if estimate.headline else "",
-        **{key: str(getattr(estimate, key) or "") for key in ("key", "name", "verdict", "reason", "seeds", "steps")},
-    )
-
-
-@theme()
-def _plot_headline(rows: pd.DataFrame) -> Figure:
-    """Draws the two headline estimates on their axis, small enough for a telephone."""
-    figure = Figure(figsize=(4.0, 1.25))
-    panels.plot_headline(rows, figure.add_axes((0.09, 0.4, 0.6, 0.58)))
-    return figure
-
-
-_HEADLINE = FigureEntry(
-    "Headline estimates of the latent dimension",
-    lambda rows: rows,
-    _plot_headline,
-    lambda rows: (
-        "The two estimates that were chosen beforehand, with 95 % t intervals over seeds where there are "
-        "several; shaded: the paper's 10 < N < 100."
-    ),
-)
+def _row(estimate: Estimate) -> EstimateRow:
+    texts = {key: str(getattr(estimate, key) or "") for key in ("key", "name", "verdict", "reason", "seeds", "steps")}
+    return EstimateRow(number=estimate.text, **texts)

@@ -20,10 +20,12 @@ import jinja2
 from markupsafe import Markup, escape
 
 from analysis.cells import evaluated, is_papers
+from analysis.dimension.sweeps import DATA, PAPERS
 from analysis.evidence import Evidence
 from analysis.figures.base import Skipped
 from analysis.printable import printable
-from analysis.report.embed import Figures, Parts
+from analysis.report import published
+from analysis.report.embed import Figures, Grid, Parts
 from analysis.report.first_screen import ClaimsPart, DimensionPart, claims_part, dimension_part
 from analysis.report.section import Runs, Section, paper_figures, section
 from analysis.report.surprises import Surprise, surprises
@@ -47,6 +49,8 @@ class Page:
     surprises: Sequence[Surprise]
     price: str
     command: str
+    published: Grid
+    data: str
     style: Markup
     scripts: Sequence[Markup]
     missing: Sequence[Skipped]
@@ -80,7 +84,7 @@ def render(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"sort_key": sort_key, "code": code}
+    environment.filters |= {"sort_key": sort_key, "code": code, "rich": rich}
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False}  # the viewer's choices stand in our order
     return printable(environment.get_template("report.html.j2").render(page=page)) + "\n"
 
@@ -89,6 +93,11 @@ def sort_key(text: str) -> str:
     """The number that a cell sorts by: the first in its text; empty where it has none, which sorts last."""
     number = _NUMBER.match(text.strip())
     return number[1].replace(",", "") if number else ""
+
+
+def rich(text: str) -> Markup:
+    """Text with what lies between double asterisks set bold."""
+    return Markup(re.sub(r"\*\*(.*?)\*\*", r"<strong>\1</strong>", str(escape(text))).replace("*", ""))
 
 
 def code(text: str) -> Markup:
@@ -100,15 +109,18 @@ def _together(runs: Runs, price: float | None, evidence: Evidence) -> Page:
     """The page as far as it is made of all runs together."""
     names = [run for run, _ in runs]
     rate = "" if price is None else f"{price:.15g}"
-    main, parts = _main(runs), Parts()
+    main, parts, papers = _main(runs), Parts(), evidence.dataset == PAPERS
+    option = [] if papers else ["--dataset", evidence.dataset]
     return Page(
         dimension=parts.add("The latent dimension", lambda: dimension_part(names, evidence)),
-        claims=parts.add("The paper's claims", lambda: claims_part(names, evidence)),
+        claims=parts.add("The paper's claims", lambda: claims_part(names, evidence)) if papers else None,
         papers=paper_figures(*main) if main else Figures(),
         papers_run=main[0] if main else "",
+        published=parts.add("Published against ours", lambda: published.grid(evidence)) or Grid() if papers else Grid(),
+        data=DATA.get(evidence.dataset, evidence.dataset),
         surprises=parts.add("What surprised us", lambda: surprises([r for r in runs if evaluated(r[1])])) or [],
         price=rate,
-        command=shlex.join(["analysis", "report", *names, *(["--price", rate] if rate else [])]),
+        command=shlex.join(["analysis", "report", *names, *(["--price", rate] if rate else []), *option]),
         style=_asset("report.css"),
         scripts=[_asset(name) for name in SCRIPTS],
         missing=parts.missing,

@@ -128,7 +128,7 @@ def spec_of_best(tables: Tables, count: int, seeds: int) -> StudySpec:
         seeds: How many fresh seeds.
     """
     search, old, configs = search_of(tables), tables.spec, tables.plan.trials
-    swept = {field for grid in old.grids for field in grid}
+    swept = {field for grid in old.grids for field in old.fields_of(grid)}
     arms = {}
     for row in best_trials(tables, count).to_dict("records"):
         config, fields = configs[int(row["trial"])], search.asked[int(row["trial"])]

@@ -86,3 +86,24 @@ def test_cells_of_one_name_are_refused(study):
     arm = '  "linear latent_dim=2": {activation: linear, latent_dim: 7}\n'
     with pytest.raises(SpecError, match="two cells are called 'linear latent_dim=2'"):
         _ = Plan(spec.parse(tiny.SPEC + arm + "grid: {latent_dim: [2, 4]}", "here")).cells
+
+
+def test_grid_for_some_arms_adds_their_cells_alone_and_renames_nothing(study):
+    both = study.model_copy(update={"grid": [{"latent_dim": [2, 3]}, {"arms": ["vae"], "latent_dim": [4]}]})
+    before = Plan(both.model_copy(update={"grid": both.grids[:1]}), {"tiny": "d"})
+    after = Plan(both, {"tiny": "d"})
+    assert set(after.cells) - set(before.cells) == {"vae latent_dim=4"}
+    hashes = {(r.cell, r.seed): r.hash for r in after.replicates}
+    assert all(hashes[r.cell, r.seed] == r.hash for r in before.replicates)
+    assert both.cell_count == 2 * len(both.arms) + 1
+
+
+def test_grid_for_an_arm_that_does_not_exist_is_refused_by_its_name():
+    with pytest.raises(SpecError, match=r"arms of grid.*'vea'. Did you mean 'vae'"):
+        spec.parse(tiny.SPEC + "grid: [{arms: [vea], latent_dim: [2]}]\n", "tiny")
+
+
+def test_study_latent_has_the_bend_of_the_description_length_for_the_vae_alone():
+    cells = Plan(spec.load("latent")).cells
+    assert {cells[f"vae latent_dim={n}"].steps for n in (11, 12, 13, 14, 15, 18)} == {50_000}
+    assert not {"elu latent_dim=12", "pca latent_dim=12"} & set(cells)

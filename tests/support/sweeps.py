@@ -48,10 +48,12 @@ def sweep_tables(
     status: Callable[[Replicate], str] = lambda replicate: "finished",
     networks: tuple[str, ...] = ("elu", "vae"),
     further: tuple[dict[str, Any], ...] = (),
+    base: dict[str, Any] | None = None,
+    provenance: dict[str, Any] | None = None,
 ) -> Tables:
     """Tables of the study `latent` with these metrics; from N = 20 on five times as many steps, as there.
 
-    `further` are more parts of the grid.
+    `further` are more parts of the grid, `base` more fields of every arm.
     """
     study = spec.load("latent")
     arms = {name: study.arms[name] for name in networks}
@@ -61,7 +63,9 @@ def sweep_tables(
         {"latent_dim": large, "steps": steps or 5000},
     ]
     grid = [part for part in grids if part["latent_dim"]] + list(further)
-    study = study.model_copy(update={"arms": arms, "grid": grid, "seeds": seeds, "base": {"dataset": dataset}})
+    study = study.model_copy(
+        update={"arms": arms, "grid": grid, "seeds": seeds, "base": {"dataset": dataset} | (base or {})}
+    )
     results: list[dict[str, Any]] = []
     found: list[dict[str, Any]] = []
     for replicate in Plan(study, {dataset: "d1"}).replicates:
@@ -78,7 +82,7 @@ def sweep_tables(
         last = 0 if config.task == "pca" else config.steps or 0
         own = {"test_nll_floor": [FLOOR], "test_nll_mean_image": [MEAN_IMAGE]} | profiles(replicate, network)
         found += profile_rows(replicate, last, own)
-    return tables_of(study, results, found)
+    return tables_of(study, results, found, provenance)
 
 
 def intrinsic_tables(
@@ -132,6 +136,13 @@ def profile_rows(replicate: Replicate, step: int, values: dict[str, list[float]]
     ]
 
 
-def tables_of(study: StudySpec, results: list[dict[str, Any]], profiles: list[dict[str, Any]]) -> Tables:
+def tables_of(
+    study: StudySpec,
+    results: list[dict[str, Any]],
+    profiles: list[dict[str, Any]],
+    provenance: dict[str, Any] | None = None,
+) -> Tables:
     rows: dict[str, list[dict[str, Any]]] = {"results": results, "profiles": profiles, "images": []}
-    return stored({name: pd.DataFrame(rows[name], columns=SCHEMAS[name].names) for name in SCHEMAS}, study, {})
+    return stored(
+        {name: pd.DataFrame(rows[name], columns=SCHEMAS[name].names) for name in SCHEMAS}, study, provenance or {}
+    )

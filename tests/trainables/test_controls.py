@@ -13,7 +13,7 @@ import pytest
 from sklearn.decomposition import PCA
 
 from trainables import controls, datasets, strokes
-from trainables.controls import DECODER, LATENTS, ONE_DIGIT, decoder_source, pca_source
+from trainables.controls import DECODER, LATENTS, ONE_DIGIT, decoder_source, pca_source, with_tail
 from trainables.datasets import DataError
 from trainables.registry import DATASETS
 
@@ -99,6 +99,19 @@ def test_pca_source_is_an_affine_map_of_what_pca_reconstructs(tiny):
     slope, offset = np.polyfit(wanted.ravel(), found.ravel(), 1)
     np.testing.assert_allclose(found, slope * wanted + offset, atol=1e-3)
     assert 0.2 < slope < 1
+
+
+def test_tail_is_what_lies_beyond_the_components_and_is_cut_to_the_greys(tiny):
+    images = np.concatenate([tiny.images[part] for part in ("val", "train", "test")])
+    blank = np.full((50, 784), 128, np.uint8)
+    tailed = with_tail(blank, tiny, 8)
+    train = tiny.images["train"] / 255
+    pca = PCA(8, svd_solver="covariance_eigh").fit(train)
+    wanted = images[:50] / 255 - pca.inverse_transform(pca.transform(images[:50] / 255))
+    np.testing.assert_allclose(tailed / 255, np.clip(128 / 255 + wanted, 0, 1), atol=4e-3)
+    assert tailed.dtype == np.uint8 and with_tail(blank, tiny, 1).std() > tailed.std() > 0, (
+        "fewer components, more tail"
+    )
 
 
 def test_pca_source_of_more_components_than_pixels_raises(tiny):

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from trainables import losses, metrics
+from analysis.report import published
+from trainables import intrinsic_dimension, losses, metrics
 from trainables.batches import generator
 from trainables.models import fit_pca
 from trainables.pack import Pack
@@ -66,6 +67,21 @@ def test_pca_reconstruction_of_test_images(pca, test_images, k, sse, nll):
     assert unclipped == pytest.approx(sse, abs=max(0.06, 0.005 * sse))
     if nll is not None:
         assert losses.bernoulli_nll(decoded, x, "clipped").mean().item() == pytest.approx(nll, abs=0.6)
+
+
+def test_pca_of_thirty_components_is_the_published_number(pca, test_images):
+    model, x = pca[0], test_images.float() / 255
+    components = model.components[:30]
+    decoded = model.mean + (x - model.mean) @ components.T @ components
+    assert round((decoded - x).square().sum(1).mean().item(), 2) == published.PCA_30
+
+
+def test_twonn_of_the_zeros_is_the_published_number(mnist):
+    zeros = np.concatenate([mnist.images[part][mnist.labels[part] == 0] for part in ("train", "val", "test")])
+    assert len(zeros) == 6903
+    points = torch.tensor(zeros.reshape(len(zeros), -1) / 255.0)
+    distances = intrinsic_dimension.neighbour_distances(points, len(points))
+    assert round(intrinsic_dimension.estimates(distances)["twonn"][0], 4) == published.TWONN_OF_ZEROS
 
 
 @pytest.fixture(scope="module")

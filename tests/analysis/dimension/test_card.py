@@ -7,12 +7,13 @@ import io
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
 from analysis.dimension import card, estimate_table
-from analysis.dimension.panels import VERDICTS
+from analysis.dimension.panels import SHADE, VERDICTS
 from analysis.evidence import Evidence
 from analysis.figures.style import settle, to_png, to_svg
 from tests.support.sweeps import intrinsic_tables, sweep_tables
@@ -68,7 +69,7 @@ def test_card_data_curves_are_means_over_seeds_and_levels_have_no_n(frame: pd.Da
 def test_card_data_controls_stand_at_what_is_known(frame: pd.DataFrame) -> None:
     control = frame[frame["panel"] == "control"].set_index("series")
     assert set(control["x"]) == {4.0} and set(control["reason"]) == {"strokes-4"}
-    assert {"a", "c", "TwoNN corrected", "MLE 20 corrected"} == set(control.index)
+    assert {"U", "a", "TwoNN", "MLE 20"} <= set(control.index) <= set(card.CONTROL_SERIES)
 
 
 def test_plot_card_is_one_page_whose_texts_lie_inside_and_apart(figure: Figure) -> None:
@@ -88,10 +89,10 @@ def test_plot_card_is_one_page_whose_texts_lie_inside_and_apart(figure: Figure) 
 
 def test_plot_card_bold_texts_are_the_headline_in_the_colour_of_its_verdict(figure: Figure) -> None:
     bold = [text.get_text() for text in texts(figure) if text.get_fontweight() == "bold"]
-    assert {"ELU, 1 nat", "variance > 0.01"} <= set(bold) and "linear, 1 nat" not in bold
+    assert {"VAE, -ELBO", "TwoNN, MLE, Gride"} <= set(bold) and "linear, 1 nat" not in bold and "ELU, 1 nat" not in bold
     forest = figure.axes[0]
     large = [line for line in forest.lines if line.get_markersize() == 7.0 and line.get_marker() not in ("", "None")]
-    assert {line.get_color() for line in large} == {VERDICTS["confirmed"][0]}
+    assert {line.get_color() for line in large} == {VERDICTS[verdict][0] for verdict in ("confirmed", "inconclusive")}
 
 
 def test_plot_card_without_any_data_says_what_each_panel_needs() -> None:
@@ -106,7 +107,7 @@ def test_plot_card_without_any_data_says_what_each_panel_needs() -> None:
 
 def test_plot_card_of_one_latent_dimension_draws_no_curve_of_it() -> None:
     frame = card.card_data(Evidence([sweep_tables(dims=(5,), networks=("elu", "vae", "pca"))]))
-    for panel in ("nll", "active", "training"):
+    for panel in ("nll", "length", "active", "training"):
         assert frame[frame["panel"] == panel]["value"].isna().all()
         assert frame[frame["panel"] == panel]["reason"].tolist() == ["needs study latent"]
 
@@ -126,9 +127,21 @@ def test_plot_card_draws_an_estimate_without_a_verdict_open_and_in_grey() -> Non
     assert any(line.get_color() == color and line.get_markerfacecolor() == face for line in figure.axes[0].lines[:-3])
 
 
+def test_plot_card_of_other_data_has_no_band_and_no_verdict_on_it() -> None:
+    frame = card.card_data(Evidence([sweep_tables(dataset="strokes")], "strokes"))
+    figure = card.plot_card(frame)
+    words = [text.get_text() for text in texts(figure)]
+    assert (
+        "settled" in words
+        and "inside 10 to 100" not in words
+        and "How many latent dimensions does strokes need?" in words
+    )
+    assert all(patch.get_facecolor()[:3] != to_rgb(SHADE) for axes in figure.axes for patch in axes.patches)
+
+
 def test_card_caption_tells_the_headline_and_ends(full: Evidence, frame: pd.DataFrame) -> None:
     caption = card.card_caption(frame, full.estimates)
-    assert caption.startswith("Headline, 10 < N < 100: (a)") and caption.endswith(".")
+    assert caption.startswith("N: (L) description length") and caption.endswith(".")
     assert "confirmed" in caption
     assert "over 3 training seeds or, for intrinsic dimensions, over 3 subsamples" in caption
 

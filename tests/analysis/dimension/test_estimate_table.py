@@ -10,6 +10,7 @@ import pytest
 from scipy import stats
 
 from analysis.dimension import curve_shapes, estimate_table, ruler
+from analysis.dimension.estimate import verdict_on
 from analysis.dimension.intrinsic_estimates import intrinsic
 from analysis.dimension.sweeps import FRACTIONS, Networks, sweep
 from analysis.evidence import Evidence
@@ -99,7 +100,7 @@ def test_moved_is_the_share_of_the_last_value_over_the_last_fifth() -> None:
     ],
 )  # fmt: skip
 def test_verdict_is_by_where_the_interval_lies(low: float, high: float, expected: str) -> None:
-    assert estimate_table.verdict_on(low, high) == expected
+    assert verdict_on(low, high) == expected
 
 
 def test_estimates_of_a_known_curve_have_its_saturation_and_a_narrow_interval(found: dict[str, dict[str, Any]]) -> None:
@@ -109,7 +110,8 @@ def test_estimates_of_a_known_curve_have_its_saturation_and_a_narrow_interval(fo
     assert (row["verdict"], row["seeds"], row["steps"]) == ("confirmed", 3, "1,000 to 5,000")
     assert found["a linear"]["value"] == pytest.approx(SATURATED * np.exp(-1 / SLOPE / 2))
     assert found["a 5 %"]["value"] == pytest.approx(SATURATED * np.exp(-0.05 * (BEST - FLOOR) / SLOPE), rel=1e-3)
-    assert [key for key, row in found.items() if row["headline"]] == ["a", "c"]
+    assert [key for key, row in found.items() if row["headline"]] == ["L", "U", "I"]
+    assert [key for key, row in found.items() if row["beforehand"]] == ["a", "c"]
 
 
 def test_estimates_interval_is_the_t_interval_of_log_n_over_seeds() -> None:
@@ -242,8 +244,8 @@ def test_estimates_without_the_studies_say_which_they_need() -> None:
     frame = by_key(make_tables(arms=("elu", "vae", "relu"), seeds=2))
     assert {row["verdict"] for row in frame.values()} == {"not measured"}
     assert all(np.isnan(row["value"]) for row in frame.values())
-    assert {frame[key]["reason"] for key in "abcf"} == {"needs study latent"}
-    assert frame["e TwoNN"]["reason"] == "needs study intrinsic"
+    assert {frame[key]["reason"] for key in "LUabcf"} == {"needs study latent"}
+    assert {frame[key]["reason"] for key in ("I", "e TwoNN")} == {"needs study intrinsic"}
     assert {one.verdict for one in Evidence([]).estimates} == {Verdict.NOT_MEASURED}
 
 
@@ -351,7 +353,14 @@ def test_intrinsic_of_the_same_images_under_each_seed_has_no_interval() -> None:
 
 @pytest.mark.parametrize(
     ("dataset", "known"),
-    [("strokes", 8), ("strokes-32", 32), ("strokes-4-one", 4), ("mnist-pca-8", 8), ("mnist-decoder-8", 8)],
+    [
+        ("strokes", 8),
+        ("strokes-32", 32),
+        ("strokes-4-one", 4),
+        ("strokes-8-one-tail", 8),
+        ("mnist-pca-8", 8),
+        ("mnist-decoder-8", 8),
+    ],
 )
 def test_known_dimension_is_in_the_name(dataset: str, known: int) -> None:
     assert estimate_table.known_dimension(dataset) == known
@@ -381,22 +390,70 @@ def test_ruler_shows_each_known_data_set_with_the_error_then_the_one_that_is_ask
     known, asked = records(ruler.ruler(Evidence([raw, trained, latent])))
     assert (known["data"], known["known"], known["TwoNN"]) == ("strokes-4", "4", "3.21 (-0.79)")
     assert known["TwoNN corrected"].startswith("4.01 (+0.01")  # 3.21 / SHRUNK
-    assert known["(c) active units"] == "5 (+1)*" and known["(b) knee"] == "–", "one seed settles nothing"
+    assert known["(c) of the largest"] == "5 (+1)*" and known["(U) active units"] == "5 (+1)*", (
+        "one seed settles nothing"
+    )
     values = {one.key: one.value for one in Evidence([raw, trained, latent]).estimates}
     assert (asked["data"], asked["known"]) == ("mnist", "?")
-    assert [asked[heading] for heading in ("(a) saturation", "(c) active units", "MLE 20 corrected")] == [
+    assert [asked[heading] for heading in ("(a) saturation", "(c) of the largest", "MLE 20 corrected")] == [
         f"{values[key]:.3g}" for key in ("a", "c", "e MLE 20 corrected")
     ]
     assert "| strokes-4 | 4 |" in ruler.markdown(Evidence([raw, trained, latent]))
     assert ruler.markdown(Evidence([latent])) == "No control was estimated."
 
 
-def test_headline_tells_both_estimates_and_that_they_differ(latent: Tables) -> None:
+def test_headline_tells_the_answers_rows(latent: Tables) -> None:
     text = estimate_table.headline(Evidence([latent]).estimates)
-    assert "(a)" in text and "(c)" in text and "do not overlap" in text and "confirmed" in text
-    alike = sweep_tables(active=lambda n, seed, f: min(n, 55 + 5 * seed))
-    assert "intervals overlap" in estimate_table.headline(Evidence([alike]).estimates)
+    assert all(f"({key}) " in text for key in "LUI") and "confirmed" in text
     assert "needs study latent" in estimate_table.headline(Evidence([]).estimates)
+
+
+def test_active_units_of_vaes_with_room_are_a_range_over_their_n() -> None:
+    row = by_key(sweep_tables(active=lambda n, seed, f: min(n, 26 - (n == 200) * 3)))["U"]
+    assert (row["least"], row["most"]) == (23.0, 26.0) and "over N = 50 to 200" in row["reason"]
+    half = float(stats.t.ppf(0.975, 2)) / 12**0.5  # a count is known to its step
+    assert [row["low"], row["high"]] == pytest.approx([23 - half, 26 + half]) and row["verdict"] == "confirmed"
+
+
+def test_active_units_without_room_to_spare_are_a_lower_bound() -> None:
+    row = by_key(sweep_tables(dims=(2, 5, 10, 20), active=lambda n, seed, f: n))["U"]
+    assert row["verdict"] == "inconclusive" and "a lower bound" in row["reason"] and row["value"] == 20.0
+
+
+def test_active_units_by_kl_are_counted_in_each_latents_kl() -> None:
+    kl = [1.0] * 12 + [0.02] * 3 + [0.005] * 185
+    tables = sweep_tables(
+        profiles=lambda r, name: {"kl_per_latent": kl[: r.config.latent_dim]} if name == "vae" else {}
+    )
+    row = by_key(tables)["U kl"]
+    assert row["value"] == 15.0 and "over N = 20 to 200" in row["reason"]
+
+
+def test_images_own_dimension_is_the_range_over_estimators_and_scales() -> None:
+    row = by_key(intrinsic_tables(lambda name, n, digit, seed: 12.0 + 0.1 * seed))["I"]
+    assert (row["least"], row["most"]) == pytest.approx((12.1, 13.1))  # TwoNN, and the MLE, which returns one more
+    assert row["verdict"] == "confirmed" and "from TwoNN to MLE 5" in row["reason"] and "n = 10,000" in row["reason"]
+    wide = by_key(intrinsic_tables(lambda name, n, digit, seed: 9.5 + 0.1 * seed))["I"]
+    assert wide["verdict"] == "inconclusive" and "reaches below 10" in wide["reason"]
+
+
+def test_sweep_of_other_settings_is_read_where_there_is_no_default_one_and_names_them() -> None:
+    narrow = sweep_tables(base={"hidden_dims": (64,), "learning_rate": 0.002})
+    row = by_key(narrow)["a"]
+    assert row["value"] == pytest.approx(SATURATED * np.exp(-1 / SLOPE))
+    assert "with hidden_dims 64, learning_rate 0.002" in row["reason"]
+    both = by_key(narrow, sweep_tables(nll=lambda network, n, seed, f: nll(network, min(2 * n, 200), seed, f)))["a"]
+    assert both["value"] < row["value"] - 10 and "hidden_dims" not in both["reason"]
+
+
+def test_estimates_of_other_data_are_settled_or_not_and_say_what_a_spec_lacks() -> None:
+    frame = records(estimate_table.to_frame(Evidence([sweep_tables(dataset="strokes")], "strokes").estimates))
+    rows = {row["key"]: row for row in frame}
+    assert rows["a"]["verdict"] == "settled" and rows["c"]["verdict"] == "settled"
+    assert "add the arm {model: autoencoder, activation: linear}" in rows["a linear"]["reason"]
+    assert "task: intrinsic_dimension" in rows["I"]["reason"] and "task: pca" in rows["g 90 %"]["reason"]
+    few = Evidence([sweep_tables(dims=(5, 10), dataset="strokes")], "strokes").estimates
+    assert "too few N: needs an auto-encoder at 3 N or more, has N = 5, 10" in {one.reason for one in few}
 
 
 def test_markdown_has_a_line_for_each_estimate_and_its_verdict(latent: Tables) -> None:
@@ -404,5 +461,5 @@ def test_markdown_has_a_line_for_each_estimate_and_its_verdict(latent: Tables) -
     lines = estimate_table.markdown(estimates).splitlines()
     assert len(lines) == len(estimates) + 2
     assert len({line.count("|") for line in lines}) == 1
-    (headline,) = [line for line in lines if line.startswith("| **a** ")]
-    assert "**60.9 [" in headline and "**confirmed**" in headline
+    (headline,) = [line for line in lines if line.startswith("| **U** ")]
+    assert "**25 [" in headline and "**confirmed**" in headline

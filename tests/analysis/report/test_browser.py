@@ -243,8 +243,8 @@ def test_nothing_overflows(browser: Browser, report: Path, width: int) -> None:
         }).map((one) => one.outerHTML.slice(0, 120))"""
     )
     assert outside == []
-    answer = page.locator(".answer .paper svg").bounding_box()
-    assert answer is not None and answer["x"] + answer["width"] <= width, "the headline is seen without scrolling"
+    answer = page.locator(".answer > p").first.bounding_box()
+    assert answer is not None and answer["x"] + answer["width"] <= width, "the answer is seen without scrolling"
     opened.context.close()
 
 

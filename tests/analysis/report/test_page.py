@@ -15,12 +15,14 @@ import pytest
 
 from analysis.cells import summarise
 from analysis.cli import main
+from analysis.evidence import Evidence
 from analysis.report.page import render
 from analysis.report.section import section
 from analysis.report.sentences import sentences
 from study.table import Tables
 from study.tables.merge import merge
 from tests.support.command import call
+from tests.support.sweeps import sweep_tables
 from tests.support.tables import make_tables, replaced
 from trainables.schema import TrialConfig
 from trainables.storage import Folder
@@ -237,11 +239,31 @@ def test_cli_claims_prints_every_verdict_and_writes_the_page(run: Path, tmp_path
 def test_cli_dimension_prints_the_headline_and_writes_the_card(run: Path, tmp_path: Path) -> None:
     result = call(main, ["dimension", str(run), "-o", str(tmp_path / "out")])
     assert result.exit_code == 0, result.stdout
-    assert "Headline, 10 < N < 100: (a)" in result.stdout
+    assert "MNIST. " in result.stdout and "To reconstruct: " in result.stdout
     written = {path.name for path in (tmp_path / "out").iterdir()}
     card = {f"dimension_card.{suffix}" for suffix in ("svg", "png", "csv")}
     assert written == card | {"dimension.md", "dimension.csv", "dimension_controls.csv"}
     assert "](dimension_card.png)" in (tmp_path / "out" / "dimension.md").read_text(encoding="utf-8")
+
+
+def test_cli_infers_the_data_set_or_asks_for_it(tmp_path: Path) -> None:
+    for name in ("strokes", "kmnist", "fashion_mnist"):
+        tables = sweep_tables(dims=(2, 5, 10), dataset=name, seeds=2, provenance={"data_digests": {name: "d1"}})
+        merge(tables, Folder(str(tmp_path / name)))
+    alone = call(main, ["dimension", str(tmp_path / "kmnist"), str(tmp_path / "strokes")])
+    assert alone.exit_code == 0 and "KMNIST. " in alone.stdout and "10 < N < 100" not in alone.stdout
+    several = call(main, ["dimension", str(tmp_path / "kmnist"), str(tmp_path / "fashion_mnist")])
+    assert several.exit_code == 2 and "choose one with `--dataset`: fashion_mnist, kmnist" in several.stderr
+    asked = call(main, ["dimension", str(tmp_path / "kmnist"), str(tmp_path / "strokes"), "--dataset", "strokes"])
+    assert asked.exit_code == 0 and "strokes. " in asked.stdout
+
+
+def test_report_of_other_data_answers_for_them_and_leaves_the_paper_out(tmp_path: Path) -> None:
+    tables = sweep_tables(dims=(2, 5, 10, 20, 64), dataset="kmnist", seeds=2)
+    html = render([("runs/mine", tables)], evidence=Evidence([tables], "kmnist"))
+    assert "N for these images (KMNIST)" in html and "To classify: " in html
+    assert "10 &lt; N &lt; 100" not in html and 'id="claims"' not in html and 'id="published"' not in html
+    assert "--dataset kmnist" in html
 
 
 def test_cli_run_that_trains_nothing_has_a_part_in_the_report_and_is_read_by_dimension(

@@ -1,0 +1,253 @@
+"""The conclusion on a data set's dimension: a paragraph, a table of few rows, and an N for each purpose.
+
+The README, the results page, the report's first screen and the command `analysis dimension` all tell this one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from analysis.dimension.curve_shapes import first_within
+from analysis.dimension.description_length import MARGIN, MARGIN_SHARE
+from analysis.dimension.estimate import Estimate
+from analysis.dimension.loss_law import LossLaw
+from analysis.dimension.remedies import remedies
+from analysis.dimension.seed_estimates import LOWER_BOUND
+from analysis.dimension.sweeps import DATA, LEAST_DIMS, PAPERS, Sweep
+from analysis.evidence import Evidence
+from analysis.formats import ABSENT, decimals, table, with_interval
+from analysis.verdict import Verdict, combine
+
+NAMES = {
+    "L": ("Description length", "from there a latent costs a VAE more than it saves"),
+    "U": ("Active units", "latents that a VAE with room to spare uses"),
+    "I": ("The images' own dimension", "directions in which neighbouring images differ"),
+    "law": ("A plain auto-encoder", "set by the loss that one accepts"),
+    "a": ("Its saturation", "its loss is within 1 nat of the grid's best"),
+    "c": ("The largest VAE", "latents that it uses"),
+}
+"""The rows: what each is called, and what its N means."""
+HEADER = ("", "estimate", "N is", "N", "10 < N < 100", "where k is known")
+AFTER = "chosen after MNIST's tables had been seen"
+BEFORE = "fixed beforehand"
+POINT = 0.01
+"""The accuracy within which codes classify as well as the best ones."""
+ACCEPTED = (4.0, 2.0, 1.0)
+"""Losses above a plain auto-encoder's limit, in nats, at which its N is told."""
+NEAR, FAR = 1.0, 4.0
+"""Multiples of the margin within which an auto-encoder reconstructs."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the conclusion as text: NAMES of `key`, the number, the verdict, the check on the ruler, remarks."""
+
+    key: str
+    name: str
+    meaning: str
+    number: str
+    verdict: str
+    check: str
+    note: str
+
+
+@dataclass(frozen=True)
+class Conclusion:
+    """The conclusion on a data set.
+
+    Attributes:
+        data: The data set as a reader writes it.
+        papers: Whether it is the paper's, so that there is a verdict on 10 < N < 100.
+        verdict: The verdict of the three rows (L), (U) and (I).
+        beforehand: The verdict of the two estimates that were fixed beforehand.
+        paragraph: The answer in words, with what matters between double asterisks.
+        rows: The table, NAMES in its order.
+        purposes: An N for each purpose, a sentence each.
+        open: What is not settled, with the command that settles it.
+    """
+
+    data: str
+    papers: bool
+    verdict: Verdict
+    beforehand: Verdict
+    paragraph: str
+    rows: tuple[Row, ...]
+    purposes: tuple[str, ...]
+    open: tuple[str, ...]
+
+    @property
+    def header(self) -> tuple[str, ...]:
+        """The table's header."""
+        return HEADER if self.papers else (*HEADER[:4], "settled?", HEADER[5])
+
+    def table(self) -> str:
+        """The rows in Markdown."""
+        rows = [(f"({r.key})", r.name, r.meaning, r.number, r.verdict, r.check) for r in self.rows]
+        return table(self.header, [[cell.replace("(law)", "") for cell in row] for row in rows])
+
+
+def concluded(evidence: Evidence) -> Conclusion:
+    """The conclusion from some runs."""
+    by_key = {one.key: one for one in evidence.estimates}
+    papers = evidence.dataset == PAPERS
+    rows = [_row(by_key[key], evidence) for key in ("L", "U", "I")]
+    rows.append(_law_row(evidence.law, papers))
+    if papers:
+        rows += [_row(by_key[key], evidence) for key in ("a", "c")]
+    return Conclusion(
+        data=DATA.get(evidence.dataset, evidence.dataset),
+        papers=papers,
+        verdict=combine((by_key[key].verdict for key in "LUI"), "split"),
+        beforehand=combine((by_key[key].verdict for key in "ac"), "split"),
+        paragraph=" ".join(_paragraph(by_key, evidence.law, papers)),
+        rows=tuple(rows),
+        purposes=tuple(_purposes(evidence, by_key)),
+        open=tuple(remedies(evidence.tables, evidence.dataset, evidence.sweeps, evidence.estimates, evidence.law)),
+    )
+
+
+def _row(estimate: Estimate, evidence: Evidence) -> Row:
+    check = evidence.checks[estimate.key].short if estimate.key in evidence.checks else ""
+    when = {True: AFTER, False: BEFORE if estimate.beforehand else ""}[estimate.headline]
+    reason = estimate.reason if estimate.verdict != Verdict.CONFIRMED else ""
+    if estimate.key == "a" and estimate.margins:
+        reason = f"no answer: {reason}"
+    notes = (when if evidence.dataset == PAPERS else "", reason)
+    name, meaning = NAMES[estimate.key]
+    return Row(estimate.key, name, meaning, estimate.text, estimate.verdict, check, "; ".join(filter(None, notes)))
+
+
+def _law_row(law: LossLaw | str, papers: bool) -> Row:
+    name, meaning = NAMES["law"]
+    if isinstance(law, str):
+        return Row("law", name, meaning, ABSENT, Verdict.NOT_MEASURED, "", law)
+    told = [f"{law.tolerance[m][0]:.0f} ({m:g} nat{'s' * (m != 1)})" for m in ACCEPTED]
+    verdict = "no answer" if law.holds else "no power law"
+    return Row(
+        "law", name, meaning, ", ".join(told), verdict, "", f"{AFTER}; {law_text(law)}" if papers else law_text(law)
+    )
+
+
+def law_text(law: LossLaw) -> str:
+    """The law's numbers in words: its exponent, what it predicts, and how the other laws do."""
+    ranges = [law.exponents[key] for key in law.exponents]
+    told = ", ".join(
+        f"{value:.2f} at N = {n} (measured {measured:.2f})" for n, (value, measured) in law.predicted.items()
+    )
+    errors = {name: f"{fitted:.2g} and {ahead:.2g}" for name, (fitted, ahead) in law.errors.items()}
+    return (
+        f"the excess over the entropy floor is {with_interval(*law.c, decimals)} + {law.fit.a:.0f} N^-b nats with b ="
+        f" {with_interval(*law.b)} over seeds, {min(ranges):.2f} to {max(ranges):.2f} by the range that is fitted; "
+        f"fitted to N = {law.fitted[0]} to {law.fitted[-1]} it gives {told}; largest errors on the N that were "
+        f"fitted, and on those ahead, in nats: {', '.join(f'{name} {text}' for name, text in errors.items())}"
+    )
+
+
+def _nats(amount: float) -> str:
+    return f"{amount:.2g} nat{'s' * (round(amount, 2) != 1)}"
+
+
+def _paragraph(by_key: dict[str, Estimate], law: LossLaw | str, papers: bool) -> Iterator[str]:
+    """The sentences of the paragraph, as far as there are numbers."""
+    length, units, images = (by_key[key] for key in "LUI")
+    if all(math.isnan(one.value) for one in (length, units, images)) and isinstance(law, str):
+        yield "These runs do not say how many dimensions the images need."
+        return
+    yield "It depends on what a dimension costs."
+    paid = []
+    if math.isfinite(length.value):
+        paid.append(f"beyond **N = {length.short}** another one costs more than it saves (L)")
+    if _has_room(units):
+        paid.append(f"with room to spare it keeps **{units.short}** in use (U)")
+    if paid:
+        yield f"A VAE pays for each one that it uses: {', and '.join(paid)}."
+    if math.isfinite(images.value):
+        yield f"Near any one image, the images differ in **{images.short}** directions (I)."
+    if isinstance(law, LossLaw) and law.holds:
+        accepted = ", ".join(f"{law.tolerance[m][0]:.0f} for {_nats(m)}" for m in ACCEPTED)
+        yield (
+            "A plain auto-encoder pays nothing, so **it has no such N**: its loss goes on falling, like N to the "
+            f"power -{law.b[0]:.2f}, and N follows from the loss that one accepts above its limit: {accepted}."
+        )
+    if papers:
+        yield _on_the_band([length, units, images])
+
+
+def _has_room(units: Estimate) -> bool:
+    """Whether a VAE left latents unused, so that (U) is no mere lower bound."""
+    return math.isfinite(units.value) and not units.reason.startswith(LOWER_BOUND)
+
+
+def _on_the_band(rows: Sequence[Estimate]) -> str:
+    """The sentence on the paper's hypothesis."""
+    groups = {
+        verdict: [f"({one.key})" for one in rows if one.verdict == verdict]
+        for verdict in (Verdict.CONFIRMED, Verdict.REFUTED, Verdict.INCONCLUSIVE)
+    }
+    words = {
+        Verdict.CONFIRMED: "holds for",
+        Verdict.REFUTED: "does not hold for",
+        Verdict.INCONCLUSIVE: "is not decided yet for",
+    }
+    parts = [f"{words[verdict]} {_and(keys)}" for verdict, keys in groups.items() if keys]
+    if not parts:
+        return "Whether 10 < N < 100 holds is not measured."
+    return f"The paper's 10 < N < 100 {_and(parts)}; of a plain auto-encoder it cannot be asked."
+
+
+def _and(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+
+
+def _purposes(evidence: Evidence, by_key: dict[str, Estimate]) -> Iterator[str]:
+    """An N to reconstruct, to generate and to classify, as far as the runs tell."""
+    plain = evidence.sweeps.by_network["elu"]
+    yield f"To reconstruct: {_to_reconstruct(plain)}."
+    length, units = by_key["L"], by_key["U"]
+    if math.isfinite(length.value):
+        more = f"; of more latents it uses {units.short}" if _has_room(units) else ""
+        unsettled = "" if length.settled else f" (not settled: {length.reason.split(':')[0]})"
+        yield f"To generate: a VAE of N = {length.short}{unsettled}{more}."
+    else:
+        yield f"To generate: {_not_known(length.reason)}."
+    yield f"To classify: {_to_classify(plain)}."
+
+
+def _to_reconstruct(curves: Sweep | str) -> str:
+    if isinstance(curves, str):
+        return _not_known(curves)
+    means = curves.values["test_nll"][-1].mean(0)
+    if len(means) < LEAST_DIMS or not np.isfinite(means).all():
+        return _not_known(f"needs an auto-encoder at {LEAST_DIMS} N or more")
+    best = float(means.min())
+    unit = MARGIN
+    if curves.mean_image is not None and curves.mean_image - best < 1 / MARGIN_SHARE / 2:
+        unit = MARGIN_SHARE * (curves.mean_image - best)
+    at = ", ".join(
+        f"N = {first_within(curves.latent_dims, means, best + m * unit):.0f} within {_nats(m * unit)}"
+        for m in (NEAR, FAR)
+    )
+    return f"an auto-encoder of {at} of the loss at N = {curves.latent_dims[int(np.argmin(means))]}"
+
+
+def _to_classify(curves: Sweep | str) -> str:
+    if isinstance(curves, str):
+        return _not_known(curves)
+    accuracy = curves.values["probe_knn"][-1]
+    accuracy = accuracy[np.isfinite(accuracy).all(1)]
+    if not len(accuracy) or len(curves.latent_dims) < LEAST_DIMS:
+        return _not_known("add `measurements: [probes]` to the spec; the images need labels")
+    means = accuracy.mean(0)
+    enough = first_within(curves.latent_dims, -means, -float(means.max()) + POINT)
+    return (
+        f"codes of N = {enough:.0f} of an auto-encoder: nearest neighbours read them within a point of the best, "
+        f"{100 * means.max():.1f} %"
+    )
+
+
+def _not_known(reason: str) -> str:
+    return f"not settled at this budget ({reason})"

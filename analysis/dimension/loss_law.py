@@ -1,0 +1,188 @@
+"""The law by which a plain auto-encoder's loss falls with N: excess(N) = c + a N^-b, in nats per image.
+
+A power law has no N at which it stops falling. So a plain auto-encoder is answered by this law and by its tolerance
+curve, N(m): the N from which all further latents together gain m nats. Two other laws are fitted beside it.
+
+All of this was chosen after the tables of MNIST had been seen: docs/science.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+
+from analysis.intervals import t_interval
+
+FIRST, LAST = 20, 100
+"""On MNIST: the law is fitted to N from 20 to 100, and predicts the larger ones."""
+NO_FALL = "the loss does not fall"
+"""The beginning of the reason where a loss has reached its limit before the law begins."""
+LEAST_FITTED = 4
+"""How many N a law of three numbers is fitted to at least."""
+TOLERANCES = (0.25, 0.5, 1.0, 2.0, 4.0)
+"""Nats per image at which the tolerance curve is printed."""
+_SEARCHED = 400
+"""How many values of a law's shape are tried before the best is refined."""
+
+
+class Fit(NamedTuple):
+    """A law `c + a f(N)`, the shape of f, and the largest error over the N that it was fitted to, in nats per image."""
+
+    c: float
+    a: float
+    shape: float
+    residual: float
+
+
+class Law(NamedTuple):
+    """A family of laws: f of N and its shape, and the least and the largest shape that are tried."""
+
+    curve: Callable[[np.ndarray, float], np.ndarray]
+    shapes: tuple[float, float]
+
+
+LAWS = {
+    "power law": Law(lambda dims, shape: dims**-shape, (0.05, 6.0)),
+    "exponential": Law(lambda dims, shape: np.exp(-dims / shape), (2.0, 2000.0)),
+    "logarithm": Law(lambda dims, _: -np.log(dims), (1.0, 1.0)),
+}
+"""The law by name: c + a N^-b, c + a exp(-N / s), c - a log N."""
+
+
+@dataclass(frozen=True)
+class LossLaw:
+    """The power law of a network's excess loss, what it predicts, and the other laws beside it.
+
+    Attributes:
+        fit: On the mean over seeds.
+        c: The asymptote above the entropy floor, nats per image, with the ends of its interval over seeds.
+        b: The exponent, likewise.
+        fitted: The N that the law was fitted to.
+        predicted: By N, what the law predicts, and what was measured: the excess, nats per image.
+        errors: By law, the largest error on the N that were fitted, and on those that were predicted.
+        exponents: By range of N, as text, the exponent that is fitted to it.
+        tolerance: By m in nats per image: N(m) with the ends of its interval over seeds.
+    """
+
+    fit: Fit
+    c: tuple[float, float, float]
+    b: tuple[float, float, float]
+    fitted: tuple[int, ...]
+    predicted: dict[int, tuple[float, float]]
+    errors: dict[str, tuple[float, float]]
+    exponents: dict[str, float]
+    tolerance: dict[float, tuple[float, float, float]]
+
+    @property
+    def holds(self) -> bool:
+        """Whether the power law predicts the larger N better than the other laws do."""
+        return min(self.errors, key=lambda law: self.errors[law][1]) == "power law"
+
+
+def fit_law(name: str, latent_dims: np.ndarray, excess: np.ndarray) -> Fit:
+    """Fits a law by least squares.
+
+    Args:
+        name: A key of LAWS.
+        latent_dims: N, `(num_dims,)`.
+        excess: The loss above the entropy floor, `(num_dims,)`, nats per image.
+    """
+    curve, (low, high) = LAWS[name]
+    dims = latent_dims.astype(float)
+
+    def linear(shape: float) -> tuple[np.ndarray, np.ndarray]:
+        design = np.stack([np.ones_like(dims), curve(dims, shape)], 1)
+        numbers, *_ = np.linalg.lstsq(design, excess, rcond=None)
+        return numbers, design @ numbers - excess
+
+    def squares(log_shape: float) -> float:
+        return float(np.square(linear(float(np.exp(log_shape)))[1]).sum())
+
+    shape = low
+    if high > low:
+        tried = np.linspace(np.log(low), np.log(high), _SEARCHED)
+        best = int(np.argmin([squares(one) for one in tried]))
+        bounds = tried[max(best - 1, 0)], tried[min(best + 1, _SEARCHED - 1)]
+        shape = float(np.exp(minimize_scalar(squares, bounds=bounds, method="bounded").x))
+    (c, a), residual = linear(shape)
+    return Fit(float(c), float(a), shape, float(np.abs(residual).max()))
+
+
+def predict(name: str, fit: Fit, latent_dims: np.ndarray) -> np.ndarray:
+    """The excess that a fitted law gives at N, `(num_dims,)`, nats per image."""
+    return fit.c + fit.a * LAWS[name].curve(latent_dims.astype(float), fit.shape)
+
+
+def tolerated(fit: Fit, margin: float) -> float:
+    """N(m) of a power law: the N from which all further latents together gain `margin` nats; NaN if there is none."""
+    return float((fit.a / margin) ** (1 / fit.shape)) if fit.a > 0 else float("nan")
+
+
+def loss_law(latent_dims: np.ndarray, excess: np.ndarray, *, first: int = FIRST, last: int = LAST) -> LossLaw | str:
+    """Fits the law to N from `first` to `last`, and compares what it predicts for the larger N.
+
+    Args:
+        latent_dims: N, rising, `(num_dims,)`.
+        excess: The loss above the entropy floor by seed, `(num_seeds, num_dims)`, nats per image.
+        first: The least N that the law is fitted to.
+        last: The largest one.
+
+    Returns:
+        The law, or why there is none.
+    """
+    inside, beyond = (latent_dims >= first) & (latent_dims <= last), latent_dims > last
+    if inside.sum() < LEAST_FITTED or not beyond.any():
+        return f"needs {LEAST_FITTED} N from {first} to {last} and one beyond"
+    dims, mean = latent_dims[inside], excess.mean(0)
+    fits = {name: fit_law(name, dims, mean[inside]) for name in LAWS}
+    fit = fits["power law"]
+    if fit.a <= 0:
+        return f"{NO_FALL} from N = {first} on"
+    errors = {
+        name: (one.residual, float(np.abs(predict(name, one, latent_dims[beyond]) - mean[beyond]).max()))
+        for name, one in fits.items()
+    }
+    seeds = [fit_law("power law", dims, row[inside]) for row in excess]
+    told = predict("power law", fit, latent_dims[beyond])
+    return LossLaw(
+        fit=fit,
+        c=(fit.c, *_interval([one.c for one in seeds])),
+        b=(fit.shape, *_interval([one.shape for one in seeds])),
+        fitted=tuple(map(int, dims)),
+        predicted={
+            int(n): (float(value), float(measured))
+            for n, value, measured in zip(latent_dims[beyond], told, mean[beyond], strict=True)
+        },
+        errors=errors,
+        exponents=_exponents(latent_dims, mean, first),
+        tolerance={
+            m: (tolerated(fit, m), *_interval([tolerated(one, m) for one in seeds], logarithmic=True))
+            for m in TOLERANCES
+        },
+    )
+
+
+def _exponents(latent_dims: np.ndarray, mean: np.ndarray, first: int) -> dict[str, float]:
+    """The exponent by the range of N that is fitted, as far as a range holds enough of them."""
+    found = {}
+    for start in latent_dims[latent_dims >= first]:
+        for end in latent_dims[latent_dims > start]:
+            inside = (latent_dims >= start) & (latent_dims <= end)
+            if inside.sum() >= LEAST_FITTED:
+                found[f"{start} to {end}"] = fit_law("power law", latent_dims[inside], mean[inside]).shape
+    return found
+
+
+def _interval(values: list[float], *, logarithmic: bool = False) -> tuple[float, float]:
+    """The t interval over seeds; NaN with one seed, or where a seed has no value."""
+    array = np.array(values)
+    if len(array) < 2 or not np.isfinite(array).all():
+        return float("nan"), float("nan")
+    if not logarithmic:
+        return t_interval(array)
+    low, high = np.exp(t_interval(np.log(array)))
+    return float(low), float(high)

@@ -1,0 +1,138 @@
+"""The remedy for an estimate that is not settled: which rule is not met, and the command that meets it."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from analysis.dimension.estimate import Estimate
+from analysis.dimension.loss_law import NO_FALL, LossLaw
+from analysis.dimension.seed_estimates import LOWER_BOUND, Sweeps
+from analysis.dimension.sweeps import PAPERS, Sweep
+from study import spec
+
+if TYPE_CHECKING:
+    from study.table import Tables
+
+SEEDS = 3
+"""The seeds that a remedy names where there are too few for an interval."""
+LONGER = 2
+"""The factor by which a remedy lengthens training that has not converged, and widens a grid that ends too early."""
+CHANGED = ("--seeds", "--first-seed", "--steps", "--cells")
+"""The options of a launch that a remedy does not keep."""
+IMAGES = "{task: intrinsic_dimension, sample_size: 4000}"
+"""The arm that estimates the images' own dimension."""
+
+
+def remedies(
+    tables: Sequence[Tables], dataset: str, sweeps: Sweeps, estimates: Sequence[Estimate], law: LossLaw | str
+) -> list[str]:
+    """A line for each of the answer's estimates that has no verdict yet, and for the law: why, and what to do.
+
+    Args:
+        tables: Of any runs.
+        dataset: The data set that is asked about.
+        sweeps: Its sweeps.
+        estimates: Its estimates; those of the answer are read.
+        law: The law of its auto-encoder, or why there is none.
+    """
+    launch = Launch(tables, dataset, sweeps)
+    open_still = {f"({one.key})": one for one in estimates if one.headline and not one.settled}
+    lines = [
+        f"{key} not settled at this budget: {_first(one.reason)}. "
+        f"{launch.own_dimension(one.reason) if one.key == 'I' else launch.remedy(one.reason)}"
+        for key, one in open_still.items()
+    ]
+    if isinstance(law, str) and not law.startswith(NO_FALL):
+        lines.append(f"The auto-encoder's law is not settled at this budget: {law}. {launch.remedy(law)}")
+    return lines
+
+
+class Launch:
+    """The launch that trained the networks of a data set, and how it would have to differ."""
+
+    def __init__(self, tables: Sequence[Tables], dataset: str, sweeps: Sweeps):
+        def breadth(one: Tables) -> int:
+            ends = one.ends
+            mine = (ends["config/dataset"] == dataset) & (ends["config/task"] == "train")
+            return int(ends.loc[mine, "config/latent_dim"].nunique())
+
+        grids = [one for one in tables if one.spec.search is None]
+        found = None if dataset == PAPERS else max(grids, key=breadth, default=None)
+        self._source, self._options = ("latent", {}) if found is None else _launched(found)
+        self._name = "latent" if found is None else found.spec.name
+        if _is_of_other_data(self._source, dataset):
+            self._options = {"--dataset": ["--dataset", dataset]} | self._options
+        read = [sweep for sweep in sweeps.by_network.values() if isinstance(sweep, Sweep)]
+        self._steps = max((int(sweep.steps.max()) for sweep in read), default=0)
+        self._seeds = max((len(sweep.seeds) for sweep in read), default=1)
+        self._widest = max((int(sweep.latent_dims.max()) for sweep in read), default=0)
+
+    def remedy(self, reason: str) -> str:
+        """The remedy for the first reason of an estimate, with the command."""
+        for pattern, make in _REMEDIES:
+            if re.search(pattern, _first(reason)):
+                return make(self)
+        return f"Then again: `{self.command()}`"
+
+    def own_dimension(self, reason: str) -> str:
+        """The same for the images' own dimension."""
+        if "interval" in reason or "seed" in reason:
+            return f"More subsamples: `{self.command(seeds=SEEDS)}`"
+        return f"Add the arm `images: {IMAGES}` to the spec, then `{self.command()}`"
+
+    def longer(self, factor: float) -> str:
+        """Another length of training, which needs a folder of its own."""
+        steps = max(round(self._steps * factor), 1)
+        return f"`{self.command(steps=steps)}`"
+
+    def wider(self) -> str:
+        """More N."""
+        more = ", ".join(str(self._widest * LONGER**power) for power in (1, 2))
+        return f"Add N = {more} to `latent_dim`, then `{self.command()}`"
+
+    def command(self, *, steps: int | None = None, seeds: int | None = None) -> str:
+        """The launch with other options; longer training goes to another run folder."""
+        options = dict(self._options)
+        if seeds is not None:
+            options["--seeds"] = ["--seeds", str(max(seeds, self._seeds + 1))]
+        if steps is not None:
+            options |= {"--steps": ["--steps", str(steps)], "--run": ["--run", f"runs/{self._name}-{steps}"]}
+        return shlex.join(["study", "launch", self._source, *(word for option in options.values() for word in option)])
+
+
+def _first(reason: str) -> str:
+    """The first of several reasons."""
+    return reason.split("; ")[0]
+
+
+_REMEDIES = (
+    (r"1 seed|no interval|uneven plateau", lambda launch: f"More seeds: `{launch.command(seeds=SEEDS)}`"),
+    (r"not converged|convergence", lambda launch: f"Train longer: {launch.longer(LONGER)}"),
+    (r"overfits", lambda launch: f"Train shorter, {launch.longer(1 / LONGER)}, or with more images"),
+    (rf"plateau not reached|{LOWER_BOUND}|too few N|needs \d+ N", lambda launch: launch.wider()),
+    (r"upper bound", lambda launch: f"Add smaller N to `latent_dim`, then `{launch.command()}`"),
+    (r"add the arm", lambda launch: f"Then `{launch.command()}`"),
+)
+"""The remedies by a pattern of the reason."""
+
+
+def _is_of_other_data(study: str, dataset: str) -> bool:
+    """Whether a study is built in, and made for another data set."""
+    return study in spec.names() and spec.load(study).base.get("dataset", PAPERS) != dataset
+
+
+def _launched(tables: Tables) -> tuple[str, dict[str, list[str]]]:
+    """The spec of a run as its launch named it, a built-in study or a file, and the options that a remedy keeps."""
+    words = shlex.split(tables.provenance.get("command") or "")
+    if words[:2] != ["study", "launch"] or len(words) < 3 or words[2].startswith("-"):
+        return tables.spec.name, {}
+    options: dict[str, list[str]] = {}
+    for word in words[3:]:
+        if word.startswith("--"):
+            options[word] = [word]
+        elif options:
+            options[list(options)[-1]].append(word)
+    return words[2], {name: given for name, given in options.items() if name not in CHANGED}

@@ -1,0 +1,116 @@
+"""The conclusion in words, its rows, an N for each purpose, and how to settle what is open."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from analysis.dimension.conclusion import concluded
+from analysis.evidence import Evidence
+from study.table import Tables
+from tests.support.sweeps import FLOOR, intrinsic_tables, sweep_tables
+from tests.support.tables import make_tables
+from trainables.schema import Replicate
+
+DIMS = (5, 8, 10, 16, 20, 32, 50, 64, 100, 128, 200)
+
+
+def curve(network: str, n: int, seed: int, fraction: float) -> float:
+    if network == "elu":
+        return float(FLOOR + 3.0 + 300.0 / n + 0.01 * seed)
+    return float(75.0 + 30 * max(np.log(16 / n), 0.0) + 0.1 * seed)
+
+
+def probes(replicate: Replicate, network: str) -> dict[str, list[float]]:
+    lost = 0.05 * max(np.log(16 / (replicate.config.latent_dim or 1)), 0.0)
+    return {"probe_knn": [0.7, 0.8, 0.9, 0.97 - lost]}
+
+
+def full(**changes) -> Evidence:
+    swept = sweep_tables(dims=DIMS, nll=curve, profiles=probes, **changes)
+    return Evidence([swept, intrinsic_tables(lambda name, n, digit, seed: 12.0 + 0.1 * seed)])
+
+
+def of_other_data(*runs: Tables) -> Evidence:
+    return Evidence(runs, "strokes")
+
+
+def test_paragraph_tells_the_three_numbers_and_the_law_in_plain_words() -> None:
+    found = concluded(full())
+    assert "beyond **N = 15** another one costs more than it saves (L)" in found.paragraph
+    assert "it keeps **25** in use (U)" in found.paragraph
+    assert "differ in **12 to 13** directions (I)" in found.paragraph
+    assert "like N to the power -1.00" in found.paragraph and "75 for 4 nats, 150 for 2 nats" in found.paragraph
+    assert "10 < N < 100 holds for (L), (U) and (I); of a plain auto-encoder it cannot be asked" in found.paragraph
+    assert (found.verdict, found.papers, found.data) == ("confirmed", True, "MNIST")
+
+
+def test_rows_say_what_was_chosen_when_and_why_saturation_has_no_answer() -> None:
+    rows = {row.key: row for row in concluded(full()).rows}
+    assert list(rows) == ["L", "U", "I", "law", "a", "c"]
+    for key in ("L", "U", "I", "law"):
+        assert "chosen after MNIST's tables had been seen" in rows[key].note
+    assert rows["a"].note.startswith("fixed beforehand; no answer") and rows["c"].note.startswith("fixed beforehand")
+    assert rows["law"].verdict == "no answer" and "power law" in rows["law"].note
+
+
+def test_purposes_have_an_n_each() -> None:
+    reconstruct, generate, classify = concluded(full()).purposes
+    assert "of the loss at N = 200" in reconstruct and "within 1 nat" in reconstruct
+    assert generate == "To generate: a VAE of N = 15; of more latents it uses 25."
+    assert f"codes of N = {16 * np.exp(-0.2):.0f}" in classify and "97.0 %" in classify
+
+
+def test_conclusion_without_runs_says_that_nothing_is_known() -> None:
+    found = concluded(Evidence([make_tables()]))
+    assert found.paragraph == "These runs do not say how many dimensions the images need."
+    assert found.verdict == "not measured" and {row.verdict for row in found.rows} == {"not measured"}
+    assert all("not settled at this budget" in purpose for purpose in found.purposes)
+
+
+def test_conclusion_on_other_data_knows_neither_the_band_nor_what_was_fixed_beforehand() -> None:
+    found = concluded(of_other_data(sweep_tables(dims=DIMS, nll=curve, dataset="strokes")))
+    assert not found.papers and [row.key for row in found.rows] == ["L", "U", "I", "law"]
+    assert "10 < N < 100" not in found.paragraph + found.table() and "settled?" in found.header
+    assert not any("MNIST" in row.note for row in found.rows)
+
+
+@pytest.mark.parametrize(
+    ("changes", "key", "remedy"),
+    [
+        ({"seeds": 1}, "L", "`study launch mine.yaml --seeds 3`"),
+        (
+            {"active": lambda n, seed, f: min(n, 20 + round(100 * (1 - f)))},
+            "U",
+            "study launch mine.yaml --run runs/latent-10000 --runner inline --steps 10000`",
+        ),
+        (
+            {"dims": (2, 4, 8)},
+            "U",
+            "Add N = 16, 32 to `latent_dim`, then `study launch mine.yaml --run runs/own --runner inline`",
+        ),
+        ({"networks": ("elu",)}, "L", "add the arm {model: vae, activation: elu} at 3 N or more"),
+        ({"nll": lambda network, n, seed, f: curve(network, n, seed, f) + 3 * (f == 1)}, "L", "Train shorter"),
+    ],
+    ids=["one seed", "still moving", "no room", "no VAE", "overfits"],
+)
+def test_what_is_open_names_the_rule_and_the_command(changes, key, remedy) -> None:
+    provenance = {"command": "study launch mine.yaml --run runs/own --runner inline"}
+    if "seeds" in changes:
+        provenance = {"command": "study launch mine.yaml --seeds 1 --cells 'vae*'"}
+    given = {"dims": DIMS, "nll": curve, "dataset": "strokes", "provenance": provenance} | changes
+    lines = [line for line in concluded(of_other_data(sweep_tables(**given))).open if line.startswith(f"({key}) ")]
+    assert len(lines) == 1 and "not settled at this budget" in lines[0] and remedy in lines[0], lines
+
+
+def test_a_law_that_is_open_is_named_and_one_that_has_reached_its_limit_is_not() -> None:
+    few = concluded(of_other_data(sweep_tables(dims=(2, 4, 8, 16, 32), nll=curve, dataset="strokes"))).open
+    assert any(line.startswith("The auto-encoder's law is not settled") and "Add N = 64, 128" in line for line in few)
+
+    def cliff(network: str, n: int, seed: int, fraction: float) -> float:
+        return curve("vae", n, seed, fraction) - 25 + (n >= 16) * n * 1e-4
+
+    dims = (*DIMS, 256, 512)
+    assert not any(
+        "law" in line for line in concluded(of_other_data(sweep_tables(dims=dims, nll=cliff, dataset="strokes"))).open
+    )

@@ -1,0 +1,65 @@
+"""The law of the loss on curves that follow it, on curves that do not, and on too few N."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from analysis.dimension import loss_law
+from analysis.dimension.loss_law import LossLaw
+from analysis.evidence import Evidence
+from tests.support.sweeps import FLOOR, sweep_tables
+
+DIMS = np.array([5, 10, 20, 32, 50, 64, 100, 128, 200])
+
+
+def found(excess: np.ndarray) -> LossLaw:
+    law = loss_law.loss_law(DIMS, excess)
+    assert isinstance(law, LossLaw)
+    return law
+
+
+def test_law_of_an_exact_power_is_recovered_and_predicts() -> None:
+    law = found(np.stack([c + 300.0 * DIMS**-1.1 for c in (2.9, 3.0, 3.1)]))
+    assert law.b[0] == pytest.approx(1.1, abs=1e-3) and law.c[0] == pytest.approx(3.0, abs=1e-3)
+    assert law.holds and law.errors["power law"][1] < 1e-3 < law.errors["exponential"][1]
+    assert law.fitted == (20, 32, 50, 64, 100) and set(law.predicted) == {128, 200}
+    assert law.tolerance[1.0][0] == pytest.approx(300 ** (1 / 1.1), rel=1e-3)
+    assert set(law.exponents) >= {"20 to 100", "32 to 200"}
+    assert list(law.exponents.values()) == pytest.approx([1.1] * len(law.exponents), abs=1e-3)
+
+
+def test_law_has_the_interval_of_its_seeds_and_none_with_one() -> None:
+    curves = np.stack([3.0 + 300.0 * DIMS**-b for b in (1.0, 1.1, 1.2)])
+    low, high = found(curves).b[1:]
+    assert low < 1.0 < 1.2 < high
+    assert np.isnan(found(curves[:1]).b[1:]).all()
+
+
+def test_law_of_an_exponential_does_not_hold() -> None:
+    law = found(np.stack([3.0 + 60 * np.exp(-DIMS / 30.0)] * 2))
+    assert not law.holds and law.errors["exponential"][1] < 1e-3
+
+
+def test_law_of_a_cliff_is_none() -> None:
+    assert loss_law.loss_law(DIMS, np.where(DIMS < 16, 30.0, 0.3 + DIMS * 1e-4)[None]) == (
+        "the loss does not fall from N = 20 on"
+    )
+
+
+@pytest.mark.parametrize("dims", [(20, 32, 50, 200), (20, 32, 50, 64, 100)], ids=["few fitted", "none beyond"])
+def test_law_of_too_few_n_says_what_it_needs(dims) -> None:
+    array = np.array(dims)
+    assert str(loss_law.loss_law(array, 100.0 / array[None])).startswith("needs 4 N from 20 to 100 and one beyond")
+
+
+def test_law_on_other_data_is_fitted_above_the_description_length() -> None:
+    dims = (2, 4, 8, 16, 32, 64, 128)
+
+    def curve(network: str, n: int, seed: int, fraction: float) -> float:
+        return FLOOR + (3.0 + 40.0 / n if network == "elu" else 30 + 30 * max(np.log(4 / n), 0.0) + 0.1 * seed)
+
+    law = Evidence([sweep_tables(dims=dims, dataset="strokes", nll=curve)], "strokes").law
+    assert isinstance(law, LossLaw) and law.fitted[0] == 4 and law.b[0] == pytest.approx(1.0, abs=0.01)
+    few = Evidence([sweep_tables(dims=dims[:5], dataset="strokes", nll=curve)], "strokes").law
+    assert str(few).startswith("too few N")
