@@ -98,6 +98,10 @@ class SeedEffects:
         ends = self.lower if side == "greater" else self.upper
         if not np.isfinite(ends).all():
             return 1.0
+        if self.bounded and not self.least_error and np.ptp(ends) == 0:
+            # bounds that are equal in all seeds say nothing of the spread: the sign test
+            beyond = ends[0] > margin if side == "greater" else ends[0] < margin
+            return float(0.5 ** len(ends)) if beyond else 1.0
         return paired_test(ends, margin=margin, alternative=side, least_error=self.least_error)
 
     @property

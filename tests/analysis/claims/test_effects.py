@@ -159,3 +159,10 @@ def test_no_effect_has_a_p_value_of_0() -> None:
     for effect in effects:
         assert effect.p_value(0.0, "greater") > 0
     assert least_error([22.0, 22.0], 1.0) > 0
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5, 8])
+def test_bounds_that_are_equal_in_all_seeds_are_no_certainty(seeds):
+    never = SeedEffects(np.full(seeds, 1.5), np.full(seeds, 1.5), np.full(seeds, np.inf))
+    assert never.p_value(0.3, "greater") == 0.5**seeds
+    assert never.p_value(2.0, "greater") == never.p_value(0.3, "less") == 1.0
