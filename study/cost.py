@@ -8,8 +8,9 @@ from collections.abc import Iterable
 import pandas as pd
 
 from study.plan import Plan
-from study.spec import StudySpec, resolve_trial
+from study.spec import resolve_trial
 from trainables.schema import Replicate, TrialConfig
+from trainables.shape import MNIST, Shape, Size
 
 STEPS_PER_CORE_S = 65.0
 """Training steps of the paper's network per second on one core, as measured: the estimates rest on it."""
@@ -19,28 +20,32 @@ _PAPER_WEIGHTS = 1_291_789
 _DRAWS = 200
 
 
-def core_hours(config: TrialConfig) -> float:
-    """Estimates the core-hours of one replicate on a CPU, evaluation included, measurements not."""
+def core_hours(config: TrialConfig, size: Size = Size()) -> float:  # noqa: B008 (a tuple)
+    """Estimates the core-hours of one replicate on data of this size, on a CPU; measurements are not included."""
     if config.task == "intrinsic_dimension":
         return (config.sample_size or 0) * SECONDS_PER_POINT / 3600
     if config.task != "train":
-        return 5 / 3600
-    step_s = num_weights(config) / _PAPER_WEIGHTS * (config.batch_size or 0) / 100 / STEPS_PER_CORE_S
-    evaluation_s = 15_000 / (config.batch_size or 1) * step_s / 3
+        return 5 / 3600 * max(1.0, min(size.shape.pixels, size.train) / MNIST.pixels) ** 2
+    step_s = num_weights(config, size.shape) / _PAPER_WEIGHTS * (config.batch_size or 0) / 100 / STEPS_PER_CORE_S
+    evaluation_s = (size.val + size.test) / (config.batch_size or 1) * step_s / 3
     return ((config.steps or 0) * step_s + (config.evaluations or 0) * evaluation_s) / 3600
 
 
 def cells_core_hours(plan: Plan) -> float:
     """Estimates the core-hours of all replicates of a plan, without those that its search has yet to draw."""
-    return sum(core_hours(plan.cells[label]) * count for label, count in plan.counts.items())
+    cells = ((plan.cells[label], count) for label, count in plan.counts.items())
+    return sum(core_hours(config, plan.size(config)) * count for config, count in cells)
 
 
-def search_core_hours(spec: StudySpec) -> float:
+def search_core_hours(plan: Plan) -> float:
     """Estimates the core-hours of a study's search, from configurations drawn at random; 0 without a search."""
+    spec = plan.spec
     if spec.search is None:
         return 0.0
     configs = [resolve_trial(spec, fields) for fields in spec.search.samples(spec.base, _DRAWS)]
-    hours = [core_hours(config) * spec.search.expected_share(config.steps or 1) for config in configs]
+    hours = [
+        core_hours(config, plan.size(config)) * spec.search.expected_share(config.steps or 1) for config in configs
+    ]
     return sum(hours) / len(hours) * spec.search.trials * spec.seeds
 
 
@@ -49,9 +54,9 @@ def total_core_hours(replicates: Iterable[Replicate]) -> float:
     return sum(core_hours(replicate.config) for replicate in replicates)
 
 
-def num_weights(config: TrialConfig) -> int:
+def num_weights(config: TrialConfig, shape: Shape = MNIST) -> int:
     """Counts the weights of a network, without biases and a posterior's second head; of PCA, its components."""
-    widths = [784, *(config.hidden_dims or ()), config.width]
+    widths = [shape.pixels, *(config.hidden_dims or ()), config.width]
     both_ways = 2 if config.task == "train" else 1
     return both_ways * sum(a * b for a, b in itertools.pairwise(widths))
 

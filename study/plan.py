@@ -11,6 +11,7 @@ from functools import cached_property
 from study.searchspace import SearchSpec
 from study.spec import SpecError, StudySpec, resolve, resolve_trial
 from trainables.schema import Replicate, TrialConfig
+from trainables.shape import Size
 
 _OF_A_POSTERIOR = ("_kl", "_neg_elbo")
 
@@ -27,6 +28,7 @@ class Plan:
     Attributes:
         spec: The study; its search lists the trials that have been drawn.
         digests: Each dataset's digest by name. Only `replicates` needs them, since they are part of a hash.
+        sizes: Each dataset's size by name, for estimates of the cost; one that is absent counts as MNIST's.
 
     Raises:
         SpecError: The fields of a cell do not make a valid config; raised by whatever is read first.
@@ -34,6 +36,7 @@ class Plan:
 
     spec: StudySpec
     digests: Mapping[str, str] = field(default_factory=dict)
+    sizes: Mapping[str, Size] = field(default_factory=dict)
 
     @cached_property
     def compared(self) -> dict[str, TrialConfig]:
@@ -95,6 +98,10 @@ class Plan:
             members[replicate.cell].append(replicate)
         return members
 
+    def size(self, config: TrialConfig) -> Size:
+        """The size of a config's dataset."""
+        return self.sizes.get(config.dataset, Size())
+
     @cached_property
     def datasets(self) -> list[str]:
         """Names of the datasets that the study needs, those included that its search may draw."""
@@ -107,11 +114,11 @@ class Plan:
 
     def with_digests(self, digests: Mapping[str, str]) -> Plan:
         """Plans the same cells on data of these digests."""
-        return self._shared(Plan(self.spec, digests), "compared", "trials", "cells", "counts", "datasets")
+        return self._shared(Plan(self.spec, digests, self.sizes), "compared", "trials", "cells", "counts", "datasets")
 
     def with_asked(self, asked: list[dict[str, object]]) -> Plan:
         """Plans the same study after its search has drawn these trials."""
-        return self._shared(Plan(self.spec.with_asked(asked), self.digests), "compared")
+        return self._shared(Plan(self.spec.with_asked(asked), self.digests, self.sizes), "compared")
 
     def _shared(self, plan: Plan, *names: str) -> Plan:
         """Hands over what both plans have in common, as far as it was made."""

@@ -194,7 +194,8 @@ def grown(old: StudySpec, new: StudySpec) -> StudySpec:
     if old.search is not None and new.search is not None:
         asked = max(old.search.asked, new.search.asked, key=len)
         search = new.search.model_dump() | {"asked": asked, "trials": max(old.search.trials, new.search.trials)}
-    return larger.with_keys(seeds=max(old.seeds, new.seeds), measurements=measurements, search=search)
+    seeds, data = max(old.seeds, new.seeds), old.model_dump()["data"] | new.model_dump()["data"]  # a file may move
+    return larger.with_keys(seeds=seeds, measurements=measurements, search=search, data=data)
 
 
 def _search_differences(former: StudySpec, later: StudySpec) -> list[str]:

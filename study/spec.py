@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 import re
 from collections.abc import Mapping
 from importlib.resources import files
@@ -16,8 +17,10 @@ from study import plain_yaml
 from study.plain_yaml import YamlError
 from study.searchspace import SearchSpec
 from trainables.errors import ReadableError
-from trainables.registry import CURVES, MEASUREMENTS, PluginError, load_plugins, unknown
+from trainables.images.source import ImageSource, is_path, name_of
+from trainables.registry import CURVES, MEASUREMENTS, PluginError, is_taken, load_plugins, register, unknown
 from trainables.schema import TrialConfig, applies, check_keys
+from trainables.shape import Size
 
 MOST_CELLS, MOST_REPLICATES = 100_000, 1_000_000
 """How many cells and replicates a study may have."""
@@ -40,7 +43,8 @@ class StudySpec(BaseModel):
     values, or one value. Several grids, as a list, are run one after another, so that a field may take another value
     in a part of a sweep. A field of `base` or `grid` that does not apply to an arm (beta to an auto-encoder, steps to
     PCA) is left out for it; one that the arm itself names must apply. The key `arms` of a grid names the arms that it
-    is for, where it is not for all.
+    is for, where it is not for all. A `dataset` may be the path of one's own images: it becomes a name, and the path
+    goes under `data`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -58,6 +62,12 @@ class StudySpec(BaseModel):
         default_factory=dict,
         description="values by TrialConfig field, a list of them or one; or several such grids, each with its `arms`",
     )
+    data: dict[str, ImageSource] = Field(
+        default_factory=dict, description="one's own images by the name that `dataset` has for them: path and options"
+    )
+    fit: bool = Field(
+        False, description="whether values of N above the pixels are left out, and samples hold at most all images"
+    )
     search: SearchSpec | None = Field(None, description="what is searched for beside the arms, and how")
     plugins: list[str] = Field(
         default_factory=list, description="modules to import, which add one's own models and the like to the registries"
@@ -69,7 +79,7 @@ class StudySpec(BaseModel):
         if not isinstance(given, Mapping):
             raise ValueError(f"a spec must be a mapping of keys to values, but got {type(given).__name__}.")
         check_keys({str(key): None for key in given}, cls.model_fields, what="key")
-        return given
+        return _with_names(given)
 
     @model_validator(mode="after")
     def _check(self) -> StudySpec:
@@ -135,16 +145,19 @@ class StudySpec(BaseModel):
         *,
         steps: int | None = None,
         dataset: str | None = None,
+        reading: Mapping[str, Any] | None = None,
         seeds: int | None = None,
         trials: int | None = None,
     ) -> StudySpec:
         """Changes a study as the options of the command line do; None leaves it as it is.
 
-        `steps` and `dataset` hold for every arm, grid point and trial, `seeds` for every cell, `trials` for the search.
+        `steps` and `dataset`, a name or a path, hold for every arm, grid point and trial, `reading` (fields of an
+        ImageSource) for images by their path, `seeds` for every cell, `trials` for the search.
 
         Raises:
             SpecError: A change breaks a rule of specs, or there is no search that `trials` could change.
         """
+        dataset, source = image_source(dataset, reading or {})
         fields = {key: value for key, value in {"steps": steps, "dataset": dataset}.items() if value is not None}
 
         def others(former: Mapping[str, Any]) -> dict[str, Any]:
@@ -152,6 +165,8 @@ class StudySpec(BaseModel):
 
         keys: dict[str, Any] = {"base": self.base | fields, "grid": list(map(others, self.grids))}
         keys["arms"] = {arm: others(own) for arm, own in self.arms.items()}
+        if dataset is not None:
+            keys["data"] = {} if source is None else {dataset: source.model_dump()}
         if seeds is not None:
             keys["seeds"] = seeds
         if self.search is not None:
@@ -161,6 +176,27 @@ class StudySpec(BaseModel):
                 raise SpecError(f"`--trials` is for a study with a search, but {self.name} has none.")
             keys["search"] |= {"trials": trials}
         return self.with_keys(**keys)
+
+    def fitted(self, sizes: Mapping[str, Size]) -> StudySpec:
+        """Leaves out what data of these sizes do not have, by dataset: see `fit`; without it, the spec itself."""
+        if not self.fit or not sizes:
+            return self
+        images = min(size.train for size in sizes.values())
+        widest = min(images - 1, *(size.shape.pixels for size in sizes.values()))
+
+        def fit(fields: Mapping[str, Any]) -> dict[str, Any]:
+            dims, samples = fields.get("latent_dim"), fields.get("sample_size")
+            changed = dict(fields)
+            if isinstance(dims, list):
+                changed["latent_dim"] = [n for n in dims if n <= widest] or [max(1, widest)]
+            if isinstance(samples, list):
+                changed["sample_size"] = list(dict.fromkeys(min(n, images) for n in samples))
+            elif samples is not None:
+                changed["sample_size"] = min(samples, images)
+            return changed
+
+        arms = {arm: fit(own) for arm, own in self.arms.items()}
+        return self.with_keys(base=fit(self.base), arms=arms, grid=list(map(fit, self.grids)))
 
     def with_asked(self, asked: list[dict[str, Any]]) -> StudySpec:
         """Returns the study with these trials as drawn by its search; a study without a search stays."""
@@ -177,6 +213,71 @@ class StudySpec(BaseModel):
     def grids(self) -> list[dict[str, Any]]:
         """The grid, or the grids, as a list."""
         return [self.grid] if isinstance(self.grid, dict) else self.grid
+
+
+def image_source(dataset: str | None, reading: Mapping[str, Any]) -> tuple[str | None, ImageSource | None]:
+    """A dataset's name, from its name or its path, and where it is read from if that is a path.
+
+    Args:
+        dataset: A name or a path; None for what a spec names.
+        reading: Fields of an ImageSource beside the path.
+
+    Raises:
+        SpecError: There is no path that `reading` could be for, or one of its values breaks a rule.
+    """
+    data: dict[str, Any] = {}
+    name = _name(dataset, data)
+    if name in data:
+        try:
+            return name, ImageSource(**data[name], **reading)
+        except ValidationError as error:
+            raise SpecError(readable(error)) from None
+    if reading:
+        raise SpecError(f"`{next(iter(reading))}` is for images by their path: give that as the dataset.")
+    return name, None
+
+
+def _with_names(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of a spec with a name for each path of images, which goes under `data`; registers the names."""
+    if not isinstance(given.get("data", {}), Mapping):
+        return dict(given)
+    keys, data = dict(given), dict(given.get("data", {}))
+    for name in data:
+        if not isinstance(name, str) or name_of(f"{name}/") != name or is_taken("DATASETS", name):
+            raise ValueError(
+                f"`data` must give images a new name, of letters, digits, '-', '_' and '.', but got {name!r}."
+            )
+
+    def named(fields: Any) -> Any:
+        if not isinstance(fields, Mapping) or "dataset" not in fields:
+            return fields
+        value = fields["dataset"]
+        new = [_name(one, data) for one in value] if isinstance(value, list) else _name(value, data)
+        return {**fields, "dataset": new}
+
+    keys["base"] = named(keys.get("base", {}))
+    if isinstance(arms := keys.get("arms"), Mapping):
+        keys["arms"] = {arm: named(own) for arm, own in arms.items()}
+    if "grid" in keys:
+        keys["grid"] = list(map(named, keys["grid"])) if isinstance(keys["grid"], list) else named(keys["grid"])
+    if isinstance(search := keys.get("search"), Mapping):
+        keys["search"] = {**search, "space": named(search.get("space"))}
+    register({"DATASETS": dict.fromkeys(data, "")})
+    return keys | {"data": data}
+
+
+def _name(dataset: Any, data: dict[str, Any]) -> Any:
+    """The name of a dataset; of a path a new one, under which `data` gets the path."""
+    if not isinstance(dataset, str) or dataset in data or is_taken("DATASETS", dataset) or not is_path(dataset):
+        return dataset
+    home = os.path.expanduser("~")
+    path = f"~{dataset.removeprefix(home)}" if dataset.startswith(f"{home}/") else dataset
+    name = name_of(dataset)
+    if is_taken("DATASETS", name):
+        name += "-images"
+    if data.setdefault(name, {"path": path}) != {"path": path}:
+        raise ValueError(f"`data` must have one {name!r}, but {path} would be another: name it otherwise under `data`.")
+    return name
 
 
 def names() -> list[str]:
@@ -216,7 +317,7 @@ def parse(text: str, source: str, *, plugins: bool = True) -> StudySpec:
         plugins: Whether to import the spec's plugins; else the names that they add must be registered already.
     """
     try:
-        given = plain_yaml.read(text, truths={"log"})
+        given = plain_yaml.read(text, truths={"log", "fit", "grey"})
         named = given.get("plugins") if plugins and isinstance(given, Mapping) else None
         load_plugins(name for name in (named if isinstance(named, list) else []) if isinstance(name, str))
         return StudySpec.model_validate(given)

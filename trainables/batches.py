@@ -31,7 +31,7 @@ def generator(seed: int, purpose: str, index: int = 0, device: torch.device | st
 class Batch(NamedTuple):
     """The inputs of one step of M members.
 
-    `x`: grey images, `(M, batch, 784)` in [0, 1]; `target`: the likelihood's target, the same images unless they are
+    `x`: grey images, `(M, batch, pixels)` in [0, 1]; `target`: the likelihood's target, the same images unless they are
     binarised; `shown`: the network's input, the target unless `input_noise` is added to it; `noise`: the noise of z,
     `(M, batch, N)`, None without a posterior; `beta`: the weight of the KL term, `(M,)`.
     """
@@ -51,12 +51,12 @@ class Inputs:
         seeds: One seed a member.
         widest: The config of the member with the most latents. Every member's noise has its N; that of a narrower
             member is zero beyond the member's own N.
-        images: Training images, uint8 `(n, 784)`, on the device to train on.
+        images: Training images, uint8 `(n, pixels)`, on the device to train on.
     """
 
     def __init__(self, configs: Sequence[TrialConfig], seeds: Sequence[int], widest: TrialConfig, images: Tensor):
         self._configs, self._seeds, self._widest, self._images = configs, seeds, widest, images
-        self._batch_size = widest.batch_size or 0
+        self._batch_size = min(widest.batch_size or 0, len(images))
         self._batches = len(images) // self._batch_size
         self.step = torch.zeros((), dtype=torch.int64, device=images.device)
         """The step to come; the step itself counts it up."""
@@ -124,7 +124,7 @@ def shown_images(config: TrialConfig, seed: int, split: str, images: Tensor) -> 
         config: The trial's config.
         seed: The replicate's seed.
         split: "train", "val" or "test"; the draws' purpose.
-        images: All of the split, uint8 `(n, 784)`.
+        images: All of the split, uint8 `(n, pixels)`.
 
     Returns:
         The images themselves; under `input: binarised` a sample of each pixel, 0 or 255, the same at every step.

@@ -187,7 +187,7 @@ def write_measurement(folder: Folder, ended: Standing, name: str, record: Record
         ended: The replicate's result.
         name: The measurement's.
         record: Its profiles and the keys of its images, the rest is not read. An empty one says that it was made.
-        images: uint8 `(len(record.images), 784)`.
+        images: uint8 `(len(record.images), pixels)`.
     """
     former = _measured(ended, _list(folder)).get(name, [])
     attempt = _attempt(ended)

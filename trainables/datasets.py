@@ -1,10 +1,10 @@
 """Datasets: their split, and MNIST, Fashion-MNIST and KMNIST from torchvision's folder layout.
 
-A dataset is 28x28 grey images as uint8, split into train, validation and test. MNIST and its kin are split into
+A dataset is uint8 images of one shape, split into train, validation and test. MNIST and its kin are split into
 55,000 / 5,000 / 10,000: validation takes the first 5,000 training images, as TensorFlow's tutorial loader did, which
-the paper's code used. `split` makes a dataset of one's own, of any size. Files are looked for in
-`$STUDY_DATA_DIR/<Name>/raw` (plain or .gz), then downloaded there once by torchvision, then checked. Drawn datasets
-come from `trainables.controls`.
+the paper's code used. `split` makes a dataset of arrays. MNIST's files are looked for in `$STUDY_DATA_DIR/<Name>/raw`
+(plain or .gz), then downloaded there once by torchvision, then checked. Drawn datasets come from `trainables.controls`,
+those in a user's own files from `trainables.images`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import hashlib
 import os
 import pkgutil
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,8 +22,12 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
-from trainables.errors import ReadableError
+from trainables.errors import DataError
+from trainables.images.source import ImageSource
+from trainables.images.splitting import Part, by_content
 from trainables.registry import DATASETS, added, unknown
+from trainables.schema import CONTENT
+from trainables.shape import MNIST, Shape, Size
 
 NUM_VAL = 5_000
 NUM_TRAIN_FILE, NUM_TEST_FILE = 60_000, 10_000
@@ -51,26 +55,45 @@ _PACKED_MD5 = {
 _AGAIN = "Delete it to have it downloaded again."
 
 
-class DataError(ReadableError):
-    """A dataset is absent, incomplete, damaged or another one."""
-
-
 @dataclass(frozen=True)
 class Dataset:
-    """A dataset, split. `images[split]`: uint8 `(n, 784)`; `labels[split]`: uint8 `(n,)`; `digest`: of all of them."""
+    """A dataset, split.
+
+    `images[split]`: uint8 `(n, pixels)`, of `shape`; `labels[split]`: classes from 0 on, `(n,)`, or `labels` is empty;
+    `digest`: of all of them.
+    """
 
     name: str
     images: dict[str, np.ndarray]
     labels: dict[str, np.ndarray]
     digest: str
+    shape: Shape = MNIST
+
+    @property
+    def size(self) -> Size:
+        """The images' shape, and how many each split has."""
+        return Size(self.shape, *(len(self.images[part]) for part in SPLITS))
+
+    @property
+    def description(self) -> str:
+        """What the dataset holds, in one line."""
+        parts = ", ".join(f"{part} {len(images):,}" for part, images in self.images.items())
+        classes = len(set().union(*(np.unique(labels).tolist() for labels in self.labels.values())))
+        labels = "no labels" if not self.labels else f"{classes} class{'es' * (classes != 1)}"
+        return f"{self.name}: {parts} images of {self.shape}, {labels}; digest {self.digest}"
 
 
-def load(name: str) -> Dataset:
-    """Loads a dataset by its name in DATASETS.
+def load(name: str, source: ImageSource | None = None) -> Dataset:
+    """Loads a dataset by its name in DATASETS, or reads a user's own from its source and gives it the name.
 
     Raises:
         DataError: Unknown name; absent files and no network; truncated or altered files; a plugin's loader fails.
     """
+    if source is not None:
+        from trainables.images.reader import read  # loads pandas, which only these need
+
+        parts, shape = read(source)
+        return _made(name, parts, shape, CONTENT)
     if name not in DATASETS:
         raise DataError(unknown(name, DATASETS, what="dataset"))
     loader = pkgutil.resolve_name(DATASETS[name])
@@ -83,7 +106,20 @@ def load(name: str) -> Dataset:
         raise DataError(f"dataset {name!r} cannot be loaded: {type(error).__name__}: {error}") from error
     if not isinstance(made, Dataset):
         raise DataError(f"the loader of {name!r} must return a Dataset, but got {type(made).__name__}.")
+    if any(images.shape[1:] != (made.shape.pixels,) for images in made.images.values()):
+        raise DataError(f"the loader of {name!r} must return images (n, {made.shape.pixels}) of {made.shape}.")
     return made
+
+
+def load_digits() -> Dataset:
+    """scikit-learn's 1,797 handwritten digits of 8 x 8 pixels (Alpaydin and Kaynak, 1998), whose white is 16."""
+    from sklearn.datasets import load_digits as bundled
+
+    from trainables.images.greys import to_bytes
+
+    images, labels = bundled(return_X_y=True)
+    parts = by_content({"train": Part(to_bytes(images, 16), labels.astype(np.uint8))}, "digits")
+    return _made("digits", parts, Shape(8, 8))
 
 
 def data_dir() -> Path:
@@ -100,14 +136,18 @@ def cache_dir() -> Path:
 
 
 def split(
-    name: str, train: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray], num_val: int = NUM_VAL
+    name: str,
+    train: tuple[np.ndarray, np.ndarray | None],
+    test: tuple[np.ndarray, np.ndarray | None],
+    num_val: int = NUM_VAL,
 ) -> Dataset:
     """Makes a Dataset of a training and a test set.
 
     Args:
         name: The dataset's name.
-        train: uint8 images, `(n, 28, 28)` or `(n, 784)`, n > num_val, and labels `(n,)`.
-        test: The same for the test set, of any size.
+        train: uint8 images, `(n, height, width)`, `(n, height, width, 3)` or `(n, 784)`, n > num_val, and classes from
+            0 on, `(n,)`, or None if there are none.
+        test: The same for the test set, of any number of images.
         num_val: How many of `train`, the first, are for validation and not for training; 1 or more.
 
     Raises:
@@ -115,25 +155,45 @@ def split(
     """
     if num_val < 1:
         raise DataError(f"{name}: `num_val >= 1` must hold, but got {num_val=}.")
+    shape = _shape_of(train[0])
     for part, (x, y) in {"train": train, "test": test}.items():
         least = num_val + 1 if part == "train" else 1
-        if x.dtype != np.uint8 or len(x) < least or x[0].size != 784 or y.shape != (len(x),):
+        of_images = x.dtype == np.uint8 and len(x) >= least and _shape_of(x) == shape and shape is not None
+        if not of_images or (y is not None and y.shape != (len(x),)) or (y is None) != (train[1] is None):
             raise DataError(
-                f"{name}: `{part}` must be uint8 images (n, 28, 28) and labels (n,) with n >= {least:,}, but got "
-                f"{x.dtype} {x.shape} and {y.shape}."
+                f"{name}: `{part}` must be uint8 images (n, height, width) or (n, height, width, 3), of one size with "
+                f"the other set, with n >= {least:,}, and labels (n,) or none, but got {x.dtype} {x.shape} and "
+                f"{'no labels' if y is None else y.shape}."
             )
-    parts = {
-        "train": (train[0][num_val:], train[1][num_val:]),
-        "val": (train[0][:num_val], train[1][:num_val]),
-        "test": test,
-    }
-    images = {key: np.ascontiguousarray(x.reshape(len(x), 784)) for key, (x, _) in parts.items()}
-    labels = {key: np.ascontiguousarray(y) for key, (_, y) in parts.items()}
+
+    def rows(part: tuple[np.ndarray, np.ndarray | None], chosen: slice) -> Part:
+        images, labels = part
+        return Part(images[chosen], None if labels is None else labels[chosen])
+
+    parts = {"train": rows(train, slice(num_val, None)), "val": rows(train, slice(num_val)), "test": Part(*test)}
+    return _made(name, parts, shape or MNIST)
+
+
+def _shape_of(images: np.ndarray) -> Shape | None:
+    """The shape of images that lie in an array; None if it holds no images."""
+    if images.ndim == 2 and images.shape[1] == MNIST.pixels:
+        return MNIST
+    sizes = images.shape[1:]
+    return Shape(*sizes) if len(sizes) == 2 or (len(sizes) == 3 and sizes[2] in (1, 3)) else None
+
+
+def _made(name: str, parts: Mapping[str, Part], shape: Shape, kind: str = "") -> Dataset:
+    """A Dataset of its three splits; its digest begins with `kind`."""
+    images = {key: np.ascontiguousarray(parts[key].images.reshape(-1, shape.pixels)) for key in SPLITS}
+    given = {key: parts[key].labels for key in SPLITS}
+    labels = {key: np.ascontiguousarray(part) for key, part in given.items() if part is not None}
     digest = hashlib.sha256()
     for key in SPLITS:
         digest.update(images[key].tobytes())
-        digest.update(labels[key].tobytes())
-    return Dataset(name, images, labels, digest.hexdigest()[:16])
+        digest.update(labels[key].tobytes() if labels else b"")
+    if shape != MNIST:
+        digest.update(repr(tuple(shape)).encode())
+    return Dataset(name, images, labels, kind + digest.hexdigest()[:16], shape)
 
 
 def _load_idx(name: str, folder: str, sha256: dict[str, str]) -> Dataset:

@@ -2,7 +2,7 @@
 
 from trainables.export import load
 model, config = load("vae-7")
-output = model(images)  # (n, 784) in [0, 1]; see `trainables.models.Output`
+output = model(images)  # (n, pixels) in [0, 1]; see `trainables.models.Output`
 """
 
 from __future__ import annotations
@@ -17,14 +17,18 @@ from safetensors.numpy import load_file, save
 from trainables import checkpoint
 from trainables.errors import ReadableError
 from trainables.records import Record
+from trainables.registry import register
 from trainables.replicate_file import DamagedFileError
 from trainables.schema import METRICS, TrialConfig
+from trainables.shape import MNIST, Shape
 from trainables.storage import Folder
 
 if TYPE_CHECKING:
     from torch import nn
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
+SHAPE = "image_shape"
+"""The key of config.json, beside a config's fields, with the images' height, width and channels."""
 
 
 class ExportError(ReadableError):
@@ -51,13 +55,13 @@ def export(replicate: Folder, to: Path) -> list[Path]:
     try:
         weights = checkpoint.read_weights(replicate, ended)
         described = ended.record.replicate
-        config = json.dumps(described["config"])
+        config = described["config"] | {SHAPE: ended.record.shape}
         card = _card(described, ended.record, to.name)
     except (DamagedFileError, FileNotFoundError, LookupError, TypeError, ValueError) as error:
         raise ExportError(f"{error}. `study launch` of this run trains the network again.") from None
     folder = Folder(str(to)).create()
-    folder.write(WEIGHTS, save(weights, {"config": config}))
-    folder.write(CONFIG, f"{json.dumps(described['config'], indent=2)}\n".encode())
+    folder.write(WEIGHTS, save(weights, {"config": json.dumps(config)}))
+    folder.write(CONFIG, f"{json.dumps(config, indent=2)}\n".encode())
     folder.write(CARD, card.encode())
     return [to / name for name in (WEIGHTS, CONFIG, CARD)]
 
@@ -71,11 +75,14 @@ def load(folder: str | Path) -> tuple[nn.Module, TrialConfig]:
     from trainables.models import restore  # loads torch
 
     try:
-        config = TrialConfig.model_validate_json((Path(folder) / CONFIG).read_bytes())
-        return restore(config, load_file(Path(folder) / WEIGHTS)).eval(), config
+        fields = dict(json.loads((Path(folder) / CONFIG).read_bytes()))
+        shape = Shape(*fields.pop(SHAPE, MNIST))
+        register({"DATASETS": {str(fields["dataset"]): ""}})  # it may be the name of a file of the user's
+        config = TrialConfig(**fields)
+        return restore(config, load_file(Path(folder) / WEIGHTS), shape).eval(), config
     except FileNotFoundError as error:
         raise ExportError(f"{folder} must hold {WEIGHTS} and {CONFIG}, but {error.filename} is absent.") from None
-    except (ValueError, LookupError, RuntimeError, SafetensorError) as error:
+    except (ValueError, TypeError, LookupError, RuntimeError, SafetensorError) as error:
         reason = str(error).partition("\n")[0]
         raise ExportError(f"{folder} must hold an exported model, but it is damaged: {reason}") from None
 
@@ -83,7 +90,7 @@ def load(folder: str | Path) -> tuple[nn.Module, TrialConfig]:
 _TEMPLATE = """# {name}: {cell}, seed {seed}
 
 A `{kind}` with {width} latent dimensions, trained on `{dataset}` (data digest {digest}) for {step:,} steps.
-Input: images `(n, 784)`, grey values in [0, 1].
+Input: images `(n, {pixels})`, {shape}, values in [0, 1] in the order of an array (height, width, channels).
 
 ```python
 from trainables.export import load
@@ -91,7 +98,7 @@ from trainables.losses import decoder_mean
 
 model, config = load("{name}")
 output = model(images)  # output.mu: codes, (n, {width})
-reconstructions = decoder_mean(output.decoded, config)  # (n, 784) in [0, 1]
+reconstructions = decoder_mean(output.decoded, config)  # (n, {pixels}) in [0, 1]
 ```
 
 Meant for the study of auto-encoders; it has seen these images alone.
@@ -131,5 +138,7 @@ def _card(described: dict[str, Any], record: Record, name: str) -> str:
         step=last["step"],
         metrics="\n".join(metrics),
         settings="\n".join(settings),
+        shape=record.shape,
+        pixels=record.shape.pixels,
         origin="; ".join(f"{key} {value}" for key, value in sorted(record.provenance.items())),
     )

@@ -40,21 +40,23 @@ EXTRA = 16
 """How many more neighbours than needed are searched for, since the search rounds distances."""
 
 
-def subsample(config: TrialConfig, seed: int, images: Tensor, labels: Tensor) -> Tensor:
+def subsample(config: TrialConfig, seed: int, images: Tensor, labels: Tensor | None) -> Tensor:
     """Draws the points of a trial: training images of a class or of all.
 
     Args:
         config: Its `digit` and `sample_size` are used.
         seed: The replicate's seed.
-        images: uint8 `(n, 784)`.
-        labels: `(n,)`.
+        images: uint8 `(n, pixels)`.
+        labels: `(n,)`; None if the images have none.
 
     Returns:
-        Floats in [0, 1], `(sample_size, 784)`.
+        Floats in [0, 1], `(sample_size, pixels)`.
 
     Raises:
-        ValueError: There are fewer images than `sample_size`.
+        ValueError: There are fewer images than `sample_size`, or no labels to tell a class by.
     """
+    if config.digit is not None and labels is None:
+        raise ValueError(f"`digit` must be left out where images have no labels, but got {config.digit}.")
     pool = images if config.digit is None else images[labels == config.digit]
     size = config.sample_size or 0
     if size > len(pool):

@@ -31,7 +31,7 @@ def head(decoded: Tensor, output: str | None) -> Tensor:
 
 
 def decoder_mean(decoded: Tensor, config: TrialConfig) -> Tensor:
-    """The mean of p(x|z), `(..., 784)`, from the decoder's last layer: what every metric and every image is made of.
+    """The mean of p(x|z), `(..., pixels)`, from the decoder's last layer: what every metric and every image is made of.
 
     The head's image, but for a continuous Bernoulli, whose mean is not its parameter. PCA without a head is clipped.
     """
@@ -44,8 +44,8 @@ def eq_1(decoded: Tensor, x: Tensor, config: TrialConfig) -> Tensor:
     """Eq. 1 of images on the decoder's mean whatever the likelihood, `(...,)` nats per image.
 
     Args:
-        decoded: The decoder's last layer, `(..., 784)`.
-        x: Grey images, `(..., 784)` in [0, 1].
+        decoded: The decoder's last layer, `(..., pixels)`.
+        x: Grey images, `(..., pixels)` in [0, 1].
         config: The trial's config.
     """
     if config.likelihood == "continuous_bernoulli":
@@ -62,8 +62,9 @@ def bernoulli_nll(decoded: Tensor, x: Tensor, output: str | None) -> Tensor:
     """Eq. 1 of the paper, -sum over pixels of x log x' + (1 - x) log(1 - x'), on the decoder's mean x'.
 
     Args:
-        decoded: The decoder's last layer, `(..., 784)`: logits if `output` is "sigmoid", else means, which are clipped.
-        x: Grey images, `(..., 784)` in [0, 1].
+        decoded: The decoder's last layer, `(..., pixels)`: logits if `output` is "sigmoid", else means, which are
+            clipped.
+        x: Grey images, `(..., pixels)` in [0, 1].
         output: The output head.
 
     Returns:
@@ -88,8 +89,8 @@ def continuous_bernoulli_nll(logits: Tensor, x: Tensor) -> Tensor:
     unbounded density.
 
     Args:
-        logits: Of the parameter lambda, `(..., 784)`.
-        x: Grey images, `(..., 784)` in [0, 1].
+        logits: Of the parameter lambda, `(..., pixels)`.
+        x: Grey images, `(..., pixels)` in [0, 1].
 
     Returns:
         `(...,)` nats per image.
@@ -140,7 +141,8 @@ def model_nll(out: Output, x: Tensor, config: TrialConfig) -> Tensor:
 def objective(out: Output, x: Tensor, config: TrialConfig, beta: Tensor) -> tuple[Tensor, Tensor]:
     """The loss that a step minimises, nll_model + beta KL, and nll_model alone: means over the batch, `()` nats each.
 
-    The L2 term is not in it: Adam adds its gradient (`trainables.pack`). `x`: the likelihood's target, `(batch, 784)`.
+    The L2 term is not in it: Adam adds its gradient (`trainables.pack`). `x`: the likelihood's target, `(batch,
+    pixels)`.
     """
     nll = model_nll(out, x, config).mean()
     if out.log_sigma is None:

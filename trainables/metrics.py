@@ -73,10 +73,10 @@ def evaluate(
 
     Args:
         model: In the form of `trainables.models`.
-        images: uint8 `(n, 784)`.
+        images: uint8 `(n, pixels)`.
         config: The trial's config.
         noise: What `evaluation_noise` gives for this split, `(n, N)`; `(n, 0)` without a posterior.
-        shown: What `shown_images` gives for this split, uint8 `(n, 784)`; left out, it is the images.
+        shown: What `shown_images` gives for this split, uint8 `(n, pixels)`; left out, it is the images.
 
     Returns:
         The Evaluation; `values` has the keys of METRICS without their split.
@@ -110,7 +110,7 @@ def evaluation_noise(config: TrialConfig, seed: int, split: str, images: Tensor)
         config: The trial's config.
         seed: The replicate's seed.
         split: "val" or "test"; the noise's purpose.
-        images: The split, `(n, 784)`.
+        images: The split, `(n, pixels)`.
 
     Returns:
         `(n, N)` standard normal values; `(n, 0)` if the model has no posterior.
@@ -129,7 +129,7 @@ def importance_weighted_bound(
 
     Args:
         model: A variational model in the form of `trainables.models`.
-        x: Images as the network is shown them, `(batch, 784)` in [0, 1]: the likelihood's target too.
+        x: Images as the network is shown them, `(batch, pixels)` in [0, 1]: the likelihood's target too.
         config: The trial's config.
         num_samples: Samples of z per image.
         source: The samples' generator.
@@ -153,18 +153,18 @@ def importance_weighted_bound(
 
 
 def entropy_floor(images: Tensor) -> float:
-    """Eq. 1 at x' = x, the least that any reconstruction can reach. Images uint8 `(n, 784)`; nats per image."""
+    """Eq. 1 at x' = x, the least that any reconstruction can reach. Images uint8 `(n, pixels)`; nats per image."""
     return _mean_over_chunks(images, lambda x: bernoulli_nll(x, x, "clipped"))
 
 
 def mean_image_nll(images: Tensor, train: Tensor) -> float:
-    """Eq. 1 of the mean training image, the best constant answer. uint8 `(n, 784)` both; nats per image."""
+    """Eq. 1 of the mean training image, the best constant answer. uint8 `(n, pixels)` both; nats per image."""
     mean = torch.stack([part.double().sum(0) for part in train.split(5000)]).sum(0).div(255 * len(train)).float()
     return _mean_over_chunks(images, lambda x: bernoulli_nll(mean.expand_as(x), x, "clipped"))
 
 
 def reconstruct(model: nn.Module, images: Tensor, config: TrialConfig) -> Tensor:
-    """The decoder's mean at the posterior mean as uint8 `(n, 784)`, for uint8 images as the network is shown them."""
+    """The decoder's mean at the posterior mean, uint8 `(n, pixels)`, for uint8 images as the network is shown them."""
     with torch.no_grad():
         return to_grey(decoder_mean(model(to_unit(images)).decoded, config))
 
@@ -186,7 +186,7 @@ def _at_sample(model: nn.Module, out: Output, log_sigma: Tensor, noise: Tensor) 
 
 
 def _nlls(at_mean: Output, sampled: Output, x: Tensor, target: Tensor, config: TrialConfig) -> dict[str, Tensor]:
-    """Per image, `(batch,)`: Eq. 1 of the grey `x`, and the model's own of its `target`, `(batch, 784)` each."""
+    """Per image, `(batch,)`: Eq. 1 of the grey `x`, and the model's own of its `target`, `(batch, pixels)` each."""
     nll = eq_1(sampled.decoded, x, config)
     return {
         "nll": nll,

@@ -1,6 +1,6 @@
 """The networks of the paper as plain modules: Fig. 1's auto-encoder, Fig. 4's variational one, and PCA.
 
-A model is made of a config and the number of pixels. It maps images `(batch, pixels)` in [0, 1] and standard normal
+A model is made of a config and the images' `Shape`. It maps images `(batch, pixels)` in [0, 1] and standard normal
 noise `(batch, latent_dim)` to an `Output`; its `decoder` maps codes alone. A new one is a module of that form, to which
 `check` holds it, and a line in `trainables.registry.MODELS`.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 import pkgutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -18,18 +18,16 @@ import torch
 from torch import Tensor, nn
 
 from trainables.registry import ACTIVATIONS, MODELS
+from trainables.shape import MNIST, WIDE, Shape, most_components
 
 if TYPE_CHECKING:
     from trainables.schema import TrialConfig
-
-PIXELS = 784
-"""28 x 28 grey values."""
 
 
 class Output(NamedTuple):
     """A model's outputs for a batch; None where it has no such part.
 
-    `decoded`: the decoder's last layer before the output head, `(batch, 784)`; `mu`: code or posterior mean,
+    `decoded`: the decoder's last layer before the output head, `(batch, pixels)`; `mu`: code or posterior mean,
     `(batch, latent_dim)`; `log_sigma`: log standard deviation of q(z|x), `(batch, latent_dim)`; `log_scale`: log
     standard deviation of the Gaussian likelihood, `()`.
     """
@@ -64,17 +62,17 @@ class Perceptron(nn.Module):
 
 
 class Autoencoder(nn.Module):
-    """784-500-500-N and back (Fig. 1). The code is linear; the activation is on the hidden layers only."""
+    """pixels-500-500-N and back (Fig. 1). The code is linear; the activation is on the hidden layers only."""
 
-    def __init__(self, config: TrialConfig, pixels: int = PIXELS):
+    def __init__(self, config: TrialConfig, shape: Shape = MNIST):
         super().__init__()
         hidden = config.hidden_dims or ()
-        self.encoder = Perceptron([pixels, *hidden, config.width], _activation(config))
-        self.decoder = Perceptron([config.width, *reversed(hidden), pixels], _activation(config))
+        self.encoder = Perceptron([shape.pixels, *hidden, config.width], _activation(config))
+        self.decoder = Perceptron([config.width, *reversed(hidden), shape.pixels], _activation(config))
         self.log_scale = _log_scale(config)
 
     def forward(self, x: Tensor, noise: Tensor | None = None) -> Output:
-        """Reconstructs `x`, `(batch, 784)` in [0, 1]; the noise is not used."""
+        """Reconstructs `x`, `(batch, pixels)` in [0, 1]; the noise is not used."""
         code = self.encoder(x)
         return Output(self.decoder(code), code, log_scale=self.log_scale)
 
@@ -82,14 +80,14 @@ class Autoencoder(nn.Module):
 class VariationalAutoencoder(nn.Module):
     """The same with q(z|x) = N(mu, diag(sigma^2)) and one sample of z (Fig. 4, section 5)."""
 
-    def __init__(self, config: TrialConfig, pixels: int = PIXELS):
+    def __init__(self, config: TrialConfig, shape: Shape = MNIST):
         super().__init__()
         hidden = config.hidden_dims or ()
-        trunk = [pixels, *hidden]
+        trunk = [shape.pixels, *hidden]
         self.encoder = Perceptron(trunk, _activation(config), activate_last=True)
         self.mu = nn.Linear(trunk[-1], config.width)
         self.log_sigma = nn.Linear(trunk[-1], 1 if config.posterior == "spherical" else config.width)
-        self.decoder = Perceptron([config.width, *reversed(hidden), pixels], _activation(config))
+        self.decoder = Perceptron([config.width, *reversed(hidden), shape.pixels], _activation(config))
         self.log_scale = _log_scale(config)
 
     def forward(self, x: Tensor, noise: Tensor | None = None) -> Output:
@@ -105,39 +103,39 @@ class PrincipalComponents(nn.Module):
     """PCA with `latent_dim` components: the closed-form reference arm (section 3 of the paper)."""
 
     def __init__(self, mean: Tensor, components: Tensor):
-        """Takes the mean image, `(784,)`, and orthonormal rows `(latent_dim, 784)` by falling variance."""
+        """Takes the mean image, `(pixels,)`, and orthonormal rows `(latent_dim, pixels)` by falling variance."""
         super().__init__()
         self.mean, self.components = nn.Parameter(mean), nn.Parameter(components)
 
     def forward(self, x: Tensor, noise: Tensor | None = None) -> Output:
-        """Projects `x`, `(batch, 784)`, on the subspace; the noise is not used."""
+        """Projects `x`, `(batch, pixels)`, on the subspace; the noise is not used."""
         code = (x - self.mean) @ self.components.T
         return Output(self.decoder(code), code)
 
     def decoder(self, code: Tensor) -> Tensor:
-        """Maps `(batch, latent_dim)` to `(batch, 784)`."""
+        """Maps `(batch, latent_dim)` to `(batch, pixels)`."""
         return self.mean + code @ self.components
 
 
-def build(config: TrialConfig, generator: torch.Generator, pixels: int = PIXELS) -> nn.Module:
+def build(config: TrialConfig, generator: torch.Generator, shape: Shape = MNIST) -> nn.Module:
     """The model of a `task: train` config, on the CPU, its weights drawn from `generator` at its own latent_dim."""
     if config.model is None:
         raise ValueError(f"`task` must be 'train' to build a network, but got {config.task!r}.")
     with torch.random.fork_rng(devices=[]):  # parameters that a user's own model draws come from the seed too
         torch.default_generator.manual_seed(generator.initial_seed())
-        model: nn.Module = pkgutil.resolve_name(MODELS[config.model].path)(config, pixels)
+        model: nn.Module = pkgutil.resolve_name(MODELS[config.model].path)(config, shape)
     for layer in model.modules():
         if isinstance(layer, nn.Linear):
             _initialise(layer, config.init or "he", generator)
     return model
 
 
-def restore(config: TrialConfig, weights: Mapping[str, np.ndarray]) -> nn.Module:
+def restore(config: TrialConfig, weights: Mapping[str, np.ndarray], shape: Shape = MNIST) -> nn.Module:
     """The trained model of a config, of PCA too, from its parameters by name, on the CPU."""
     state = {name: torch.tensor(value) for name, value in weights.items()}
     if config.task == "pca":
         return PrincipalComponents(state["mean"], state["components"])
-    model = build(config, torch.Generator())
+    model = build(config, torch.Generator(), shape)
     names = {name for name, _ in model.named_parameters()}
     if names != state.keys():
         raise ValueError(f"`weights` must be the model's parameters, {sorted(names)}, but got {sorted(state)}.")
@@ -146,7 +144,7 @@ def restore(config: TrialConfig, weights: Mapping[str, np.ndarray]) -> nn.Module
 
 
 @torch.no_grad()
-def check(config: TrialConfig, pixels: int = PIXELS) -> None:
+def check(config: TrialConfig, shape: Shape = MNIST) -> None:
     """Checks that the model of a `task: train` config, such as a user's own, has the form of those here.
 
     Raises:
@@ -155,7 +153,8 @@ def check(config: TrialConfig, pixels: int = PIXELS) -> None:
         Exception: Whatever making or calling it raises.
     """
     source = torch.Generator().manual_seed(0)
-    model, x = build(config, source, pixels), torch.rand(4, pixels, generator=source)
+    pixels = shape.pixels
+    model, x = build(config, source, shape), torch.rand(4, pixels, generator=source)
     noise = torch.randn(4, config.width, generator=source) if config.variational else None
     code = (4, config.width)
     wanted: dict[str, Any] = {"decoded": (4, pixels), "mu": code, "log_sigma": code if config.variational else None}
@@ -177,22 +176,27 @@ def check(config: TrialConfig, pixels: int = PIXELS) -> None:
 
 
 def fit_pca(images: Tensor, latent_dim: int, *, chunk: int = 5000) -> tuple[PrincipalComponents, Tensor]:
-    """PCA of grey images by the eigenvectors of their covariance, in float64.
+    """PCA of images by the eigenvectors of their covariance, in float64.
+
+    Where images have more than WIDE pixels and are fewer than these, by those of their inner products instead.
 
     Args:
         images: uint8 `(n, pixels)`.
-        latent_dim: Components to keep, at most one a pixel.
-        chunk: Images converted at once.
+        latent_dim: Components to keep, up to `most_components`.
+        chunk: Images, or else pixels, converted at once.
 
     Returns:
-        The float32 module and all eigenvalues of the covariance, falling, in squared grey.
+        The float32 module and the eigenvalues of the covariance, falling, in squared grey: one a pixel, or an image.
 
     Raises:
-        ValueError: More components than pixels.
+        ValueError: More components than there can be.
     """
     pixels = images.shape[1]
-    if latent_dim > pixels:
-        raise ValueError(f"`latent_dim <= {pixels}` must hold for PCA, but got {latent_dim=}.")
+    most = most_components(len(images), pixels)
+    if latent_dim > most:
+        raise ValueError(f"`latent_dim <= {most}` must hold for PCA, but got {latent_dim=}.")
+    if pixels > max(len(images), WIDE):
+        return _fit_wide_pca(images, latent_dim, chunk)
     total = torch.zeros(pixels, dtype=torch.float64, device=images.device)
     square = torch.zeros(pixels, pixels, dtype=torch.float64, device=images.device)
     for part in images.split(chunk):
@@ -201,9 +205,30 @@ def fit_pca(images: Tensor, latent_dim: int, *, chunk: int = 5000) -> tuple[Prin
         square += x.T @ x
     mean = total / len(images)
     eigenvalues, vectors = torch.linalg.eigh(square / len(images) - torch.outer(mean, mean))
-    components = vectors.flip(1).T[:latent_dim]
-    components = components * components.gather(1, components.abs().argmax(1, keepdim=True)).sign()  # one sign for all
-    return PrincipalComponents(mean.float(), components.float().contiguous()), eigenvalues.flip(0)
+    return PrincipalComponents(mean.float(), _signed(vectors.flip(1).T[:latent_dim])), eigenvalues.flip(0)
+
+
+def _fit_wide_pca(images: Tensor, latent_dim: int, chunk: int) -> tuple[PrincipalComponents, Tensor]:
+    """PCA of `n` images with more than `n` pixels, by the `n` eigenvectors of their inner products."""
+
+    def centred() -> Iterator[Tensor]:
+        for part in images.split(chunk, dim=1):
+            x = part.double() / 255
+            yield x - x.mean(0)
+
+    products = torch.zeros(len(images), len(images), dtype=torch.float64, device=images.device)
+    for x in centred():
+        products += x @ x.T
+    eigenvalues, vectors = torch.linalg.eigh(products / len(images))
+    weights = vectors.flip(1).T[:latent_dim]
+    components = torch.nn.functional.normalize(torch.cat([weights @ x for x in centred()], dim=1))
+    mean = torch.cat([(part.double() / 255).mean(0) for part in images.split(chunk, dim=1)])
+    return PrincipalComponents(mean.float(), _signed(components)), eigenvalues.flip(0)
+
+
+def _signed(components: Tensor) -> Tensor:
+    """Components with one sign for all machines: the largest entry of each is positive. float32 `(N, pixels)`."""
+    return (components * components.gather(1, components.abs().argmax(1, keepdim=True)).sign()).float().contiguous()
 
 
 def _activation(config: TrialConfig) -> Callable[[Tensor], Tensor]:

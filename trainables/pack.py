@@ -26,6 +26,7 @@ from trainables.losses import eq_1, is_eq_1, objective
 from trainables.models import Output, build
 from trainables.optimizer import MOMENTS, Adam
 from trainables.pack_key import FREE_FIELDS, pack_key
+from trainables.shape import MNIST, Shape
 
 if TYPE_CHECKING:
     from trainables.schema import TrialConfig
@@ -37,20 +38,22 @@ class Pack:
     Args:
         configs: One TrialConfig a member, alike but for FREE_FIELDS (and `latent_dim` only with a diagonal posterior).
         seeds: One seed a member.
-        images: Training images, uint8 `(n, 784)`, on the device to train on.
+        images: Training images, uint8 `(n, pixels)`, on the device to train on. A batch holds `batch_size` of them, or
+            all where they are fewer.
+        shape: Their shape.
 
     Raises:
-        ValueError: The configs cannot share a pack, or a batch is larger than the training set.
+        ValueError: The configs cannot share a pack.
     """
 
-    def __init__(self, configs: Sequence[TrialConfig], seeds: Sequence[int], images: Tensor):
+    def __init__(self, configs: Sequence[TrialConfig], seeds: Sequence[int], images: Tensor, shape: Shape = MNIST):
         self.config = max(configs, key=lambda config: config.width)
         self.configs, self.seeds, self.images = list(configs), list(seeds), images
         self.device = images.device
-        _check(self.configs, self.config, len(images))
-        self.batch_size, self.steps_done = self.config.batch_size or 0, 0
+        _check(self.configs, self.config)
+        self.batch_size, self.steps_done = min(self.config.batch_size or 0, len(images)), 0
         self.members = [
-            build(config, generator(seed, "init"), images.shape[1]).to(self.device)
+            build(config, generator(seed, "init"), shape).to(self.device)
             for config, seed in zip(configs, seeds, strict=True)
         ]
         self.inputs = Inputs(self.configs, self.seeds, self.config, images)
@@ -225,14 +228,12 @@ def _products_in(precision: str | None) -> Iterator[None]:
         torch.set_float32_matmul_precision(before)
 
 
-def _check(configs: Sequence[TrialConfig], widest: TrialConfig, num_images: int) -> None:
+def _check(configs: Sequence[TrialConfig], widest: TrialConfig) -> None:
     for config in configs:
         if pack_key(config) != pack_key(widest):
             raise ValueError(
                 f"Members of a pack may differ in {', '.join(FREE_FIELDS)} only, but got {config}, {widest}."
             )
-    if (widest.batch_size or 0) > num_images:
-        raise ValueError(f"`batch_size <= {num_images}` (the training set) must hold, but got {widest.batch_size}.")
 
 
 def _part(state: dict[str, Tensor], key: str, device: torch.device) -> dict[str, Tensor]:

@@ -19,13 +19,13 @@ from trainables import checkpoint, metrics
 from trainables.batches import generator, shown_images
 from trainables.datasets import Dataset
 from trainables.losses import decoder_mean
-from trainables.measurements.subject import Subject
+from trainables.measurements.subject import Subject, examples
 from trainables.metrics import to_grey, to_unit
-from trainables.models import PIXELS
 from trainables.numerics import continued
 from trainables.records import ImageKey, Profile, Record, Status
 from trainables.registry import CURVES, MEASUREMENTS
 from trainables.schema import COLLAPSED_PIXEL_VARIANCE, METRICS, Replicate
+from trainables.shape import Shape
 from trainables.storage import Folder
 
 BLOCK = 100
@@ -36,28 +36,31 @@ NUM_CODES = 2000
 """How many test images a two-dimensional code is recorded of."""
 GRID = 15
 """How many lines the grid over a two-dimensional code has along each axis."""
-_NO_IMAGES = np.empty((0, PIXELS), np.uint8)
 
 
 @dataclass(frozen=True)
 class Data:
-    """A dataset on the device: by split, images, uint8 `(n, 784)`, and labels, int64 `(n,)`."""
+    """A dataset on the device: by split, images, uint8 `(n, pixels)`, and labels, int64 `(n,)`, where it has any."""
 
     images: Mapping[str, Tensor]
     labels: Mapping[str, Tensor]
+    shape: Shape
 
     @classmethod
     def on(cls, device: str, dataset: Dataset) -> Data:
         """Copies a dataset to a device."""
         images = {split: torch.tensor(array, device=device) for split, array in dataset.images.items()}
         labels = {split: torch.tensor(a, dtype=torch.long, device=device) for split, a in dataset.labels.items()}
-        return cls(images, labels)
+        return cls(images, labels, dataset.shape)
 
     @cached_property
     def examples(self) -> list[int]:
-        """The first test image of each digit, whose reconstructions are recorded."""
-        labels = self.labels["test"]
-        return [int((labels == digit).nonzero()[0]) for digit in labels.unique().tolist()]
+        """The test images whose reconstructions are recorded."""
+        return examples(self.labels, len(self.images["test"]))
+
+    def subject(self, model: nn.Module, replicate: Replicate) -> Subject:
+        """A replicate's network with this data, to be measured."""
+        return Subject(model, replicate.config, replicate.seed, self.images, self.labels, self.shape)
 
     @cached_property
     def references(self) -> dict[str, list[float]]:
@@ -73,7 +76,7 @@ class Data:
 class Member:
     """A pack's member: a replicate, the attempt that writes into its folder, its record, and its images.
 
-    `images`: uint8 `(n, 784)` each; `step`, `state`: of the checkpoint that it goes on from.
+    `images`: uint8 `(n, pixels)` each; `step`, `state`: of the checkpoint that it goes on from.
     """
 
     replicate: Replicate
@@ -91,13 +94,14 @@ class Member:
     @classmethod
     def start(cls, replicate: Replicate, data: Data, folder: Folder, stamp: dict[str, Any]) -> Member:
         """A new attempt at a replicate, in its folder; `stamp` is the record's provenance."""
-        return cls(replicate, data, folder, uuid.uuid4().hex[:8], Record(replicate.described(), provenance=stamp))
+        record = Record(replicate.described(), provenance=stamp, shape=data.shape)
+        return cls(replicate, data, folder, uuid.uuid4().hex[:8], record)
 
     def resume(self, at_most: int | None = None) -> None:
         """Goes on from the newest valid checkpoint, of a step up to `at_most` if that is given; else from the start."""
         self.step, self.state, self.images = 0, {}, []
         stamp = self.record.provenance
-        self.record = Record(self.replicate.described(), provenance=stamp)
+        self.record = Record(self.replicate.described(), provenance=stamp, shape=self.data.shape)
         newest = checkpoint.read_checkpoint(self.folder, at_most)
         if newest is not None:
             self.step, self.state, self.record = newest
@@ -112,7 +116,8 @@ class Member:
             self.note(0, self.data.references)
             self.keep(step, "input", self.data.images["test"][self.data.examples])
         if record_images and all_finite(test.values.values()):
-            blocks = test.nll[: len(test.nll) // BLOCK * BLOCK].reshape(-1, BLOCK).mean(1)
+            count = len(test.nll) // BLOCK
+            blocks = test.nll[: count * BLOCK].reshape(count, BLOCK).mean(1)
             self.note(step, {"test_nll_by_block": blocks.tolist(), "code_variance": test.code_variance.tolist()})
             self.note(step, {"kl_per_latent": test.kl_per_latent.tolist()})
             self._record_images(model, step)
@@ -120,7 +125,7 @@ class Member:
 
     def follow(self, model: nn.Module, step: int, measurements: Iterable[str]) -> None:
         """Makes the measurements in CURVES, which are taken while a network trains."""
-        subject = Subject(model, self.replicate.config, self.replicate.seed, self.data.images, self.data.labels)
+        subject = self.data.subject(model, self.replicate)
         for name in filter(CURVES.__contains__, measurements):
             self.note(step, pkgutil.resolve_name(CURVES[name])(subject).profiles)
 
@@ -137,7 +142,7 @@ class Member:
         self.record.profiles += [Profile(step, name, list(map(finite, values))) for name, values in profiles.items()]
 
     def keep(self, step: int, kind: str, images: Tensor) -> None:
-        """Records images, uint8 `(n, 784)`."""
+        """Records images, uint8 `(n, pixels)`."""
         self.record.images += [ImageKey(step, kind, index, None, None) for index in range(len(images))]
         self.images.append(images.cpu().numpy())
 
@@ -149,7 +154,7 @@ class Member:
     def finish(self, model: nn.Module | None, status: Status, error: str | None = None) -> None:
         """Writes the result, with the model's weights where there is one."""
         self.status = status
-        images = np.concatenate([_NO_IMAGES, *self.images])
+        images = np.concatenate([_no_images(self.data.shape), *self.images])
         weights = None if model is None else _to_numpy(dict(model.named_parameters()))
         checkpoint.finish(self.folder, self.attempt, status, self.record, images=images, weights=weights, error=error)
 
@@ -180,11 +185,13 @@ class Member:
         self.keep(step, "grid", self._draw(model, torch.cartesian_prod(*axes)))
         profiles = {f"code_{axis}": codes[:, axis].tolist() for axis in range(2)}
         profiles |= {f"grid_axis_{axis}": axes[axis].tolist() for axis in range(2)}
-        self.note(step, profiles | {"code_label": self.data.labels["test"][:NUM_CODES].float().tolist()})
+        if self.data.labels:
+            profiles["code_label"] = self.data.labels["test"][:NUM_CODES].float().tolist()
+        self.note(step, profiles)
 
     @torch.no_grad()
     def _draw(self, model: nn.Module, codes: Tensor) -> Tensor:
-        """Mean images at codes `(n, N)` on the CPU, uint8 `(n, 784)`."""
+        """Mean images at codes `(n, N)` on the CPU, uint8 `(n, pixels)`."""
         decoded = model.decoder(codes.to(self.data.images["test"].device))  # type: ignore[operator]
         return to_grey(decoder_mean(decoded, self.replicate.config))
 
@@ -193,16 +200,18 @@ def measure(subject: Subject, name: str, replicate: Replicate, stamp: dict[str, 
     """Makes a measurement in MEASUREMENTS of a network.
 
     Returns:
-        A record of its profiles, its seconds among them, and its images' keys; and the images, uint8 `(n, 784)`.
+        A record of its profiles, its seconds among them, and its images' keys; and the images, uint8 `(n, pixels)`.
     """
     started = time.perf_counter()
     measured = pkgutil.resolve_name(MEASUREMENTS[name])(subject)
     seconds = {f"{name}_s": [round(time.perf_counter() - started, 3)]}
-    step, record = replicate.config.steps or 0, Record(replicate.described(), provenance=stamp)
+    step, shape = replicate.config.steps or 0, subject.shape
+    record = Record(replicate.described(), provenance=stamp, shape=shape)
     for quantity, values in (dict(measured.profiles) | seconds).items():
         record.profiles.append(Profile(step, quantity, list(map(finite, values))))
     record.images = [ImageKey(step, *place) for *place, _ in measured.images]
-    return record, np.stack([image.cpu().numpy() for *_, image in measured.images]) if measured.images else _NO_IMAGES
+    drawn = [image.cpu().numpy()[None] for *_, image in measured.images]
+    return record, np.concatenate([_no_images(shape), *drawn])
 
 
 def charge(members: Sequence[Member], *, train_s: float = 0.0, evaluate_s: float = 0.0) -> None:
@@ -220,6 +229,10 @@ def finite(value: float | None) -> float | None:
 def all_finite(values: Iterable[float | None]) -> bool:
     """Whether every value is finite or None."""
     return all(math.isfinite(value) for value in values if value is not None)
+
+
+def _no_images(shape: Shape) -> np.ndarray:
+    return np.empty((0, shape.pixels), np.uint8)
 
 
 def _to_numpy(tensors: dict[str, Tensor]) -> dict[str, np.ndarray]:

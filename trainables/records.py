@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal, NamedTuple
 import numpy as np
 from pydantic import Field
 
+from trainables.shape import MNIST, Shape
+
 Status = Literal["pending", "running", "finished", "stopped", "failed", "diverged"]
 Count = Annotated[int, Field(ge=0, lt=10**9)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
@@ -36,8 +38,8 @@ class ImageKey(NamedTuple):
 class Record:
     """A replicate's measurements so far.
 
-    `rows`: one dict of metrics per evaluated step; `images`: a key for each row of the uint8 array `(n, 784)` that is
-    stored beside the record; `train_s`, `evaluate_s`: seconds spent, over all attempts that this one continues.
+    `rows`: one dict of metrics per evaluated step; `images`: a key for each row of the uint8 array `(n, pixels)` that
+    is stored beside the record; `train_s`, `evaluate_s`: seconds spent, over all attempts that this one continues.
     """
 
     replicate: dict[str, Any]
@@ -47,11 +49,13 @@ class Record:
     train_s: Number = 0.0
     evaluate_s: Number = 0.0
     provenance: dict[str, str | None] = field(default_factory=dict)
+    shape: Shape = MNIST
+    """The images' shape; records that are older than it are of MNIST's."""
 
 
 @dataclass(frozen=True)
 class Standing:
-    """A replicate's standing: its status, the reason if it failed, its record, its images, uint8 `(n, 784)`."""
+    """A replicate's standing: its status, the reason if it failed, its record, its images, uint8 `(n, pixels)`."""
 
     status: Status
     error: str | None = None

@@ -47,6 +47,7 @@ DATASETS: dict[str, str] = {
     "mnist": "trainables.datasets:load_mnist",
     "fashion_mnist": "trainables.datasets:load_fashion_mnist",
     "kmnist": "trainables.datasets:load_kmnist",
+    "digits": "trainables.datasets:load_digits",
     "strokes": "trainables.controls:load_strokes_8",
     "strokes-2": "trainables.controls:load_strokes_2",
     "strokes-4": "trainables.controls:load_strokes_4",
@@ -82,6 +83,16 @@ MEASUREMENTS: dict[str, str] = {
     "aggregate": "trainables.measurements.latent_space:measure_aggregate",
 }
 """Functions `Subject -> Measured`, called once for each trained network, at the end of its trial."""
+
+LABELS = "the images have no labels"
+_OF_MNIST = "its classifiers read MNIST, 28 x 28 grey"
+NEEDS: dict[str, str] = {
+    "probes": LABELS,
+    "recognition": _OF_MNIST,
+    "recognition_curve": _OF_MNIST,
+    "generation": _OF_MNIST,
+}
+"""Why a measurement is left out of a user's own images; `probes` of those without labels alone."""
 
 CURVES: dict[str, str] = {"recognition_curve": "trainables.measurements.generation:measure_recognition_curve"}
 """Functions `Subject -> Measured` that are called at each evaluation while a network trains."""
@@ -133,6 +144,11 @@ def load_plugins(modules: Iterable[str], path: Iterable[str] = ()) -> None:
             ) from error
 
 
+def is_taken(kind: str, name: str) -> bool:
+    """Whether a name of a registry is one of ours or of a plugin that is loaded."""
+    return name in _REGISTRIES[kind] and _path(_REGISTRIES[kind][name]) != _ABSENT
+
+
 def added() -> dict[str, dict[str, Any]]:
     """The names that plugins have added, by registry, as plain data for a run's provenance."""
     names = {
@@ -147,7 +163,7 @@ def added() -> dict[str, dict[str, Any]]:
 
 
 def register(record: Mapping[str, Mapping[str, Any]]) -> None:
-    """Makes the names known that `added` has recorded, so that tables can be read without the plugin.
+    """Makes the names known that `added` has recorded, or of files of images, so that tables can be read without them.
 
     None of the plugin's code runs; a name cannot be resolved until the plugin is loaded.
 

@@ -129,8 +129,9 @@ def decode(content: bytes) -> tuple[dict[str, np.ndarray], Record]:
         raise DamagedFileError(f"it cannot be read: {error}".partition("\n")[0]) from None
     if not all(map(_is_row, record.rows)):
         raise DamagedFileError("a row of its record has no step, or a value of a wrong type")
-    images = tensors.get("images", np.empty((0, 784), np.uint8))
-    if images.dtype != np.uint8 or images.shape != (len(record.images), 784):
+    pixels = record.shape.pixels
+    images = tensors.get("images", np.empty((0, pixels), np.uint8))
+    if images.dtype != np.uint8 or images.shape != (len(record.images), pixels):
         raise DamagedFileError(f"it must hold {len(record.images)} images, but holds {images.dtype} {images.shape}")
     return tensors, record
 

@@ -20,6 +20,9 @@ from trainables.registry import ACTIVATIONS, DATASETS, MODELS, unknown
 RESULTS_VERSION = 1
 """Raised with each change that alters results; part of every replicate's hash. See CHANGELOG.md."""
 
+CONTENT = "sha256:"
+"""Begins the digest of a user's own images, which alone names them in a replicate's hash: their file may move."""
+
 IMAGE_FRACTIONS = (0.2, 0.6, 1.0)
 """Shares of the run at which images are recorded: Fig. 2's 10,000, 30,000 and 50,000 of 50,000 steps."""
 
@@ -38,6 +41,7 @@ _OUTPUTS = {
     "gaussian": ("sigmoid", "identity"),
     "continuous_bernoulli": ("sigmoid",),
 }
+_PATHS = " Images of one's own are named by the path of their file or folder."
 _VARIATIONAL = frozenset("beta kl_warmup_steps posterior".split())
 _SUBSAMPLE = frozenset("sample_size digit".split())
 
@@ -57,7 +61,7 @@ class TrialConfig(BaseModel):
     task: Literal["train", "pca", "intrinsic_dimension"] = Field(
         "train", description="train a network, fit PCA in closed form, or estimate the dimension of the images"
     )
-    dataset: str = Field("mnist", description="a name in DATASETS")
+    dataset: str = Field("mnist", description="a name in DATASETS, or of a file or folder of one's own images")
     latent_dim: int | None = Field(5, ge=1, le=_WIDEST, description="N, the width of the bottleneck")
     model: str | None = Field("autoencoder", description="a name in MODELS")
     activation: str | None = Field("elu", description="a name in ACTIVATIONS; used on the hidden layers only")
@@ -125,7 +129,7 @@ class TrialConfig(BaseModel):
         for field, registry in _REGISTRIES.items():
             name = getattr(self, field)
             if name is not None and name not in registry:
-                raise ValueError(unknown(name, registry, what=field))
+                raise ValueError(unknown(name, registry, what=field) + _PATHS * (field == "dataset"))
         if self.hidden_dims is not None and not all(1 <= width <= _WIDEST for width in self.hidden_dims):
             raise ValueError(f"`1 <= hidden_dims <= {_WIDEST}` must hold, but got hidden_dims={self.hidden_dims}.")
         if self.likelihood is not None and self.output not in _OUTPUTS[self.likelihood]:
@@ -202,9 +206,15 @@ class Replicate:
 
     @cached_property
     def hash(self) -> str:
-        """16 hex digits over config, seed, data and RESULTS_VERSION; not over device, threads, commit or pack."""
+        """16 hex digits over config, seed, data and RESULTS_VERSION; not over device, threads, commit or pack.
+
+        The dataset's name counts too, but for a user's own images, whose digest says all.
+        """
+        config = self.config.identity()
+        if self.data_digest.startswith(CONTENT):
+            config.pop("dataset", None)
         content = {
-            "config": self.config.identity(),
+            "config": config,
             "seed": self.seed,
             "data": self.data_digest,
             "results_version": RESULTS_VERSION,

@@ -15,7 +15,6 @@ import torch
 
 from trainables import checkpoint
 from trainables.datasets import Dataset
-from trainables.measurements.subject import Subject
 from trainables.models import fit_pca, restore
 from trainables.numerics import numerics
 from trainables.pack import Pack
@@ -205,7 +204,9 @@ class _Trial:
         else:
             from trainables import intrinsic_dimension  # loads scikit-learn, which no other trial needs
 
-            points = intrinsic_dimension.subsample(config, replicate.seed, images, self.settings.data.labels["train"])
+            points = intrinsic_dimension.subsample(
+                config, replicate.seed, images, self.settings.data.labels.get("train")
+            )
             member.note(0, intrinsic_dimension.estimate(points, replicate.seed))
         charge([member], evaluate_s=time.perf_counter() - started - member.record.train_s)
         member.append(row)
@@ -220,8 +221,9 @@ class _Trial:
         missing = [] if ended is None else checkpoint.unmeasured(folder, ended, wanted)
         if ended is None or not missing:
             return
-        model = restore(replicate.config, checkpoint.read_weights(folder, ended)).to(data.images["test"].device)
-        subject = Subject(model, replicate.config, replicate.seed, data.images, data.labels)
+        weights = checkpoint.read_weights(folder, ended)
+        model = restore(replicate.config, weights, data.shape).to(data.images["test"].device)
+        subject = data.subject(model, replicate)
         for name in missing:
             record, images = measure(subject, name, replicate, self.settings.stamp)
             checkpoint.write_measurement(folder, ended, name, record, images)
@@ -252,7 +254,7 @@ class _Trial:
     def _pack(self, members: list[Member]) -> Pack:
         """Builds the networks of a pack, in the state of their members' checkpoints."""
         configs, seeds = zip(*((member.replicate.config, member.replicate.seed) for member in members), strict=True)
-        pack = Pack(configs, seeds, self.settings.data.images["train"])
+        pack = Pack(configs, seeds, self.settings.data.images["train"], self.settings.data.shape)
         if members[0].step:
             states = [{name: torch.tensor(array) for name, array in member.state.items()} for member in members]
             pack.load(states, members[0].step)

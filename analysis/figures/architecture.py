@@ -13,11 +13,11 @@ from matplotlib.patches import FancyBboxPatch, Polygon
 from analysis.cells import paper_cells
 from analysis.figures.base import NotApplicableError
 from analysis.figures.style import GREY, INK, blank, theme
+from trainables.shape import MNIST, Shape
 
 if TYPE_CHECKING:
     from study.table import Tables
 
-PIXELS = 784
 _PART_COLORS = {"input": "#D9D9D9", "encoder": "#A9CCE3", "code": "#F2B134", "decoder": "#A9D8C3", "output": "#D9D9D9"}
 _STEP = 1.55
 _BAR = 0.44
@@ -41,11 +41,12 @@ def architecture_data(tables: Tables, *, variational: bool) -> pd.DataFrame:
         "activation": " | ".join(dict.fromkeys(same["activation"])),
         "output": " | ".join(dict.fromkeys(same["output"])),
     }
-    return pd.DataFrame(layers(config, variational=variational)).assign(cell=", ".join(same["cell"]))
+    shape = tables.shapes.get(config["dataset"], MNIST)
+    return pd.DataFrame(layers(config, variational=variational, shape=shape)).assign(cell=", ".join(same["cell"]))
 
 
-def layers(config: dict[str, Any], *, variational: bool) -> list[dict[str, Any]]:
-    """The boxes of a network with these TrialConfig fields."""
+def layers(config: dict[str, Any], *, variational: bool, shape: Shape = MNIST) -> list[dict[str, Any]]:
+    """The boxes of a network with these TrialConfig fields, for images of this shape."""
     hidden, latent_dim, activation = list(config["hidden_dims"]), int(config["latent_dim"]), config["activation"]
     rows: list[dict[str, Any]] = []
 
@@ -54,10 +55,10 @@ def layers(config: dict[str, Any], *, variational: bool) -> list[dict[str, Any]]
         row = {"position": len(rows), "part": part, "name": name, "width": width}
         rows.append(row | {"function": function, "parameters": parameters})
 
-    add("input", "image", PIXELS, "28 × 28 grey", 0)
-    for fan_in, width in zip([PIXELS, *hidden], hidden, strict=False):
+    add("input", "image", shape.pixels, str(shape).replace("x", "×"), 0)
+    for fan_in, width in zip([shape.pixels, *hidden], hidden, strict=False):
         add("encoder", "hidden", width, activation, fan_in)
-    last = [PIXELS, *hidden][-1]
+    last = [shape.pixels, *hidden][-1]
     if variational:
         add("code", "μ", latent_dim, "mean of q(z|x)", last)
         add("code", "log σ", 1 if config["posterior"] == "spherical" else latent_dim, "its log sd", last)
@@ -66,7 +67,7 @@ def layers(config: dict[str, Any], *, variational: bool) -> list[dict[str, Any]]
         add("code", "code z", latent_dim, "no activation", last)
     for fan_in, width in zip([latent_dim, *reversed(hidden)], reversed(hidden), strict=False):
         add("decoder", "hidden", width, activation, fan_in)
-    add("output", "reconstruction", PIXELS, str(config["output"]), [latent_dim, *reversed(hidden)][-1])
+    add("output", "reconstruction", shape.pixels, str(config["output"]), [latent_dim, *reversed(hidden)][-1])
     if config["likelihood"] == "gaussian":
         rows[-1]["parameters"] += 1  # its learned scale
     return rows
@@ -90,7 +91,8 @@ def plot_architecture(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     columns = _columns(frame)
     span = _STEP * (max(columns.values()) + 1)
     ax = blank(max(7.2, 0.92 * span), 3.5) if ax is None else ax
-    boxes = {row["position"]: _box(row, columns[row["position"]]) for row in frame.to_dict("records")}
+    widest = int(frame["width"].max())
+    boxes = {row["position"]: _box(row, columns[row["position"]], widest) for row in frame.to_dict("records")}
     for left, right in _links(frame):
         parameters = frame["parameters"].iloc[right]
         stacked = frame["name"].iloc[right] in ("μ", "log σ")
@@ -116,11 +118,9 @@ def _columns(frame: pd.DataFrame) -> dict[int, int]:
     return columns
 
 
-def _box(row: Mapping[Any, Any], column: int) -> tuple[float, float, float]:
-    """Centre x, centre y and height of a box."""
-    height = 0.32 + 2.1 * math.log(row["width"] + 1) / math.log(PIXELS + 1) * (row["part"] != "code")
-    if row["part"] == "code":
-        height = 0.32 + 0.7 * math.log(row["width"] + 1) / math.log(PIXELS + 1)
+def _box(row: Mapping[Any, Any], column: int, widest: int) -> tuple[float, float, float]:
+    """Centre x, centre y and height of a box; `widest`: the width of the widest layer."""
+    height = 0.32 + (0.7 if row["part"] == "code" else 2.1) * math.log(row["width"] + 1) / math.log(widest + 1)
     offset = {"μ": 0.78, "log σ": -0.78}.get(row["name"], 0.0)
     return column * _STEP, offset, height
 

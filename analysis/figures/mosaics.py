@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +16,15 @@ from matplotlib.figure import Figure
 from analysis.cells import cells, counted, paper_cells
 from analysis.figures.base import NotApplicableError
 from analysis.figures.style import DIGITS, GREY, INK, blank, theme
+from trainables.shape import Shape
 
 if TYPE_CHECKING:
     from study.table import Tables
 
 SIDE = 28
-"""Pixels along an image's side."""
+"""Pixels along the longer side of an image that the lengths below are for; other images are drawn at the same size."""
+_GROUND, _GROUND_SHARE = 26, 1 / 3
+"""Grey images whose values lie below the first in this share are light on black: digits, say, and no photographs."""
 _GAP, _GROUP_GAP, _RIGHT, _TOP, _CHARACTER = 3, 9, 52, 26, 4.4
 _UNITS_PER_INCH = 62.0
 _SAMPLES_A_ROW = 10
@@ -28,13 +32,44 @@ MOST_RECONSTRUCTED, MOST_SAMPLED, MOST_PLANES = 16, 8, 4
 """Networks that a figure shows; of more, some of each dataset and latent dimension."""
 
 
-def canvas(images: Sequence[bytes] | pd.Series[Any], places: Sequence[tuple[int, int]]) -> np.ndarray:
-    """One picture `(height, width)` of images, 784 bytes of ink each, whose tops and lefts are `places`; uint8."""
-    height, width = (max(ends) + SIDE for ends in zip(*places, strict=True))
-    picture = np.zeros((height, width), np.uint8)
-    for pixels, (top, left) in zip(images, places, strict=True):
-        picture[top : top + SIDE, left : left + SIDE] = np.frombuffer(pixels, np.uint8).reshape(SIDE, SIDE)
-    return picture
+def slot(images: pd.DataFrame) -> Shape:
+    """The shape that holds each of the images."""
+    return Shape(*map(max, zip(*map(json.loads, images["shape"].unique()), strict=True)))
+
+
+def canvas(images: pd.DataFrame, places: Sequence[tuple[int, int]]) -> np.ndarray:
+    """Draws images on one picture on white. Those light on black are drawn dark on white; smaller ones are enlarged.
+
+    Args:
+        images: Columns `shape` and `pixels`, as in the table of images.
+        places: The top and left of each, in pixels, `slot` apart or more.
+
+    Returns:
+        uint8 `(height, width)` if all are grey, else `(height, width, 3)`.
+    """
+    room = slot(images)
+    height, width = (max(ends) + side for ends, side in zip(zip(*places, strict=True), room, strict=False))
+    picture = np.full((height, width, room.channels), 255, np.uint8)
+    where = pd.Series(places, index=images.index)
+    for text, alike in images.groupby("shape", sort=False):
+        shape = Shape(*json.loads(str(text)))
+        drawn = np.frombuffer(b"".join(alike["pixels"]), np.uint8).reshape(-1, *shape)
+        if shape.channels == 1 and (drawn < _GROUND).mean() >= _GROUND_SHARE:
+            drawn = 255 - drawn
+        times = max(1, min(room.height // shape.height, room.width // shape.width))
+        drawn = drawn.repeat(times, 1).repeat(times, 2)
+        for image, (top, left) in zip(drawn, where[alike.index], strict=True):
+            picture[top : top + len(image), left : left + image.shape[1]] = image
+    return picture if room.channels > 1 else picture[..., 0]
+
+
+def _draw(ax: Axes, images: pd.DataFrame, places: Sequence[tuple[int, int]], **placed: Any) -> None:
+    """Draws a canvas of images on axes."""
+    ink = 1 - canvas(images, places) / 255
+    if ink.ndim == 2:
+        ax.imshow(ink, cmap="gray_r", vmin=0, vmax=1, interpolation="none", **placed)
+    else:
+        ax.imshow(1 - ink, interpolation="none", **placed)
 
 
 def reconstructions_data(
@@ -43,8 +78,8 @@ def reconstructions_data(
     """The fixed test images and what the cells make of them: one row per image.
 
     Columns: `row` (of the figure), `group`, `label`, `cell` (empty for the input), `seed`, `step`, `index` (digit),
-    `test_nll_mean` (nats per image, of the whole test set, at that step, a VAE at its posterior mean), `pixels` (784
-    bytes). Each cell is shown by the smallest seed that counts.
+    `test_nll_mean` (nats per image, of the whole test set, at that step, a VAE at its posterior mean), `shape` and
+    `pixels` (as in the table of images). Each cell is shown by the smallest seed that counts.
 
     Args:
         tables: A run's tables.
@@ -85,14 +120,18 @@ def reconstructions_caption(frame: pd.DataFrame) -> str:
     return (
         f"The same {_count(frame)}, and their reconstructions (a VAE at its posterior mean). "
         f"{_seeds_text(frame)}, one per network. At the right: the network's test NLL at that step, over all test "
-        f"images (a VAE's at its posterior mean too). Ink is drawn dark.{_part_text(frame)}"
+        f"images (a VAE's at its posterior mean too). {_ink_text(frame)}{_part_text(frame)}"
     )
 
 
 def _count(frame: pd.DataFrame) -> str:
     """The number of test images in the input row, in words."""
     inputs = int((frame["cell"] == "").sum())
-    return "ten test images, the first of each digit" if inputs == 10 else f"{inputs} test image{'s' * (inputs != 1)}"
+    return "ten test images, the first of each class" if inputs == 10 else f"{inputs} test image{'s' * (inputs != 1)}"
+
+
+def _ink_text(frame: pd.DataFrame) -> str:
+    return "" if slot(frame).channels > 1 else "Light ink on black is drawn dark on white."
 
 
 def samples_data(tables: Tables) -> pd.DataFrame:
@@ -128,31 +167,35 @@ def samples_caption(frame: pd.DataFrame) -> str:
 @theme()
 def plot_mosaic(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Draws rows of images with their labels, and the test NLL at the right where there is one."""
-    groups = frame.drop_duplicates("row")["group"].tolist()
-    tops = [number * (SIDE + _GAP) + _GROUP_GAP * (groups[number] - groups[0]) for number in range(len(groups))]
+    groups, room = frame.drop_duplicates("row")["group"].tolist(), slot(frame)
+    unit = max(room.height, room.width) / SIDE
+    gap, group_gap = (max(1, round(length * unit)) for length in (_GAP, _GROUP_GAP))
+    tops = [number * (room.height + gap) + group_gap * (groups[number] - groups[0]) for number in range(len(groups))]
     columns = int(frame.groupby("row").size().max())
-    width, height = columns * (SIDE + _GAP) - _GAP, tops[-1] + SIDE
+    width, height = columns * (room.width + gap) - gap, tops[-1] + room.height
     measured = bool(frame["test_nll_mean"].notna().any())
     longest = max(len(line) for label in frame["label"].unique() for line in label.splitlines() or [""])
-    left, right, top = 14 + _CHARACTER * longest, _RIGHT if measured else 6, _TOP if measured else 6
+    margins = 14 + _CHARACTER * longest, _RIGHT if measured else 6, _TOP if measured else 6, 6
+    left, right, top, bottom = (unit * length for length in margins)
     if ax is None:
-        ax = blank((left + width + right) / _UNITS_PER_INCH, (top + height + 6) / _UNITS_PER_INCH)
+        inch = unit * _UNITS_PER_INCH
+        ax = blank((left + width + right) / inch, (top + height + bottom) / inch)
     places = [
-        (tops[number], column * (SIDE + _GAP))
+        (tops[number], column * (room.width + gap))
         for number, (_, row) in enumerate(frame.groupby("row"))
         for column in range(len(row))
     ]
-    ink = canvas(frame.sort_values("row", kind="stable")["pixels"], places) / 255
     for number, (_, row) in enumerate(frame.groupby("row")):
-        middle = tops[number] + SIDE / 2
-        ax.text(-7, middle, row["label"].iloc[0], ha="right", va="center", fontsize=8.5, color=INK)
+        middle = tops[number] + room.height / 2
+        ax.text(-7 * unit, middle, row["label"].iloc[0], ha="right", va="center", fontsize=8.5, color=INK)
         nll = row["test_nll_mean"].iloc[0]
         if pd.notna(nll):
-            ax.text(width + 7, middle, f"{nll:,.1f}", ha="left", va="center", fontsize=8.5, color=INK)
+            ax.text(width + 7 * unit, middle, f"{nll:,.1f}", ha="left", va="center", fontsize=8.5, color=INK)
     if measured:
-        ax.text(width + 7, -6, "test NLL,\nnats/image", ha="left", va="bottom", fontsize=7.5, color=GREY)
-    ax.imshow(ink, cmap="gray_r", vmin=0, vmax=1, interpolation="none", extent=(0, width, height, 0), aspect="equal")
-    ax.set(xlim=(-left, width + right), ylim=(height + 6, -top))
+        ax.text(width + 7 * unit, -6 * unit, "test NLL,\nnats/image", ha="left", va="bottom", fontsize=7.5, color=GREY)
+    rows = frame.sort_values("row", kind="stable")
+    _draw(ax, rows, places, extent=(0, width, height, 0), aspect="equal")
+    ax.set(xlim=(-left, width + right), ylim=(height + bottom, -top))
     ax.set_axis_off()
     return ax
 
@@ -165,8 +208,8 @@ def _seeds_text(frame: pd.DataFrame) -> str:
 def plane_data(tables: Tables) -> pd.DataFrame:
     """Two-dimensional codes of test images and images decoded on a grid over them, one row each.
 
-    Columns: `kind` (code or decoded), `cell`, `seed`, `step`, `z1`, `z2` (no unit), `digit` (of a code), `pixels` (of
-    a decoded image). The last recorded step of each cell's smallest seed that counts.
+    Columns: `kind` (code or decoded), `cell`, `seed`, `step`, `z1`, `z2` (no unit), `digit` (of a code, its
+    class), `shape` and `pixels` (of a decoded image). The last recorded step of each cell's smallest seed that counts.
 
     Raises:
         NotApplicableError: No network has two latents, or none has left its codes.
@@ -187,10 +230,15 @@ def plane_caption(frame: pd.DataFrame) -> str:
     """The caption: the two panels."""
     codes = int((frame["kind"] == "code").sum() / frame["cell"].nunique())
     return (
-        f"Left: codes (a VAE's posterior means) of {codes:,} test images, coloured by digit, which also stands at the "
-        "median of its codes; the frame leaves out those far from the rest. Right: images decoded on a grid over the "
+        f"Left: codes (a VAE's posterior means) of {codes:,} test images{_classes_text(frame)}; the frame leaves out "
+        "those far from the rest. Right: images decoded on a grid over the "
         f"1 % to 99 % range of the codes, at the place of their code. One seed.{_part_text(frame)}"
     )
+
+
+def _classes_text(frame: pd.DataFrame) -> str:
+    labelled = frame["digit"].notna().any()
+    return ", coloured by class, whose number also stands at the median of its codes" if labelled else ""
 
 
 @theme()
@@ -208,12 +256,14 @@ def plot_plane(frame: pd.DataFrame) -> Figure:
 
 @theme()
 def plot_codes(frame: pd.DataFrame, ax: Axes) -> Axes:
-    """Scatter of one cell's codes, coloured by digit."""
+    """Scatter of one cell's codes, coloured by class where the images have one."""
     codes = frame[frame["kind"] == "code"]
+    if codes["digit"].isna().all():
+        codes = codes.assign(digit=-1)
     colors = {digit: DIGITS[int(digit) % len(DIGITS)] for digit in codes["digit"].unique()}
     style: dict[str, Any] = {"palette": colors, "legend": False, "s": 7, "alpha": 0.65, "linewidth": 0}
     sns.scatterplot(codes, x="z1", y="z2", hue="digit", rasterized=True, ax=ax, **style)
-    for digit, rows in codes.groupby("digit"):
+    for digit, rows in codes[codes["digit"] >= 0].groupby("digit"):
         text = ax.text(
             rows["z1"].median(), rows["z2"].median(), f"{digit:.0f}", weight="bold", ha="center", va="center"
         )
@@ -229,10 +279,11 @@ def plot_decoded(frame: pd.DataFrame, ax: Axes) -> Axes:
     decoded = frame[frame["kind"] == "decoded"]
     z1, z2 = np.unique(decoded["z1"]), np.unique(decoded["z2"])
     columns, rows = np.searchsorted(z1, decoded["z1"]), len(z2) - 1 - np.searchsorted(z2, decoded["z2"])
-    ink = canvas(decoded["pixels"], list(zip(rows * SIDE, columns * SIDE, strict=True))) / 255
+    room = slot(decoded)
+    places = list(zip(rows * room.height, columns * room.width, strict=True))
     half = [(axis[-1] - axis[0]) / max(len(axis) - 1, 1) / 2 or 0.5 for axis in (z1, z2)]
     extent = (z1[0] - half[0], z1[-1] + half[0], z2[0] - half[1], z2[-1] + half[1])
-    ax.imshow(ink, cmap="gray_r", vmin=0, vmax=1, interpolation="none", extent=extent, aspect="auto")
+    _draw(ax, decoded, places, extent=extent, aspect="auto")
     ax.grid(visible=False)
     ax.set(xlabel="z₁ (no unit)", ylabel="z₂ (no unit)")
     return ax
@@ -281,8 +332,8 @@ def _image_rows(
 ) -> list[dict[str, Any]]:
     common = {"row": row, "group": group, "label": label, "cell": cell, "seed": seed, "test_nll_mean": nll}
     return [
-        common | {"step": int(step), "index": int(index), "pixels": pixels}
-        for step, index, pixels in zip(images["step"], images["index"], images["pixels"], strict=True)
+        common | {"step": int(step), "index": int(index), "shape": shape, "pixels": pixels}
+        for step, index, shape, pixels in images[["step", "index", "shape", "pixels"]].itertuples(index=False)
     ]
 
 
@@ -304,15 +355,16 @@ def _plane(profiles: pd.DataFrame, images: pd.DataFrame, cell: str, seed: int, r
     step = profiles.loc[profiles["quantity"] == "code_0", "step"].max()
     profiles = profiles[profiles["step"] == step].sort_values("index")
     value = {str(name): rows["value"].to_numpy() for name, rows in profiles.groupby("quantity")}
-    if missing := {"code_0", "code_1", "code_label", "grid_axis_0", "grid_axis_1"} - value.keys():
+    if missing := {"code_0", "code_1", "grid_axis_0", "grid_axis_1"} - value.keys():
         raise NotApplicableError(f"{cell} has left no {' or '.join(sorted(missing))}")
-    codes = pd.DataFrame({"z1": value["code_0"], "z2": value["code_1"], "digit": value["code_label"]})
+    codes = pd.DataFrame({"z1": value["code_0"], "z2": value["code_1"], "digit": value.get("code_label", np.nan)})
     images = images[(images["replicate"] == replicate) & (images["step"] == step)].sort_values("index")
     first, second = value["grid_axis_0"], value["grid_axis_1"]
     grid = pd.DataFrame(
         {
             "z1": [first[index // len(second)] for index in images["index"]],
             "z2": [second[index % len(second)] for index in images["index"]],
+            "shape": images["shape"].tolist(),
             "pixels": images["pixels"].tolist(),
         }
     )

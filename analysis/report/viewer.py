@@ -12,25 +12,27 @@ import pandas as pd
 from PIL import Image
 
 from analysis.cells import cells, counted
-from analysis.figures.mosaics import SIDE, canvas
+from analysis.figures.mosaics import canvas, slot
 from analysis.report.pictures import png_uri, smaller
 
 if TYPE_CHECKING:
     from study.table import Tables
 
 KINDS = {
-    "reconstruction": "Ten test images, the first of each digit; below them what the network makes of them (a VAE from "
+    "reconstruction": "Test images, the first of each class; below them what the network makes of them (a VAE from "
     "its posterior mean, of which its test NLL is too).",
     "sample": "Images decoded from codes that are drawn from the prior N(0, I).",
     "traversal": "Each row moves one latent from 3 standard deviations below its mean to 3 above; the others stay as "
     "in the code of the first test image. The latents that vary most come first.",
-    "interpolation": "Each row leads in a straight line from the code of one test image to that of the next digit.",
+    "interpolation": "Each row leads in a straight line from the code of one test image to that of the next.",
 }
 """Kinds of images, in the order of the choice, and what a strip of them shows."""
 FIGURE_OF = {"reconstruction": "reconstructions", "sample": "vae_samples"}
 """The figure, of `analysis.figures.catalogue`, that draws images of a kind; the others have none."""
+LARGEST = 100
+"""Pixels of an image's side in a strip; larger images are made smaller by a whole factor."""
 _GAP = 3
-_COLUMNS = {"reconstruction": 10, "sample": 10, "traversal": 7, "interpolation": 7}
+_COLUMNS = {"sample": 10, "traversal": 7, "interpolation": 7}
 
 
 @dataclass(frozen=True)
@@ -103,16 +105,19 @@ def _arm(cell: str) -> str:
 
 def _strips(images: pd.DataFrame, kind: str) -> Iterator[tuple[int, str]]:
     """Each step's images of a kind, as one picture."""
-    above = images[images["kind"] == "input"].sort_values("index")["pixels"].tolist()
+    above = images[images["kind"] == "input"].sort_values("index")
     for step, rows in images[images["kind"] == kind].groupby("step"):
-        pixels = rows.sort_values(["index", "value"], kind="stable")["pixels"].tolist()
-        yield int(str(step)), _png([*above, *pixels] if kind == "reconstruction" else pixels, _COLUMNS[kind])
+        drawn = rows.sort_values(["index", "value"], kind="stable")
+        strip, columns = (
+            (pd.concat([above, drawn]), len(above)) if kind == "reconstruction" else (drawn, _COLUMNS[kind])
+        )
+        yield int(str(step)), _png(strip.reset_index(drop=True), columns)
 
 
-def _png(pixels: Sequence[bytes], columns: int) -> str:
-    """Images of 784 bytes in rows, ink dark, as a data URI; one pixel of a digit is one of the picture."""
-    step = SIDE + _GAP
-    ink = canvas(pixels, [(index // columns * step, index % columns * step) for index in range(len(pixels))])
+def _png(images: pd.DataFrame, columns: int) -> str:
+    """Images in rows as a data URI; one pixel of an image is one of the picture, unless it has more than LARGEST."""
+    down, right = (side + _GAP for side in slot(images)[:2])
+    places = [(index // columns * down, index % columns * right) for index in range(len(images))]
     buffer = io.BytesIO()
-    Image.fromarray(255 - ink).save(buffer, "PNG")
+    Image.fromarray(canvas(images, places)).reduce(-(-max(down, right) // LARGEST)).save(buffer, "PNG")
     return png_uri(smaller(buffer.getvalue()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -49,7 +49,15 @@ Name = Annotated[str, typer.Argument(help="A built-in study (see `study list`) o
 Trials = Annotated[int | None, typer.Option(min=1, help="Configurations that the search tries. \\[spec's own]")]
 Steps = Annotated[int | None, typer.Option(min=1, help="Training steps of every network. \\[spec's own]")]
 Seeds = Annotated[int | None, typer.Option(min=1, help="Train each cell with seeds 0 ... N-1. \\[spec's own]")]
-DatasetName = Annotated[str | None, typer.Option("--dataset", help="Use this dataset instead. \\[spec's own]")]
+DatasetName = Annotated[
+    str | None,
+    typer.Option("--dataset", help="Use this dataset instead, a name or the path of your images. \\[spec's own]"),
+]
+Size = Annotated[int | None, typer.Option(min=1, help="Scale your images' middle squares to this many pixels a side.")]
+Grey = Annotated[bool, typer.Option("--grey", help="Turn your images' colours to grey.")]
+White = Annotated[
+    float | None, typer.Option(help="The value of white in your images. \\[1 of floats, 255 of integers]")
+]
 
 
 @app.command("list")
@@ -64,12 +72,15 @@ def show(
     steps: Steps = None,
     seeds: Seeds = None,
     dataset: DatasetName = None,
+    size: Size = None,
+    grey: Grey = False,
+    white: White = None,
     trials: Trials = None,
     yaml: Annotated[bool, typer.Option("--yaml", help="Print the spec itself, to start one's own from.")] = False,
     price: Price = None,
 ) -> None:
     """Show every cell of a study and what it costs, without running anything."""
-    plan = _load(name, steps, seeds, dataset, trials)
+    plan = _sized(_load(name, steps, seeds, dataset, _reading(size, grey, white), trials))
     study = plan.spec
     if yaml:
         sys.stdout.write(spec.dump(study))
@@ -80,7 +91,7 @@ def show(
         OUT.print("\n".join(views.cells_lines(plan, price)))
     if study.search is not None:
         OUT.print(views.space_table(study.search))
-        OUT.print("\n" + "\n".join(views.search_lines(study, study.search, price)))
+        OUT.print("\n" + "\n".join(views.search_lines(plan, study.search, price)))
     OUT.print(f"Run it: study launch {name}")
 
 
@@ -104,17 +115,23 @@ def check(
 
 @app.command()
 def data(
-    dataset: Annotated[str, typer.Argument(help="A dataset's name.")] = "mnist",
+    dataset: Annotated[str, typer.Argument(help="A dataset's name, or the path of your images.")] = "mnist",
+    size: Size = None,
+    grey: Grey = False,
+    white: White = None,
 ) -> None:
-    """Fetch a dataset once, check it, and say what it holds. Set STUDY_DATA_DIR to say where."""
+    """Fetch a dataset once, or read your own images, check them, and say what they hold.
+
+    Set STUDY_DATA_DIR to say where data sets are to be kept.
+    """
     from trainables import datasets, metrics  # loads torch
 
-    loaded = datasets.load(dataset)
+    name, source = spec.image_source(dataset, _reading(size, grey, white))
+    loaded = datasets.load(name or dataset, source)
     import torch
 
     test, train = (torch.tensor(loaded.images[part]) for part in ("test", "train"))
-    sizes = ", ".join(f"{part} {len(images):,}" for part, images in loaded.images.items())
-    OUT.print(f"{loaded.name}: {sizes}; digest {loaded.digest}")
+    OUT.print(loaded.description, soft_wrap=True)
     OUT.print(
         f"Eq. 1 in nats per test image: floor {metrics.entropy_floor(test):.1f}, "
         f"mean image {metrics.mean_image_nll(test, train):.1f}",
@@ -128,6 +145,9 @@ def launch(
     steps: Steps = None,
     seeds: Seeds = None,
     dataset: DatasetName = None,
+    size: Size = None,
+    grey: Grey = False,
+    white: White = None,
     trials: Trials = None,
     concurrency: Annotated[
         int | None, typer.Option(min=1, help="Trials at a time. \\[default: one per core or GPU]")
@@ -158,7 +178,7 @@ def launch(
     from study.run.launch import launch as launch_study
     from study.run.launch import run_path
 
-    plan = _load(name, steps, seeds, dataset, trials)
+    plan = _load(name, steps, seeds, dataset, _reading(size, grey, white), trials)
     options = Options(
         runner=runner.value,
         device=device.value,
@@ -217,11 +237,29 @@ def main() -> None:
     common.run(app)
 
 
-def _load(name: str, steps: int | None, seeds: int | None, dataset: str | None, trials: int | None) -> Plan:
+def _load(
+    name: str, steps: int | None, seeds: int | None, dataset: str | None, reading: dict[str, Any], trials: int | None
+) -> Plan:
     """Loads the named spec with the command line's changes, and checks every cell."""
-    plan = Plan(spec.load(name).with_changes(steps=steps, seeds=seeds, dataset=dataset, trials=trials))
+    changes: dict[str, Any] = {"steps": steps, "seeds": seeds, "dataset": dataset, "reading": reading}
+    plan = Plan(spec.load(name).with_changes(**changes, trials=trials))
     plan.check()
     return plan
+
+
+def _reading(size: int | None, grey: bool, white: float | None) -> dict[str, Any]:
+    """The options on how images are read that the user gave: fields of an ImageSource."""
+    given = {"size": size, "grey": grey or None, "white": white}
+    return {key: value for key, value in given.items() if value is not None}
+
+
+def _sized(plan: Plan) -> Plan:
+    """The plan on the data's own size, where these are the user's, or N is to fit them."""
+    from trainables import datasets
+
+    named = plan.datasets if plan.spec.fit else plan.spec.data
+    sizes = {name: datasets.load(name, plan.spec.data.get(name)).size for name in named}
+    return Plan(plan.spec.fitted(sizes), plan.digests, sizes)
 
 
 def _pack_size(pack: str) -> int | None:

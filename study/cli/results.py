@@ -152,7 +152,8 @@ def replay(
         plugins = ", ".join(tables.spec.plugins)
         raise TableError(f"`--spec` must name the study that has the plugins {plugins}: a run's folder imports none.")
     chosen = _replicate(Plan(tables.spec, tables.provenance["data_digests"]), run, replicate)
-    again = train_again(chosen, lambda text: ERR.print(text, end="\r"))
+    source = tables.spec.data.get(chosen.config.dataset)
+    again = train_again(chosen, source, lambda text: ERR.print(text, end="\r"))
     comparison = compare(tables.rows("results"), chosen.hash, again)
     last = Table("metric", "in the table", "again", box=None, header_style="bold")
     for difference in comparison.last:

@@ -30,7 +30,7 @@ def studies_table(specs: Iterable[StudySpec]) -> Table:
         plan = Plan(spec)
         trials = spec.search.trials if spec.search else 0
         cells, replicates = len(plan.cells) + trials, sum(plan.counts.values()) + trials * spec.seeds
-        hours = cost.cells_core_hours(plan) + cost.search_core_hours(spec)
+        hours = cost.cells_core_hours(plan) + cost.search_core_hours(plan)
         table.add_row(spec.name, spec.question, str(cells), str(replicates), f"{hours:.2f}")
     return table
 
@@ -42,7 +42,7 @@ def cells_table(plan: Plan) -> Table:
     for label, config in plan.cells.items():
         values = ["-" if getattr(config, field) is None else str(getattr(config, field)) for field in varying]
         seeds = plan.counts[label]
-        table.add_row(label, *values, str(seeds), f"{seeds * cost.core_hours(config):.2f}")
+        table.add_row(label, *values, str(seeds), f"{seeds * cost.core_hours(config, plan.size(config)):.2f}")
     return table
 
 
@@ -64,8 +64,9 @@ def space_table(search: SearchSpec) -> Table:
     return table
 
 
-def search_lines(spec: StudySpec, search: SearchSpec, price: float | None = None) -> Iterator[str]:
+def search_lines(plan: Plan, search: SearchSpec, price: float | None = None) -> Iterator[str]:
     """Describes how the search proceeds and what it costs; in money at a price per core-hour."""
+    spec = plan.spec
     aims = " and ".join(f"{'less' if METRICS[name].mode == 'min' else 'more'} {name}" for name in search.objectives)
     seeds = "one seed" if spec.seeds == 1 else f"{spec.seeds} seeds"
     yield f"Search: {search.trials} trials by {search.sampler} (seed {search.seed}), each of {seeds}, for {aims}."
@@ -79,7 +80,7 @@ def search_lines(spec: StudySpec, search: SearchSpec, price: float | None = None
         )
     else:
         yield f"No early stopping: every trial is trained for {_steps(steps)} steps."
-    yield f"The search costs {_cost(cost.search_core_hours(spec), price)}."
+    yield f"The search costs {_cost(cost.search_core_hours(plan), price)}."
 
 
 def status_table(plan: Plan, standings: Mapping[str, Standing]) -> Table:

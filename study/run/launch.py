@@ -55,20 +55,26 @@ def launch(spec: StudySpec, url: str, options: Options, console: Console) -> Cou
     Raises:
         RunError: The folder is in use, cannot be written, has no room, or belongs to another spec.
         trainables.storage.StorageError: The folder could no longer be written.
-        trainables.datasets.DataError: A dataset is not to be had.
-        study.spec.SpecError: A cell is no valid config, or a plugin's model does not have the form of ours.
+        trainables.errors.DataError: A dataset is not to be had.
+        study.spec.SpecError: A cell is no valid config or asks what its data do not have, or a plugin's model does not
+            have the form of ours.
     """
     spec = spec.with_asked([])
     unchecked = Plan(spec)
     unchecked.check()
-    preflight.check_models(unchecked)
     with Stop() as stop, lock.held(Folder(url), stop.ask) as run:
-        data = {name: datasets.load(name) for name in unchecked.datasets}
-        plan = Plan(spec, {name: dataset.digest for name, dataset in data.items()})
+        data = {name: datasets.load(name, spec.data.get(name)) for name in unchecked.datasets}
+        sizes = {name: dataset.size for name, dataset in data.items()}
+        spec = spec.fitted(sizes)
+        plan = Plan(spec, {name: dataset.digest for name, dataset in data.items()}, sizes)
+        preflight.check_models(plan)
+        preflight.check_data(plan, data)
+        for line in preflight.data_lines(plan, data):
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
         whole, origin = _claim(run, plan)
         opened = _open_search(run, plan, whole)
         search = opened if options.whole else None
-        drawn = plan if search is None else Plan(spec.with_asked(search.fields), plan.digests)
+        drawn = plan if search is None else plan.with_asked(search.fields)
         replicates = options.part(drawn.replicates)
         if search is not None:
             search.catch_up()
@@ -78,7 +84,7 @@ def launch(spec: StudySpec, url: str, options: Options, console: Console) -> Cou
             search.reopen(backlog.lost(final))
         _announce(console, run, backlog, search)
         todo = backlog.unfinished(replicates, but=set() if search is None else search.hashes)
-        preflight.check_room(run, todo + ([] if search is None else search.expected()))
+        preflight.check_room(run, todo + ([] if search is None else search.expected()), plan)
         builder = Builder(run)
         if (todo or (search is not None and search.remaining)) and not stop.asked():
             with _ray(options, stop, console):
@@ -124,7 +130,7 @@ def _claim(run: Folder, plan: Plan) -> tuple[Plan, dict[str, Any]]:
             "Use another --run."
         )
     for name in set(Plan(whole).datasets) - origin["data_digests"].keys():
-        origin["data_digests"][name] = datasets.load(name).digest
+        origin["data_digests"][name] = datasets.load(name, whole.data.get(name)).digest
     for problem in damage(run):
         _LOG.warning("%s. It is made anew.", problem.rstrip("."))
     whole = whole.with_asked([])
@@ -140,7 +146,11 @@ def _grown(run: Folder, former: StudySpec, plan: Plan, digests: dict[str, str]) 
     changed = {name: digest for name, digest in digests.items() if plan.digests.get(name, digest) != digest}
     if changed:
         raise RunError(
-            f"{run.url} was run on other data: {changed} there, {dict(plan.digests)} here. Use another --run."
+            f"{run.url} was run on other data: "
+            + "; ".join(
+                f"{name} had the digest {digest}, but has {plan.digests[name]}" for name, digest in changed.items()
+            )
+            + ". Use another --run."
         )
     return runfolder.grown(former, plan.spec)
 

@@ -6,9 +6,10 @@ import hashlib
 import platform
 import shutil
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import trainables
 from study.cost import num_weights
@@ -16,14 +17,18 @@ from study.plan import Plan
 from study.run.lock import RunError
 from study.run.provenance import installed
 from study.spec import SpecError
-from trainables.registry import added
-from trainables.schema import Replicate
+from trainables.registry import LABELS, NEEDS, added
+from trainables.schema import CONTENT, Replicate, TrialConfig
+from trainables.shape import most_components
 from trainables.storage import Folder
+
+if TYPE_CHECKING:
+    from trainables.datasets import Dataset
 
 BYTES_PER_WEIGHT = 4
 
 
-def check_room(run: Folder, todo: Sequence[Replicate]) -> None:
+def check_room(run: Folder, todo: Sequence[Replicate], plan: Plan) -> None:
     """Refuses a run folder on a local disk that cannot hold even the weights of the replicates to run.
 
     Raises:
@@ -32,7 +37,7 @@ def check_room(run: Folder, todo: Sequence[Replicate]) -> None:
     path = run.local
     if path is None or not todo:
         return
-    weights = [num_weights(replicate.config) for replicate in todo]
+    weights = [num_weights(replicate.config, plan.size(replicate.config).shape) for replicate in todo]
     needed = BYTES_PER_WEIGHT * (sum(weights) + 3 * max(weights))  # a checkpoint holds Adam's two moments too
     free = shutil.disk_usage(path).free
     if needed > free:
@@ -56,9 +61,58 @@ def check_models(plan: Plan) -> None:
             from trainables import models  # loads torch
 
             try:
-                models.check(config)
+                models.check(config, plan.size(config).shape)
             except Exception as error:
                 raise SpecError(f"study {plan.spec.name}, cell {label!r}: {type(error).__name__}: {error}") from error
+
+
+def check_data(plan: Plan, data: Mapping[str, Dataset]) -> None:
+    """Refuses what the data cannot give: more components than there can be, more images than there are, a class.
+
+    Raises:
+        SpecError: A cell wants it, or two names stand for the same images.
+    """
+    own = {name: dataset.digest for name, dataset in data.items() if dataset.digest.startswith(CONTENT)}
+    for name, digest in own.items():
+        if same := next((other for other in own if other < name and own[other] == digest), None):
+            raise SpecError(
+                f"study {plan.spec.name}: `data` must hold different images, but {same} and {name} are equal."
+            )
+    for label, config in plan.cells.items():
+        dataset = data[config.dataset]
+        if problem := _problem(config, dataset):
+            raise SpecError(f"study {plan.spec.name}, cell {label!r}: {problem}. The data are {dataset.description}.")
+
+
+def _problem(config: TrialConfig, dataset: Dataset) -> str | None:
+    """The rule that a config breaks on a dataset, with the config's value; None if it breaks none."""
+    if config.task == "pca":
+        most = most_components(dataset.size.train, dataset.shape.pixels)
+        return f"`latent_dim <= {most}` must hold for PCA, but got {config.latent_dim}" if config.width > most else None
+    if config.task == "train":
+        return None
+    if config.digit is not None and not dataset.labels:
+        return f"`digit` must be left out where images have no labels, but got {config.digit}"
+    labels = dataset.labels.get("train")
+    images = dataset.size.train if config.digit is None else int((labels == config.digit).sum())
+    if (config.sample_size or 0) > images:
+        return f"`sample_size <= {images:,}`, the training images there are, must hold, but got {config.sample_size:,}"
+    return None
+
+
+def data_lines(plan: Plan, data: Mapping[str, Dataset]) -> Iterator[str]:
+    """Describes each dataset of the user's own, and what its images do without, with the reason."""
+    for name in plan.spec.data:
+        if name not in data:
+            continue
+        yield data[name].description
+        images = data[name].size.train
+        if any((config.batch_size or 0) > images for config in plan.cells.values() if config.dataset == name):
+            yield f"{name}: a batch holds all {images:,} training images, for there are fewer than `batch_size`."
+        for measurement in plan.spec.measurements:
+            reason = NEEDS.get(measurement)
+            if reason is not None and (reason != LABELS or not data[name].labels):
+                yield f"{name}: `{measurement}` is left out: {reason}."
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,8 @@ import pandas as pd
 
 from study.run.provenance import git_commit
 from trainables import checkpoint, datasets, trial
+from trainables.errors import DataError
+from trainables.images.source import ImageSource
 from trainables.records import Record
 from trainables.schema import METRICS, Replicate
 from trainables.storage import Folder
@@ -72,19 +74,20 @@ class Comparison:
         return self.largest.share < EQUAL or (bool(self.others) and within_spread)
 
 
-def train_again(replicate: Replicate, say: Callable[[str], None]) -> Record:
+def train_again(replicate: Replicate, source: ImageSource | None, say: Callable[[str], None]) -> Record:
     """Trains a replicate in a folder of its own, which is deleted; returns its record.
 
     Args:
         replicate: What to train.
+        source: Where its images are, if they are a user's own.
         say: Hears how far it is.
 
     Raises:
-        trainables.datasets.DataError: The data at hand are not those that it was trained on.
+        trainables.errors.DataError: The data at hand are not those that it was trained on.
     """
-    dataset = datasets.load(replicate.config.dataset)
+    dataset = datasets.load(replicate.config.dataset, source)
     if dataset.digest != replicate.data_digest:
-        raise datasets.DataError(f"`data` must have the digest {replicate.data_digest}, but got {dataset.digest}.")
+        raise DataError(f"`data` must have the digest {replicate.data_digest}, but got {dataset.digest}.")
     with tempfile.TemporaryDirectory(prefix="study-replay-") as scratch:
         stamp = {"git_commit": git_commit()}
         for progress in trial.run([replicate], dataset, Folder(scratch), provenance=stamp):

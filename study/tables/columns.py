@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from trainables.records import ImageKey, Profile, Record, Standing
 from trainables.schema import METRICS, RESULTS_VERSION, Replicate, TrialConfig
+from trainables.shape import MNIST, Shape
 
 CONFIG = "config/"
 """Prefix of the columns that hold TrialConfig's fields."""
@@ -52,13 +53,14 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("index", pa.int64()),
             ("axis", pa.int64()),
             ("value", pa.float64()),
-            ("pixels", pa.binary(784)),
+            ("shape", pa.string()),
+            ("pixels", pa.binary()),
         ]
     ),
 }
 """Column names and types of each table."""
-LATER_COLUMNS = ("numerics",)
-"""Columns, beside those of a config, that are younger than the first tables; null where a table has none."""
+LATER_COLUMNS = {"numerics": None, "shape": json.dumps(MNIST)}
+"""Columns, beside those of a config, that are younger than the first tables, and their value where a table has none."""
 
 
 def rows_of(study: str, replicate: Replicate, outcome: Standing) -> dict[str, pa.Table]:
@@ -67,17 +69,19 @@ def rows_of(study: str, replicate: Replicate, outcome: Standing) -> dict[str, pa
     return {
         "results": _results(study, replicate, outcome),
         "profiles": _profiles(name, record.profiles),
-        "images": _images(name, record.images, outcome.images),
+        "images": _images(name, record.images, record.shape, outcome.images),
     }
 
 
-def complete(rows: pa.Table, configs: Mapping[str, TrialConfig]) -> pa.Table:
-    """Adds to rows of `results` the columns that are younger than the table: a config's from `configs`, else null."""
-    absent = [column for column in SCHEMAS["results"] if column.name not in rows.column_names]
-    cells = rows["cell"].to_pylist() if absent else []
+def complete(name: str, rows: pa.Table, configs: Mapping[str, TrialConfig]) -> pa.Table:
+    """Adds to rows of a table the columns that are younger: a config's from `configs`, else as LATER_COLUMNS says."""
+    absent = [column for column in SCHEMAS[name] if column.name not in rows.column_names]
+    cells = rows["cell"].to_pylist() if absent and name == "results" else []
     values = {cell: config_columns(configs[cell]) for cell in set(cells)}
     for column in absent:
-        rows = rows.append_column(column, pa.array([values[cell].get(column.name) for cell in cells], column.type))
+        later = LATER_COLUMNS.get(column.name)
+        added = [values[cell].get(column.name, later) for cell in cells] if cells else [later] * len(rows)
+        rows = rows.append_column(column, pa.array(added, column.type))
     return rows
 
 
@@ -126,17 +130,18 @@ def _profiles(replicate: str, profiles: list[Profile]) -> pa.Table:
     return _table("profiles", replicate, columns)
 
 
-def _images(replicate: str, index: list[ImageKey], pixels: np.ndarray | None) -> pa.Table:
-    """One row for each `[step, kind, index, axis, value]`; `pixels`: uint8 `(len(index), 784)`."""
-    stored = np.empty((0, 784), np.uint8) if pixels is None else pixels
+def _images(replicate: str, index: list[ImageKey], shape: Shape, pixels: np.ndarray | None) -> pa.Table:
+    """One row for each `[step, kind, index, axis, value]`; `pixels`: uint8 `(len(index), shape.pixels)`."""
+    stored = np.empty((0, shape.pixels), np.uint8) if pixels is None else pixels
     if len(stored) != len(index):
         raise ValueError(
             f"`len(images) == len(pixels)` must hold for {replicate}, but got {len(index)}, {len(stored)}."
         )
     fields = zip(*index, strict=True) if index else [()] * 5
     columns: dict[str, Any] = dict(zip(("step", "kind", "index", "axis", "value"), fields, strict=True))
-    content = pa.py_buffer(np.ascontiguousarray(stored))
-    columns["pixels"] = pa.FixedSizeBinaryArray.from_buffers(pa.binary(784), len(stored), [None, content])
+    columns["shape"] = [json.dumps(shape)] * len(stored)
+    content, width = pa.py_buffer(np.ascontiguousarray(stored)), pa.binary(shape.pixels)
+    columns["pixels"] = pa.FixedSizeBinaryArray.from_buffers(width, len(stored), [None, content]).cast(pa.binary())
     return _table("images", replicate, columns)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
@@ -26,6 +27,7 @@ from study.spec import StudySpec
 from study.tables.columns import CONFIG, LATER_COLUMNS, SCHEMAS, complete
 from study.tables.order import in_order
 from trainables.schema import RESULTS_VERSION, TrialConfig
+from trainables.shape import Shape
 from trainables.storage import Folder
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -73,16 +75,32 @@ class Tables:
             where: The values that a row may have, by column; of a row group without such a row nothing else is read.
         """
         file = self.files[name]
-        wanted = list(columns or file.schema_arrow.names)
+        held = file.schema_arrow.names
+        wanted = list(columns or (SCHEMAS[name].names if name == "images" else held))
+        read = [column for column in wanted if column in held]
         if where is None:
-            return _frame([file.read(wanted)], wanted)
+            return self._framed(name, [file.read(read)], wanted)
         values = {key: pa.array(list(given), file.schema_arrow.field(key).type) for key, given in where.items()}
         parts = [file.schema_arrow.empty_table()]
         for group in range(file.num_row_groups):
             mask = matches(file.read_row_group(group, list(values)), values)
             if pc.any(mask).as_py():
-                parts.append(file.read_row_group(group, wanted).filter(mask))
+                parts.append(file.read_row_group(group, read).filter(mask))
+        return self._framed(name, [part.select(read) for part in parts], wanted)
+
+    def _framed(self, name: str, parts: Sequence[pa.Table], wanted: Sequence[str]) -> pd.DataFrame:
+        """Parts of a table as one frame, with a column of images that is younger than the table."""
+        if not set(wanted) <= set(parts[0].column_names):
+            parts = [complete(name, part, self.configs) for part in parts]
         return _frame(parts, wanted)
+
+    @cached_property
+    def shapes(self) -> dict[str, Shape]:
+        """The images' shape of each dataset that has left images."""
+        named = self.rows("images", ["replicate", "shape"]).drop_duplicates("replicate").set_index("replicate")["shape"]
+        shapes = self.ends.assign(shape=self.ends["replicate"].map(named)).dropna(subset="shape")
+        pairs = zip(shapes["config/dataset"], shapes["shape"], strict=True)
+        return {dataset: Shape(*json.loads(shape)) for dataset, shape in pairs}
 
     @cached_property
     def ends(self) -> pd.DataFrame:
@@ -93,7 +111,7 @@ class Tables:
             names = batch["replicate"]
             last = pa.concat_arrays([pc.not_equal(names[1:], names[:-1]), pa.array([True])])
             parts.append(pa.Table.from_batches([batch.filter(last)]))
-        every = complete(pa.concat_tables(parts), self.configs)
+        every = complete("results", pa.concat_tables(parts), self.configs)
         frame = _frame([every], every.column_names).drop_duplicates("replicate", keep="last")
         places = frame["cell"].map({label: place for place, label in enumerate(self.configs)})
         return frame.iloc[np.lexsort((places, frame["seed"]))].reset_index(drop=True)
@@ -254,15 +272,16 @@ def _alike(actual: pa.DataType, ours: pa.DataType) -> bool:
         actual = actual.value_type
     if pa.types.is_string(ours):
         return bool(pa.types.is_string(actual) or pa.types.is_large_string(actual) or pa.types.is_null(actual))
-    if pa.types.is_fixed_size_binary(ours):
-        return bool(pa.types.is_binary(actual) or pa.types.is_large_binary(actual))
+    if pa.types.is_binary(ours):  # of one length in tables from before images had shapes
+        return bool(pa.types.is_fixed_size_binary(actual) or pa.types.is_large_binary(actual))
     return bool(pa.types.is_null(actual))
 
 
 def _in_our_types(file: pq.ParquetFile, schema: pa.Schema) -> pq.ParquetFile:
     """The file itself, or its rows in memory where another tool has written other forms of our types."""
     ours = [schema.field(name) for name in file.schema_arrow.names]
-    if all(field.type == file.schema_arrow.field(field.name).type for field in ours):
+    theirs = [file.schema_arrow.field(field.name).type for field in ours]
+    if all(t == o.type or pa.types.is_fixed_size_binary(t) for o, t in zip(ours, theirs, strict=True)):
         return file
     try:
         rows = file.read().cast(pa.schema(ours).remove_metadata())

@@ -116,5 +116,5 @@ def _kept(parts: Sequence[tuple[Tables, set[str]]], name: str) -> Iterator[pa.Ta
             rows = tables.files[name].read_row_group(group)
             rows = rows.filter(matches(rows, values))
             if len(rows):
-                rows = complete(rows, tables.configs) if name == "results" else rows
+                rows = complete(name, rows, tables.configs)
                 yield rows.select(SCHEMAS[name].names).cast(SCHEMAS[name])

@@ -280,7 +280,7 @@ BAD = {
     ),
     "has a loader of something else": (
         blocks("python")[1].replace("(2_000, 28, 28), np.uint8", "(2_000, 28, 28)"),
-        "bars: `train` must be uint8 images (n, 28, 28) and labels (n,) with n >= 501, but got float64",
+        "bars: `train` must be uint8 images (n, height, width) or (n, height, width, 3)",
     ),
 }
 

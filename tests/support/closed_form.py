@@ -13,6 +13,7 @@ from tests.support import tiny
 from trainables.models import Output
 from trainables.registry import MODELS, ModelEntry
 from trainables.schema import TrialConfig
+from trainables.shape import MNIST, Shape
 
 MEAN = float(tiny.load().images["val"].mean()) / 255
 """Grey of the validation images of "tiny": of all single greys, the best."""
@@ -30,11 +31,11 @@ class Flat(nn.Module):
 
     grey: Tensor
 
-    def __init__(self, config: TrialConfig, pixels: int = 784):
+    def __init__(self, config: TrialConfig, shape: Shape = MNIST):
         super().__init__()
         self.unused = nn.Parameter(torch.zeros(()))
         grey = MEAN + math.sqrt(sum(height(config)))
-        self.register_buffer("grey", torch.full((pixels,), math.log(grey / (1 - grey))))
+        self.register_buffer("grey", torch.full((shape.pixels,), math.log(grey / (1 - grey))))
         self.width = config.width
 
     def decoder(self, code: Tensor) -> Tensor:
@@ -50,8 +51,8 @@ class FlatVae(Flat):
 
     shift: Tensor
 
-    def __init__(self, config: TrialConfig, pixels: int = 784):
-        super().__init__(config, pixels)
+    def __init__(self, config: TrialConfig, shape: Shape = MNIST):
+        super().__init__(config, shape)
         grey = MEAN + math.sqrt(height(config)[1] + 0.02 * (1 - (config.beta or 0)) ** 2)
         self.grey.fill_(math.log(grey / (1 - grey)))
         self.register_buffer("shift", torch.tensor([math.sqrt(2) * (config.beta or 0)] + [0.0] * (config.width - 1)))
@@ -64,10 +65,10 @@ class FlatVae(Flat):
 class Fragile(FlatVae):
     """The same, but one with a learning rate above 0.01 cannot be made."""
 
-    def __init__(self, config: TrialConfig, pixels: int = 784):
+    def __init__(self, config: TrialConfig, shape: Shape = MNIST):
         if (config.learning_rate or 0) > 0.01:
             raise RuntimeError(f"`learning_rate <= 0.01` must hold, but got {config.learning_rate}.")
-        super().__init__(config, pixels)
+        super().__init__(config, shape)
 
 
 MODELS["flat"] = ModelEntry("tests.support.closed_form:Flat", variational=False)

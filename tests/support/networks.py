@@ -11,6 +11,7 @@ from trainables.datasets import Dataset
 from trainables.measurements.subject import Subject
 from trainables.models import Autoencoder, build, fit_pca
 from trainables.schema import TrialConfig
+from trainables.shape import Shape
 
 Data = tuple[Mapping[str, Tensor], Mapping[str, Tensor]]
 """Images and labels by split."""
@@ -37,7 +38,7 @@ def pca(latent_dim: int, data: Data) -> Subject:
 def linear(decoder: Tensor, encoder: Tensor, data: Data, *, bias: float = 0.0, **fields: Any) -> Subject:
     """A linear auto-encoder with the given matrices, decoder `(pixels, N)` and encoder `(N, pixels)`."""
     config = TrialConfig(**(LINEAR | fields | {"latent_dim": decoder.shape[1]}))
-    model = Autoencoder(config, len(decoder))
+    model = Autoencoder(config, Shape(1, len(decoder)))
     with torch.no_grad():
         first, last = model.encoder.layers[0], model.decoder.layers[0]
         first.get_parameter("weight").copy_(encoder)

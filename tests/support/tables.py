@@ -113,7 +113,14 @@ def _images(replicate: Replicate) -> list[dict[str, Any]]:
     kinds += [(steps[-1], "sample", 20)] if config.variational else []
     kinds += [(steps[-1], "grid", 9)] if config.latent_dim == 2 and config.task == "train" else []
     return [
-        {"replicate": replicate.hash, "step": step, "kind": kind, "index": index, "pixels": bytes([index * 9]) * 784}
+        {
+            "replicate": replicate.hash,
+            "step": step,
+            "kind": kind,
+            "index": index,
+            "shape": "[28, 28, 1]",
+            "pixels": bytes([index * 9]) * 784,
+        }
         for step, kind, count in kinds
         for index in range(count)
     ]

@@ -14,7 +14,7 @@ from sklearn.decomposition import PCA
 
 from trainables import controls, datasets, strokes
 from trainables.controls import DECODER, LATENTS, ONE_DIGIT, decoder_source, pca_source, with_tail
-from trainables.datasets import DataError
+from trainables.errors import DataError
 from trainables.registry import DATASETS
 
 NAMES = [name for name in DATASETS if name.startswith(("strokes", "mnist-"))]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from trainables import datasets
-from trainables.datasets import DataError
+from trainables.errors import DataError
 
 SHAPES = {"train-images-idx3-ubyte": (60_000, 28, 28), "train-labels-idx1-ubyte": (60_000,)} | {
     "t10k-images-idx3-ubyte": (10_000, 28, 28), "t10k-labels-idx1-ubyte": (10_000,),
@@ -135,11 +135,17 @@ def test_load_real_mnist_is_the_original(mnist):
     [
         ("train", np.zeros((5_000, 28, 28), np.uint8), np.zeros(5_000, np.uint8)),
         ("train", np.zeros((5_001, 28, 28)), np.zeros(5_001, np.uint8)),
-        ("train", np.zeros((5_001, 27, 28), np.uint8), np.zeros(5_001, np.uint8)),
+        ("test", np.zeros((9, 27, 28), np.uint8), np.zeros(9, np.uint8)),
+        ("train", np.zeros((5_001, 27), np.uint8), np.zeros(5_001, np.uint8)),
+        ("test", np.zeros((9, 28, 28, 2), np.uint8), np.zeros(9, np.uint8)),
+        ("test", np.zeros((9, 28, 28), np.uint8), None),
         ("test", np.zeros((9, 28, 28), np.uint8), np.zeros(8, np.uint8)),
         ("test", np.zeros((0, 28, 28), np.uint8), np.zeros(0, np.uint8)),
     ],
-    ids=["too few", "grey in [0, 1]", "another size", "a label is missing", "none"],
+    ids=[
+        *("too few", "grey in [0, 1]", "another size", "rows of no known size", "two channels", "labels of one set"),
+        *("a label is missing", "none"),
+    ],
 )
 def test_split_of_what_is_no_dataset_raises(part, images, labels):
     parts = {"train": (np.zeros((5_001, 784), np.uint8), np.zeros(5_001, np.uint8))}

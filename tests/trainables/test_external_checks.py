@@ -12,6 +12,7 @@ from trainables.batches import generator
 from trainables.models import fit_pca
 from trainables.pack import Pack
 from trainables.schema import TrialConfig
+from trainables.shape import Shape
 
 PIXELS, RANK = 20, 5
 
@@ -99,7 +100,7 @@ def train_linear(images, model, steps):
     fields = {"output": "identity", "likelihood": "gaussian", "activation": "linear", "hidden_dims": ()}
     fields |= {"learning_rate": 0.02, "learning_rate_schedule": "cosine", "batch_size": 500}
     config = TrialConfig(model=model, steps=steps, latent_dim=RANK, l2=0.0, grad_clip=0.0, init="xavier", **fields)
-    pack = Pack([config], [0], images)
+    pack = Pack([config], [0], images, Shape(1, PIXELS))
     for _ in range(steps):
         pack.step()
     return config, pack.module(0)

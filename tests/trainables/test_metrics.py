@@ -15,10 +15,12 @@ from trainables.batches import generator, shown_images
 from trainables.losses import bernoulli_nll, continuous_bernoulli_mean, continuous_bernoulli_nll
 from trainables.measurements import latent_space, surface
 from trainables.measurements.subject import Subject
-from trainables.models import PIXELS, Output, build, fit_pca
+from trainables.models import Output, build, fit_pca
 from trainables.registry import CURVES, MEASUREMENTS
 from trainables.schema import COLLAPSED_PIXEL_VARIANCE, METRICS, TrialConfig
+from trainables.shape import MNIST
 
+PIXELS = MNIST.pixels
 SmallConfig = Callable[..., TrialConfig]
 VAE = TrialConfig(model="vae", latent_dim=3)
 AUTOENCODER = TrialConfig(output="clipped")

@@ -14,7 +14,6 @@ from torch import nn
 from tests.support.ours import OUR_ACTIVATIONS, OUR_MODELS
 from trainables.batches import generator
 from trainables.models import (
-    PIXELS,
     Autoencoder,
     Output,
     Perceptron,
@@ -28,7 +27,9 @@ from trainables.models import (
 )
 from trainables.registry import MODELS, ModelEntry
 from trainables.schema import TrialConfig
+from trainables.shape import MNIST, Shape
 
+PIXELS = MNIST.pixels
 SmallConfig = Callable[..., TrialConfig]
 
 
@@ -230,8 +231,8 @@ def test_fit_pca_of_one_repeated_image_has_no_variance() -> None:
 class Drawn(Autoencoder):
     """A model of one's own, with a parameter that no `init` reaches and a buffer."""
 
-    def __init__(self, config: TrialConfig, pixels: int = PIXELS):
-        super().__init__(config, pixels)
+    def __init__(self, config: TrialConfig, shape: Shape = MNIST):
+        super().__init__(config, shape)
         self.shift = nn.Parameter(torch.randn(config.width))
         self.register_buffer("scale", torch.full((), 2.0))
 

@@ -178,9 +178,12 @@ def test_pack_of_configs_that_differ_elsewhere_is_refused(images):
         Pack(spherical, [0, 1], images)
 
 
-def test_pack_batch_larger_than_the_training_set_is_refused(images):
-    with pytest.raises(ValueError, match=r"`batch_size <= 600`.*got 601"):
-        Pack([TrialConfig(**(SHARED | {"batch_size": 601}))], [0], images)
+def test_pack_batch_larger_than_the_training_set_holds_all_of_it(images):
+    larger, whole = (Pack([TrialConfig(**(SHARED | {"batch_size": size}))], [0], images) for size in (601, 600))
+    for pack in (larger, whole):
+        pack.step()
+    assert larger.batch_size == 600
+    assert all(torch.equal(larger.state(0)[name], tensor) for name, tensor in whole.state(0).items())
 
 
 def batches(images, seeds, steps, **fields):

@@ -82,7 +82,7 @@ def sample_codes(subject: Subject) -> Tensor:
 
 
 def nearest_distances(images: Tensor, train: Tensor) -> Tensor:
-    """Squared distances, `(n,)`, of float images `(n, 784)` to the nearest of uint8 ones `(m, 784)`, grey^2."""
+    """Squared distances, `(n,)`, of float images `(n, pixels)` to the nearest of uint8 ones `(m, pixels)`, grey^2."""
     index = nearest(train, images, 1, chunk=len(images))[:, 0]
     return (images - to_unit(train[index])).square().sum(1)
 

@@ -65,7 +65,7 @@ def measure_jacobian(subject: Subject) -> Measured:
 
 
 def measure_subspace(subject: Subject) -> Measured:
-    """Compares a linear network with PCA-N of the training images: columns, images and codes; up to 784 latents.
+    """Compares a linear network with PCA-N of the training images: columns, images and codes; up to a latent a pixel.
 
     principal_cos2, image_cos2 and canonical_cos2 have a 0 for each direction that the decoder's columns, its images or
     the codes lack; decoder_cosine and variance_rank are left out where fewer than two latents have an effect.
@@ -145,7 +145,7 @@ def _is_linear(subject: Subject) -> bool:
 
 @torch.no_grad()
 def _decoder_matrix(subject: Subject, num_latents: int) -> Tensor:
-    """The matrix, `(784, N)`, of a decoder that is affine before its output head."""
+    """The matrix, `(pixels, N)`, of a decoder that is affine before its output head."""
     zero = torch.zeros(1, num_latents, device=subject.device)
     return _jacobians(subject.model.decoder, zero)[0].double()  # type: ignore[arg-type]
 
@@ -171,7 +171,7 @@ def singular_values(subject: Subject, codes: Tensor) -> Tensor:
     num_latents, pixels = codes.shape[1], subject.images["test"].shape[1]
     values = []
     for part in codes.split(max(1, JACOBIAN_ENTRIES[codes.device.type] // (pixels * num_latents))):
-        jacobians = _jacobians(subject.mean_image, part).double()  # (part, 784, N)
+        jacobians = _jacobians(subject.mean_image, part).double()  # (part, pixels, N)
         if num_latents > pixels:
             jacobians = jacobians.mT
         squares = torch.linalg.eigvalsh(jacobians.mT @ jacobians).flip(1)
@@ -180,7 +180,7 @@ def singular_values(subject: Subject, codes: Tensor) -> Tensor:
 
 
 def _jacobians(function: Callable[[Tensor], Tensor], codes: Tensor) -> Tensor:
-    """The Jacobian, `(n, 784, N)`, of a function of one code at each of the codes `(n, N)`, forwards."""
+    """The Jacobian, `(n, pixels, N)`, of a function of one code at each of the codes `(n, N)`, forwards."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # by torch of itself, at its first forward derivative
         jacobians: Tensor = torch.func.vmap(torch.func.jacfwd(function))(codes)

@@ -23,11 +23,11 @@ LABEL_DRAWS = 5
 def measure_probes(subject: Subject) -> Measured:
     """Measures the test accuracy of both probes on the posterior means, with the first PROBE_LABELS of a random order.
 
-    A dataset with fewer labels gives them all; one of a single class gives no probe. For a result without a seed,
-    NAME/1, NAME/2 ... use the labels that seeds 1, 2 ... draw, as the networks of these seeds do.
+    A dataset with fewer labels gives them all; one without labels, or of a single class, gives no probe. For a result
+    without a seed, NAME/1, NAME/2 ... use the labels that seeds 1, 2 ... draw, as the networks of these seeds do.
     """
-    labels = subject.labels["train"]
-    if labels.unique().numel() < 2 or not subject.is_finite():
+    labels = subject.labels.get("train")
+    if labels is None or labels.unique().numel() < 2 or not subject.is_finite():
         return Measured({})
     train, test = scaled(subject.codes(subject.shown("train")), subject.codes(subject.shown("test")))
     truth, sizes = subject.labels["test"], [min(size, len(labels)) for size in PROBE_LABELS]

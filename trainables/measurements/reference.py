@@ -24,11 +24,11 @@ from torch.nn import functional
 
 from trainables import datasets
 from trainables.batches import generator
-from trainables.models import PIXELS
+from trainables.shape import MNIST
 
 SEEDS = (0, 1, 2)
 """The seed of each classifier."""
-SIDE = math.isqrt(PIXELS)
+PIXELS, SIDE = MNIST.pixels, MNIST.height
 CHANNELS = (1, 16, 40, 80)
 """Channels of three 3x3 convolutions, each with a 2x2 pooling: 2.7 million multiply-adds, 42,050 weights in all."""
 WEIGHTS = Path(__file__).parents[1] / "weights"

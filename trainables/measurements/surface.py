@@ -35,8 +35,8 @@ def project(subject: Subject, images: Tensor, shown: Tensor | None = None) -> tu
 
     Args:
         subject: The network.
-        images: `(n, 784)` in [0, 1].
-        shown: The inputs that are encoded, `(n, 784)`; by default the images.
+        images: `(n, pixels)` in [0, 1].
+        shown: The inputs that are encoded, `(n, pixels)`; by default the images.
 
     Returns:
         Squared errors, `(n,)` each, at the images' codes and at the best codes.

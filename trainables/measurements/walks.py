@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from trainables.measurements.subject import Measured, Subject
+from trainables.measurements.subject import Measured, Subject, examples
 from trainables.metrics import to_grey
 
 NUM_LATENTS = 5
@@ -22,7 +22,7 @@ def measure_walks(subject: Subject) -> Measured:
 
     `traversal`: the first test image's code with one latent, of those whose codes vary most over the test images, moved
     to each of DEVIATIONS. `interpolation`: at each of FRACTIONS from the first test image of an even label to that of
-    the next one.
+    the next one; of unlabelled images, from one to the next.
     """
     if not subject.is_finite():
         return Measured({})
@@ -34,8 +34,7 @@ def measure_walks(subject: Subject) -> Measured:
         path = codes[:1].repeat(len(DEVIATIONS), 1)
         path[:, latent] = centre[latent] + spread[latent] * torch.tensor(DEVIATIONS, device=codes.device)
         _draw(subject, measured, ("traversal", rank, latent), path, DEVIATIONS)
-    labels = subject.labels["test"]
-    first = [codes[(labels == label).nonzero()[0, 0]] for label in labels.unique()]
+    first = codes[examples(subject.labels, len(codes))]
     for pair, (start, end) in enumerate(zip(first[::2], first[1::2], strict=False)):
         path = torch.stack([torch.lerp(start, end, fraction) for fraction in FRACTIONS])
         _draw(subject, measured, ("interpolation", pair, None), path, FRACTIONS)

@@ -135,7 +135,7 @@ def test_show_without_price_tells_no_money_and_with_one_what_the_core_hours_cost
 
 
 def test_show_of_a_search_tells_what_its_trials_cost_too(study: Any) -> None:
-    hours = search_core_hours(spec.load("vae"))
+    hours = search_core_hours(Plan(spec.load("vae")))
     _, out, _ = study("show", "vae", "--price", 100)
     assert f"The search costs about {hours:.2f} core-hours" in out
     assert f": {hours * 100:.2f} at 100 per core-hour.\n" in out

@@ -38,13 +38,13 @@ def replicates():
 def test_check_room_refuses_less_than_the_weights_take_and_names_both(folder, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**6, 0, 50_000))
     with pytest.raises(RunError, match=r"0\.1 MB free, but the 5 replicates to run need at least 0\.\d MB"):
-        preflight.check_room(folder, replicates())
-    preflight.check_room(folder, [])
+        preflight.check_room(folder, replicates(), Plan(spec.parse(tiny.SPEC, "tiny")))
+    preflight.check_room(folder, [], Plan(spec.parse(tiny.SPEC, "tiny")))
 
 
 def test_check_room_of_enough_room_passes(folder):
-    preflight.check_room(folder, replicates())
-    preflight.check_room(Folder(f"file://{folder.url}"), replicates())
+    preflight.check_room(folder, replicates(), Plan(spec.parse(tiny.SPEC, "tiny")))
+    preflight.check_room(Folder(f"file://{folder.url}"), replicates(), Plan(spec.parse(tiny.SPEC, "tiny")))
 
 
 @pytest.fixture

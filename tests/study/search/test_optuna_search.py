@@ -47,7 +47,7 @@ def test_every_builtin_study_is_valid_and_says_what_its_search_costs():
     assert {"vae", "vae-random", "rate-distortion"} <= {study.name for study in searched}
     for study in searched:
         Plan(study).check()
-        assert search_core_hours(study) > 0
+        assert search_core_hours(Plan(study)) > 0
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from trainables.batches import generator
 from trainables.measurements import latent_space, surface
 from trainables.models import Output, PrincipalComponents, build, fit_pca
 from trainables.schema import TrialConfig
+from trainables.shape import Shape
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,7 @@ def gaussian_vae():
     precision = axes.square().sum(0) / 0.01 + 1  # of the posterior; its covariance is diagonal as the axes are
 
     def make(widened):
-        model = build(config, generator(0, "init"), 20)
+        model = build(config, generator(0, "init"), Shape(1, 20))
         with torch.no_grad():
             model.decoder.layers[0].weight.copy_(axes)
             model.decoder.layers[0].bias.fill_(0.5)

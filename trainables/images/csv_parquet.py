@@ -1,0 +1,116 @@
+"""Images in tables: CSV with a column a pixel, as on Kaggle; parquet with a column of pictures, as on Hugging Face."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from trainables.errors import DataError
+from trainables.images.pictures import split_of, stack
+from trainables.images.source import ImageSource, check_memory
+from trainables.images.splitting import Part
+
+LABELS = ("label", "class", "labels", "y", "target")
+"""Names of a column of labels, the likeliest first."""
+IMAGES = ("image", "img", "images", "picture")
+"""Names of a column of pictures, the likeliest first."""
+
+
+def read_files(files: Sequence[Path], source: ImageSource) -> dict[str, Part]:
+    """Reads tables of one kind, whose names begin with their split: train-00000-of-00002.parquet, test.csv.
+
+    Labels are kept if every table has them.
+    """
+    parts: dict[str, list[Part]] = {}
+    for path in files:
+        part = read_csv(path) if path.suffix.lower() == ".csv" else read_parquet(path, source)
+        parts.setdefault("train" if len(files) == 1 else split_of(path.name), []).append(part)
+    return {name: _joined(shards, files) for name, shards in parts.items()}
+
+
+def _joined(shards: Sequence[Part], files: Sequence[Path]) -> Part:
+    shapes = {part.images.shape[1:] for part in shards}
+    if len(shapes) > 1:
+        raise DataError(f"{files[0].parent}: the images of all files must have one shape, but have {sorted(shapes)}.")
+    labels = [part.labels for part in shards if part.labels is not None]
+    return Part(
+        np.concatenate([part.images for part in shards]), np.concatenate(labels) if len(labels) == len(shards) else None
+    )
+
+
+def read_csv(path: Path) -> Part:
+    """Reads rows of values, one a pixel of a square image, with a label first or in a column of that name.
+
+    A first row of names is used where there is one.
+
+    Raises:
+        DataError: A value is no number, or there are columns of another number.
+    """
+    check_memory(path.stat().st_size, path)
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        top = next(csv.reader(file), [])
+    named = not all(map(_is_number, top))
+    frame = pd.read_csv(path, header=0 if named else None, encoding="utf-8-sig")
+    labels = None
+    column = next((c for c in frame.columns if str(c).strip().lower() in LABELS), None) if named else None
+    if column is None and not named and _is_square(len(frame.columns) - 1):
+        column = frame.columns[0]
+    if column is not None:
+        labels = frame.pop(column).to_numpy()
+    if not _is_square(len(frame.columns)):
+        raise DataError(
+            f"{path} must have a column for each pixel of a square image (784 for 28 x 28), and one called label if "
+            f"there are labels, but it has {len(frame.columns):,} columns beside the label."
+        )
+    words = [str(name) for name, values in frame.items() if not pd.api.types.is_numeric_dtype(values)]
+    if words:
+        raise DataError(f"{path}: the values of pixels must be numbers, but column {words[0]!r} has others.")
+    return Part(frame.to_numpy(), labels)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_square(count: int) -> bool:
+    return count > 0 and round(count**0.5) ** 2 == count
+
+
+def read_parquet(path: Path, source: ImageSource) -> Part:
+    """Reads a column of pictures, encoded as PNG or JPEG, each in bytes or in a struct that has them as `bytes`.
+
+    Raises:
+        DataError: There is no such column, or one of its pictures cannot be read.
+    """
+    table = pq.read_table(path)
+    names = sorted(table.column_names, key=lambda name: (*IMAGES, name).index(name))
+    column = next((name for name in names if _holds_pictures(table.schema.field(name).type)), None)
+    if column is None:
+        raise DataError(
+            f"{path} must have a column of pictures (bytes, or a struct of bytes and path), but has "
+            f"{', '.join(table.column_names) or 'none'}."
+        )
+    values = table[column].combine_chunks()
+    if pa.types.is_struct(values.type):
+        values = values.field("bytes")
+    if values.null_count or not len(values):
+        raise DataError(f"{path}: column {column!r} must hold the bytes of a picture in each row, but some are absent.")
+    named = ((f"{path}, row {row}", value.as_py()) for row, value in enumerate(values))
+    label = next((name for name in LABELS if name in table.column_names), None)
+    return Part(stack(named, len(values), source), None if label is None else table[label].to_pandas().to_numpy())
+
+
+def _holds_pictures(kind: pa.DataType) -> bool:
+    if pa.types.is_struct(kind):
+        return any(kind.field(i).name == "bytes" for i in range(kind.num_fields))
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
