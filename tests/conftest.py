@@ -55,6 +55,15 @@ def mnist() -> Dataset:
 
 
 @pytest.fixture(scope="session")
+def fashion_mnist() -> Path:
+    """The folder of the real Fashion-MNIST's files; the test is skipped where they are absent."""
+    raw = Path(os.environ.get("STUDY_DATA_DIR", "")).expanduser() / "FashionMNIST" / "raw"
+    if "STUDY_DATA_DIR" not in os.environ or not raw.is_dir():
+        pytest.skip("needs the real Fashion-MNIST: set STUDY_DATA_DIR to the folder that holds FashionMNIST/raw")
+    return raw
+
+
+@pytest.fixture(scope="session")
 def tiny() -> Dataset:
     """Drawn digits: 600 to train on, 300 to validate on, 300 to test on."""
     drawn = strokes.draw(NUM_TINY_VAL + NUM_TINY_TRAIN + NUM_TINY_TEST, factors=4, seed=0)

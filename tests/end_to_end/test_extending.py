@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from analysis import cli
 from analysis.figures import catalogue
@@ -20,8 +21,13 @@ from analysis.figures.base import Drawn, Skipped
 from study import runfolder, spec, table
 from study.tables.merge import merge
 from tests.support.command import call
-from trainables import datasets, registry
+from trainables import datasets, models, registry
+from trainables.measurements.latent_space import measure_jacobian
+from trainables.measurements.subject import Subject
+from trainables.pack import Pack
 from trainables.registry import ACTIVATIONS, CURVES, DATASETS, MEASUREMENTS, MODELS, load_plugins
+from trainables.schema import TrialConfig
+from trainables.shape import Shape
 from trainables.storage import Folder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,6 +35,7 @@ ADDED: dict[str, dict[str, Any]] = {
     "ACTIVATIONS": {"bent": "mine:bent"},
     "DATASETS": {"bars": "mine:load_bars"},
     "MODELS": {
+        "conv": {"path": "mine:Conv", "variational": False},
         "tied": {"path": "mine:Tied", "variational": False},
         "tied_vae": {"path": "mine:TiedVae", "variational": True},
     },
@@ -99,6 +106,21 @@ def printed(mine) -> dict[str, str]:
 def ends(mine, printed) -> pd.DataFrame:
     rows = pd.read_parquet(mine / "runs/mine/results.parquet")
     return rows[rows["final"]].set_index(["cell", "seed"])
+
+
+@pytest.mark.parametrize("shape", [Shape(28, 28), Shape(9, 6, 3), Shape(1, 1)], ids=str)
+def test_convolutional_model_of_the_page_sees_the_shape_of_the_images(shape, mine, monkeypatch):
+    monkeypatch.chdir(mine)
+    load_plugins(["mine"])
+    config = TrialConfig(model="conv", latent_dim=3, batch_size=4, steps=5)
+    models.check(config, shape)
+    pack = Pack([config], [0], torch.arange(8 * shape.pixels).reshape(8, -1).to(torch.uint8), shape)
+    before = float(pack.batch_losses()[0])
+    for _ in range(30):
+        pack.step()
+    assert float(pack.batch_losses()[0]) < before
+    subject = Subject(pack.module(0), config, 0, {"test": pack.images}, {}, shape)
+    assert measure_jacobian(subject).profiles["jacobian_rank"][0] <= 3
 
 
 @pytest.mark.parametrize(("block", "kind"), list(zip(blocks("python"), ADDED, strict=True)), ids=list(ADDED))

@@ -176,13 +176,12 @@ arms:
     assert tables.ends["config/latent_dim"].isna().all() and tables.ends["test_nll"].isna().all()
 
 
-def test_sample_larger_than_the_data_fails_with_the_rule(tmp_path):
+def test_sample_larger_than_the_data_is_refused_with_the_rule_before_anything_runs(tmp_path):
     text = "name: it\nbase: {task: intrinsic_dimension, dataset: tiny, sample_size: 201, digit: 3}\narms: {all: {}}\n"
-    shown = io.StringIO()
     options = Options(runner="inline", device="cpu")
-    counts = launch.launch(spec.parse(text, "it"), str(tmp_path), options, Console(file=shown, width=200))
-    assert counts == Counts(failed=1)
-    assert "`sample_size <= 20` (the images there are) must hold, but got 201" in shown.getvalue()
+    with pytest.raises(SpecError, match=r"cell 'all': `sample_size <= 20`, the training images there are, .* got 201"):
+        launch.launch(spec.parse(text, "it"), str(tmp_path), options, Console(file=io.StringIO()))
+    assert not (tmp_path / "spec.yaml").exists()
 
 
 def test_cells_of_several_grids_are_run_one_after_another_and_named_by_what_is_swept():

@@ -5,6 +5,7 @@ import torch
 
 from trainables.datasets import Dataset, split
 from trainables.measurements.subject import Measured, Subject
+from trainables.models import Autoencoder, Output
 
 SPEC = """
 name: tiny
@@ -55,3 +56,12 @@ def measure(subject: Subject) -> Measured:
 def fail(subject: Subject) -> Measured:
     """A measurement that cannot be made."""
     raise ValueError(f"`seed > 9` must hold, but got {subject.seed}.")
+
+
+class Raises(Autoencoder):
+    """A model that passes the check before a launch, and cannot be trained."""
+
+    def forward(self, x: torch.Tensor, noise: torch.Tensor | None = None) -> Output:
+        if len(x) > 4:
+            raise ValueError(f"`images <= 4` must hold, but got {len(x)}.")
+        return super().forward(x, noise)

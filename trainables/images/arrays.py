@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import re
 import zipfile
 from pathlib import Path
@@ -56,7 +57,7 @@ def find_idx(folder: Path) -> dict[tuple[str, str], Path]:
         DataError: Two files are the same split's.
     """
     found: dict[tuple[str, str], Path] = {}
-    for path in sorted(folder.rglob("*ubyte*")):
+    for path in sorted(folder.rglob("*")):
         match = _IDX.search(path.name)
         if match is None or not path.is_file():
             continue
@@ -82,10 +83,11 @@ def _parse(path: Path) -> np.ndarray:
         head = file.read(4)
         if len(head) < 4 or head[:3] != b"\0\0\x08":
             raise DataError(f"{path} must be an IDX file of unsigned bytes, but begins with {head.hex() or 'nothing'}.")
-        shape = np.frombuffer(file.read(4 * head[3]), ">u4").astype(int).tolist()
-        size = int(np.prod(shape))
+        sizes = file.read(4 * head[3])
+        shape = [int.from_bytes(sizes[start : start + 4]) for start in range(0, len(sizes), 4)]
+        size = math.prod(shape)
         check_memory(size, path)
         content = file.read()
-    if len(shape) != head[3] or len(content) != size:
+    if len(content) != size or len(sizes) != 4 * head[3]:
         raise DataError(f"{path} must hold {size:,} bytes of data after its header, but holds {len(content):,}.")
     return np.frombuffer(content, np.uint8).reshape(shape)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from trainables.errors import DataError
 
@@ -107,7 +107,9 @@ def fit(picture: Image.Image, size: int | None, grey: bool) -> Image.Image:
         picture = picture.convert("L")
     if size is None or picture.size == (size, size):
         return picture
-    return ImageOps.fit(picture, (size, size), Image.Resampling.BILINEAR)
+    side = min(picture.size)
+    left, top = ((length - side) // 2 for length in picture.size)
+    return picture.crop((left, top, left + side, top + side)).resize((size, size), Image.Resampling.BILINEAR)
 
 
 def as_array(picture: Image.Image) -> np.ndarray:

@@ -36,6 +36,11 @@ def read_folder(folder: Path, source: ImageSource) -> dict[str, Part]:
     return {"train": _read_set(folder, source)}
 
 
+def within(folder: Path) -> bool:
+    """Whether there is a picture in a folder or in those within."""
+    return any(path.suffix.lower() in ENDINGS for path in folder.rglob("*"))
+
+
 def _is_folder(path: Path) -> bool:
     return path.is_dir() and not path.name.startswith((".", "__"))
 

@@ -61,9 +61,9 @@ def _parts(path: Path, source: ImageSource) -> dict[str, Part]:
     if path.is_dir():
         if idx := arrays.find_idx(path):
             return arrays.read_idx(idx)
-        for ending in _TABLES:
-            if files := sorted(file for file in path.rglob(f"*{ending}") if not file.name.startswith(".")):
-                return csv_parquet.read_files(files, source)
+        tables = [file for file in sorted(path.rglob("*")) if file.suffix.lower() in _TABLES and file.name[0] != "."]
+        if tables and not pictures.within(path):  # beside pictures, a CSV is about them
+            return csv_parquet.read_files([f for f in tables if f.suffix == tables[0].suffix], source)
         return pictures.read_folder(path, source)
     if not path.exists():
         raise DataError(f"{path} cannot be read: there is no such file or folder.")

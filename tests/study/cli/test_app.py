@@ -22,12 +22,13 @@ from tests.support import tiny
 from tests.support.faults import ROOT
 from trainables import patience, trial
 from trainables.export import load
-from trainables.registry import DATASETS
+from trainables.registry import DATASETS, MODELS, ModelEntry
 
 
 @pytest.fixture(autouse=True)
 def tiny_dataset(monkeypatch, tmp_path):
     monkeypatch.setitem(DATASETS, "tiny", "tests.support.tiny:load")
+    monkeypatch.setitem(MODELS, "raises", ModelEntry("tests.support.tiny:Raises", variational=False))
     monkeypatch.setenv("COLUMNS", "160")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tiny.yaml").write_text(tiny.SPEC)
@@ -258,7 +259,7 @@ def test_launch_with_a_diverged_trial_exits_1(study, tmp_path):
 
 
 def test_launch_with_failed_and_collapsed_trials_exits_1_and_status_shows_them(study, tmp_path):
-    raises = "  raises: {batch_size: 60000}\n"
+    raises = "  raises: {model: raises}\n"
     collapses = "  collapses: {learning_rate: 1.0e-12, activation: sigmoid, hidden_dims: [1]}\n"
     (tmp_path / "tiny.yaml").write_text(tiny.SPEC + raises + collapses)
     code, out, _ = launch(study)
@@ -268,7 +269,7 @@ def test_launch_with_failed_and_collapsed_trials_exits_1_and_status_shows_them(s
         code, out, _ = study("status", place)
         assert code == 1 and "2 failed" in out and "2 finished (collapsed)" in out
         assert "All: 5 cells, 9 replicates: 2 failed, 7 finished." in out
-        assert "raises, seed 1" in out and "ValueError: `batch_size <= 200`" in out
+        assert "raises, seed 1" in out and "ValueError: `images <= 4`" in out
     code, out, _ = launch(study)
     assert code == 1 and "7 finished, 2 to retry" in out
 
@@ -319,12 +320,12 @@ def test_status_of_a_network_that_has_begun_does_not_call_it_collapsed(study, tm
 
 
 def test_failed_replicates_traceback_is_kept_and_named(study, tmp_path):
-    (tmp_path / "tiny.yaml").write_text(tiny.SPEC + "  raises: {batch_size: 60000}\n")
+    (tmp_path / "tiny.yaml").write_text(tiny.SPEC + "  raises: {model: raises}\n")
     launch(study)
     _, out, _ = study("status", "runs/tiny")
     path = re.search(r"raises, seed 0 .* Traceback: (runs/tiny/errors/\w+\.txt)", out)[1]
     text = (tmp_path / path).read_text()
-    assert text.startswith("Traceback") and "`batch_size <= 200`" in text and "trainables/pack.py" in text
+    assert text.startswith("Traceback") and "`images <= 4`" in text and "trainables/trial.py" in text
 
 
 def test_last_line_quotes_the_folder(study):

@@ -30,7 +30,7 @@ from tests.support import tiny
 from tests.support.faults import checkpoints
 from trainables import datasets, trial
 from trainables.pack import Pack
-from trainables.registry import DATASETS
+from trainables.registry import DATASETS, MODELS, ModelEntry
 from trainables.schema import METRICS
 from trainables.storage import Folder, StorageError
 
@@ -41,6 +41,7 @@ CLOCKS = ["train_s", "evaluate_s"]
 @pytest.fixture(autouse=True)
 def tiny_dataset(monkeypatch):
     monkeypatch.setitem(DATASETS, "tiny", "tests.support.tiny:load")
+    monkeypatch.setitem(MODELS, "raises", ModelEntry("tests.support.tiny:Raises", variational=False))
 
 
 @pytest.fixture
@@ -277,7 +278,7 @@ def test_build_while_a_replicate_runs_shows_it_as_running(study, tmp_path, signa
 
 def test_launch_with_every_kind_of_bad_end_leaves_the_others_alone(study, tmp_path):
     bad = {
-        "raises": {"batch_size": 60_000},
+        "raises": {"model": "raises"},
         "diverges": {"activation": "linear", "learning_rate": 1e6, "hidden_dims": [500, 500]},
         "collapses": {"activation": "sigmoid", "latent_dim": 1, "hidden_dims": [1], "learning_rate": 1e-12},
     }
@@ -287,7 +288,7 @@ def test_launch_with_every_kind_of_bad_end_leaves_the_others_alone(study, tmp_pa
     frame = results(tmp_path / "run")
     last = frame.groupby(["cell", "seed"]).tail(1).set_index("cell")
     assert (
-        last.loc["raises", "error"] == "ValueError: `batch_size <= 200` (the training set) must hold, but got 60000."
+        last.loc["raises", "error"] == "ValueError: `images <= 4` must hold, but got 20."
     ).all()
     assert last.loc["diverges", "error"].str.contains("not finite at step").all()
     assert last.loc["collapses", "collapsed"].all() and (last.loc["collapses", "status"] == "finished").all()
