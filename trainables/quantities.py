@@ -41,7 +41,7 @@ class Quantity:
 
 @dataclass(frozen=True)
 class ImageKind:
-    """A kind of recorded image, 28x28 uint8.
+    """A kind of recorded image, uint8 in the shape of its dataset's images.
 
     `index`: what the images are counted by; `by`: as for a Quantity; `axis`, `value`: what these columns of the images'
     table hold, empty where they are null.
@@ -90,7 +90,7 @@ _ALL = (
         Quantity(f"code_{axis}", "code", "test image", "evaluation", f"latent {axis} of a two-dimensional code")
         for axis in range(2)
     ),
-    Quantity("code_label", "digit", "test image", "evaluation", "label of the image at code_0 and code_1"),
+    Quantity("code_label", "class", "test image", "evaluation", "label of the image at code_0 and code_1, if any"),
     *(
         Quantity(f"grid_axis_{axis}", "code", "grid line", "evaluation", f"latent {axis} of the `grid` images")
         for axis in range(2)
@@ -222,8 +222,8 @@ QUANTITIES: dict[str, Quantity] = {quantity.name: quantity for quantity in _ALL}
 """Every profile quantity by its name."""
 
 _KINDS = (
-    ImageKind("input", "digit", "evaluation", "the first test image of each digit"),
-    ImageKind("reconstruction", "digit", "evaluation", "what the network makes of these"),
+    ImageKind("input", "class", "evaluation", "the first test image of each of ten classes, or the first ten"),
+    ImageKind("reconstruction", "class", "evaluation", "what the network makes of these"),
     ImageKind("sample", "draw", "evaluation", "decoded from the prior, VAE only"),
     ImageKind("grid", "place, row by row", "evaluation", "decoded on a grid over a two-dimensional code"),
     ImageKind(
@@ -234,7 +234,7 @@ _KINDS = (
         axis="latent",
         value="its place, sd from its mean",
     ),
-    ImageKind("interpolation", "pair of digits", "walks", "decoded between two test images", value="share of the way"),
+    ImageKind("interpolation", "pair of images", "walks", "decoded between two test images", value="share of the way"),
     ImageKind("redrawn", "test image", "redrawn", "what the network makes of the first test images"),
     ImageKind("generated", "draw", "generation", "decoded from the codes that sample_* are read at", recorded=False),
 )

@@ -50,15 +50,14 @@ def canvas(images: pd.DataFrame, places: Sequence[tuple[int, int]]) -> np.ndarra
     room = slot(images)
     height, width = (max(ends) + side for ends, side in zip(zip(*places, strict=True), room, strict=False))
     picture = np.full((height, width, room.channels), 255, np.uint8)
-    where = pd.Series(places, index=images.index)
-    for text, alike in images.groupby("shape", sort=False):
+    for text, alike in images.groupby("shape", sort=False).indices.items():
         shape = Shape(*json.loads(str(text)))
-        drawn = np.frombuffer(b"".join(alike["pixels"]), np.uint8).reshape(-1, *shape)
+        drawn = np.frombuffer(b"".join(images["pixels"].iloc[alike]), np.uint8).reshape(-1, *shape)
         if shape.channels == 1 and (drawn < _GROUND).mean() >= _GROUND_SHARE:
             drawn = 255 - drawn
         times = max(1, min(room.height // shape.height, room.width // shape.width))
         drawn = drawn.repeat(times, 1).repeat(times, 2)
-        for image, (top, left) in zip(drawn, where[alike.index], strict=True):
+        for image, (top, left) in zip(drawn, [places[index] for index in alike], strict=True):
             picture[top : top + len(image), left : left + image.shape[1]] = image
     return picture if room.channels > 1 else picture[..., 0]
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 import trainables
 from study.cost import num_weights
 from study.plan import Plan
@@ -91,10 +93,11 @@ def _problem(config: TrialConfig, dataset: Dataset) -> str | None:
         return f"`latent_dim <= {most}` must hold for PCA, but got {config.latent_dim}" if config.width > most else None
     if config.task == "train":
         return None
-    if config.digit is not None and not dataset.labels:
-        return f"`digit` must be left out where images have no labels, but got {config.digit}"
-    labels = dataset.labels.get("train")
-    images = dataset.size.train if config.digit is None else int((labels == config.digit).sum())
+    images, labels = dataset.size.train, dataset.labels.get("train")
+    if config.digit is not None:
+        if labels is None:
+            return f"`digit` must be left out where images have no labels, but got {config.digit}"
+        images = int(np.count_nonzero(labels == config.digit))
     if (config.sample_size or 0) > images:
         return f"`sample_size <= {images:,}`, the training images there are, must hold, but got {config.sample_size:,}"
     return None

@@ -57,9 +57,8 @@ class Source:
     def __init__(self) -> None:
         tables = load_tables(str(ROOT / "results" / "paper"))
         cells = tables.ends.set_index("replicate")["cell"]
-        read = {name: file.read() for name, file in tables.files.items()}
-        read["results"] = complete(read["results"], tables.configs)
-        self._tables = {name: rows.select(SCHEMAS[name].names) for name, rows in read.items()}
+        read = {name: complete(name, file.read(), tables.configs) for name, file in tables.files.items()}
+        self._tables = {name: rows.select(SCHEMAS[name].names).cast(SCHEMAS[name]) for name, rows in read.items()}
         self._rows = {
             (name, cell): np.flatnonzero(cells.loc[rows["replicate"].to_pylist()] == cell)
             for name, rows in self._tables.items()
@@ -176,7 +175,7 @@ def _record(replicate: Replicate, own: dict[str, pa.Table]) -> Record:
     rows = own["results"].select(["step", "epoch", "collapsed", *METRICS, "train_s", "evaluate_s"]).to_pylist()
     groups = own["profiles"].to_pandas().groupby(["step", "quantity"], sort=False)["value"]
     profiles = [Profile(step, quantity, values.tolist()) for (step, quantity), values in groups]
-    images = [ImageKey(*row.values()) for row in own["images"].drop(["replicate", "pixels"]).to_pylist()]
+    images = [ImageKey(*row.values()) for row in own["images"].drop(["replicate", "shape", "pixels"]).to_pylist()]
     return Record({"cell": replicate.cell}, rows, profiles, images)
 
 
@@ -205,7 +204,7 @@ def _noisy_pixels(values: pa.ChunkedArray, rng: np.random.Generator) -> pa.Array
     pixels = _pixels(values)
     noise = rng.integers(-3, 4, pixels.shape, np.int8).astype(np.uint8)
     noisy = pixels + noise * ((pixels > 3) & (pixels < 252))
-    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(784), len(values), [None, pa.py_buffer(noisy)])
+    return pa.array([image.tobytes() for image in noisy], pa.binary())
 
 
 def _pixels(values: pa.ChunkedArray) -> np.ndarray:

@@ -3,10 +3,12 @@
 import pytest
 
 from study import spec
-from study.cost import cells_core_hours, core_hours, total_core_hours
+from study.cost import cells_core_hours, core_hours, num_weights, total_core_hours
 from study.plan import Plan
 from tests.support import tiny
 from trainables.registry import DATASETS
+from trainables.schema import TrialConfig
+from trainables.shape import Shape, Size
 
 
 def test_core_hours_grow_with_steps_and_width(monkeypatch):
@@ -23,3 +25,12 @@ def test_paper_study_costs_what_the_readme_says():
     assert total_core_hours(plan.replicates) == sum(core_hours(replicate.config) for replicate in plan.replicates)
     assert cells_core_hours(plan) == pytest.approx(total_core_hours(plan.replicates))
     assert total_core_hours([]) == 0
+
+
+def test_cost_falls_with_the_images_size_and_number():
+    plan = Plan(spec.load("paper"))
+    small = Plan(plan.spec, sizes={"mnist": Size(Shape(8, 8), train=1_412, val=128, test=257)})
+    assert cells_core_hours(small) < 0.7 * cells_core_hours(plan)
+    assert num_weights(plan.cells["elu"], Shape(8, 8)) == 2 * (64 * 500 + 500 * 500 + 500 * 5)
+    wide = core_hours(TrialConfig(task="pca"), Size(Shape(64, 64), train=5_000))
+    assert wide > 20 * core_hours(TrialConfig(task="pca"))

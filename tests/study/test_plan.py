@@ -7,6 +7,7 @@ from study.plan import Plan
 from study.spec import SpecError
 from tests.support import tiny
 from trainables.registry import DATASETS
+from trainables.shape import Shape, Size
 
 
 @pytest.fixture
@@ -107,3 +108,41 @@ def test_study_latent_has_the_bend_of_the_description_length_for_the_vae_alone()
     cells = Plan(spec.load("latent")).cells
     assert {cells[f"vae latent_dim={n}"].steps for n in (11, 12, 13, 14, 15, 18)} == {50_000}
     assert not {"elu latent_dim=12", "pca latent_dim=12"} & set(cells)
+
+
+SIZES = {"tiny": Size(Shape(2, 3), train=90, val=5, test=5)}
+FITTED = tiny.SPEC + "  images: {task: intrinsic_dimension, sample_size: 100}\nfit: true\n"
+
+
+def fitted(text, sizes=SIZES):
+    return spec.parse(text, "here").fitted(sizes)
+
+
+def test_fitted_leaves_out_n_above_the_pixels_and_caps_samples(study):
+    swept = fitted(FITTED + "grid: {latent_dim: [1, 6, 7, 100]}")
+    assert swept.grids == [{"latent_dim": [1, 6]}] and swept.arms["images"]["sample_size"] == 90
+    assert swept.fitted(SIZES) == swept
+    many = fitted(FITTED + "grid: {latent_dim: [7, 100], sample_size: [10, 90, 95]}")
+    assert many.grids == [{"latent_dim": [6], "sample_size": [10, 90]}]
+
+
+def test_fitted_fits_the_smallest_of_several_datasets_and_few_images(study):
+    text = FITTED + "grid: {latent_dim: [1, 2, 3, 4]}"
+    assert fitted(text, SIZES | {"other": Size(Shape(1, 2))}).grids == [{"latent_dim": [1, 2]}]
+    assert fitted(text, {"tiny": Size(train=4)}).grids == [{"latent_dim": [1, 2, 3]}]
+
+
+def test_fitted_of_a_study_that_does_not_ask_for_it_is_the_study(study):
+    assert study.fitted(SIZES) is study
+
+
+def test_replicates_hash_of_ones_own_images_depends_on_their_content_alone(study):
+    text = tiny.SPEC.replace("dataset: tiny", "dataset: NAME") + "data: {NAME: {path: PATH}}\n"
+
+    def hashes(name, path, digest):
+        own = spec.parse(text.replace("NAME", name).replace("PATH", path), "here")
+        return [replicate.hash for replicate in Plan(own, {name: digest}).replicates]
+
+    first = hashes("photos", "a.npz", "sha256:1")
+    assert first == hashes("flowers", "elsewhere/b.npz", "sha256:1") != hashes("photos", "a.npz", "sha256:2")
+    assert hashes("photos", "a.npz", "1") != hashes("flowers", "a.npz", "1"), "a plugin's name counts"

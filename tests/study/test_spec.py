@@ -6,6 +6,7 @@ from study import spec
 from study.plan import Plan
 from study.spec import SpecError
 from tests.support import tiny
+from trainables.images.source import ImageSource
 from trainables.registry import DATASETS
 
 
@@ -104,3 +105,74 @@ def test_with_changes_holds_for_every_arm_grid_point_and_trial():
 def test_with_changes_beyond_a_rule_of_specs_is_refused_as_in_a_spec(name, change, message):
     with pytest.raises(SpecError, match=message):
         spec.load(name).with_changes(**change)
+
+
+OWN = tiny.SPEC.replace("dataset: tiny", "dataset: PATH")
+
+
+def own(path, more=""):
+    return spec.parse(OWN.replace("PATH", path) + more, "here")
+
+
+def test_parse_path_of_images_becomes_a_name_and_the_path_goes_under_data():
+    study = own("data/flowers.npz")
+    assert study.base["dataset"] == "flowers" and study.data == {"flowers": ImageSource(path="data/flowers.npz")}
+    assert spec.parse(spec.dump(study), "again") == study
+    assert {config.dataset for config in Plan(study).cells.values()} == {"flowers"}
+
+
+def test_parse_path_in_an_arm_a_grid_and_a_search_becomes_a_name_too():
+    study = spec.parse(
+        tiny.SEARCH.replace("paper: {model: vae}", "paper: {dataset: a/b.npy}").replace(
+            "model: vae, learning", "dataset: [tiny, c.csv], model: vae, learning"
+        )
+        + "grid: [{dataset: [tiny, photos/]}, {dataset: d.parquet}]\n",
+        "here",
+    )
+    assert set(study.data) == {"b", "c", "photos", "d"} and study.arms["paper"] == {"dataset": "b"}
+    assert study.grids == [{"dataset": ["tiny", "photos"]}, {"dataset": "d"}]
+    assert study.search.space["dataset"] == ["tiny", "c"]
+
+
+def test_parse_path_named_as_a_dataset_of_ours_gets_another_name():
+    assert own("mnist.npz").base["dataset"] == "mnist-images"
+
+
+def test_parse_name_that_is_no_path_stays_unless_a_folder_is_called_so(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SpecError, match=r"Did you mean 'mnist'.* by the path of their file or folder"):
+        Plan(own("mnits")).check()
+    for name in ("mnits", "mnist"):
+        (tmp_path / name).mkdir()
+    assert own("mnits").data == {"mnits": ImageSource(path="mnits")} and not own("mnist").data
+
+
+def test_parse_path_at_home_is_kept_without_the_home(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    assert own("/home/me/a.npz").data["a"].path == "~/a.npz"
+
+
+@pytest.mark.parametrize(
+    ("path", "more", "message"),
+    [
+        ("tiny", "data: {mnist: {path: a.npz}}", "`data` must give images a new name.* but got 'mnist'"),
+        ("tiny", "data: {a b: {path: a.npz}}", "but got 'a b'"),
+        ("tiny", "data: [a]", "`data`: input should be a valid dictionary"),
+        ("tiny", "data: {a: a.npz}", "`data.a`"),
+        ("tiny", "data: {a: {path: a.npz, sise: 3}}", "`data.a.sise`"),
+        ("a/x.npz", "grid: {dataset: [b/x.npz]}", "`data` must have one 'x', but b/x.npz would be another"),
+    ],
+)
+def test_parse_bad_data_gives_one_line(path, more, message):
+    with pytest.raises(SpecError, match=message) as error:
+        own(path, f"{more}\n")
+    assert "\n" not in str(error.value)
+
+
+def test_with_changes_to_a_path_replaces_the_data_and_takes_options():
+    study = own("a.npz").with_changes(dataset="b.npz", reading={"size": 8, "grey": True})
+    assert study.data == {"b": ImageSource(path="b.npz", size=8, grey=True)} and study.base["dataset"] == "b"
+    assert study.with_changes(dataset="tiny").data == {}
+    assert study.with_changes(steps=3).data == study.data
+    with pytest.raises(SpecError, match="`white` is for images by their path"):
+        study.with_changes(dataset="tiny", reading={"white": 3})

@@ -220,6 +220,27 @@ def test_fit_pca_more_components_than_pixels_raises(images: torch.Tensor) -> Non
         fit_pca(images, 785)
 
 
+def test_fit_pca_of_few_large_images_equals_that_of_the_covariance(images: torch.Tensor, monkeypatch) -> None:
+    few = images[:40]
+    usual, spectrum = fit_pca(few, 8)
+    monkeypatch.setattr("trainables.models.WIDE", 700)
+    monkeypatch.setattr("trainables.shape.WIDE", 700)
+    wide, eigenvalues = fit_pca(few, 8, chunk=100)
+    torch.testing.assert_close(eigenvalues, spectrum[:40], rtol=0, atol=1e-9)
+    torch.testing.assert_close(wide.mean, usual.mean)
+    torch.testing.assert_close(wide.components, usual.components, rtol=0, atol=1e-5)
+    with pytest.raises(ValueError, match="`latent_dim <= 39` must hold for PCA, but got latent_dim=40"):
+        fit_pca(few, 40)
+
+
+@pytest.mark.parametrize("shape", [Shape(1, 1), Shape(5, 4, 3)], ids=str)
+@pytest.mark.parametrize("model", OUR_MODELS)
+def test_build_for_images_of_another_shape_maps_all_their_values(model: str, shape: Shape, small: SmallConfig) -> None:
+    check(small(model=model), shape)
+    built = build(small(model=model), generator(0, "init"), shape)
+    assert built(torch.rand(3, shape.pixels)).decoded.shape == (3, shape.pixels)
+
+
 def test_fit_pca_of_one_repeated_image_has_no_variance() -> None:
     image = torch.arange(PIXELS).remainder(256).to(torch.uint8).expand(50, -1)
     model, spectrum = fit_pca(image, 3)

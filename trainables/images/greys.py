@@ -49,7 +49,7 @@ def white_of(arrays: Mapping[str, np.ndarray], white: float | None, where: objec
     Raises:
         DataError: They are no numbers, not finite, negative, above white, or do not say what white is.
     """
-    kinds = {array.dtype.kind for array in arrays.values()}
+    kinds: set[str] = {array.dtype.kind for array in arrays.values()}
     if not kinds <= set("buif"):
         raise DataError(f"{where}: the values of images must be numbers, but are {next(iter(arrays.values())).dtype}.")
     if not all(np.isfinite(array).all() for array in arrays.values() if array.dtype.kind == "f"):

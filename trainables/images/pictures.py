@@ -116,7 +116,8 @@ def decode(name: str, content: Path | bytes, source: ImageSource) -> np.ndarray:
         reason = str(error).partition("\n")[0]
         raise DataError(f"{name} cannot be read as a picture: {reason.removesuffix('.')}.") from None
     if picture.mode == "F":
-        return np.rint(as_array(fit(picture, source.size, source.grey))).clip(0, 2**16 - 1).astype(np.uint16)
+        wide = as_array(fit(picture, source.size, source.grey))
+        return np.asarray(np.rint(wide).clip(0, 2**16 - 1).astype(np.uint16))
     array = as_array(fit(picture, source.size, source.grey))
     return array[..., :1] if _is_grey(array) else array
 

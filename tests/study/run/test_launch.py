@@ -287,9 +287,7 @@ def test_launch_with_every_kind_of_bad_end_leaves_the_others_alone(study, tmp_pa
     assert counts == Counts(finished=7, failed=2, diverged=2)
     frame = results(tmp_path / "run")
     last = frame.groupby(["cell", "seed"]).tail(1).set_index("cell")
-    assert (
-        last.loc["raises", "error"] == "ValueError: `images <= 4` must hold, but got 20."
-    ).all()
+    assert (last.loc["raises", "error"] == "ValueError: `images <= 4` must hold, but got 20.").all()
     assert last.loc["diverges", "error"].str.contains("not finite at step").all()
     assert last.loc["collapses", "collapsed"].all() and (last.loc["collapses", "status"] == "finished").all()
     good = frame[~frame["cell"].isin(bad)].reset_index(drop=True)

@@ -5,6 +5,7 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import ray
 import torch
@@ -16,8 +17,11 @@ from study.run import launch, preflight, ray_cluster
 from study.run.job import Options
 from study.run.lock import RunError
 from study.run.preflight import NodeCheck
+from study.spec import SpecError
 from tests.support import tiny
+from trainables.datasets import SPLITS, Dataset
 from trainables.registry import DATASETS
+from trainables.shape import Shape
 from trainables.storage import Folder
 
 
@@ -173,3 +177,41 @@ def test_device_and_capacity_of_a_cluster_without_workers_are_of_those_that_may_
     assert ray_cluster.capacity("GPU", Options()) == 0, "this machine starts no others"
     monkeypatch.setattr(ray, "cluster_resources", lambda: {"GPU": 20.0})
     assert ray_cluster.capacity("GPU", options) == 20
+
+
+LABELLED = Dataset("tiny", {p: np.zeros((9, 4), np.uint8) for p in SPLITS}, {}, "d", Shape(2, 2))
+
+
+def checked(arm, **changes):
+    data = {"tiny": dataclasses.replace(LABELLED, **changes)}
+    study = spec.parse(f"name: it\nbase: {{dataset: tiny}}\narms: {{a: {arm}}}\n", "here")
+    preflight.check_data(Plan(study, {}, {"tiny": data["tiny"].size}), data)
+
+
+@pytest.mark.parametrize(
+    ("arm", "message"),
+    [
+        ("{task: pca, latent_dim: 5}", "`latent_dim <= 4` must hold for PCA, but got 5"),
+        ("{task: intrinsic_dimension, sample_size: 10}", "`sample_size <= 9`, the training images there are.* got 10"),
+        ("{task: intrinsic_dimension, sample_size: 1, digit: 3}", "`digit` must be left out .* no labels, but got 3"),
+    ],
+)
+def test_check_data_refuses_what_the_data_do_not_have(arm, message):
+    with pytest.raises(SpecError, match=rf"study it, cell 'a': {message}\. The data are tiny: train 9.* 2 x 2 grey"):
+        checked(arm)
+
+
+def test_check_data_of_what_the_data_have_passes():
+    for arm in ("{task: pca, latent_dim: 4}", "{task: intrinsic_dimension, sample_size: 9}", "{latent_dim: 50}"):
+        checked(arm)
+    labels = {part: np.arange(9, dtype=np.uint8) % 3 for part in SPLITS}
+    checked("{task: intrinsic_dimension, sample_size: 3, digit: 2}", labels=labels)
+    with pytest.raises(SpecError, match="`sample_size <= 3`"):
+        checked("{task: intrinsic_dimension, sample_size: 4, digit: 2}", labels=labels)
+
+
+def test_check_data_of_two_names_for_the_same_images_is_refused():
+    study = spec.parse("name: it\narms: {a: {}}\ngrid: {dataset: [a.npz, b.npz]}\n", "here")
+    data = {name: dataclasses.replace(LABELLED, name=name, digest="sha256:1") for name in "ab"}
+    with pytest.raises(SpecError, match="`data` must hold different images, but a and b are equal"):
+        preflight.check_data(Plan(study), data)
