@@ -76,7 +76,7 @@ class Dataset:
 
     @property
     def description(self) -> str:
-        """What the dataset holds, in one line."""
+        """The number of images in each split, their shape and classes, and the digest, in one line."""
         parts = ", ".join(f"{part} {len(images):,}" for part, images in self.images.items())
         classes = len(set().union(*(np.unique(labels).tolist() for labels in self.labels.values())))
         labels = "no labels" if not self.labels else f"{classes} class{'es' * (classes != 1)}"

@@ -92,7 +92,7 @@ NEEDS: dict[str, str] = {
     "recognition_curve": _OF_MNIST,
     "generation": _OF_MNIST,
 }
-"""Why a measurement is left out of a user's own images; `probes` of those without labels alone."""
+"""Reasons why measurements are not made of a user's own images; `probes` are made of those with labels."""
 
 CURVES: dict[str, str] = {"recognition_curve": "trainables.measurements.generation:measure_recognition_curve"}
 """Functions `Subject -> Measured` that are called at each evaluation while a network trains."""

@@ -126,7 +126,7 @@ def reconstructions_caption(frame: pd.DataFrame) -> str:
 def _count(frame: pd.DataFrame) -> str:
     """The number of test images in the input row, in words."""
     inputs = int((frame["cell"] == "").sum())
-    return "ten test images, the first of each class" if inputs == 10 else f"{inputs} test image{'s' * (inputs != 1)}"
+    return "ten test images" if inputs == 10 else f"{inputs} test image{'s' * (inputs != 1)}"
 
 
 def _ink_text(frame: pd.DataFrame) -> str:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from study.table import Tables
 
 KINDS = {
-    "reconstruction": "Test images, the first of each class; below them what the network makes of them (a VAE from "
-    "its posterior mean, of which its test NLL is too).",
+    "reconstruction": "Test images, one of each class where they have classes; below them what the network makes of "
+    "them (a VAE from its posterior mean, of which its test NLL is too).",
     "sample": "Images decoded from codes that are drawn from the prior N(0, I).",
     "traversal": "Each row moves one latent from 3 standard deviations below its mean to 3 above; the others stay as "
     "in the code of the first test image. The latents that vary most come first.",

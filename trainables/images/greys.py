@@ -15,7 +15,7 @@ DARK = 128
 """Integers that all lie below this may be 0 and 1, or 0 to 16: their white has to be given."""
 CHANNELS = (1, 3)
 CHUNK = 5_000
-"""How many images are converted at once."""
+"""Number of images that are converted at once."""
 
 
 def as_images(array: np.ndarray, where: object) -> np.ndarray:

@@ -11,13 +11,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from trainables.errors import DataError
 
 SUFFIXES = (".npz", ".npy", ".csv", ".parquet")
-"""How the names of files with images end; a folder may hold pictures, IDX files, or one such file a split."""
+"""Endings of files with images; a folder may hold pictures, IDX files, or one such file a split."""
 MEMORY_SHARE = 0.5
 """The share of this machine's memory that images may take."""
 
 
 class ImageSource(BaseModel):
-    """Where a user's own images are, and how they are read. Frozen; nothing is opened before they are needed.
+    """The place of a user's own images, and how they are read. Frozen; nothing is opened before they are needed.
 
     It is no part of a replicate's hash: the images that come of it are.
     """

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 CHUNK = {"cpu": 500, "cuda": 10_000}
 """How many images go through a network at once, by kind of device."""
 EXAMPLES = 10
-"""How many test images are drawn beside their reconstructions."""
+"""Number of test images that are drawn beside their reconstructions."""
 CHECKED = 1000
 """How many test images `Subject.is_finite` tries a network on."""
 
