@@ -141,6 +141,10 @@ def references(tables: Tables, quantity: str) -> dict[str, float]:
     return {str(row["cell"]): float(row["value"]) for row in first.to_dict("records")}
 
 
+OVERFITS = 0.02
+"""Share by which the test NLL of a network that overfits rises over the last fifth of training, at least."""
+
+
 def mean_and_interval(values: pd.Series) -> tuple[float | None, float | None, float | None]:
     """Mean over seeds and its 95 % t interval; None where there are too few seeds.
 
@@ -178,6 +182,23 @@ def summarise(tables: Tables) -> pd.DataFrame:
     for column, quantity in {"floor": "test_nll_floor", "mean_image": "test_nll_mean_image"}.items():
         summary[column] = pd.Series(references(tables, quantity), dtype=float)
     return _with_ratios(summary.reset_index())
+
+
+def overfitting(tables: Tables) -> dict[str, float]:
+    """The cells that overfit: the mean rise of their test NLL over the last fifth of training, as a share of it.
+
+    A cell overfits if that is more than OVERFITS, and twice the rise of the NLL of the training batches, which rises
+    too where training is unstable. Of each finished network the last evaluation is compared with the first in that
+    fifth.
+    """
+    losses = ["test_nll", "train_nll"]
+    rows = tables.rows("results", ["replicate", "cell", "status", "step", *losses]).dropna(subset=["step", *losses])
+    rows = rows[rows["status"] == "finished"]
+    late = rows[rows["step"] >= 0.8 * rows.groupby("replicate")["step"].transform("max")].sort_values("step")
+    ends = late.groupby(["cell", "replicate"], sort=False)[losses]
+    rises = (ends.last() / ends.first() - 1).groupby("cell", sort=False).mean()
+    rises = rises[(rises["test_nll"] > OVERFITS) & (rises["test_nll"] > 2 * rises["train_nll"])]
+    return {str(cell): float(rise) for cell, rise in rises["test_nll"].items()}
 
 
 def none_if_null(value: Any) -> Any:

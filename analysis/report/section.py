@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from analysis.cells import cells, evaluated, summarise
+from analysis.cells import cells, evaluated, overfitting, summarise
 from analysis.dimension import ruler
 from analysis.evidence import Evidence
 from analysis.figures.base import Skipped
@@ -15,7 +15,7 @@ from analysis.figures.catalogue import FIGURES, draw
 from analysis.report import bookkeeping
 from analysis.report.bookkeeping import Cost, Settings, Unfinished
 from analysis.report.embed import Figures, Grid, Parts, csv_link, embed
-from analysis.report.sentences import FinalRow, final_rows, sentences
+from analysis.report.sentences import FinalRow, final_rows, overfit_sentences, sentences
 from analysis.report.viewer import Viewer, viewer
 from analysis.search import best, history, search_figures, search_page
 from study.table import to_csv
@@ -95,7 +95,9 @@ def section(run: str, tables: Tables, others: Runs, prefix: str, price: float | 
         run=run,
         title=tables.spec.title or tables.spec.name,
         question=tables.spec.question,
-        sentences=[] if summary is None else parts.add("What came out", lambda: sentences(summary)) or [],
+        sentences=[]
+        if summary is None
+        else parts.add("What came out", lambda: overfit_sentences(overfitting(tables)) + sentences(summary)) or [],
         final=[] if summary is None else parts.add("The final table", lambda: final_rows(summary)) or [],
         viewer=parts.add("The viewer", lambda: viewer(tables)),
         figures=_figures(run, tables, names, prefix) if evaluated(tables) else Figures(),

@@ -49,6 +49,19 @@ class FinalRow:
     step: str
 
 
+def overfit_sentences(rises: Mapping[str, float]) -> list[str]:
+    """A sentence that names the cells of `analysis.cells.overfitting`; none if no cell overfits."""
+    if not rises:
+        return []
+    names = sorted(rises, key=lambda cell: -rises[cell])
+    named = [f"{name} (by {rises[name]:.1%})" for name in names[:MAX_NAMED]]
+    more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
+    return [
+        f"Overfits: the test NLL of {', '.join(named)}{more} rises over the last fifth of training. What N such "
+        "networks need is not settled: train for fewer steps, or on more images."
+    ]
+
+
 def sentences(summary: pd.DataFrame) -> list[str]:
     """What came out, from the numbers of `summarise` alone: test NLL per network, ratios to ELU, collapses."""
     done = summary[summary["test_nll"].notna()]

@@ -9,6 +9,7 @@ import pytest
 from scipy import stats
 
 from analysis import cells as summary
+from analysis.report.sentences import overfit_sentences
 from study import spec
 from study.tables.columns import SCHEMAS
 from tests.support.tables import FLOOR, make_tables, replaced, stored
@@ -117,3 +118,31 @@ def test_references_are_by_cell_and_leave_out_what_is_null() -> None:
     changed = stored(frames, tables.spec, tables.provenance)
     assert summary.references(changed, "test_nll_floor") == {"elu": FLOOR, "relu": FLOOR}
     assert summary.references(changed, "none") == {}
+
+
+def _rising(share: float) -> Any:
+    """Tables whose `elu`, seed 0, has at step 900 a test NLL which then rises by this share, and 300 at its start."""
+    tables = make_tables(seeds=1)
+    rows = tables.results
+    own = rows[rows["cell"] == "elu"].sort_values("step")
+    late = own.iloc[[-1]].assign(step=900, final=False, test_nll=own["test_nll"].iloc[-1] / (1 + share))
+    every = pd.concat([rows[rows["cell"] != "elu"], own.iloc[:-1], late, own.iloc[[-1]]], ignore_index=True)
+    return stored(
+        {"results": every, "profiles": tables.profiles, "images": tables.images}, tables.spec, tables.provenance
+    )
+
+
+def test_overfitting_is_a_test_loss_that_rises_over_the_last_fifth() -> None:
+    assert summary.overfitting(make_tables(seeds=2)) == {}, "it falls, and PCA has one evaluation"
+    assert summary.overfitting(_rising(0.05)) == pytest.approx({"elu": 0.05})
+    assert summary.overfitting(_rising(0.005)) == {}, "that is noise"
+    assert summary.overfitting(replaced(_rising(0.05), "elu", 0, status="running")) == {}
+
+
+def test_overfit_sentence_names_the_worst_first() -> None:
+    assert overfit_sentences({}) == []
+    (text,) = overfit_sentences({"elu": 0.02, "vae": 0.113} | {f"n{i}": 0.011 for i in range(9)})
+    assert (
+        text.startswith("Overfits: the test NLL of vae (by 11.3%), elu (by 2.0%), n0")
+        and "n5 (by 1.1%) and 3 more" in text
+    )
