@@ -1,8 +1,9 @@
 """Datasets of known dimension: rulers to be checked before they measure MNIST.
 
-`strokes-K` are ten digits drawn by a pen with K factors, `strokes-K-one` one digit; `mnist-pca-K` is MNIST in the plane
-of its first K principal components; `strokes-8-one-tail` is `strokes-8-one` with a tail of noise like real images';
-`mnist-decoder-8` is what a trained decoder of 8 latents draws from its prior. Its
+`strokes-K` are ten digits drawn by a pen with K factors, `strokes-K-one` one digit; `-16px` and `-64px` name the pixels
+along a side if they are not 28, `-colour` a coloured pen, `-tail` a tail of noise like real images'. `mnist-pca-K` is
+MNIST in the plane of its first K principal components; `mnist-decoder-8` is what a trained decoder of 8 latents draws
+from its prior. Its
 weights came of `python -m trainables.controls --out trainables/weights` (a minute on one core). Each is drawn once and
 then kept in the user's cache.
 """
@@ -39,6 +40,8 @@ TAIL_FROM = 50
 """The tail is what MNIST's images hold beyond so many principal components."""
 CHUNK = 5_000
 """How many images are decoded at once; as float64, 30 MB."""
+COLOUR = np.array([1, 0.6, 0.2], np.float32)
+"""The pen's red, green and blue in `-colour`."""
 _FILE_ORDER = ("val", "train", "test")
 """MNIST's own order: `trainables.datasets.split` takes the first training images to validate on."""
 
@@ -156,11 +159,13 @@ def stroke_factors(dataset: str) -> dict[str, np.ndarray] | None:
     return {"val": drawn[:NUM_VAL], "train": drawn[NUM_VAL:NUM_TRAIN_FILE], "test": drawn[NUM_TRAIN_FILE:]}
 
 
-def _load_strokes(name: str, factors: int, classes: Sequence[int]) -> Dataset:
+def _load_strokes(
+    name: str, factors: int, classes: Sequence[int], *, side: int = strokes.IMAGE_SIDE, colour: bool = False
+) -> Dataset:
     def draw() -> tuple[np.ndarray, np.ndarray]:
         count = NUM_TRAIN_FILE + NUM_TEST_FILE
-        drawn = strokes.draw(count, factors=factors, seed=STROKES_SEED, classes=classes)
-        return drawn.images, drawn.labels
+        drawn = strokes.draw(count, factors=factors, seed=STROKES_SEED, classes=classes, side=side)
+        return np.rint(drawn.images[..., None] * COLOUR).astype(np.uint8) if colour else drawn.images, drawn.labels
 
     return _load(name, draw)
 
@@ -212,6 +217,16 @@ load_strokes_4_one: Callable[[], Dataset] = partial(_load_strokes, "strokes-4-on
 load_strokes_8_one: Callable[[], Dataset] = partial(_load_strokes, "strokes-8-one", 8, [ONE_DIGIT])
 load_strokes_16_one: Callable[[], Dataset] = partial(_load_strokes, "strokes-16-one", 16, [ONE_DIGIT])
 load_strokes_32_one: Callable[[], Dataset] = partial(_load_strokes, "strokes-32-one", 32, [ONE_DIGIT])
+load_strokes_4_one_16px: Callable[[], Dataset] = partial(_load_strokes, "strokes-4-one-16px", 4, [ONE_DIGIT], side=16)
+load_strokes_8_one_16px: Callable[[], Dataset] = partial(_load_strokes, "strokes-8-one-16px", 8, [ONE_DIGIT], side=16)
+load_strokes_4_one_64px: Callable[[], Dataset] = partial(_load_strokes, "strokes-4-one-64px", 4, [ONE_DIGIT], side=64)
+load_strokes_8_one_64px: Callable[[], Dataset] = partial(_load_strokes, "strokes-8-one-64px", 8, [ONE_DIGIT], side=64)
+load_strokes_4_one_colour: Callable[[], Dataset] = partial(
+    _load_strokes, "strokes-4-one-colour", 4, [ONE_DIGIT], colour=True
+)
+load_strokes_8_one_colour: Callable[[], Dataset] = partial(
+    _load_strokes, "strokes-8-one-colour", 8, [ONE_DIGIT], colour=True
+)
 load_mnist_pca_8: Callable[[], Dataset] = partial(_load_pca, 8)
 load_mnist_pca_32: Callable[[], Dataset] = partial(_load_pca, 32)
 

@@ -1,9 +1,10 @@
-"""Strokes: 28x28 grey digits drawn by a pen with exactly k continuous factors, so that their dimension is known.
+"""Strokes: grey digits drawn by a pen with exactly k continuous factors, so that their dimension is known.
 
 A digit is a template pen path of `NUM_CONTROL_POINTS` points. Factor j displaces every point along the path's normal by
 `amplitude * factor_j * mode_j(s)`, where s in [0, 1) is the place along the path and the modes are the orthonormal
 Fourier modes 1, sin(2 pi s), cos(2 pi s), sin(4 pi s), ...: no factor can undo another one, and each moves the pen
-equally far. The displaced path is then inked. Given the class, the image is a smooth function of its k factors.
+equally far. The displaced path is then inked, on 28 x 28 pixels or on more or fewer. Given the class, the image is a
+smooth function of its k factors.
 
 Rounding to uint8 adds noise to the distances between near neighbours and can make two images equal. That matters for
 k <= 2 and thousands of images a class: there, measure dimensions on the floats of `render`, and drop duplicates.
@@ -18,7 +19,7 @@ DEFAULT_FACTORS = 8
 NUM_CLASSES = 10
 NUM_CONTROL_POINTS = 48
 IMAGE_SIDE = 28
-PEN_SIGMA = 0.6  # standard deviation of a dot of ink, pixels
+PEN_SIGMA = 0.6  # standard deviation of a dot of ink, pixels; of an image of fewer than 28 a side, its own pixels
 PEN_PRESSURE = 3.5  # ink on the axis of a straight line; 1 - exp(-3.5) = 0.97
 DISPLACEMENT_RMS = 0.8  # root mean square displacement of a control point, pixels; the same for every k
 PEN_POINTS_PER_SEGMENT = 2
@@ -51,7 +52,7 @@ class Strokes(NamedTuple):
     """Drawn digits with the factors that drew them.
 
     Attributes:
-        images: White on black, shape `(num_images, 28, 28)`, uint8 in [0, 255].
+        images: White on black, shape `(num_images, side, side)`, uint8 in [0, 255].
         labels: The digits, shape `(num_images,)`, uint8 in [0, 9].
         factors: Uniform, shape `(num_images, factors)`, float32 in [-1, 1].
     """
@@ -62,7 +63,12 @@ class Strokes(NamedTuple):
 
 
 def draw(
-    num_images: int, *, factors: int = DEFAULT_FACTORS, seed: int = 0, classes: Sequence[int] = range(NUM_CLASSES)
+    num_images: int,
+    *,
+    factors: int = DEFAULT_FACTORS,
+    seed: int = 0,
+    classes: Sequence[int] = range(NUM_CLASSES),
+    side: int = IMAGE_SIDE,
 ) -> Strokes:
     """Draws random digits whose intrinsic dimension is `factors` within a class.
 
@@ -72,6 +78,7 @@ def draw(
             median image (smallest singular value above 1 % of the largest); beyond, wobbles near the size of a pixel.
         seed: The same arguments draw the same images.
         classes: Digits to draw with equal probability; a digit given twice counts once.
+        side: Pixels along an image's side; the factors are the same for every side.
 
     Returns:
         The images, their labels and their factors.
@@ -80,10 +87,10 @@ def draw(
         ValueError: An argument is outside its range.
     """
     labels, drawn = draw_factors(num_images, factors=factors, seed=seed, classes=classes)
-    images = np.empty((num_images, IMAGE_SIDE, IMAGE_SIDE), dtype=np.uint8)
+    images = np.empty((num_images, side, side), dtype=np.uint8)
     for start in range(0, num_images, 10 * CHUNK):  # a float copy of all images would be four times the result
         part = slice(start, start + 10 * CHUNK)
-        images[part] = np.rint(255 * render(labels[part], drawn[part]))
+        images[part] = np.rint(255 * render(labels[part], drawn[part], side))
     return Strokes(images, labels, drawn)
 
 
@@ -102,15 +109,16 @@ def draw_factors(
     return labels, 2 * rng.random((num_images, factors), dtype=np.float32) - 1
 
 
-def render(labels: np.ndarray, factors: np.ndarray) -> np.ndarray:
+def render(labels: np.ndarray, factors: np.ndarray, side: int = IMAGE_SIDE) -> np.ndarray:
     """Renders digits from their factors; the deterministic, smooth generator behind `draw`.
 
     Args:
         labels: The digits, shape `(num_images,)`, integers in [0, 9].
         factors: Shape `(num_images, k)`, meant for [-1, 1], k in [1, 48].
+        side: Pixels along an image's side.
 
     Returns:
-        White on black, shape `(num_images, 28, 28)`, float32 in [0, 1].
+        White on black, shape `(num_images, side, side)`, float32 in [0, 1].
 
     Raises:
         ValueError: k or a label is outside its range, or the shapes do not match.
@@ -120,14 +128,15 @@ def render(labels: np.ndarray, factors: np.ndarray) -> np.ndarray:
     _check_factors(factors.shape[1])
     if not np.isin(labels, np.arange(NUM_CLASSES)).all():
         raise ValueError(f"`labels` must be in 0..9, but got {np.unique(labels)=}.")
-    images = np.empty((len(labels), IMAGE_SIDE, IMAGE_SIDE), dtype=np.float32)
+    images = np.empty((len(labels), side, side), dtype=np.float32)
+    sigma = PEN_SIGMA * max(1, IMAGE_SIDE / side)
     for digit in np.unique(labels):
-        path, basis, pressure = _pen(int(digit), factors.shape[1])
+        path, basis, pressure = _pen(int(digit), factors.shape[1], sigma)
         rows = np.flatnonzero(labels == digit)
         for start in range(0, len(rows), CHUNK):
             part = rows[start : start + CHUNK]
             moved = path + np.tensordot(factors[part].astype(np.float32), basis, axes=1)  # (chunk, 2, pen_points)
-            images[part] = _ink(moved, pressure)
+            images[part] = _ink(moved, pressure, side, sigma)
     return images
 
 
@@ -136,29 +145,34 @@ def _check_factors(factors: int) -> None:
         raise ValueError(f"`1 <= factors <= {NUM_CONTROL_POINTS}` must hold, but got {factors=}.")
 
 
-def _ink(points: np.ndarray, pressure: np.ndarray) -> np.ndarray:
+def _ink(points: np.ndarray, pressure: np.ndarray, side: int, sigma: float) -> np.ndarray:
     """Inks pen points: a Gaussian dot at each, summed and saturated.
 
     Args:
-        points: `(x, y)` of the pen points, shape `(num_images, 2, pen_points)`, float32 in pixels.
+        points: `(x, y)` of the pen points, shape `(num_images, 2, pen_points)`, float32 in pixels of IMAGE_SIDE.
         pressure: Peak ink of each dot, shape `(pen_points,)`, float32.
+        side: Pixels along an image's side.
+        sigma: Standard deviation of a dot, in pixels of IMAGE_SIDE.
 
     Returns:
-        Shape `(num_images, 28, 28)`, float32 in [0, 1].
+        Shape `(num_images, side, side)`, float32 in [0, 1].
     """
-    pixels = np.arange(IMAGE_SIDE, dtype=np.float32)[:, None]
-    offsets = (points[:, :, None] - pixels) / np.float32(PEN_SIGMA)  # (num_images, 2, 28, pen_points)
+    centres = (np.arange(side) + 0.5) * IMAGE_SIDE / side - 0.5
+    offsets = (points[:, :, None] - centres.astype(np.float32)[:, None]) / np.float32(
+        sigma
+    )  # (num_images, 2, side, points)
     dots = np.exp(-0.5 * offsets**2)
-    ink = (dots[:, 1] * pressure) @ dots[:, 0].swapaxes(1, 2)  # (num_images, 28, 28)
+    ink = (dots[:, 1] * pressure) @ dots[:, 0].swapaxes(1, 2)  # (num_images, side, side)
     return np.asarray(-np.expm1(-ink))
 
 
-def _pen(digit: int, factors: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _pen(digit: int, factors: int, sigma: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The affine map from the factors to the pen points of one digit.
 
     Args:
         digit: In [0, 9].
         factors: Number of factors k.
+        sigma: Standard deviation of a dot of ink, pixels.
 
     Returns:
         The undisplaced pen points, shape `(2, pen_points)`, and their displacement per unit of each factor, shape
@@ -180,7 +194,7 @@ def _pen(digit: int, factors: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         paths.append(weights @ control)  # (pen_points, 2)
         bases.append(weights @ basis)  # (k, pen_points, 2)
         spacing = length / (num_points - 1)
-        pressures.append(np.full(num_points, PEN_PRESSURE * spacing / (PEN_SIGMA * np.sqrt(2 * np.pi))))
+        pressures.append(np.full(num_points, PEN_PRESSURE * spacing / (sigma * np.sqrt(2 * np.pi))))
     path, basis = np.concatenate(paths).T, np.concatenate(bases, axis=1).swapaxes(1, 2)
     return path.astype(np.float32), basis.astype(np.float32), np.concatenate(pressures).astype(np.float32)
 

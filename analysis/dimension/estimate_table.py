@@ -38,7 +38,7 @@ MOST_MOVED = 0.05
 PCA_SHARES = (90, 95, 99)
 NAMED_SCALE = 20
 """Neighbours at which digits and datasets are compared."""
-_FACTORS = re.compile(r"(?:strokes|mnist-pca|mnist-decoder)-(\d+)(?:-one)?(?:-tail)?")
+_FACTORS = re.compile(r"(?:strokes|mnist-pca|mnist-decoder)-(\d+)(?:-one)?(?:-tail|-16px|-64px|-colour)?")
 _SHORT = {
     "L": "VAE, -ELBO", "L bound": "importance-weighted", "L best": "first edition", "U": "variance > 0.01",
     "U kl": "KL > 0.01 nats", "I": "TwoNN, MLE, Gride",

@@ -16,8 +16,10 @@ from trainables import controls, datasets, strokes
 from trainables.controls import DECODER, LATENTS, ONE_DIGIT, decoder_source, pca_source, with_tail
 from trainables.errors import DataError
 from trainables.registry import DATASETS
+from trainables.shape import Shape
 
-NAMES = [name for name in DATASETS if name.startswith(("strokes", "mnist-"))]
+OTHERS = ("-16px", "-64px", "-colour")
+NAMES = [name for name in DATASETS if name.startswith(("strokes", "mnist-")) and not name.endswith(OTHERS)]
 ONE = {f"strokes-{factors}-one": factors for factors in (2, 4, 8, 16, 32)}
 NUM_TRAIN, NUM_TEST = 5_100, 100
 
@@ -165,6 +167,22 @@ def test_load_mnist_decoder_draws_once_with_one_label_and_needs_no_torch(few):
     assert cached.stat().st_mtime_ns == drawn_at
     assert {part: len(labels) for part, labels in first.labels.items()} == {"train": 100, "val": 5_000, "test": 100}
     assert not any(labels.any() for labels in first.labels.values())
+
+
+@pytest.mark.parametrize(
+    ("ending", "shape"), [("16px", Shape(16, 16)), ("64px", Shape(64, 64)), ("colour", Shape(28, 28, 3))]
+)
+def test_load_strokes_of_another_size_or_colour_are_the_same_digits(few, ending, shape):
+    loaded, usual = datasets.load(f"strokes-8-one-{ending}"), datasets.load("strokes-8-one")
+    assert loaded.shape == shape and loaded.size[1:] == usual.size[1:]
+    images = loaded.images["test"].reshape(-1, *shape).astype(float)
+    if ending == "colour":
+        red, green, blue = np.moveaxis(images, 3, 0)
+        np.testing.assert_array_equal(red, usual.images["test"].reshape(-1, 28, 28))
+        assert np.abs(green - 0.6 * red).max() <= 0.5 and np.abs(blue - 0.2 * red).max() <= 0.5
+        return
+    ink = usual.images["test"].sum(1) / usual.images["test"].sum()
+    assert np.corrcoef(images.sum((1, 2, 3)), ink)[0, 1] > 0.9, "the same factors"
 
 
 @pytest.mark.parametrize(("wrong", "near"), [("strokes-8one", "strokes-8-one"), ("mnist-pca8", "mnist-pca-8")])

@@ -176,3 +176,16 @@ def test_render_mismatched_or_unknown_labels_raises() -> None:
         render(np.zeros(3, dtype=np.uint8), np.zeros((2, 4)))
     with pytest.raises(ValueError, match=r"`labels` must be in 0\.\.9"):
         render(np.array([10]), np.zeros((1, 4)))
+
+
+@pytest.mark.parametrize("side", [16, 64])
+@pytest.mark.parametrize("num_factors", [4, 8])
+def test_render_on_another_number_of_pixels_has_rank_k_and_looks_the_same(side: int, num_factors: int) -> None:
+    def sized(labels: np.ndarray, factors: np.ndarray) -> np.ndarray:
+        return render(labels, factors, side)
+
+    assert relative_smallest_singular_value(sized, 0, num_factors) > 0.1
+    usual, drawn = (draw(200, factors=num_factors, side=pixels) for pixels in (28, side))
+    np.testing.assert_array_equal(usual.factors, drawn.factors)
+    assert drawn.images.shape == (200, side, side)
+    assert 0.9 < drawn.images.mean() / usual.images.mean() < 2, "on few pixels a line is broader"
