@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from trainables.errors import DataError
-from trainables.images.pictures import split_of, stack
+from trainables.images.picture_files import split_of, stack
 from trainables.images.source import ImageSource, check_memory
 from trainables.images.splitting import Part
 

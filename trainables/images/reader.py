@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 
 from trainables.errors import DataError
-from trainables.images import arrays, csv_parquet, greys, pictures
+from trainables.images import arrays, csv_parquet, greys, picture_files
 from trainables.images.source import SUFFIXES, ImageSource
 from trainables.images.splitting import Part, by_content
 from trainables.shape import Shape
@@ -62,9 +62,9 @@ def _parts(path: Path, source: ImageSource) -> dict[str, Part]:
         if idx := arrays.find_idx(path):
             return arrays.read_idx(idx)
         tables = [file for file in sorted(path.rglob("*")) if file.suffix.lower() in _TABLES and file.name[0] != "."]
-        if tables and not pictures.within(path):  # beside pictures, a CSV is about them
+        if tables and not picture_files.within(path):  # beside pictures, a CSV is about them
             return csv_parquet.read_files([f for f in tables if f.suffix == tables[0].suffix], source)
-        return pictures.read_folder(path, source)
+        return picture_files.read_folder(path, source)
     if not path.exists():
         raise DataError(f"{path} cannot be read: there is no such file or folder.")
     match path.suffix.lower():
