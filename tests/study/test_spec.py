@@ -159,7 +159,7 @@ def test_parse_path_at_home_is_kept_without_the_home(monkeypatch):
         ("tiny", "data: {a b: {path: a.npz}}", "but got 'a b'"),
         ("tiny", "data: [a]", "`data`: input should be a valid dictionary"),
         ("tiny", "data: {a: a.npz}", "`data.a`"),
-        ("tiny", "data: {a: {path: a.npz, sise: 3}}", "`data.a.sise`"),
+        ("tiny", "data: {a: {path: a.npz, sizes: 3}}", "`data.a.sizes`"),
         ("a/x.npz", "grid: {dataset: [b/x.npz]}", "`data` must have one 'x', but b/x.npz would be another"),
     ],
 )

@@ -40,7 +40,7 @@ def test_name_of_the_current_folder_is_its_own(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "fields", [{"path": ""}, {"size": 0}, {"size": 2000}, {"white": 0}, {"white": float("nan")}, {"sise": 3}]
+    "fields", [{"path": ""}, {"size": 0}, {"size": 2000}, {"white": 0}, {"white": float("nan")}, {"sizes": 3}]
 )
 def test_source_of_another_value_is_refused(fields):
     with pytest.raises(ValidationError):
