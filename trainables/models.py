@@ -7,6 +7,7 @@ noise `(batch, latent_dim)` to an `Output`; its `decoder` maps codes alone. A ne
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import math
 import pkgutil
@@ -123,7 +124,9 @@ def build(config: TrialConfig, generator: torch.Generator, shape: Shape = MNIST)
         raise ValueError(f"`task` must be 'train' to build a network, but got {config.task!r}.")
     with torch.random.fork_rng(devices=[]):  # parameters that a user's own model draws come from the seed too
         torch.default_generator.manual_seed(generator.initial_seed())
-        model: nn.Module = pkgutil.resolve_name(MODELS[config.model].path)(config, shape)
+        make = pkgutil.resolve_name(MODELS[config.model].path)
+        takes_pixels = "pixels" in inspect.signature(make).parameters  # as plugins for grey 28 x 28 images did
+        model: nn.Module = make(config, shape.pixels if takes_pixels else shape)
     for layer in model.modules():
         if isinstance(layer, nn.Linear):
             _initialise(layer, config.init or "he", generator)

@@ -339,3 +339,14 @@ def test_restore_keeps_buffers_as_they_are_made_and_refuses_other_parameters(own
     assert {name: p.tolist() for name, p in restored.named_parameters()} == {n: w.tolist() for n, w in weights.items()}
     with pytest.raises(ValueError, match="`weights` must be the model's parameters"):
         restore(config, {name: value for name, value in weights.items() if name != "shift"})
+
+
+class FromPixels(Autoencoder):
+    def __init__(self, config: TrialConfig, pixels: int):
+        super().__init__(config, Shape(1, pixels))
+
+
+def test_model_that_takes_pixels_gets_their_number(own) -> None:
+    config = own(FromPixels)
+    check(config, Shape(4, 5, 3))
+    assert build(config, torch.Generator(), Shape(4, 5, 3)).decoder.layers[-1].out_features == 60
