@@ -7,6 +7,7 @@ harm, since both give the same numbers. Needs neither torch nor Ray: tables are 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import uuid
@@ -105,7 +106,7 @@ def finish(
 ) -> None:
     """Writes the result, the small record apart from the weights, then the marker that makes it count.
 
-    When all of it can be read back, checkpoints are deleted, and the files of other attempts that have no marker. A
+    When all of it can be read back, checkpoints are deleted, and the files of other attempts without a valid result. A
     failed replicate keeps them, to be tried again from there.
     """
     images_of_record = {} if images is None else {"images": images}
@@ -118,7 +119,7 @@ def finish(
     names = _list(folder)
     ended = _by_marker(folder, names, thorough=True) if status != "failed" else None
     if ended is not None and ended.status != "failed":
-        attempts = {name.attempt for name in names if name.marker}
+        attempts = _ended_attempts(folder, names)
         for name in names:
             if name.step is not None or name.attempt not in attempts:
                 folder.delete(name.text)
@@ -234,7 +235,7 @@ def tidy(folder: Folder) -> Standing:
     """Deletes former failures, damaged files and cut-off writes, before a launch tries a replicate again.
 
     Valid checkpoints stay, and so do the files of an attempt without a marker, which may still be at work. A replicate
-    that has come to its end keeps all but cut-off writes.
+    that has come to its end keeps all but cut-off writes and attempts whose result is damaged.
 
     Returns:
         How far it was before, its weights checked; with the checkpoint from which it goes on, a failed one too.
@@ -242,6 +243,10 @@ def tidy(folder: Folder) -> Standing:
     folder.sweep()
     before, names = _look(folder, thorough=True)
     if before.ended:
+        damaged_attempts = {name.attempt for name in names if name.marker} - _ended_attempts(folder, names)
+        for name in names:
+            if name.attempt in damaged_attempts:
+                folder.delete(name.text)
         return before
     checkpoints = _checkpoints(names)
     if before.status == "failed":
@@ -309,6 +314,16 @@ def _by_marker(folder: Folder, names: Sequence[FileName], *, thorough: bool = Fa
             return ended
         failure = ended
     return failure
+
+
+def _ended_attempts(folder: Folder, names: Sequence[FileName]) -> set[str]:
+    """The attempts with a valid result."""
+    attempts = set()
+    for name in (name for name in names if name.marker):
+        with contextlib.suppress(DamagedFileError, FileNotFoundError):
+            _read_marker(folder, name, names, True)
+            attempts.add(name.attempt)
+    return attempts
 
 
 def _read_marker(folder: Folder, name: FileName, names: Sequence[FileName], thorough: bool) -> Standing:

@@ -279,3 +279,19 @@ def test_measurements_of_two_workers_count_once_and_a_damaged_one_is_replaced(fo
 
 def measurement(seconds):
     return encode({"images": np.empty((0, 784), np.uint8)}, Record({}, profiles=[Profile(20, "probes_s", [seconds])]))
+
+
+@pytest.mark.parametrize("ends", ["tidy", "finish"])
+@pytest.mark.parametrize("ending", [".done.json", "-record.safetensors", "-weights.safetensors"])
+def test_attempt_whose_result_is_damaged_goes_where_another_has_ended(folder, ending, ends):
+    finish(folder, "aaaaaaaa", weights=tensors())
+    if ends == "tidy":
+        finish(folder, "bbbbbbbb", weights=tensors())
+    name = file(folder, "aaaaaaaa", ending)
+    folder.write(name, folder.read(name) + b"more")
+    if ends == "tidy":
+        assert checkpoint.tidy(folder).status == "finished"
+    else:
+        finish(folder, "bbbbbbbb", weights=tensors())
+    assert {name[:8] for name in folder.files()} == {"bbbbbbbb"}
+    assert checkpoint.standing(folder, thorough=True).status == "finished"
