@@ -8,6 +8,7 @@ STAMP := $(VENV)/.installed
 BENCH_STAMP := $(VENV)/.installed-bench
 CLUSTER_STAMP := $(VENV)/.installed-cluster
 RUN ?= runs/quick
+MLFLOW ?= mlflow==3.17.2
 PYTEST_FLAGS ?= -n 2 --dist loadfile --no-loadscope-reorder
 
 # An environment runs the code of the clone that made it, whose folder is in the stamp.
@@ -22,7 +23,7 @@ endif
 COMPILE := build/lock/bin/uv pip compile pyproject.toml --universal --generate-hashes --no-header --no-annotate --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help venv quick test test-recovery test-cluster test-slow lint format bench report lock audit clean
+.PHONY: help venv quick test test-recovery test-cluster test-slow test-mlflow lint format bench report lock audit clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +57,12 @@ $(CLUSTER_STAMP): $(STAMP) requirements-cluster.lock
 
 test-slow: venv ## Run the tests that take long, or need a GPU
 	$(BIN)/python -m pytest -m "slow or gpu"
+
+test-mlflow: venv ## Run the test that opens an export with MLflow, whose versions differ from the lock's: in build/mlflow
+	test -x build/mlflow/bin/mlflow || ($(PYTHON) -m venv build/mlflow && build/mlflow/bin/python -m pip install $(MLFLOW))
+	$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" > build/site-packages
+	cp build/site-packages $$(build/mlflow/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/zz-study.pth
+	build/mlflow/bin/python -m pytest tests/study/tables/test_mlflow_export.py
 
 lint: venv ## Check style, format, types and spelling
 	$(BIN)/ruff check .
