@@ -23,7 +23,7 @@ endif
 COMPILE := build/lock/bin/uv pip compile pyproject.toml --universal --generate-hashes --no-header --no-annotate --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help venv quick test test-recovery test-cluster test-slow test-mlflow lint format bench report lock audit clean
+.PHONY: help venv quick test test-recovery test-cluster test-slow test-mlflow lint format bench report release lock audit clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -85,6 +85,9 @@ $(BENCH_STAMP): $(STAMP)
 
 report: venv ## Draw results/ again: the report, into report/, and the README's blocks and figures
 	$(BIN)/python -m analysis.report.readme --report report
+
+release: venv ## Date, commit and tag the version in pyproject.toml; wheel, source, report and their digests go to dist/
+	PYTHON=$(BIN)/python .ci/release
 
 lock: ## Make both lock files again from pyproject.toml; UPGRADE=1 takes newer versions, at least a week old
 	$(PYTHON) -m venv build/lock

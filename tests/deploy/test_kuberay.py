@@ -66,7 +66,7 @@ def test_manifest_is_a_rayjob_of_kuberays_schema(validator):
 
 
 @pytest.mark.parametrize(
-    "place, value",
+    ("place", "value"),
     [
         (("rayClusterSpec", "authOptions", "mode"), "tokens"),
         (("rayClusterSpec", "workerGroupSpecs", 0, "minReplica"), 0),
@@ -119,7 +119,7 @@ def test_job_whose_head_dies_is_begun_again_on_a_new_cluster_and_the_same_bucket
     words = shlex.split(JOB["spec"]["entrypoint"].replace("latent", str(spec_path)))[1:]
     replicates = Folder(f"{runs}/small").child("replicates")
 
-    def cluster() -> subprocess.Popen[str]:
+    def cluster(port: int) -> subprocess.Popen[str]:
         """A head that takes trials, and the job on it, in a process group of their own."""
         ray = [sys.executable, "-m", "ray.scripts.scripts"]
         job = shlex.join([*program("study", *words), "--checkpoint-every", "0.05"])
@@ -136,7 +136,7 @@ def test_job_whose_head_dies_is_begun_again_on_a_new_cluster_and_the_same_bucket
 
     outputs = []
     for port, dies in ((6401, True), (6402, False)):
-        process = cluster()
+        process = cluster(port)
         try:
             if dies:
                 until(lambda: any(replicates.child(name).names() for name in replicates.names()), process, 180)
