@@ -20,7 +20,7 @@ endif
 endif
 
 # What one lock file holds, for every platform that the project runs on, without the name of a host.
-COMPILE := build/lock/bin/uv pip compile pyproject.toml --universal --generate-hashes --no-header --no-annotate --quiet
+COMPILE := build/lock/bin/uv pip compile --universal --generate-hashes --no-header --no-annotate --quiet
 
 .DEFAULT_GOAL := help
 .PHONY: help venv quick test test-recovery test-cluster test-slow test-mlflow lint format bench report release lock audit clean
@@ -89,17 +89,21 @@ report: venv ## Draw results/ again: the report, into report/, and the README's 
 release: venv ## Date, commit and tag the version in pyproject.toml; wheel, source, report and their digests go to dist/
 	PYTHON=$(BIN)/python .ci/release
 
-lock: ## Make both lock files again from pyproject.toml; UPGRADE=1 takes newer versions, at least a week old
+lock: ## Make the three lock files again from pyproject.toml; UPGRADE=1 takes newer versions, at least a week old
 	$(PYTHON) -m venv build/lock
 	build/lock/bin/python -m pip install uv
 	grep '^#' requirements.lock > build/head
-	$(COMPILE) $(if $(UPGRADE),--upgrade --exclude-newer '7 days') --extra dev --output-file requirements.lock
+	$(COMPILE) pyproject.toml --extra dev $(if $(UPGRADE),--upgrade --exclude-newer '7 days') --output-file requirements.lock
 	cat requirements.lock >> build/head
 	mv build/head requirements.lock
 	grep '^#' requirements-cluster.lock > build/head
-	$(COMPILE) --extra dev --extra cluster --constraint requirements.lock --output-file build/both
+	$(COMPILE) pyproject.toml --extra dev --extra cluster --constraint requirements.lock --output-file build/both
 	awk '/==/ {own = FNR == NR ? 0 : !($$1 in known); known[$$1]} own' requirements.lock build/both >> build/head
 	mv build/head requirements-cluster.lock
+	grep '^#' requirements-read.lock > build/head
+	$(COMPILE) --group pyproject.toml:read --constraint requirements.lock --output-file build/read
+	cat build/read >> build/head
+	mv build/head requirements-read.lock
 
 audit: ## Look every locked version up in the public list of vulnerabilities (asks the package index about each)
 	test -x build/audit/bin/pip-audit || $(PYTHON) -m venv build/audit

@@ -30,6 +30,9 @@ _LOG = logging.getLogger(__name__)
 FAILED, INPUT_IS_WRONG = 1, 2
 """Exit codes: something failed, the input is wrong. `study.cli.scripts` has that of a Ctrl-C."""
 
+TRAINS = ("ray", "skdim", "threadpoolctl", "torch", "torchvision")
+"""Modules that an installation for reading tables lacks."""
+
 
 def hide_keys(text: str) -> str:
     """Hides the key and the secret of a URL such as s3://KEY:SECRET@bucket/run."""
@@ -137,6 +140,15 @@ def readable_errors(console: Console) -> Iterator[None]:
         _LOG.debug("the error's traceback:", exc_info=True)
         console.print(f"Error: {' '.join(_text(error).split())}", soft_wrap=True)
         raise SystemExit(_exit_code(error)) from None
+    except ModuleNotFoundError as error:
+        name = (error.name or "").partition(".")[0]
+        if name not in TRAINS:
+            raise
+        console.print(
+            f"Error: this command needs {name}: install requirements.lock, not requirements-read.lock alone.",
+            soft_wrap=True,
+        )
+        raise SystemExit(INPUT_IS_WRONG) from None
 
 
 def print_version(wanted: bool) -> None:

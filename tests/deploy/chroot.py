@@ -17,6 +17,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 
+_INDEX = ("index-url", "extra-index-url", "find-links", "trusted-host", "cert", "proxy")
+"""What pip's configuration of this machine says of the way to the package index."""
+
+
 @dataclass
 class Stage:
     """A root file system and how its commands run."""
@@ -103,7 +107,7 @@ def _debian(release: str, stage: Stage) -> None:
         ["python3", "-m", "pip", "config", "list"], capture_output=True, text=True, check=True
     ).stdout
     lines = [line.partition("=")[::2] for line in listed.splitlines()]
-    options = {key.rpartition(".")[2]: eval(value) for key, value in lines if key.startswith("global.")}
+    options = {key.rpartition(".")[2]: eval(value) for key, value in lines if key.rpartition(".")[2] in _INDEX}
     text = "\n".join(f"{key} = {' '.join(str(value).split())}" for key, value in options.items())
     (stage.root / "etc/pip-here.conf").write_text(f"[global]\n{text}\n")
     proxies = {key: value for key, value in os.environ.items() if key.lower().endswith("_proxy")}
