@@ -1,7 +1,8 @@
-"""The steps of a Containerfile in fresh root file systems, without a container engine: Debian's debootstrap and chroot.
+"""The steps of a Containerfile in fresh root file systems, without a container engine: by debootstrap and chroot.
 
-The base image is replaced by a Debian of the same release, with Python in /usr/local as the image has it. FROM, RUN, COPY,
-USER, WORKDIR, ENV and CMD are done; layers, caches and the base image's own files are not. Needs root and debootstrap.
+The base image is replaced by a Debian of the same release, with Python in /usr/local as the image has it. FROM, RUN,
+COPY, USER, WORKDIR, ENV and CMD are done; layers, caches and the base image's own files are not. Needs root and
+debootstrap.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-
 
 _INDEX = ("index-url", "extra-index-url", "find-links", "trusted-host", "cert", "proxy")
 """What pip's configuration of this machine says of the way to the package index."""
