@@ -68,6 +68,7 @@ lint: venv ## Check style, format, types and spelling
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy --platform darwin --cache-dir .mypy_cache/darwin trainables study analysis
 	$(BIN)/codespell
 
 format: venv ## Format the code and mend what can be mended by itself

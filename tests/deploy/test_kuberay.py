@@ -39,9 +39,9 @@ def closed(schema: Any) -> Any:
     if not isinstance(schema, dict):
         return schema
     made = {key: closed(value) for key, value in schema.items()}
-    if isinstance(made.get("properties"), dict) and made.get("type") == "object":
-        if not made.get("x-kubernetes-preserve-unknown-fields"):
-            made.setdefault("additionalProperties", False)
+    named = isinstance(made.get("properties"), dict) and made.get("type") == "object"
+    if named and not made.get("x-kubernetes-preserve-unknown-fields"):
+        made.setdefault("additionalProperties", False)
     return made
 
 
