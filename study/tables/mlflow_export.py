@@ -51,7 +51,8 @@ def write(tables: Tables, file: Path) -> int:
     rows = tables.rows("results", ["replicate", "step", "train_s", "evaluate_s", *METRICS]).dropna(subset="step")
     curves = dict(iter(rows.groupby("replicate")))
     written = 0
-    for end in tables.ends.to_dict("records"):
+    for row in tables.ends.to_dict("records"):
+        end = {str(key): value for key, value in row.items()}
         name = end["replicate"]
         if end["status"] not in STATUSES:
             continue

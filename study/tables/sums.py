@@ -24,7 +24,8 @@ def wrong_sums(tables: Folder) -> Iterator[str]:
     if not tables.exists(SUMS):
         return
     text = tables.read(SUMS).decode(errors="backslashreplace")
-    named = dict(reversed(line.split("  ", 1)) for line in text.splitlines() if "  " in line)
+    lines = [line.partition("  ") for line in text.splitlines()]
+    named = {name: digest for digest, _, name in lines}
     for name in FILES:
         if named.get(name) != _digest(tables, name):
             yield f"{tables.url}/{name} must have the digest that {SUMS} names, but has another."
