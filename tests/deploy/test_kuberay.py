@@ -144,6 +144,6 @@ def test_job_whose_head_dies_is_begun_again_on_a_new_cluster_and_the_same_bucket
                 outputs.append(process.communicate(timeout=400)[0])
         finally:
             os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            process.communicate()
     assert f"Done: {REPLICATES} finished" in outputs[0], outputs[0]
     assert_same(whole, f"{runs}/small")
