@@ -326,7 +326,8 @@ def _show_best(study: str, every: pd.DataFrame) -> None:
 def _search_result(run: str, tables: Tables, found: pd.DataFrame) -> outputs.SearchResult:
     """Fills a search's part of the JSON document."""
     best = []
-    for row in found.astype(object).where(found.notna(), None).to_dict("records"):
+    for record in found.astype(object).where(found.notna(), None).to_dict("records"):
+        row = {str(key): value for key, value in record.items()}
         cell, trial = row.pop("cell"), row.pop("trial")
         settings = {key.removeprefix("field/"): row.pop(key) for key in list(row) if key.startswith("field/")}
         best.append(
