@@ -19,8 +19,8 @@ from analysis.claims import markdown
 from analysis.claims.evaluate import Judgement
 from analysis.claims.ledger import Ledger, load, parse
 from analysis.dimension import estimate_table
-from analysis.dimension.estimate_table import Estimate
-from analysis.evidence import Evidence
+from analysis.dimension.estimate import Estimate
+from analysis.evidence import Evidence, dataset_of
 from study import spec
 from study.run.backlog import Counts
 from study.run.job import Options
@@ -29,7 +29,6 @@ from study.spec import StudySpec
 from study.table import Tables
 from study.tables.build import load_or_build
 from trainables.errors import ReadableError
-from trainables.registry import unknown
 
 __all__ = [
     "Claims",
@@ -70,7 +69,7 @@ class Dimension:
     Attributes:
         dataset: The dataset's name.
         estimates: One for each way of estimating N; an estimate that the runs do not allow has the value NaN.
-        headline: The verdict on 10 < N < 100 in one sentence.
+        headline: The headline estimates with their verdicts, in one sentence.
     """
 
     dataset: str
@@ -149,23 +148,22 @@ def load_run(run: Name) -> Tables:
     return load_or_build(os.fspath(run))
 
 
-def estimate_dimension(*runs: Run, dataset: str = "mnist") -> Dimension:
+def estimate_dimension(*runs: Run, dataset: str | None = None) -> Dimension:
     """Estimates the latent dimension N in every way that these runs allow; `analysis dimension` does the same.
 
     Args:
         *runs: Run folders, folders under results/, or loaded tables.
-        dataset: The dataset whose dimension is wanted.
+        dataset: The dataset whose dimension is wanted; by default the only one in the runs, controls apart.
 
     Raises:
-        ApiError: No run is given, or none has this dataset.
+        ApiError: No run is given.
+        analysis.evidence.EvidenceError: No run has this dataset, or several are possible.
         study.table.TableError: As in `load_run`.
     """
     tables = _loaded(runs)
-    known = {"mnist"}.union(*(one.ends["config/dataset"].dropna() for one in tables))
-    if dataset not in known:
-        raise ApiError(unknown(dataset, sorted(known), what="dataset"))
-    estimates = Evidence(tables, dataset).estimates
-    return Dimension(dataset, estimates, estimate_table.headline(estimates))
+    name = dataset_of(tables, dataset)
+    estimates = Evidence(tables, name).estimates
+    return Dimension(name, estimates, estimate_table.headline(estimates))
 
 
 def decide_claims(*runs: Run, ledger: Name | Ledger | None = None) -> Claims:

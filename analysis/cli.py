@@ -158,13 +158,14 @@ def dimension(runs: Runs, out: Out = None, dataset: Dataset = None, json: Json =
     """
     from analysis.dimension import card, estimate_table, ruler
     from analysis.dimension.conclusion import concluded
-    from analysis.evidence import Evidence
+    from analysis.evidence import Evidence, dataset_of
     from analysis.figures import answer
     from analysis.figures.base import Drawn
     from analysis.formats import frame_of
 
     loaded = [tables for _, tables in _load(runs, trained=False)]
-    evidence = Evidence(loaded, _dataset(loaded, dataset))
+    evidence = Evidence(loaded, dataset_of(loaded, dataset))
+    found = concluded(evidence)
     if json:
         every = [
             outputs.DimensionEstimate(**{name: getattr(one, name) for name in outputs.DimensionEstimate.model_fields})
@@ -174,7 +175,6 @@ def dimension(runs: Runs, out: Out = None, dataset: Dataset = None, json: Json =
     else:
         named = [one for one in evidence.estimates if estimate_table.card_name(one.key) is not None]
         header = ["", "estimate", "N [95 % interval]", "verdict", "note"]
-        found = concluded(evidence)
         _say(f"{found.data}. {found.paragraph.replace('**', '')}")
         _show(header, [(one.key, one.name, one.text, one.verdict, one.reason) for one in named])
         for line in (*found.purposes, *found.open):
@@ -264,13 +264,13 @@ def report(
 
     Then of each run: its numbers, a viewer of its images, figures, search, settings, failures, cost, provenance.
     """
-    from analysis.evidence import Evidence
+    from analysis.evidence import Evidence, dataset_of
     from analysis.report.page import render
 
     loaded = _load(runs, trained=False)
     workers = min(os.cpu_count() or 1, len(loaded))
     folder = out or (Path(runs[0]) if len(runs) == 1 and _is_local(runs[0]) else Path())
-    name = _dataset([tables for _, tables in loaded], dataset)
+    name = dataset_of([tables for _, tables in loaded], dataset)
     evidence = Evidence([tables for _, tables in loaded], name)
     _write(folder / "report.html", render(loaded, price, workers, evidence=evidence).encode())
 
@@ -296,22 +296,6 @@ def _load(runs: list[str], *, trained: bool = True) -> list[tuple[str, Tables]]:
     if not loaded:
         raise InputError("none of these runs trains a network.")
     return loaded
-
-
-def _dataset(loaded: list[Tables], asked: str | None) -> str:
-    """The data set that is asked about; without a wish the only one in the runs, those of known dimension apart."""
-    from analysis.dimension.estimate_table import known_dimension
-    from analysis.dimension.sweeps import PAPERS
-
-    known = sorted(set[str]().union(*(tables.ends["config/dataset"].dropna() for tables in loaded)))
-    if asked is not None:
-        if asked not in known:
-            raise InputError(unknown(asked, known, what="--dataset"))
-        return asked
-    named = [name for name in known if known_dimension(name) is None] or known
-    if len(named) > 1 and PAPERS not in named:
-        raise InputError(f"these runs are of several data sets: choose one with `--dataset`: {', '.join(named)}.")
-    return PAPERS if PAPERS in named or not named else named[0]
 
 
 def _show_best(study: str, every: pd.DataFrame) -> None:

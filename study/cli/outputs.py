@@ -182,7 +182,7 @@ class DimensionEstimate(_Model):
     verdict: str = Field(description="on 10 < N < 100")
     reason: str
     seeds: int
-    headline: bool = Field(description="chosen before the runs as one of the two answers")
+    headline: bool = Field(description="one of the headline estimates")
 
 
 class DimensionEstimates(Output):

