@@ -230,7 +230,7 @@ def shown(plan: Plan) -> ShownStudy:
             cell=label,
             settings=config.model_dump(mode="json", exclude_none=True),
             seeds=plan.counts[label],
-            core_hours=plan.counts[label] * cost.core_hours(config),
+            core_hours=plan.counts[label] * cost.core_hours(config, plan.size(config)),
         )
         for label, config in plan.cells.items()
     ]
@@ -245,7 +245,7 @@ def shown(plan: Plan) -> ShownStudy:
             sampler=search.sampler,
             objectives=list(search.objectives),
             space=search.model_dump(mode="json")["space"],
-            core_hours=cost.search_core_hours(spec),
+            core_hours=cost.search_core_hours(plan),
         ),
     )
 
