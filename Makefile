@@ -8,6 +8,7 @@ STAMP := $(VENV)/.installed
 BENCH_STAMP := $(VENV)/.installed-bench
 CLUSTER_STAMP := $(VENV)/.installed-cluster
 RUN ?= runs/quick
+MLFLOW ?= mlflow==3.17.2
 PYTEST_FLAGS ?= -n 2 --dist loadfile --no-loadscope-reorder
 
 # An environment runs the code of the clone that made it, whose folder is in the stamp.
@@ -19,10 +20,10 @@ endif
 endif
 
 # What one lock file holds, for every platform that the project runs on, without the name of a host.
-COMPILE := build/lock/bin/uv pip compile pyproject.toml --universal --generate-hashes --no-header --no-annotate --quiet
+COMPILE := build/lock/bin/uv pip compile --universal --generate-hashes --no-header --no-annotate --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help venv quick test test-recovery test-cluster test-slow lint format bench report lock audit clean
+.PHONY: help venv quick test test-recovery test-cluster test-slow test-mlflow lint format bench report release lock audit clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,10 +58,17 @@ $(CLUSTER_STAMP): $(STAMP) requirements-cluster.lock
 test-slow: venv ## Run the tests that take long, or need a GPU
 	$(BIN)/python -m pytest -m "slow or gpu"
 
+test-mlflow: venv ## Run the test that opens an export with MLflow, whose versions differ from the lock's: in build/mlflow
+	test -x build/mlflow/bin/mlflow || ($(PYTHON) -m venv build/mlflow && build/mlflow/bin/python -m pip install $(MLFLOW))
+	$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" > build/site-packages
+	cp build/site-packages $$(build/mlflow/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/zz-study.pth
+	build/mlflow/bin/python -m pytest tests/study/tables/test_mlflow_export.py
+
 lint: venv ## Check style, format, types and spelling
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy --platform darwin --cache-dir .mypy_cache/darwin trainables study analysis
 	$(BIN)/codespell
 
 format: venv ## Format the code and mend what can be mended by itself
@@ -79,17 +87,24 @@ $(BENCH_STAMP): $(STAMP)
 report: venv ## Draw results/ again: the report, into report/, and the README's blocks and figures
 	$(BIN)/python -m analysis.report.readme --report report
 
-lock: ## Make both lock files again from pyproject.toml; UPGRADE=1 takes newer versions, at least a week old
+release: venv ## Date, commit and tag the version in pyproject.toml; wheel, source, report and their digests go to dist/
+	PYTHON=$(BIN)/python .ci/release
+
+lock: ## Make the three lock files again from pyproject.toml; UPGRADE=1 takes newer versions, at least a week old
 	$(PYTHON) -m venv build/lock
 	build/lock/bin/python -m pip install uv
 	grep '^#' requirements.lock > build/head
-	$(COMPILE) $(if $(UPGRADE),--upgrade --exclude-newer '7 days') --extra dev --output-file requirements.lock
+	$(COMPILE) pyproject.toml --extra dev $(if $(UPGRADE),--upgrade --exclude-newer '7 days') --output-file requirements.lock
 	cat requirements.lock >> build/head
 	mv build/head requirements.lock
 	grep '^#' requirements-cluster.lock > build/head
-	$(COMPILE) --extra dev --extra cluster --constraint requirements.lock --output-file build/both
+	$(COMPILE) pyproject.toml --extra dev --extra cluster --constraint requirements.lock --output-file build/both
 	awk '/==/ {own = FNR == NR ? 0 : !($$1 in known); known[$$1]} own' requirements.lock build/both >> build/head
 	mv build/head requirements-cluster.lock
+	grep '^#' requirements-read.lock > build/head
+	$(COMPILE) --group pyproject.toml:read --constraint requirements.lock --output-file build/read
+	cat build/read >> build/head
+	mv build/head requirements-read.lock
 
 audit: ## Look every locked version up in the public list of vulnerabilities (asks the package index about each)
 	test -x build/audit/bin/pip-audit || $(PYTHON) -m venv build/audit

@@ -13,14 +13,18 @@ import typer
 from rich.table import Table
 
 from analysis.printable import printable
-from study.cli import common
+from study.cli import common, outputs
 from study.cli.common import OUT, Price
+from study.cli.outputs import Json
 from study.table import to_csv
 from study.tables.build import load_or_build
+from study.tables.trials import search_of
 from trainables.errors import ReadableError
 from trainables.registry import unknown
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from analysis.claims.ledger import Ledger
     from analysis.figures.base import Drawn, Skipped
     from study.table import Tables
@@ -33,6 +37,7 @@ app = common.application(
     epilog="Tables come from `study launch NAME`; `study table RUN` rebuilds them at any time.",
 )
 Runs = Annotated[list[str], typer.Argument(metavar="RUN...", help="Run folders, or folders under results/.")]
+app.callback()(common.options)
 Out = Annotated[
     Path | None,
     typer.Option("--out", "-o", metavar="DIR", help="Write the page, its tables and figures here too."),
@@ -94,6 +99,7 @@ def claims(
         Path | None,
         typer.Option(metavar="FILE", help="Claims to decide instead, written as those in analysis/claims/ledger.yaml."),
     ] = None,
+    json: Json = False,
 ) -> None:
     """Give each claim of the paper (C1 to C21) a verdict from the tables of these runs, together.
 
@@ -112,7 +118,22 @@ def claims(
     loaded = [tables for _, tables in _load(runs, trained=False)]  # before the ledger, which may name what plugins add
     given = _ledger(ledger)
     judgements = Evidence(loaded).judge(given)
-    _show(["", "claim", "verdict", "why"], [(j.claim.id, j.claim.statement, j.verdict, j.reason) for j in judgements])
+    if json:
+        decided = [
+            outputs.DecidedClaim(
+                claim=j.claim.id,
+                section=j.claim.section,
+                statement=j.claim.statement,
+                verdict=j.verdict,
+                reason=j.reason,
+                tests=len(j.outcomes),
+            )
+            for j in judgements
+        ]
+        outputs.DecidedClaims(runs=runs, ledger=given.version, claims=decided).print()
+    else:
+        rows = [(j.claim.id, j.claim.statement, j.verdict, j.reason) for j in judgements]
+        _show(["", "claim", "verdict", "why"], rows)
     if out is None:
         return
     command = _command("claims", runs if ledger is None else [*runs, "--ledger", str(ledger)])
@@ -122,7 +143,7 @@ def claims(
 
 
 @app.command()
-def dimension(runs: Runs, out: Out = None, dataset: Dataset = None) -> None:
+def dimension(runs: Runs, out: Out = None, dataset: Dataset = None, json: Json = False) -> None:
     """Estimate the latent dimension that the images need, in every way that these runs allow.
 
     Example: analysis dimension runs/mine -o dimension
@@ -137,20 +158,27 @@ def dimension(runs: Runs, out: Out = None, dataset: Dataset = None) -> None:
     """
     from analysis.dimension import card, estimate_table, ruler
     from analysis.dimension.conclusion import concluded
-    from analysis.evidence import Evidence
+    from analysis.evidence import Evidence, dataset_of
     from analysis.figures import answer
     from analysis.figures.base import Drawn
     from analysis.formats import frame_of
 
     loaded = [tables for _, tables in _load(runs, trained=False)]
-    evidence = Evidence(loaded, _dataset(loaded, dataset))
-    named = [one for one in evidence.estimates if estimate_table.card_name(one.key) is not None]
-    header = ["", "estimate", "N [95 % interval]", "verdict", "note"]
+    evidence = Evidence(loaded, dataset_of(loaded, dataset))
     found = concluded(evidence)
-    _say(f"{found.data}. {found.paragraph.replace('**', '')}")
-    _show(header, [(one.key, one.name, one.text, one.verdict, one.reason) for one in named])
-    for line in (*found.purposes, *found.open):
-        _say(line.replace("`", ""))
+    if json:
+        every = [
+            outputs.DimensionEstimate(**{name: getattr(one, name) for name in outputs.DimensionEstimate.model_fields})
+            for one in evidence.estimates
+        ]
+        outputs.DimensionEstimates(runs=runs, dataset=evidence.dataset, estimates=every).print()
+    else:
+        named = [one for one in evidence.estimates if estimate_table.card_name(one.key) is not None]
+        header = ["", "estimate", "N [95 % interval]", "verdict", "note"]
+        _say(f"{found.data}. {found.paragraph.replace('**', '')}")
+        _show(header, [(one.key, one.name, one.text, one.verdict, one.reason) for one in named])
+        for line in (*found.purposes, *found.open):
+            _say(line.replace("`", ""))
     if out is None:
         return
     figure = card.draw_card(evidence)
@@ -172,6 +200,7 @@ def dimension(runs: Runs, out: Out = None, dataset: Dataset = None) -> None:
 def search(
     runs: Runs,
     out: Out = None,
+    json: Json = False,
 ) -> None:
     """Show what a search has found: the best configurations, which settings matter, how it went, the Pareto front.
 
@@ -192,17 +221,16 @@ def search(
     searches = [(run, tables) for run, tables in loaded if tables.spec.search is not None]
     if not searches:
         raise InputError("none of these runs is of a study with a search; `study list` shows which there are.")
-    for _, tables in searches:
+    results = []
+    for run, tables in searches:
         others = [other for _, other in loaded if other is not tables]
         if not len(ranked(tables)):
             raise InputError(f"no trial of {tables.spec.name} has finished yet.")
         found = best.best_data(tables, others)
-        every = search_page.best_text(found)
-        text = every.head(WIDEST)
-        header = [tables.spec.name, *text["cell"].str.removeprefix("trial-")]
-        _show(header, [(column, *text[column]) for column in text.columns[1:]])
-        if len(every) > WIDEST:
-            _say(f"and {', '.join(every['cell'][WIDEST:])}: see {tables.spec.name}_best.csv of --out")
+        if json:
+            results.append(_search_result(run, tables, found))
+        else:
+            _show_best(tables.spec.name, search_page.best_text(found))
         if out is None:
             continue
         drawn = search_figures.draw(tables)
@@ -210,6 +238,8 @@ def search(
         written = search_page.page(tables, found, drawn, _command("search", runs))
         _write(out / f"{tables.spec.name}_search.md", written.encode())
         _write(out / f"{tables.spec.name}_best.csv", to_csv(found).encode())
+    if json:
+        outputs.SearchResults(searches=results).print()
 
 
 @app.command()
@@ -234,13 +264,13 @@ def report(
 
     Then of each run: its numbers, a viewer of its images, figures, search, settings, failures, cost, provenance.
     """
-    from analysis.evidence import Evidence
+    from analysis.evidence import Evidence, dataset_of
     from analysis.report.page import render
 
     loaded = _load(runs, trained=False)
     workers = min(os.cpu_count() or 1, len(loaded))
     folder = out or (Path(runs[0]) if len(runs) == 1 and _is_local(runs[0]) else Path())
-    name = _dataset([tables for _, tables in loaded], dataset)
+    name = dataset_of([tables for _, tables in loaded], dataset)
     evidence = Evidence([tables for _, tables in loaded], name)
     _write(folder / "report.html", render(loaded, price, workers, evidence=evidence).encode())
 
@@ -268,20 +298,28 @@ def _load(runs: list[str], *, trained: bool = True) -> list[tuple[str, Tables]]:
     return loaded
 
 
-def _dataset(loaded: list[Tables], asked: str | None) -> str:
-    """The data set that is asked about; without a wish the only one in the runs, those of known dimension apart."""
-    from analysis.dimension.estimate_table import known_dimension
-    from analysis.dimension.sweeps import PAPERS
+def _show_best(study: str, every: pd.DataFrame) -> None:
+    """Prints a search's best configurations side by side."""
+    text = every.head(WIDEST)
+    header = [study, *text["cell"].str.removeprefix("trial-")]
+    _show(header, [(column, *text[column]) for column in text.columns[1:]])
+    if len(every) > WIDEST:
+        _say(f"and {', '.join(every['cell'][WIDEST:])}: see {study}_best.csv of --out")
 
-    known = sorted(set[str]().union(*(tables.ends["config/dataset"].dropna() for tables in loaded)))
-    if asked is not None:
-        if asked not in known:
-            raise InputError(unknown(asked, known, what="--dataset"))
-        return asked
-    named = [name for name in known if known_dimension(name) is None] or known
-    if len(named) > 1 and PAPERS not in named:
-        raise InputError(f"these runs are of several data sets: choose one with `--dataset`: {', '.join(named)}.")
-    return PAPERS if PAPERS in named or not named else named[0]
+
+def _search_result(run: str, tables: Tables, found: pd.DataFrame) -> outputs.SearchResult:
+    """Fills a search's part of the JSON document."""
+    best = []
+    for record in found.astype(object).where(found.notna(), None).to_dict("records"):
+        row = {str(key): value for key, value in record.items()}
+        cell, trial = row.pop("cell"), row.pop("trial")
+        settings = {key.removeprefix("field/"): row.pop(key) for key in list(row) if key.startswith("field/")}
+        best.append(
+            outputs.BestConfiguration(
+                cell=cell, trial=None if trial is None else int(trial), metrics=row, settings=settings
+            )
+        )
+    return outputs.SearchResult(run=run, study=tables.spec.name, objectives=search_of(tables).objectives, best=best)
 
 
 def _ledger(path: Path | None) -> Ledger:

@@ -24,9 +24,15 @@ from analysis.dimension.network_estimates import law_of_loss
 from analysis.dimension.seed_estimates import Sweeps, sweeps_of
 from analysis.dimension.sweeps import PAPERS, Networks, pca
 from analysis.figures.base import NotApplicableError
+from trainables.errors import ReadableError
+from trainables.registry import unknown
 
 if TYPE_CHECKING:
     from study.table import Tables
+
+
+class EvidenceError(ReadableError):
+    """Runs that do not hold what is to be estimated."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,3 +127,20 @@ class Evidence:
     @cached_property
     def _networks(self) -> list[Networks]:
         return [Networks(tables) for tables in self.tables]
+
+
+def dataset_of(loaded: Sequence[Tables], asked: str | None) -> str:
+    """Chooses the data set to estimate: the one that is named, or the only one in the runs but controls.
+
+    Raises:
+        EvidenceError: No run has the named one, or several are possible and none is named.
+    """
+    known = sorted(set[str]().union(*(tables.ends["config/dataset"].dropna() for tables in loaded)))
+    if asked is not None:
+        if asked not in known:
+            raise EvidenceError(unknown(asked, known, what="--dataset"))
+        return asked
+    named = [name for name in known if known_dimension(name) is None] or known
+    if len(named) > 1 and PAPERS not in named:
+        raise EvidenceError(f"these runs are of several data sets: choose one with `--dataset`: {', '.join(named)}.")
+    return PAPERS if PAPERS in named or not named else named[0]

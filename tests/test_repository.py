@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,6 +41,9 @@ READS_NO_TORCH = (
 
 
 LOCKS = ("requirements.lock", "requirements-cluster.lock")
+READ_LOCK = "requirements-read.lock"
+TRAINS = {"ray", "scikit-dimension", "threadpoolctl", "torch", "torchvision"}
+"""Dependencies that reading tables does not need."""
 
 
 def locked(name: str = LOCKS[0]) -> dict[str, list[str]]:
@@ -89,7 +93,7 @@ def within(names: set[str], *tops: str) -> set[str]:
     return {name for name in names if name.split(".")[0] in tops}
 
 
-@pytest.mark.parametrize("name", LOCKS)
+@pytest.mark.parametrize("name", [*LOCKS, READ_LOCK])
 def test_lock_pins_each_package_once_by_version_and_digest_and_names_no_host_or_path(name) -> None:
     pins = locked(name)
     assert len(pins) > 20
@@ -104,6 +108,45 @@ def test_lock_pins_each_package_once_by_version_and_digest_and_names_no_host_or_
 def test_lock_of_a_cluster_adds_to_the_other_and_changes_none_of_its_versions() -> None:
     first, second = ({Requirement(pin).name for pin in locked(name)} for name in LOCKS)
     assert not first & second
+
+
+def test_lock_for_reading_is_the_part_of_the_other_without_what_trains() -> None:
+    names = {canonicalize_name(Requirement(pin).name) for pin in locked(READ_LOCK)}
+    assert set(locked(READ_LOCK)) <= set(locked()) and not names & (TRAINS - {"threadpoolctl"})
+    read = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]["read"]
+    assert read == [each for each in project()["dependencies"] if Requirement(each).name not in TRAINS]
+    assert {canonicalize_name(Requirement(each).name) for each in read} <= names
+
+
+@pytest.mark.slow
+def test_install_for_reading_draws_a_report_and_has_neither_torch_nor_ray(tmp_path: Path) -> None:
+    python = tmp_path / "venv" / "bin" / "python"
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
+    pip: list[str | Path] = [python, "-m", "pip", "install", "--quiet"]
+    started = time.monotonic()
+    subprocess.run([*pip, "--require-hashes", "--requirement", ROOT / READ_LOCK], check=True)
+    print(f"installed in {time.monotonic() - started:.0f} s")
+    subprocess.run(["git", "clone", "--quiet", ROOT, tmp_path / "clone"], check=True)
+    subprocess.run([*pip, "--no-deps", tmp_path / "clone"], check=True)
+    paper, folder = ROOT / "results" / "paper", python.parent
+    clean = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
+    commands: list[list[str | Path]] = [
+        [folder / "analysis", "report", paper, "-o", tmp_path],
+        [folder / "analysis", "claims", paper],
+        [folder / "analysis", "search", ROOT / "results" / "vae", "-o", tmp_path / "search"],
+        [folder / "study", "verify", paper],
+        [folder / "study", "status", "--help"],
+        [python, "-c", "import analysis.api"],
+    ]
+    for words in commands:
+        done = subprocess.run(words, cwd=tmp_path, env=clean, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
+    assert (tmp_path / "report.html").stat().st_size > 100_000
+    absent = subprocess.run([python, "-c", "import torch"], cwd=tmp_path, capture_output=True, check=False)
+    assert absent.returncode != 0
+    launch: list[str | Path] = [folder / "study", "launch", "quick"]
+    done = subprocess.run(launch, cwd=tmp_path, env=clean, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and done.stderr.startswith("Error: this command needs ray: install requirements.lock")
 
 
 def test_lock_holds_every_dependency_at_an_allowed_version() -> None:
@@ -143,15 +186,10 @@ def test_module_imports_run_one_way(module: str) -> None:
         assert not within(names, "torch", "torchvision", "ray")
     if package == "analysis":
         assert not within(names, "torch", "torchvision", "ray")
-        study = ("study.table", "study.spec", "study.plain_yaml", "study.searchspace", "study.cli")
-        allowed = (
-            *study,
-            "trainables.errors",
-            "trainables.schema",
-            "trainables.quantities",
-            "trainables.registry",
-            "trainables.shape",
-        )
+        study = ["study.table", "study.spec", "study.plain_yaml", "study.searchspace", "study.cli"]
+        study += ["study.run"] if module == "analysis.api" else []  # the door for Python launches too
+        trainables = ("errors", "schema", "quantities", "registry", "shape")
+        allowed = (*study, *(f"trainables.{name}" for name in trainables))
         ours = within(names, "study", "trainables") - {"study", "study.cli", "trainables"}
         assert all(name.startswith(allowed) for name in ours), ours
 

@@ -8,9 +8,11 @@ output = model(images)  # (n, pixels) in [0, 1]; see `trainables.models.Output`
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
@@ -87,7 +89,12 @@ def load(folder: str | Path) -> tuple[nn.Module, TrialConfig]:
         raise ExportError(f"{folder} must hold an exported model, but it is damaged: {reason}") from None
 
 
-_TEMPLATE = """# {name}: {cell}, seed {seed}
+HUB_DATASETS = {"mnist": "ylecun/mnist", "fashion_mnist": "zalando-datasets/fashion_mnist"}
+"""Names of our datasets on the Hugging Face Hub, whose model cards begin with YAML."""
+_TEMPLATE = """---
+{header}---
+
+# {name}: {cell}, seed {seed}
 
 A `{kind}` with {width} latent dimensions, trained on `{dataset}` (data digest {digest}) for {step:,} steps.
 Input: images `(n, {pixels})`, {shape}, values in [0, 1] in the order of an array (height, width, channels).
@@ -128,6 +135,7 @@ def _card(described: dict[str, Any], record: Record, name: str) -> str:
     ]
     settings = [f"| {key} | {value} |" for key, value in described["config"].items() if value is not None]
     return _TEMPLATE.format(
+        header=yaml.safe_dump(_header(described, config, last, name), sort_keys=False),
         name=name,
         cell=described["cell"],
         seed=described["seed"],
@@ -142,3 +150,27 @@ def _card(described: dict[str, Any], record: Record, name: str) -> str:
         pixels=record.shape.pixels,
         origin="; ".join(f"{key} {value}" for key, value in sorted(record.provenance.items())),
     )
+
+
+def _header(described: dict[str, Any], config: TrialConfig, last: dict[str, Any], name: str) -> dict[str, Any]:
+    """Makes the front matter by which a model hub lists the network: licence, tags, dataset, test metrics."""
+    dataset = HUB_DATASETS.get(config.dataset)
+    metrics = [
+        {"type": key, "name": metric.description, "value": float(last[key])}
+        for key, metric in METRICS.items()
+        if key.startswith("test_") and last[key] is not None and math.isfinite(last[key])
+    ]
+    result = {
+        "task": {"type": "image-feature-extraction"},
+        "dataset": {"type": dataset or config.dataset, "name": config.dataset, "split": "test"},
+        "metrics": metrics,
+    }
+    kind = "variational-autoencoder" if config.model == "vae" else config.model or config.task
+    return {
+        "license": "mit",
+        "library_name": "pytorch",
+        "pipeline_tag": "image-feature-extraction",
+        "tags": list(dict.fromkeys(["autoencoder", kind, "latent-dimension"])),
+        **({"datasets": [dataset]} if dataset else {}),
+        "model-index": [{"name": f"{name} ({described['cell']}, seed {described['seed']})", "results": [result]}],
+    }

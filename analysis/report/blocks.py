@@ -158,4 +158,5 @@ BLOCKS = {
     "quantities": Block(lambda _: vocabulary.quantities()),
     "images": Block(lambda _: vocabulary.images()),
     "commands": Block(lambda _: vocabulary.commands()),
+    "outputs": Block(lambda _: vocabulary.outputs()),
 }

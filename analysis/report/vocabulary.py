@@ -10,6 +10,8 @@ import sys
 from typing import Any
 
 from analysis.formats import table
+from study.cli import outputs as cli_outputs
+from study.cli.outputs import Output
 from trainables.quantities import IMAGE_KINDS, QUANTITIES
 from trainables.schema import METRICS, TrialConfig
 
@@ -71,6 +73,37 @@ def commands() -> str:
         page = re.sub(r"\*\*Commands\*\*:\n+(\* .*\n)+\n*", "", page)
         pages.append(re.sub(r"^#", "##", page, flags=re.MULTILINE).strip())
     return "\n\n".join(pages)
+
+
+def outputs() -> str:
+    """The fields of each command's JSON document, those of a list's entries after its own."""
+    parts = []
+    for document in json_documents():
+        schema = document.model_json_schema(mode="serialization")
+        rows = _fields_of(schema, schema.get("$defs", {}))
+        parts.append(f"{schema['description']}\n\n{table(('field', 'type', 'what it is'), rows)}")
+    return "\n\n".join(parts)
+
+
+def json_documents() -> list[type[Output]]:
+    """The models of the commands that take `--json`, in the order of their definition."""
+    return [each for each in vars(cli_outputs).values() if isinstance(each, type) and issubclass(each, Output)][1:]
+
+
+def _fields_of(schema: dict[str, Any], models: dict[str, Any], above: str = "") -> list[tuple[str, str, str]]:
+    rows = []
+    for name, field in schema["properties"].items():
+        kinds = field.get("anyOf", [field])
+        words = [kind["$ref"] if "$ref" in kind else kind["type"] for kind in kinds]
+        inner = [kind.get("items", kind).get("$ref", "").rpartition("/")[2] for kind in kinds]
+        nested = next((models[each] for each in inner if each), None)
+        words = ["object" if "/" in word else word for word in words]
+        brackets = "[]" if kinds[0].get("type") == "array" else ""
+        meaning = field.get("description") or (nested or {}).get("description", "").rstrip(".")
+        rows.append((f"`{above}{name}{brackets}`", " or ".join(words), meaning))
+        if nested:
+            rows += _fields_of(nested, models, f"{above}{name}{brackets}.")
+    return rows
 
 
 def _default(value: Any) -> str:

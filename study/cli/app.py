@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from study import spec
-from study.cli import common, results, views
+from study.cli import common, outputs, results, views
 from study.cli.common import FAILED, INPUT_IS_WRONG, OUT, Price, Run
+from study.cli.outputs import Json
 from study.cli.scripts import INTERRUPTED
 from study.plan import Plan
 from study.run.provenance import command_line
@@ -61,9 +62,13 @@ White = Annotated[
 
 
 @app.command("list")
-def list_studies() -> None:
+def list_studies(json: Json = False) -> None:
     """List the built-in studies."""
-    OUT.print(views.studies_table(spec.load(name) for name in spec.names()))
+    studies = map(spec.load, spec.names())
+    if json:
+        outputs.listed(studies).print()
+        return
+    OUT.print(views.studies_table(studies))
 
 
 @app.command()
@@ -78,10 +83,14 @@ def show(
     trials: Trials = None,
     yaml: Annotated[bool, typer.Option("--yaml", help="Print the spec itself, to start one's own from.")] = False,
     price: Price = None,
+    json: Json = False,
 ) -> None:
     """Show every cell of a study and what it costs, without running anything."""
     plan = _sized(_load(name, steps, seeds, dataset, _reading(size, grey, white), trials))
     study = plan.spec
+    if json:
+        outputs.shown(plan).print()
+        return
     if yaml:
         sys.stdout.write(spec.dump(study))
         return
@@ -205,7 +214,7 @@ def launch(
 
 
 @app.command()
-def status(run: Run, price: Price = None) -> None:
+def status(run: Run, price: Price = None, json: Json = False) -> None:
     """Show how far each cell of a run has come, and what the run took; works while it runs.
 
     Exit code 1 says that a replicate has failed, or diverged outside of a search.
@@ -213,23 +222,20 @@ def status(run: Run, price: Price = None) -> None:
     folder = Folder(run)
     plan, _ = read_plan(folder)
     standings = standing(folder, plan.replicates)
-    OUT.print(views.status_table(plan, standings))
-    for line in views.error_lines(plan, standings, folder.child(ERRORS)):
-        OUT.print(line, soft_wrap=True)
-    OUT.print(views.total_line(plan, standings), soft_wrap=True)
-    OUT.print("\n".join(views.spent_lines(standings.values(), price)), soft_wrap=True)
+    if json:
+        outputs.status(run, plan, standings).print()
+    else:
+        OUT.print(views.status_table(plan, standings))
+        for line in views.error_lines(plan, standings, folder.child(ERRORS)):
+            OUT.print(line, soft_wrap=True)
+        OUT.print(views.total_line(plan, standings), soft_wrap=True)
+        OUT.print("\n".join(views.spent_lines(standings.values(), price)), soft_wrap=True)
     arms = {replicate.hash for label in plan.compared for replicate in plan.members[label]}
     if any(s.status == "failed" or (s.status == "diverged" and name in arms) for name, s in standings.items()):
         raise typer.Exit(FAILED)
 
 
-@app.callback()
-def version(
-    version: Annotated[
-        bool, typer.Option("--version", is_eager=True, callback=common.print_version, help="Show the version and exit.")
-    ] = False,
-) -> None:
-    """Takes the options of `study` itself."""
+app.callback()(common.options)
 
 
 def main() -> None:

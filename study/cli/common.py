@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import enum
 import importlib.metadata
 import io
 import logging
 import math
 import os
 import re
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -23,13 +26,26 @@ from study.spec import SpecError, readable
 from trainables.errors import ReadableError
 from trainables.storage import StorageError
 
+_LOG = logging.getLogger(__name__)
 FAILED, INPUT_IS_WRONG = 1, 2
 """Exit codes: something failed, the input is wrong. `study.cli.scripts` has that of a Ctrl-C."""
+
+TRAINS = ("ray", "skdim", "threadpoolctl", "torch", "torchvision")
+"""Modules that an installation for reading tables lacks."""
 
 
 def hide_keys(text: str) -> str:
     """Hides the key and the secret of a URL such as s3://KEY:SECRET@bucket/run."""
     return re.sub(r"(\w+://)[^/@\s'\"]+@", r"\1***@", text)
+
+
+class LogLevel(enum.StrEnum):
+    """How much is logged."""
+
+    debug = "debug"
+    info = "info"
+    warning = "warning"
+    error = "error"
 
 
 class _Formatter(logging.Formatter):
@@ -100,14 +116,19 @@ def application(**settings: Any) -> typer.Typer:
 
 def run(app: typer.Typer) -> None:
     """Runs a command: exit code 0 all good, 1 something failed, 2 the input is wrong, 130 interrupted."""
+    OUT.stderr = False  # as --json in an earlier call of this process may have left it
     handler = logging.StreamHandler()
     handler.setFormatter(_Formatter("%(levelname)s: %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a name may have letters that the terminal has not
-    with readable_errors(ERR):
-        app()
+    try:
+        with readable_errors(ERR):
+            app()
+    except SystemExit as end:
+        _LOG.info("exit code %s", end.code or 0)
+        raise
 
 
 @contextmanager
@@ -116,8 +137,18 @@ def readable_errors(console: Console) -> Iterator[None]:
     try:
         yield
     except (ReadableError, OSError) as error:
+        _LOG.debug("the error's traceback:", exc_info=True)
         console.print(f"Error: {' '.join(_text(error).split())}", soft_wrap=True)
         raise SystemExit(_exit_code(error)) from None
+    except ModuleNotFoundError as error:
+        name = (error.name or "").partition(".")[0]
+        if name not in TRAINS:
+            raise
+        console.print(
+            f"Error: this command needs {name}: install requirements.lock, not requirements-read.lock alone.",
+            soft_wrap=True,
+        )
+        raise SystemExit(INPUT_IS_WRONG) from None
 
 
 def print_version(wanted: bool) -> None:
@@ -125,6 +156,32 @@ def print_version(wanted: bool) -> None:
     if wanted:
         OUT.print(importlib.metadata.version("mnist-autoencoder-study"))
         raise typer.Exit
+
+
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=print_version, help="Show the version and exit.")
+    ] = False,
+    log_level: Annotated[
+        LogLevel | None, typer.Option(help="Log from this level on. \\[default: warning; with --log-file, info there]")
+    ] = None,
+    log_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Append the log to this file too, with times.")
+    ] = None,
+) -> None:
+    """Takes the options that come before a command."""
+    if log_level is None and log_file is None:
+        return
+    root = logging.getLogger()
+    for handler in root.handlers:
+        handler.setLevel((log_level or LogLevel.warning).upper())
+    if log_file is not None:
+        file = logging.FileHandler(log_file, encoding="utf-8", errors="backslashreplace")
+        file.setFormatter(_Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        root.addHandler(file)
+    for package in ("study", "trainables", "analysis"):  # other libraries' loggers stay at warnings
+        logging.getLogger(package).setLevel((log_level or LogLevel.info).upper())
+    _LOG.info("%s", shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]))
 
 
 def check_price(price: float | None) -> float | None:

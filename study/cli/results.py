@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -10,8 +11,9 @@ import typer
 from rich.table import Table
 
 from study import spec
-from study.cli import views
+from study.cli import outputs, views
 from study.cli.common import ERR, FAILED, OUT, Run
+from study.cli.outputs import Json
 from study.plan import Plan
 from study.runfolder import TableError, read_plan
 from study.tables.build import build
@@ -20,6 +22,13 @@ from study.tables.merge import Images, merge
 from study.tables.trials import spec_of_best
 from trainables.schema import Replicate
 from trainables.storage import Folder, without_secrets, write_file
+
+
+class Tracker(enum.StrEnum):
+    """Tools that show runs."""
+
+    mlflow = "mlflow"
+
 
 commands = typer.Typer(rich_markup_mode="rich")
 
@@ -84,6 +93,7 @@ def make_table(
     images: Annotated[
         Images, typer.Option(help="With --to: keep all images, those of one seed a cell, or only its last step's.")
     ] = Images.ALL,
+    json: Json = False,
 ) -> None:
     """Rebuild a run's tables from its run folder, at any time; print where they are."""
     if to is None and images != Images.ALL:
@@ -92,11 +102,16 @@ def make_table(
     tables = build(folder) if "replicates" in folder.names() else load_tables(run)
     if to is not None:
         tables, run = merge(tables, Folder(to), images), to
+    if json and csv == Path("-"):
+        raise typer.BadParameter("prints JSON where `--csv -` prints CSV: give one of them.", param_hint="--json")
     if csv == Path("-"):
         sys.stdout.write(to_csv(tables.results))
         return
     if csv is not None:
         write_file(csv, to_csv(tables.results).encode())
+    if json:
+        outputs.table(run, tables).print()
+        return
     replicates = tables.results["replicate"].nunique()
     OUT.print(f"{without_secrets(run)}: {len(tables.results):,} rows of {replicates:,} replicates")
 
@@ -128,6 +143,27 @@ def tensorboard(
 
     count = write(load_tables(run), out)
     OUT.print(f"{out}: {count} replicates. Look at them: tensorboard --logdir {out}", soft_wrap=True)
+
+
+@commands.command()
+def export(
+    run: Run,
+    to: Annotated[Tracker, typer.Option(help="The tool that is to open it; it is an extra of the installation.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="SQLite file to add to.")] = Path(
+        "mlflow.db"
+    ),
+) -> None:
+    """Write every replicate's settings and curves for a tracker; then: mlflow ui --backend-store-uri sqlite:///FILE.
+
+    Example: study export runs/paper --to mlflow
+
+    Exporting again adds what is new.
+    """
+    from study.tables.mlflow_export import write
+
+    count = write(load_tables(run), out)
+    look = f"mlflow ui --backend-store-uri sqlite:///{out}"
+    OUT.print(f"{out}: {count} replicates added. Look at them: {look}", soft_wrap=True)
 
 
 @commands.command()

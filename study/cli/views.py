@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -26,13 +27,23 @@ _Table = partial(Table, box=None, header_style="bold")
 def studies_table(specs: Iterable[StudySpec]) -> Table:
     """Lists studies: what each answers, its size and its cost."""
     table = _Table("study", "what it answers", "cells", "replicates", "core-hours")
-    for spec in specs:
-        plan = Plan(spec)
-        trials = spec.search.trials if spec.search else 0
-        cells, replicates = len(plan.cells) + trials, sum(plan.counts.values()) + trials * spec.seeds
-        hours = cost.cells_core_hours(plan) + cost.search_core_hours(plan)
-        table.add_row(spec.name, spec.question, str(cells), str(replicates), f"{hours:.2f}")
+    for size in map(size_of, specs):
+        hours = f"{size['core_hours']:.2f}"
+        table.add_row(size["name"], size["question"], str(size["cells"]), str(size["replicates"]), hours)
     return table
+
+
+def size_of(spec: StudySpec) -> dict[str, Any]:
+    """Returns a study's name, question, cells, replicates and core-hours, the search's trials included."""
+    plan = Plan(spec)
+    trials = spec.search.trials if spec.search else 0
+    return {
+        "name": spec.name,
+        "question": spec.question,
+        "cells": len(plan.cells) + trials,
+        "replicates": sum(plan.counts.values()) + trials * spec.seeds,
+        "core_hours": cost.cells_core_hours(plan) + cost.search_core_hours(plan),
+    }
 
 
 def cells_table(plan: Plan) -> Table:
@@ -83,18 +94,45 @@ def search_lines(plan: Plan, search: SearchSpec, price: float | None = None) -> 
     yield f"The search costs {_cost(cost.search_core_hours(plan), price)}."
 
 
+@dataclass(frozen=True, kw_only=True)
+class CellStanding:
+    """How far the replicates of a cell have come; see `study.cli.outputs.CellStatus`."""
+
+    cell: str
+    replicates: int
+    statuses: Mapping[str, int]
+    collapsed: bool
+    step: int | None
+    steps: int
+    test_nll: float | None
+
+
+def cell_standings(plan: Plan, standings: Mapping[str, Standing]) -> Iterator[CellStanding]:
+    """Sums up how far each cell's replicates have come."""
+    for label, config in plan.cells.items():
+        members = [standings[replicate.hash] for replicate in plan.members[label]]
+        last = [member.record.rows[-1] for member in members if member.record and member.record.rows]
+        nll = [row["test_nll"] for row in last if row["test_nll"] is not None]
+        yield CellStanding(
+            cell=label,
+            replicates=len(members),
+            statuses=dict(sorted(Counter(member.status for member in members).items())),
+            collapsed=any(_collapsed(member) for member in members),
+            step=int(min(row["step"] for row in last)) if last else None,
+            steps=config.steps or 0,
+            test_nll=sum(nll) / len(nll) if nll else None,
+        )
+
+
 def status_table(plan: Plan, standings: Mapping[str, Standing]) -> Table:
     """Lists how far each cell's replicates have come."""
     table = _Table("cell", "replicates", "status", "step", "test NLL [nats/image]")
-    for label, config in plan.cells.items():
-        members = [standings[replicate.hash] for replicate in plan.members[label]]
-        counts = Counter(member.status for member in members)
-        last = [member.record.rows[-1] for member in members if member.record and member.record.rows]
-        nll = [row["test_nll"] for row in last if row["test_nll"] is not None]
-        steps = f"{int(min(row['step'] for row in last)):,} of {config.steps or 0:,}" if last else "-"
-        text = ", ".join(f"{count} {key}" for key, count in sorted(counts.items()))
-        text += " (collapsed)" if any(_collapsed(member) for member in members) else ""
-        table.add_row(label, str(len(members)), text, steps, _decimal(sum(nll) / len(nll)) if nll else "-")
+    for cell in cell_standings(plan, standings):
+        text = ", ".join(f"{count} {key}" for key, count in cell.statuses.items())
+        text += " (collapsed)" if cell.collapsed else ""
+        steps = "-" if cell.step is None else f"{cell.step:,} of {cell.steps:,}"
+        nll = "-" if cell.test_nll is None else _decimal(cell.test_nll)
+        table.add_row(cell.cell, str(cell.replicates), text, steps, nll)
     return table
 
 
@@ -115,11 +153,16 @@ def error_lines(plan: Plan, standings: Mapping[str, Standing], errors: Folder) -
             yield f"{replicate.cell}, seed {replicate.seed} ({replicate.hash}): {error}{where}"
 
 
-def spent_lines(standings: Iterable[Standing], price: float | None = None) -> Iterator[str]:
-    """Adds up the device-hours that replicates have taken, by device; in money at a price per device-hour."""
+def device_hours(standings: Iterable[Standing]) -> pd.DataFrame:
+    """Adds up the hours that replicates have taken: a row for each `device` with its `hours`."""
     records = [standing.record for standing in standings if standing.record and standing.record.rows]
     rows = [(record.provenance.get("device"), record.train_s, record.evaluate_s) for record in records]
-    spent = cost.device_hours(pd.DataFrame(rows, columns=["device", "train_s", "evaluate_s"]))
+    return cost.device_hours(pd.DataFrame(rows, columns=["device", "train_s", "evaluate_s"]))
+
+
+def spent_lines(standings: Iterable[Standing], price: float | None = None) -> Iterator[str]:
+    """Adds up the device-hours that replicates have taken, by device; in money at a price per device-hour."""
+    spent = device_hours(standings)
     if not len(spent):
         yield "So far: no device-hours."
     for row in spent.to_dict("records"):

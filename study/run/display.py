@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from rich.text import Text
 
 from trainables.records import Progress as Report
 
+_LOG = logging.getLogger(__name__)
 LINE_EVERY_S = 15.0
 """How many seconds lie between two lines where there is no bar."""
 
@@ -99,7 +101,8 @@ class Display:
         self.say(f"{reason}: stopping, and saving what was trained. Ctrl-C (again) stops at once.")
 
     def say(self, line: str) -> None:
-        """Prints a line above the bar."""
+        """Prints a line above the bar, and logs it."""
+        _LOG.info("%s", line)
         self.console.print(line, highlight=False, markup=False)
 
     def _draw(self, *, force: bool) -> None:

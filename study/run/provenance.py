@@ -21,7 +21,7 @@ from trainables.numerics import processor
 from trainables.schema import RESULTS_VERSION
 from trainables.storage import without_secrets
 
-PACKAGES = ("torch", "numpy", "ray", "optuna", "pandas", "pyarrow")
+PACKAGES = ("mnist-autoencoder-study", "torch", "numpy", "ray", "optuna", "pandas", "pyarrow")
 _LOG = logging.getLogger(__name__)
 _ROOT = Path(__file__).resolve().parents[2]
 

@@ -54,6 +54,8 @@ PATIENCE_S = 120.0
 HELP = "See why with --ray-output, or launch with `--runner inline`, which needs no Ray."
 BOOTSTRAP = Path("~/ray_bootstrap_config.yaml").expanduser()
 """The cluster file that `ray up` leaves on the head."""
+MOST = "STUDY_MAX_"
+"""Begins the variables that say how far a cluster without such a file may grow: STUDY_MAX_CPU, STUDY_MAX_GPU."""
 
 
 @contextmanager
@@ -148,7 +150,13 @@ def has_gpu(options: Options) -> bool:
 def capacity(resource: str, options: Options) -> int:
     """Counts the "CPU" or "GPU" that Ray has, or can have once the autoscaler has started every node it may."""
     now = int(ray.cluster_resources().get(resource, 0))
-    if options.address is None or not BOOTSTRAP.is_file():
+    if options.address is None:
+        return now
+    if stated := os.environ.get(f"{MOST}{resource}"):
+        if not stated.isdecimal():
+            raise RunError(f"`{MOST}{resource}` must be a whole number from 0, but got {stated!r}.")
+        return max(now, int(stated))
+    if not BOOTSTRAP.is_file():
         return now
     config = yaml.safe_load(BOOTSTRAP.read_text(encoding="utf-8"))
     nodes: list[int] = []

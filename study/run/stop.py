@@ -57,7 +57,7 @@ class Stop:
     ) -> None:
         self._over.set()
         if self._former:
-            signal.set_wakeup_fd(-1)
+            signal.set_wakeup_fd(self._former_wakeup)
             os.close(self._signals)
         for number, handler in self._former.items():
             signal.signal(number, handler)
@@ -73,7 +73,7 @@ class Stop:
         """Has a thread read the signals too: Python's handlers wait while the main thread is in a library's call."""
         reading, self._signals = os.pipe()
         os.set_blocking(self._signals, False)
-        signal.set_wakeup_fd(self._signals, warn_on_full_buffer=False)
+        self._former_wakeup = signal.set_wakeup_fd(self._signals, warn_on_full_buffer=False)
         threading.Thread(target=self._end_in_time, args=(reading,), daemon=True).start()
 
     def _end_in_time(self, reading: int) -> None:

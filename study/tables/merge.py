@@ -13,6 +13,7 @@ from study.runfolder import ADDED, MERGED, TableError, differences, grown, with_
 from study.spec import StudySpec
 from study.tables.columns import SCHEMAS, complete
 from study.tables.files import Tables, encode, load_tables, matches, open_tables, write
+from study.tables.sums import SUMS, write_sums
 from trainables.storage import Folder
 
 _SLICE = 10_000
@@ -43,8 +44,12 @@ def merge(source: Tables, target: Folder, images: Images = Images.ALL) -> Tables
         better -= _ended(old) - _ended(source)
         parts = [(old, set(old.ends["replicate"]) - better), (source, better)]
     target.create()
+    alone = "replicates" not in target.names()  # what a launch goes on with changes, and has its own checks
+    target.delete(SUMS)
     write(target, encode(_merged(parts, images)))
     write_run(target, spec, origin)
+    if alone:
+        write_sums(target)
     return open_tables(target, spec, origin)
 
 

@@ -11,6 +11,7 @@ from study.runfolder import read_plan
 from study.tables.build import Builder
 from study.tables.columns import SCHEMAS
 from study.tables.files import load_tables, open_table
+from study.tables.sums import wrong_sums
 from trainables import checkpoint, replicate_file
 from trainables.errors import ReadableError
 from trainables.replicate_file import TENSORS, FileName
@@ -22,7 +23,7 @@ def problems(run: Folder) -> Iterator[str]:
 
     The spec, the provenance and a search's journal are read; each replicate's files are compared with the digests in
     their names; the folders' names are compared with the hashes of the spec's replicates; the tables are read to their
-    end and compared with the replicates' folders, where these are there.
+    end and compared with the replicates' folders, where these are there, else with SHA256SUMS, if there is one.
     """
     try:
         plan, _ = read_plan(run)
@@ -38,6 +39,8 @@ def problems(run: Folder) -> Iterator[str]:
         return
     if "replicates" in run.names():
         yield from _stale_tables(run, plan)
+    else:
+        yield from wrong_sums(run)
 
 
 def _damaged_files(run: Folder, plan: Plan) -> Iterator[str]:

@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from trainables import checkpoint, trial
 from trainables.export import CONFIG, WEIGHTS, ExportError, export, load
@@ -37,6 +38,31 @@ def test_export_gives_back_the_network_and_its_config(replicate, tmp_path, small
     for name, parameter in model.named_parameters():
         np.testing.assert_array_equal(parameter.detach().numpy(), weights[name])
     assert model(torch.zeros(2, 784)).mu.shape == (2, 3)
+
+
+def test_card_begins_with_the_front_matter_of_a_model_hub(replicate, tmp_path):
+    export(replicate, tmp_path / "mine")
+    text = (tmp_path / "mine" / "README.md").read_text()
+    _, header, body = text.split("---\n", 2)
+    body = body.lstrip()
+    found = yaml.safe_load(header)
+    assert found["license"] == "mit" and found["tags"] == ["autoencoder", "latent-dimension"]
+    assert found["datasets"] == ["ylecun/mnist"]
+    (entry,) = found["model-index"]
+    assert entry["name"].startswith("mine (cell, seed 0)")
+    (result,) = entry["results"]
+    last = checkpoint.standing(replicate).record.rows[-1]
+    values = {metric["type"]: metric["value"] for metric in result["metrics"]}
+    assert values["test_nll"] == last["test_nll"] and result["dataset"]["split"] == "test"
+    assert body.startswith("# mine: cell, seed 0") and "| test_nll |" in body
+
+
+def test_card_is_read_by_the_hubs_own_library(replicate, tmp_path):
+    hub = pytest.importorskip("huggingface_hub")
+    export(replicate, tmp_path / "mine")
+    data = hub.ModelCard.load(tmp_path / "mine" / "README.md").data
+    results = {result.metric_type: result.metric_value for result in data.eval_results}
+    assert data.license == "mit" and results["test_nll"] > 0
 
 
 @pytest.mark.parametrize("damage", ["flipped", "empty", "gone"])

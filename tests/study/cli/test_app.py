@@ -55,7 +55,7 @@ def test_help_names_every_command_in_one_list(study):
     assert code == 0 and out.count("Commands") == 1
     listed = re.findall(r"^│ ([a-z]+) ", out[out.index("Commands") :], re.MULTILINE)
     runs = ["list", "show", "check", "data", "launch", "status"]
-    results = ["best", "weights", "table", "verify", "tensorboard", "replay"]
+    results = ["best", "weights", "table", "verify", "tensorboard", "export", "replay"]
     assert listed == runs + results
 
 

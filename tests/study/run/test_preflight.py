@@ -215,3 +215,16 @@ def test_check_data_of_two_names_for_the_same_images_is_refused():
     data = {name: dataclasses.replace(LABELLED, name=name, digest="sha256:1") for name in "ab"}
     with pytest.raises(SpecError, match="`data` must hold different images, but a and b are equal"):
         preflight.check_data(Plan(study), data)
+
+
+def test_capacity_of_a_cluster_without_a_file_is_what_the_environment_states(tmp_path, monkeypatch):
+    monkeypatch.setattr(ray_cluster, "BOOTSTRAP", tmp_path / "absent")
+    monkeypatch.setattr(ray_cluster.ray, "cluster_resources", lambda: {"CPU": 3.0})
+    monkeypatch.setenv("STUDY_MAX_GPU", "4")
+    options = Options(address="auto")
+    assert ray_cluster.has_gpu(options) and ray_cluster.capacity("GPU", options) == 4
+    assert ray_cluster.capacity("CPU", options) == 3
+    assert ray_cluster.capacity("GPU", Options()) == 0, "this machine starts no others"
+    monkeypatch.setenv("STUDY_MAX_GPU", "four")
+    with pytest.raises(RunError, match="`STUDY_MAX_GPU` must be a whole number from 0, but got 'four'"):
+        ray_cluster.capacity("GPU", options)

@@ -39,6 +39,17 @@ def test_one_signal_asks_and_a_second_one_ends_at_once():
     assert signal.set_wakeup_fd(-1) == -1
 
 
+def test_wakeup_of_an_event_loop_is_given_back():
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    signal.set_wakeup_fd(writing)
+    with Stop():
+        pass
+    assert signal.set_wakeup_fd(-1) == writing
+    os.close(reading)
+    os.close(writing)
+
+
 @pytest.mark.parametrize("deaf", [False, True])
 def test_sigterm_ends_a_process_that_saves_and_one_that_is_stuck(deaf):
     process = subprocess.Popen(
