@@ -284,14 +284,14 @@ def measurement(seconds):
 @pytest.mark.parametrize("ends", ["tidy", "finish"])
 @pytest.mark.parametrize("ending", [".done.json", "-record.safetensors", "-weights.safetensors"])
 def test_attempt_whose_result_is_damaged_goes_where_another_has_ended(folder, ending, ends):
-    finish(folder, "aaaaaaaa", weights=tensors())
+    finish(folder, "aaaaaaaa", weights={"w": np.ones(3, np.float32)})
     if ends == "tidy":
-        finish(folder, "bbbbbbbb", weights=tensors())
+        finish(folder, "bbbbbbbb", weights={"w": np.ones(3, np.float32)})
     name = file(folder, "aaaaaaaa", ending)
     folder.write(name, folder.read(name) + b"more")
     if ends == "tidy":
         assert checkpoint.tidy(folder).status == "finished"
     else:
-        finish(folder, "bbbbbbbb", weights=tensors())
+        finish(folder, "bbbbbbbb", weights={"w": np.ones(3, np.float32)})
     assert {name[:8] for name in folder.files()} == {"bbbbbbbb"}
     assert checkpoint.standing(folder, thorough=True).status == "finished"
