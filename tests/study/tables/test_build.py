@@ -45,10 +45,11 @@ def statuses(run):
 
 def test_build_that_is_overtaken_by_a_newer_one_does_not_replace_it(run, study, monkeypatch):
     build(run)
+    finish(run, study, 2)
     encode, overtaken = building.encode, []
 
-    def slow(blocks):
-        contents = encode(blocks)
+    def slow(blocks, source):
+        contents = encode(blocks, source)
         if not overtaken:  # the launch goes on, ends and builds meanwhile
             overtaken.append(True)
             finish(run, study, 3)
