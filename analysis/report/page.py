@@ -27,6 +27,7 @@ from analysis.printable import printable
 from analysis.report import published
 from analysis.report.embed import Figures, Grid, Parts
 from analysis.report.first_screen import ClaimsPart, DimensionPart, claims_part, dimension_part
+from analysis.report.pictures import share
 from analysis.report.section import Runs, Section, paper_figures, section
 from analysis.report.surprises import Surprise, surprises
 from study.tables.build import load_or_build
@@ -86,7 +87,7 @@ def render(
     )
     environment.filters |= {"sort_key": sort_key, "code": code, "rich": rich}
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False}  # the viewer's choices stand in our order
-    return printable(environment.get_template("report.html.j2").render(page=page)) + "\n"
+    return share(printable(environment.get_template("report.html.j2").render(page=page))) + "\n"
 
 
 def sort_key(text: str) -> str:

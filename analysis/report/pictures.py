@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import re
+from collections import Counter
 
 import numpy as np
 from PIL import Image
@@ -23,6 +24,9 @@ _COLOURS = {
     "#FFFFFF": "--card",
 }
 """The page's variables for the colours of text, lines and ground; other colours of data stay."""
+_SVG = re.compile("<svg.*?</svg>", re.DOTALL)
+_STYLE = re.compile(' style="([^"]*)"')
+_REFERENCE = re.compile(r'(?:href="#|url\(#)([^")]+)')
 _PNG = re.compile(r"data:image/png;base64,\s*([A-Za-z0-9+/=\s]+)")
 
 
@@ -37,6 +41,27 @@ def compact(svg: str) -> str:
     svg = re.sub(r' id="([^"]+)"', lambda match: match[0] if match[1] in used else "", svg)
     svg = _PNG.sub(lambda match: png_uri(smaller(base64.b64decode(match[1]))), svg)
     return re.sub("<[^>]+>", lambda match: _shorter(match[0]), re.sub(r"\s*\n\s*", "\n", svg))
+
+
+def share(page: str) -> str:
+    """Gives the pictures of a page short ids, and common classes for styles that are repeated; the pictures stay alike.
+
+    Args:
+        page: HTML with a head and SVG.
+    """
+    pictures = _SVG.findall(page)
+    styles = Counter(style for svg in pictures for style in _STYLE.findall(svg))
+    classes = {style: f"s{place}" for place, (style, count) in enumerate(styles.most_common()) if count > 2}
+    names = dict.fromkeys(name for svg in pictures for name in _REFERENCE.findall(svg))
+    ids = {name: f"g{place}" for place, name in enumerate(names)}
+
+    def short(match: re.Match[str]) -> str:
+        svg = _STYLE.sub(lambda style: f' class="{classes[style[1]]}"' if style[1] in classes else style[0], match[0])
+        svg = re.sub(r' id="([^"]+)"', lambda name: f' id="{ids[name[1]]}"' if name[1] in ids else name[0], svg)
+        return _REFERENCE.sub(lambda name: name[0].replace(name[1], ids[name[1]]), svg)
+
+    rules = "".join(f".{name} {{ {style} }}\n" for style, name in classes.items())
+    return _SVG.sub(short, page).replace("</head>", f"<style>\n{rules}</style>\n</head>", 1)
 
 
 def smaller(png: bytes) -> bytes:

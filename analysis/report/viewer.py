@@ -37,12 +37,16 @@ _COLUMNS = {"sample": 10, "traversal": 7, "interpolation": 7}
 
 @dataclass(frozen=True)
 class Network:
-    """A network's images: by kind and step a strip, as a data URI; `nll` by step, at a VAE's posterior mean."""
+    """A network's images: by kind and step a strip, as a data URI; `nll` by step, at a VAE's posterior mean.
+
+    `inputs` is the strip of the test images that it reconstructs.
+    """
 
     cell: str
     dim: int
     seed: int
     nll: Mapping[int, float]
+    inputs: str
     strips: Mapping[str, Mapping[int, str]]
 
 
@@ -80,6 +84,7 @@ def viewer(tables: Tables) -> Viewer | None:
             dim=int(cell["latent_dim"]),
             seed=int(row["seed"]),
             nll={int(step): round(value, 1) for step, value in zip(nll["step"], nll["test_nll_mean"], strict=True)},
+            inputs=dict(_strips(own, "input"))[0],
             strips={kind: dict(_strips(own, kind)) for kind in KINDS if (own["kind"] == kind).any()},
         )
         arms.setdefault(_arm(cell["cell"]), []).append(network)
@@ -105,13 +110,9 @@ def _arm(cell: str) -> str:
 
 def _strips(images: pd.DataFrame, kind: str) -> Iterator[tuple[int, str]]:
     """Each step's images of a kind, as one picture."""
-    above = images[images["kind"] == "input"].sort_values("index")
     for step, rows in images[images["kind"] == kind].groupby("step"):
-        drawn = rows.sort_values(["index", "value"], kind="stable")
-        strip, columns = (
-            (pd.concat([above, drawn]), len(above)) if kind == "reconstruction" else (drawn, _COLUMNS[kind])
-        )
-        yield int(str(step)), _png(strip.reset_index(drop=True), columns)
+        drawn = rows.sort_values(["index", "value"], kind="stable").reset_index(drop=True)
+        yield int(str(step)), _png(drawn, _COLUMNS.get(kind, len(drawn)))
 
 
 def _png(images: pd.DataFrame, columns: int) -> str:

@@ -40,7 +40,7 @@ const addFilter = (box) => {
 const addPanel = (panel, { kinds, figures, arms }, changed) => {
   const [arm, kind] = panel.querySelectorAll("select");
   const [dim, step] = panel.querySelectorAll("input");
-  const [image, caption] = [panel.querySelector("img"), panel.querySelector("figcaption")];
+  const [image, caption] = [panel.querySelector(".drawing"), panel.querySelector("figcaption")];
   const wanted = { kind: "", dim: Number.MAX_VALUE, step: Number.MAX_VALUE };
   let steps = [];
   const fill = (select, names, chosen) =>
@@ -73,12 +73,10 @@ const addPanel = (panel, { kinds, figures, arms }, changed) => {
     panel.querySelector(".shown").textContent = kind.value;
     panel.querySelector(".drawn").hidden = !(kind.value in figures);
     panel.querySelector(".figure").textContent = figures[kind.value] ?? "";
-    const labels = kind.value === "reconstruction" ? ["image", "network"] : [];
-    panel.querySelector(".rows").replaceChildren(...labels.map((text) => new Text(text)).map((text) => {
-      const row = document.createElement("span");
-      row.append(text);
-      return row;
-    }));
+    for (const part of panel.querySelectorAll(".inputs")) {
+      part.hidden = kind.value !== "reconstruction";
+      if (part.tagName === "IMG") [part.src, part.alt] = [network.inputs, "test images"];
+    }
     image.src = strips[at];
     image.alt = `${kind.value}: ${network.cell}, ${when(at)}`;
     caption.textContent = `${network.cell}, seed ${network.seed}, ${when(at)}${loss}.${lacks} ${kinds[kind.value]}`;

@@ -190,11 +190,11 @@ def test_viewer_steps_through_latent_dimension_and_training_by_keyboard(watched:
     ]
     viewer.locator("select").first.select_option("vae")
     assert viewer.locator("output.dim").inner_text() == "N = 200"
-    pictures = {viewer.locator("img").get_attribute("src")}
+    pictures = {viewer.locator("img.drawing").get_attribute("src")}
     dim.focus()
     for _ in range(3):
         page.keyboard.press("ArrowLeft")
-        pictures.add(viewer.locator("img").get_attribute("src"))
+        pictures.add(viewer.locator("img.drawing").get_attribute("src"))
     assert viewer.locator("output.dim").inner_text() == "N = 64" and len(pictures) == 4
     assert dim.get_attribute("aria-valuetext") == "N = 64"
     last = viewer.locator("output.step").inner_text()
@@ -203,7 +203,7 @@ def test_viewer_steps_through_latent_dimension_and_training_by_keyboard(watched:
     assert last == "50,000 steps" and viewer.locator("output.step").inner_text() == "30,000 steps"
     caption = viewer.locator("figcaption").inner_text()
     assert re.match(r"vae latent_dim=64, seed \d, 30,000 steps; test NLL 6\d\.\d nats per image\.", caption)
-    alt = viewer.locator("img").get_attribute("alt")
+    alt = viewer.locator("img.drawing").get_attribute("alt")
     assert alt == "reconstruction: vae latent_dim=64, 30,000 steps"
     source = viewer.locator(".source")
     assert source.inner_text().endswith("--only reconstructions")
@@ -226,7 +226,7 @@ def test_viewer_steps_through_latent_dimension_and_training_by_keyboard(watched:
         viewer.locator("output.step").inner_text() == "30,000 steps"
         and dim.get_attribute("aria-valuetext") == "N = 100"
     )
-    assert viewer.locator("img").evaluate("image => image.complete && image.naturalWidth") == 307
+    assert viewer.locator("img.drawing").evaluate("image => image.complete && image.naturalWidth") == 307
     viewer.locator("select").first.select_option("pca")
     assert viewer.locator("output.step").inner_text() == "closed form, not trained"
 
@@ -314,7 +314,7 @@ def test_two_networks_are_shown_side_by_side_and_the_address_brings_them_back(wa
     left.locator("select").first.select_option("elu")
     captions = [panel.locator("figcaption").inner_text() for panel in (left, right)]
     assert captions[0].startswith("elu") and captions[1].startswith("vae latent_dim=1,")
-    assert left.locator(".rows").inner_text().split() == ["image", "network"]
+    assert left.locator(".strip span").all_inner_texts() == ["image", "network"]
     address = page.url
     page.goto("about:blank")
     page.goto(address)

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from analysis.figures.style import theme, to_svg
-from analysis.report.pictures import GREYS, compact, png_uri, smaller
+from analysis.report.pictures import GREYS, compact, png_uri, share, smaller
 
 
 def png(pixels):
@@ -76,3 +76,16 @@ def test_words_of_a_figure_stay_as_they_are():
 def test_png_uri_reads_back():
     content = png(np.zeros((2, 2), np.uint8))
     assert base64.b64decode(png_uri(content).partition(",")[2]) == content
+
+
+def test_shared_styles_and_short_ids_keep_each_element_and_its_look():
+    page = f"<html><head><title>t</title></head><body>{compact(drawn())}<p style='x'>no picture</p></body></html>"
+    after = share(page)
+    assert len(after) < len(page) and "<p style='x'>no picture</p>" in after
+    rules = dict(re.findall(r"\.(s\d+) \{ (.*) \}", after))
+    again = re.sub(r' class="(s\d+)"', lambda match: f' style="{rules[match[1]]}"', after.partition("</head>")[2])
+    count = [len(re.findall(rf"<{tag}\b", page)) for tag in ("path", "use", "text", "image")]
+    assert [len(re.findall(rf"<{tag}\b", again)) for tag in ("path", "use", "text", "image")] == count
+    assert sorted(re.findall(r' style="([^"]*)"', again)) == sorted(re.findall(r' style="([^"]*)"', page))
+    refers = re.findall(r'(?:href="#|url\(#)([^")]+)', again)
+    assert refers and all(again.count(f' id="{name}"') == 1 for name in refers)
