@@ -127,9 +127,9 @@ class OptunaSearch:
     def catch_up(self) -> None:
         """Tells Optuna of the trials that ended while no driver listened."""
         for number in self._state.open:
-            reason = self._frozen(number).user_attrs.get(STOPPED)
-            if reason is not None:
-                self._stop(number, reason)
+            trial = self._frozen(number)
+            if STOPPED in trial.user_attrs and self._has_reached(number, max(trial.intermediate_values)):
+                self._stop(number, trial.user_attrs[STOPPED])
             self.close(number)
 
     def recover(self, hashes: Collection[str]) -> None:
@@ -215,7 +215,7 @@ class OptunaSearch:
         step = next(int(row["step"]) for row in progress.rows.values())
         trial, rows = self._frozen(number), self._state.collect(number, step, progress.rows)
         reason = None
-        if trial.state.is_finished():  # it is trained again since a file was lost, and stopped where it was
+        if trial.state.is_finished() or STOPPED in trial.user_attrs:  # trained again, since a file was lost
             reason = trial.user_attrs.get(STOPPED) if step == max(trial.intermediate_values) else None
         elif rows is not None and step not in trial.intermediate_values:
             reason = self._decide(number, step, mean([row[self._search.objectives[0]] for row in rows]))
@@ -328,6 +328,11 @@ class OptunaSearch:
             if value is not None and step not in self._frozen(number).intermediate_values:
                 trial.report(value, step)
                 trial.should_prune()
+
+    def _has_reached(self, number: int, step: int) -> bool:
+        """Whether each of a trial's replicates has ended or has a checkpoint of this step or a later one."""
+        standings = [checkpoint.standing(self._folder.child(replicate.hash)) for replicate in self.members(number)]
+        return all(standing.ended or standing.step >= step for standing in standings)
 
     def _stop(self, number: int, reason: str) -> str:
         """Ends a trial's unfinished replicates where they are."""

@@ -377,7 +377,9 @@ def test_hear_waits_for_every_seed_and_decides_once(tmp_path):
             search.report(number, trial.Progress(1, 9, 2, {}, {hash_: {"step": 1, "val_sse": value}}))
             for hash_ in (first, first, second, second)
         ]
-        assert [bool(reason) for reason in said] == [False, False, value == 2.0, False]
+        stops = value == 2.0
+        assert [bool(reason) for reason in said] == [False, False, stops, stops], "decided once, and said again"
+        assert said[2] == said[3]
     assert standing(folder.child("replicates").child(first)).status == "stopped"
     again = OptunaSearch(folder, Plan(study, {"tiny": "d"}))
     again.catch_up()
@@ -513,6 +515,21 @@ def test_journal_and_files_of_a_trial_lost_together_change_no_row(searched, tmp_
             path.write_bytes(path.read_bytes()[:-9])
         run(hunt(**SEARCHED), copy)
         pd.testing.assert_frame_equal(before, rows(copy))
+
+
+@pytest.mark.parametrize("harmed", [[RECORD], [MARKER], [RECORD, MARKER]])
+def test_trial_that_was_stopped_unheard_and_lost_files_is_stopped_where_it_was(searched, copied, harmed):
+    before = rows(searched)
+    name = before.loc[before["status"] == "stopped", "replicate"].iloc[0]
+    number = int(before.loc[before["replicate"] == name, "cell"].iloc[0].removeprefix("trial-"))
+    lines = (copied / JOURNAL).read_bytes().splitlines(keepends=True)
+    decided = [place for place, line in enumerate(lines) if b'"stopped by asha' in line and b'"seal"' in line]
+    place = next(place for place in decided if f'"trial_id":{number},'.encode() in lines[place])
+    (copied / JOURNAL).write_bytes(b"".join(lines[: place + 1]))  # the driver died before it told Optuna
+    for path in itertools.chain(*((copied / "replicates" / name).glob(pattern) for pattern in harmed)):
+        path.unlink()
+    run(hunt(**SEARCHED), copied)
+    pd.testing.assert_frame_equal(before, rows(copied))
 
 
 @pytest.mark.parametrize("harmed", [[RECORD, MARKER], ["*"]])
