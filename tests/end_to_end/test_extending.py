@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
 from analysis import cli
 from analysis.figures import catalogue
@@ -262,18 +263,17 @@ def test_launch_of_less_with_a_smaller_plugin_keeps_what_the_larger_has_added(mi
     assert tables.provenance[runfolder.ADDED] == ADDED and len(tables.ends) == 12
 
 
-def test_blocks_of_own_images_make_a_study_of_them(tmp_path, monkeypatch):
-    (plugin,), (study,) = blocks("python", "own-images.md"), blocks("yaml", "own-images.md")
-    (tmp_path / "mine.py").write_text(plugin)
-    (tmp_path / "mine.yaml").write_text(study)
-    images = np.arange(600 * 784).reshape(600, 28, 28).astype(np.uint8)
-    labels = np.zeros(600, np.uint8)
-    np.savez(tmp_path / "mine.npz", train=images, train_labels=labels, test=images[:50], test_labels=labels[:50])
+def test_block_of_own_images_is_a_study_of_a_folder_of_pictures(tmp_path, monkeypatch):
+    (study,) = blocks("yaml", "own-images.md")
+    (tmp_path / "flowers.yaml").write_text(study)
+    (tmp_path / "flowers").mkdir()
+    noise = np.random.default_rng(0).integers(0, 256, (60, 40, 50, 3)).astype(np.uint8)
+    for number, picture in enumerate(noise):
+        Image.fromarray(picture).save(tmp_path / "flowers" / f"{number}.png")
     monkeypatch.chdir(tmp_path)
-    loaded = spec.load("mine.yaml")
-    assert set(loaded.arms) == {"elu", "vae", "pca", "images"} and 100 in loaded.grids[0]["latent_dim"]
-    data = datasets.load("mine")
-    assert {part: len(of) for part, of in data.images.items()} == {"train": 100, "val": 500, "test": 50}
+    shown = command("study show flowers.yaml", tmp_path)
+    assert shown.returncode == 0 and "Run it: study launch flowers.yaml" in shown.stdout, shown.stderr
+    assert set(spec.load("flowers.yaml").arms) == {"elu", "vae", "pca", "images"}
 
 
 BAD = {
