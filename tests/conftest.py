@@ -17,6 +17,7 @@ import torch
 from tests.support import faults, ours  # noqa: F401 (`ours` before a test adds names)
 from trainables import datasets, strokes
 from trainables.datasets import Dataset
+from trainables.registry import DATASETS
 from trainables.schema import TrialConfig
 
 NUM_TINY_TRAIN, NUM_TINY_VAL, NUM_TINY_TEST = 600, 300, 300
@@ -31,6 +32,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Moves the LONGEST to the front; pytest-xdist keeps the order with `--no-loadscope-reorder`."""
     names = [f"test_{name}" for name in LONGEST]
     items.sort(key=lambda item: names.index(item.path.stem) if item.path.stem in names else len(names))
+
+
+@pytest.fixture(autouse=True)
+def data_sets_as_they_were() -> Iterator[None]:
+    """Forgets the data sets of a test's specs, which a process knows from then on."""
+    before = dict(DATASETS)
+    yield
+    DATASETS.clear()
+    DATASETS.update(before)
 
 
 def pytest_collection_finish() -> None:

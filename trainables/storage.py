@@ -169,15 +169,15 @@ class Folder:
         """Names of the files alone."""
         return [name for name, kind in self._list() if kind == fs.FileType.File]
 
-    def files_within(self) -> dict[str, list[str]]:
-        """Names of the files in each folder within this one, in one look; empty if it is absent."""
+    def files_within(self) -> dict[str, dict[str, int]]:
+        """Files in each folder within this one, with their bytes, in one look; empty if it is absent."""
         system, root = self._open()
         selector = fs.FileSelector(root, allow_not_found=True, recursive=True)
-        names: dict[str, list[str]] = {}
+        files: dict[str, dict[str, int]] = {}
         for info in self._answered("", lambda: _tried(system, lambda: system.get_file_info(selector))):
             if info.type == fs.FileType.File:
-                names.setdefault(Path(info.path).parent.name, []).append(info.base_name)
-        return names
+                files.setdefault(Path(info.path).parent.name, {})[info.base_name] = info.size
+        return files
 
     def exists(self, name: str) -> bool:
         """Whether there is a file `name`."""

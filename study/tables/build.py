@@ -99,8 +99,8 @@ class Builder:
 
     def _source(self, plan: Plan) -> str:
         """A digest of all that the tables are made from. A file's name holds the digest of its bytes."""
-        files = sorted((name, sorted(names)) for name, names in self.run.child("replicates").files_within().items())
-        parts = (RESULTS_VERSION, str(SCHEMAS), dump(plan.spec), dict(plan.digests), files)
+        files = {name: sorted(found.items()) for name, found in self.run.child("replicates").files_within().items()}
+        parts = (RESULTS_VERSION, str(SCHEMAS), dump(plan.spec), dict(plan.digests), sorted(files.items()))
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
     def _read(self, plan: Plan, replicate: Replicate, begun: set[str]) -> Rows:

@@ -43,7 +43,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_launch_goes_on_where_it_was_and_takes_the_changes_of_the_command_line(run, capsys):
     again = launch_study(spec.parse(SPEC, "pens"), run, seeds=3, options=INLINE)
     assert again.counts == Counts(finished=8)
-    assert "8 replicates, 6 finished, 2 to start" in capsys.readouterr().out
+    assert "8 replicates, 6 finished, 2 to start" in " ".join(capsys.readouterr().out.split())
     assert not load_run(run).results.query("seed == 2").empty
 
 

@@ -238,7 +238,11 @@ class Watched(nn.Module):
         return self.network(x, noise)
 
 
-@pytest.mark.parametrize("name", sorted(set(MEASUREMENTS) - {"denoising"}) + list(CURVES))
+ELSEWHERE = {"denoising", "factors", "logistic_pca"}
+"""Measurements that need noisy input, drawn images or PCA."""
+
+
+@pytest.mark.parametrize("name", sorted(set(MEASUREMENTS) - ELSEWHERE) + list(CURVES))
 def test_measurement_of_a_binarised_network_shows_it_black_and_white_alone(
     images: Tensor, small: SmallConfig, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:

@@ -14,6 +14,7 @@ from trainables.storage import Folder, StorageError
 def run(request, tmp_path, monkeypatch):
     """A run folder on a local disk, or one where nothing can be appended to a file."""
     if request.param != "local":
+        (tmp_path / BATCHES).mkdir()  # an object store needs no folder
         monkeypatch.setattr(Folder, "local", None)
         monkeypatch.setattr(Folder, "append", lambda *_, **__: pytest.fail("object stores cannot append"))
     return Folder(str(tmp_path))
@@ -63,6 +64,7 @@ def test_journal_writes_each_batch_once(tmp_path, monkeypatch):
 
 
 def test_journal_on_an_object_store_gathers_its_batches(tmp_path, monkeypatch):
+    (tmp_path / BATCHES).mkdir()
     monkeypatch.setattr(Folder, "local", None)
     monkeypatch.setattr(journal, "MOST_BATCHES", 3)
     run = Folder(str(tmp_path))
@@ -122,6 +124,7 @@ def test_journal_of_an_earlier_version_that_is_damaged_is_refused_by_name(run, c
 
 
 def test_journal_on_an_object_store_leaves_out_the_batches_of_a_driver_that_lost_its_lock(tmp_path, monkeypatch):
+    (tmp_path / BATCHES).mkdir()
     monkeypatch.setattr(Folder, "local", None)
     run = Folder(str(tmp_path))
     asleep = write(run, 1)
