@@ -110,7 +110,7 @@ def test_ray_is_the_locked_one_and_the_entrypoint_a_command_of_ours():
     assert finish(start(program(words[0], "show", words[2])))[0] == 0
 
 
-@pytest.mark.recovery
+@pytest.mark.slow
 def test_job_whose_head_dies_is_begun_again_on_a_new_cluster_and_the_same_bucket(spec_path, whole, bucket, tmp_path):
     """What KubeRay does for `backoffLimit`: another cluster, the same entrypoint. All of the first one dies at once."""
     runs = f"s3://{bucket}/runs"
