@@ -317,9 +317,12 @@ def _by_marker(folder: Folder, names: Sequence[FileName], *, thorough: bool = Fa
 
 
 def _ended_attempts(folder: Folder, names: Sequence[FileName]) -> set[str]:
-    """The attempts with a valid result."""
+    """The attempts with a valid result, of a folder that is known to have one: a single marker is not read again."""
+    markers = [name for name in names if name.marker]
+    if len(markers) == 1:
+        return {markers[0].attempt}
     attempts = set()
-    for name in (name for name in names if name.marker):
+    for name in markers:
         with contextlib.suppress(DamagedFileError, FileNotFoundError):
             _read_marker(folder, name, names, True)
             attempts.add(name.attempt)

@@ -38,7 +38,7 @@ TRAINED_KEYS = ("L", "U", "a", "c")
 CONTROL_SERIES = ("L", "U", "a", "TwoNN", "MLE 20")
 """Estimates drawn against the known dimension."""
 _LONG_NAME = 10
-"""A data set's name of so many letters is written smaller."""
+"""Letters from which on a data set's name is written smaller."""
 _WIDTH, _HEIGHT = 11.0, 8.5
 
 

@@ -16,7 +16,7 @@ from analysis.dimension.sweeps import Networks, Sweep
 MOST_KNOWN = 16
 """The largest k at which a row must recover the factors of one class."""
 ONE_CLASS, TAIL = "-one", "-tail"
-"""How the names of strokes end that are of one class, and that have a tail of noise."""
+"""Endings of the names of strokes of one class, and of those with a tail of noise."""
 ROWS = ("L", "U", "I")
 
 

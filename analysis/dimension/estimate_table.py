@@ -30,7 +30,7 @@ from analysis.intervals import least_error, t_interval
 from analysis.verdict import Verdict
 
 OWN_ARMS = {"needs study intrinsic": "task: intrinsic_dimension", "needs a study with PCA": "task: pca"}
-"""What an arm must hold for an estimate that a study of the paper's data would give."""
+"""Fields of an arm that gives an estimate in a study of the paper's data."""
 ORDER = "LUIabcefg"
 """The estimates in the order in which they are listed, by the first letter of their keys."""
 MOST_MOVED = 0.05

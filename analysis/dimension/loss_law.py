@@ -22,11 +22,11 @@ FIRST, LAST = 20, 100
 NO_FALL = "the loss does not fall"
 """The beginning of the reason where a loss has reached its limit before the law begins."""
 LEAST_FITTED = 4
-"""How many N a law of three numbers is fitted to at least."""
+"""The least number of N to which a law of three numbers is fitted."""
 TOLERANCES = (0.25, 0.5, 1.0, 2.0, 4.0)
 """Nats per image at which the tolerance curve is printed."""
 _SEARCHED = 400
-"""How many values of a law's shape are tried before the best is refined."""
+"""Number of values of a law's shape that are tried before the best is refined."""
 
 
 class Fit(NamedTuple):

@@ -270,7 +270,7 @@ class OptunaSearch:
         """Tells Optuna how a trial has ended, if it has: failed, stopped or with the mean of each objective."""
         if not self._state.is_open(number):
             return
-        standings = [checkpoint.standing(self._folder.child(replicate.hash)) for replicate in self.members(number)]
+        standings = self._standings(number)
         judgement = judge(standings, self._search.objectives)
         if judgement is None:
             return
@@ -331,8 +331,11 @@ class OptunaSearch:
 
     def _has_reached(self, number: int, step: int) -> bool:
         """Whether each of a trial's replicates has ended or has a checkpoint of this step or a later one."""
-        standings = [checkpoint.standing(self._folder.child(replicate.hash)) for replicate in self.members(number)]
-        return all(standing.ended or standing.step >= step for standing in standings)
+        return all(standing.ended or standing.step >= step for standing in self._standings(number))
+
+    def _standings(self, number: int) -> list[Standing]:
+        """Reads how far each of a trial's replicates is."""
+        return [checkpoint.standing(self._folder.child(replicate.hash)) for replicate in self.members(number)]
 
     def _stop(self, number: int, reason: str) -> str:
         """Ends a trial's unfinished replicates where they are."""
