@@ -3,33 +3,39 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from study.runfolder import PROVENANCE, SPEC
 from study.tables.columns import SCHEMAS
 from trainables.storage import Folder
 
 SUMS = "SHA256SUMS"
-FILES = sorted([SPEC, PROVENANCE, *(f"{name}.parquet" for name in SCHEMAS)])
-"""The files whose digests it holds."""
+TABLES = sorted(f"{name}.parquet" for name in SCHEMAS)
+"""The files whose digests it holds in a run folder, whose spec and provenance change with each launch."""
+FILES = sorted([SPEC, PROVENANCE, *TABLES])
+"""The files whose digests it holds beside merged tables."""
 
 
-def write_sums(tables: Folder) -> None:
-    """Writes the digests of a folder's tables, spec and provenance."""
-    tables.write(SUMS, "".join(f"{_digest(tables, name)}  {name}\n" for name in FILES).encode())
+def write_sums(folder: Folder, files: Sequence[str] = FILES) -> None:
+    """Writes the digests of a folder's files."""
+    folder.write(SUMS, "".join(f"{_digest(folder, name)}  {name}\n" for name in files).encode())
 
 
-def wrong_sums(tables: Folder) -> Iterator[str]:
+def wrong_sums(folder: Folder) -> Iterator[str]:
     """Names the files of a folder that are not those of its SHA256SUMS, if it has one; one readable line each."""
-    if not tables.exists(SUMS):
+    if not folder.exists(SUMS):
         return
-    text = tables.read(SUMS).decode(errors="backslashreplace")
-    lines = [line.partition("  ") for line in text.splitlines()]
-    named = {name: digest for digest, _, name in lines}
-    for name in FILES:
-        if named.get(name) != _digest(tables, name):
-            yield f"{tables.url}/{name} must have the digest that {SUMS} names, but has another."
+    text = folder.read(SUMS).decode(errors="backslashreplace")
+    named = {name: digest for digest, _, name in (line.partition("  ") for line in text.strip("\n").split("\n"))}
+    for name in sorted(named.keys() - FILES):
+        yield f"{folder.url}/{SUMS} must name the files {', '.join(FILES)}, but names {name!r}."
+    for name in sorted({*TABLES, *named} & {*FILES}):
+        if named.get(name) != _digest(folder, name):
+            yield f"{folder.url}/{name} must have the digest that {SUMS} names, but has another."
 
 
-def _digest(tables: Folder, name: str) -> str:
-    return hashlib.sha256(tables.read(name)).hexdigest()
+def _digest(folder: Folder, name: str) -> str | None:
+    try:
+        return hashlib.sha256(folder.read(name)).hexdigest()
+    except FileNotFoundError:
+        return None

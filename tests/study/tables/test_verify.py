@@ -12,6 +12,8 @@ from study import spec
 from study.cli.app import app
 from study.run import launch
 from study.run.job import Options
+from study.tables.columns import SCHEMAS
+from study.tables.sums import SUMS
 from study.tables.verify import problems
 from tests.support import tiny
 from trainables.registry import DATASETS
@@ -68,6 +70,16 @@ def test_verify_names_a_damaged_table_and_a_damaged_spec(run):
     assert "results.parquet" in "".join(problems(Folder(str(run))))
     (run / "spec.yaml").write_text("name: [")
     assert "spec.yaml" in "".join(problems(Folder(str(run))))
+
+
+def test_verify_of_tables_alone_names_a_flipped_bit_in_a_footer_which_has_no_checksum_of_its_own(run):
+    assert (run / SUMS).read_text().count("\n") == len(SCHEMAS)
+    shutil.rmtree(run / "replicates")
+    assert not list(problems(Folder(str(run))))
+    content = bytearray((run / "images.parquet").read_bytes())
+    content[-20] ^= 1
+    (run / "images.parquet").write_bytes(content)
+    assert any("images.parquet" in problem for problem in problems(Folder(str(run))))
 
 
 def test_verify_of_tables_alone_checks_the_tables(run):
