@@ -102,6 +102,7 @@ def launch_study(
     run: Name | None = None,
     *,
     steps: int | None = None,
+    precision: str | None = None,
     seeds: int | None = None,
     dataset: str | None = None,
     trials: int | None = None,
@@ -113,7 +114,9 @@ def launch_study(
     Args:
         study: A built-in study's name, the path of a spec, or a spec.
         run: The run folder, a path or URL; by default runs/NAME.
-        steps: Training steps of every network; by default the spec's own, as for the next three.
+        steps: Training steps of every network; by default the spec's own, as for the next four.
+        precision: "fp32", "tf32" or "bf16" for every network; "auto" takes bf16 where the spec allows it and this
+            processor has it, else fp32.
         seeds: Seeds of each cell: 0 ... seeds - 1.
         dataset: The dataset's name.
         trials: Configurations that the study's search tries.
@@ -127,7 +130,7 @@ def launch_study(
         trainables.errors.ReadableError: Something is wrong with the study, the folder, the data or the machines.
     """
     given = study if isinstance(study, StudySpec) else spec.load(os.fspath(study))
-    changed = given.with_changes(steps=steps, seeds=seeds, dataset=dataset, trials=trials)
+    changed = given.with_changes(steps=steps, precision=precision, seeds=seeds, dataset=dataset, trials=trials)
     folder = run_path(changed.name) if run is None else os.fspath(run)
     console = Console(quiet=not progress, markup=False, highlight=False, emoji=False)
     return Launched(folder, launch(changed, folder, options or Options(), console))

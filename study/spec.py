@@ -18,6 +18,7 @@ from study.plain_yaml import YamlError
 from study.searchspace import SearchSpec
 from trainables.errors import ReadableError
 from trainables.images.source import ImageSource, is_path, name_of
+from trainables.numerics import has_native_bf16
 from trainables.registry import CURVES, MEASUREMENTS, PluginError, is_taken, load_plugins, register, unknown
 from trainables.schema import TrialConfig, applies, check_keys
 from trainables.shape import Size
@@ -67,6 +68,9 @@ class StudySpec(BaseModel):
     )
     fit: bool = Field(
         False, description="whether values of N above the pixels are left out, and samples hold at most all images"
+    )
+    allow_bf16: bool = Field(
+        False, description="whether `study launch --precision auto` may train in bf16, a few hundredths of a nat off"
     )
     search: SearchSpec | None = Field(None, description="what is searched for beside the arms, and how")
     plugins: list[str] = Field(
@@ -144,6 +148,7 @@ class StudySpec(BaseModel):
         self,
         *,
         steps: int | None = None,
+        precision: str | None = None,
         dataset: str | None = None,
         reading: Mapping[str, Any] | None = None,
         seeds: int | None = None,
@@ -151,14 +156,18 @@ class StudySpec(BaseModel):
     ) -> StudySpec:
         """Changes a study as the options of the command line do; None leaves it as it is.
 
-        `steps` and `dataset`, a name or a path, hold for every arm, grid point and trial, `reading` (fields of an
+        `steps`, `precision` and `dataset`, a name or a path, hold for every arm, grid point and trial (the precision
+        "auto" is that of `automatic_precision`), `reading` (fields of an
         ImageSource) for images by their path, `seeds` for every cell, `trials` for the search.
 
         Raises:
             SpecError: A change breaks a rule of specs, or there is no search that `trials` could change.
         """
         dataset, source = image_source(dataset, reading or {})
-        fields = {key: value for key, value in {"steps": steps, "dataset": dataset}.items() if value is not None}
+        if precision == "auto":
+            precision, _ = self.automatic_precision
+        given = {"steps": steps, "precision": precision, "dataset": dataset}
+        fields = {key: value for key, value in given.items() if value is not None}
 
         def others(former: Mapping[str, Any]) -> dict[str, Any]:
             return {key: value for key, value in former.items() if key not in fields}
@@ -176,6 +185,15 @@ class StudySpec(BaseModel):
                 raise SpecError(f"`--trials` is for a study with a search, but {self.name} has none.")
             keys["search"] |= {"trials": trials}
         return self.with_keys(**keys)
+
+    @property
+    def automatic_precision(self) -> tuple[str, str]:
+        """The precision for networks of this study on this machine, bf16 or fp32, and the reason in words."""
+        if not self.allow_bf16:
+            return "fp32", f"the spec of {self.name} does not say `allow_bf16: true`"
+        if not has_native_bf16():
+            return "fp32", "this processor has no bf16"
+        return "bf16", "this processor has it, and the spec allows it"
 
     def fitted(self, sizes: Mapping[str, Size]) -> StudySpec:
         """Leaves out what data of these sizes do not have, by dataset: see `fit`; without it, the spec itself."""
@@ -317,7 +335,7 @@ def parse(text: str, source: str, *, plugins: bool = True) -> StudySpec:
         plugins: Whether to import the spec's plugins; else the names that they add must be registered already.
     """
     try:
-        given = plain_yaml.read(text, truths={"log", "fit", "grey"})
+        given = plain_yaml.read(text, truths={"log", "fit", "grey", "allow_bf16"})
         named = given.get("plugins") if plugins and isinstance(given, Mapping) else None
         load_plugins(name for name in (named if isinstance(named, list) else []) if isinstance(name, str))
         return StudySpec.model_validate(given)

@@ -38,6 +38,15 @@ class Runner(enum.StrEnum):
     inline = "inline"
 
 
+class Precision(enum.StrEnum):
+    """The precision of a training step's matrix products."""
+
+    fp32 = "fp32"
+    tf32 = "tf32"
+    bf16 = "bf16"
+    auto = "auto"
+
+
 class Device(enum.StrEnum):
     """The device on which trials train."""
 
@@ -49,6 +58,14 @@ class Device(enum.StrEnum):
 Name = Annotated[str, typer.Argument(help="A built-in study (see `study list`) or the path of a spec.yaml.")]
 Trials = Annotated[int | None, typer.Option(min=1, help="Configurations that the search tries. \\[spec's own]")]
 Steps = Annotated[int | None, typer.Option(min=1, help="Training steps of every network. \\[spec's own]")]
+PrecisionName = Annotated[
+    Precision | None,
+    typer.Option(
+        "--precision",
+        help="Precision of every network's matrix products; auto takes bf16 where this processor has it and the spec "
+        "says allow_bf16, else fp32. \\[spec's own]",
+    ),
+]
 Seeds = Annotated[int | None, typer.Option(min=1, help="Train each cell with seeds 0 ... N-1. \\[spec's own]")]
 DatasetName = Annotated[
     str | None,
@@ -75,6 +92,7 @@ def list_studies(json: Json = False) -> None:
 def show(
     name: Name,
     steps: Steps = None,
+    precision: PrecisionName = None,
     seeds: Seeds = None,
     dataset: DatasetName = None,
     size: Size = None,
@@ -86,7 +104,7 @@ def show(
     json: Json = False,
 ) -> None:
     """Show every cell of a study and what it costs, without running anything."""
-    plan = _sized(_load(name, steps, seeds, dataset, _reading(size, grey, white), trials))
+    plan = _sized(_load(name, steps, precision, seeds, dataset, _reading(size, grey, white), trials))
     study = plan.spec
     if json:
         outputs.shown(plan).print()
@@ -152,6 +170,7 @@ def launch(
     name: Name,
     run: Annotated[str | None, typer.Option(help="Run folder, a path or URL. \\[default: runs/NAME]")] = None,
     steps: Steps = None,
+    precision: PrecisionName = None,
     seeds: Seeds = None,
     dataset: DatasetName = None,
     size: Size = None,
@@ -187,7 +206,7 @@ def launch(
     from study.run.launch import launch as launch_study
     from study.run.launch import run_path
 
-    plan = _load(name, steps, seeds, dataset, _reading(size, grey, white), trials)
+    plan = _load(name, steps, precision, seeds, dataset, _reading(size, grey, white), trials)
     options = Options(
         runner=runner.value,
         device=device.value,
@@ -244,11 +263,21 @@ def main() -> None:
 
 
 def _load(
-    name: str, steps: int | None, seeds: int | None, dataset: str | None, reading: dict[str, Any], trials: int | None
+    name: str,
+    steps: int | None,
+    precision: Precision | None,
+    seeds: int | None,
+    dataset: str | None,
+    reading: dict[str, Any],
+    trials: int | None,
 ) -> Plan:
     """Loads the named spec with the command line's changes, and checks every cell."""
-    changes: dict[str, Any] = {"steps": steps, "seeds": seeds, "dataset": dataset, "reading": reading}
-    plan = Plan(spec.load(name).with_changes(**changes, trials=trials))
+    study = spec.load(name)
+    if precision is Precision.auto:
+        chosen, reason = study.automatic_precision
+        typer.echo(f"Precision: {chosen}, since {reason}.", err=True)
+    changes: dict[str, Any] = {"steps": steps, "precision": precision, "seeds": seeds, "trials": trials}
+    plan = Plan(study.with_changes(**changes, dataset=dataset, reading=reading))
     plan.check()
     return plan
 

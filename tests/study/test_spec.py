@@ -94,6 +94,28 @@ def test_with_changes_holds_for_every_arm_grid_point_and_trial():
 
 
 @pytest.mark.parametrize(
+    ("allowed", "native", "chosen", "reason"),
+    [
+        ("true", True, "bf16", "this processor has it, and the spec allows it"),
+        ("true", False, "fp32", "this processor has no bf16"),
+        ("false", True, "fp32", "does not say `allow_bf16: true`"),
+    ],
+)
+def test_automatic_precision_needs_the_spec_and_the_processor(monkeypatch, allowed, native, chosen, reason):
+    monkeypatch.setattr(spec, "has_native_bf16", lambda: native)
+    study = spec.parse(tiny.SPEC + f"allow_bf16: {allowed}", "here")
+    assert study.automatic_precision[0] == chosen and reason in study.automatic_precision[1]
+    changed = Plan(study.with_changes(precision="auto")).cells.values()
+    assert {config.precision for config in changed if config.task == "train"} == {chosen}
+
+
+def test_precision_of_the_command_line_needs_no_word_of_the_spec_and_claims_have_none():
+    study = spec.load("paper")
+    assert not study.allow_bf16
+    assert {config.precision for config in Plan(study.with_changes(precision="bf16")).cells.values()} == {"bf16", None}
+
+
+@pytest.mark.parametrize(
     ("name", "change", "message"),
     [
         ("quick", {"seeds": 2000}, r"study quick: `seeds`: .*less than or equal to 1000, but got 2000\.$"),

@@ -125,6 +125,12 @@ def test_show_prints_cells_and_cost_and_runs_nothing(study, tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
+def test_show_with_an_automatic_precision_says_which_and_why(study):
+    code, out, error = study("show", "paper", "--precision", "auto")
+    assert code == 0 and "precision=fp32" in out and "since the spec of paper does not say" in error
+    assert "precision=bf16" in study("show", "paper", "--precision", "bf16")[1]
+
+
 def test_show_yaml_is_a_spec_to_start_from(study, tmp_path):
     _, out, _ = study("show", "paper", "--steps", "2000", "--yaml")
     (tmp_path / "mine.yaml").write_text(out)
