@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.figures.base import NotApplicableError
+from trainables.quantities import QUANTITIES
 from trainables.schema import TrialConfig, applies
 
 if TYPE_CHECKING:
@@ -46,8 +47,14 @@ ACTIVE_THRESHOLD = 0.1
 """The second threshold of active units; that of `test_active_units` is `trainables.metrics.ACTIVE`, 0.01."""
 _FREE = frozenset("dataset latent_dim steps evaluations precision".split())
 _RECORDED = ("test_nll", "test_neg_elbo", "test_active_units")
-_PROFILED = {"neg_iw_bound": 2, "recognition": 0, "recognition_originals": 0, "probe_linear": 3, "probe_knn": 3}
-"""Profiles that are read as one number, and at which index (2: the bound with 100 samples; 3: all labels)."""
+_PROFILED = {
+    "neg_iw_bound": QUANTITIES["neg_iw_bound"].place("100 samples"),
+    "recognition": 0,
+    "recognition_originals": 0,
+    "probe_linear": QUANTITIES["probe_linear"].place("55,000 labels"),
+    "probe_knn": QUANTITIES["probe_knn"].place("55,000 labels"),
+}
+"""Profiles that are read as one number, and at which index."""
 _COUNTED = {"active_units_0.1": ("code_variance", ACTIVE_THRESHOLD), "active_units_kl": ("kl_per_latent", KL_THRESHOLD)}
 """Counts of the latents whose value in a profile lies above a threshold."""
 COUNTS = ("test_active_units", *_COUNTED)
