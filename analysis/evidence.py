@@ -16,7 +16,7 @@ from analysis.claims.lookups import Lookup
 from analysis.claims.pool import Pool
 from analysis.dimension.checks import Check, Matched, checks, matched
 from analysis.dimension.estimate import Estimate
-from analysis.dimension.estimate_table import ControlEstimate, controls_of, estimates_of, known_dimension
+from analysis.dimension.estimate_table import DISTURBED, ControlEstimate, controls_of, estimates_of, known_dimension
 from analysis.dimension.intrinsic_estimates import Intrinsic, intrinsic
 from analysis.dimension.loss_law import LossLaw
 from analysis.dimension.multiverse import Setting, multiverse
@@ -70,7 +70,8 @@ class Evidence:
     @cached_property
     def estimates(self) -> list[Estimate]:
         """Every estimate of the latent dimension of the dataset; what no run has is not measured."""
-        return estimates_of(self.sweeps, self.intrinsic_of(self.dataset), self.pca[1])
+        disturbed = [one for ending in DISTURBED for one in self.intrinsic_of(f"{self.dataset}{ending}")]
+        return estimates_of(self.sweeps, self.intrinsic_of(self.dataset), self.pca[1], disturbed)
 
     @cached_property
     def law(self) -> LossLaw | str:

@@ -1,11 +1,11 @@
-"""Datasets of known dimension: rulers to be checked before they measure MNIST.
+"""Datasets of known dimension, rulers to be checked before they measure MNIST; and MNIST blurred, and with noise.
 
 `strokes-K` are ten digits drawn by a pen with K factors, `strokes-K-one` one digit; `-16px` and `-64px` name the pixels
 along a side if they are not 28, `-colour` a coloured pen, `-tail` a tail of noise like real images'. `mnist-pca-K` is
 MNIST in the plane of its first K principal components; `mnist-decoder-8` is what a trained decoder of 8 latents draws
-from its prior. Its
-weights came of `python -m trainables.controls --out trainables/weights` (a minute on one core). Each is drawn once and
-then kept in the user's cache.
+from its prior; its weights came of `python -m trainables.controls --out trainables/weights` (a minute on one core).
+`mnist-blurred` and `mnist-noisy` show how far an estimate of MNIST depends on its images' finest scale. Each is drawn
+once and then kept in the user's cache.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Annotated, NamedTuple
 import numpy as np
 import typer
 from safetensors.numpy import load_file, save_file
+from scipy.ndimage import gaussian_filter
 from scipy.special import expit
 
 from trainables import datasets, strokes
@@ -38,6 +39,8 @@ LATENTS, HIDDEN, STEPS = 8, (128, 128), 10_000
 """The decoder's VAE has ELU and is trained as the study trains its own."""
 TAIL_FROM = 50
 """The tail is what MNIST's images hold beyond so many principal components."""
+BLUR, NOISE = 1.0, 0.1
+"""The sd of the Gaussian blur in pixels, and of the noise that is added to grey values in [0, 1], cut to these."""
 CHUNK = 5_000
 """How many images are decoded at once; as float64, 30 MB."""
 COLOUR = np.array([1, 0.6, 0.2], np.float32)
@@ -197,6 +200,31 @@ def load_mnist_decoder_8() -> Dataset:
         return images, np.zeros(len(images), np.uint8)
 
     return _load("mnist-decoder-8", draw)
+
+
+def load_mnist_blurred() -> Dataset:
+    """MNIST's images after a Gaussian blur."""
+    return _load_disturbed(
+        "mnist-blurred",
+        lambda greys, _: gaussian_filter(greys.reshape(-1, 28, 28), (0, BLUR, BLUR)).reshape(len(greys), -1),
+    )
+
+
+def load_mnist_noisy() -> Dataset:
+    """MNIST's images with Gaussian noise on each pixel."""
+    return _load_disturbed("mnist-noisy", lambda greys, rng: greys + NOISE * rng.standard_normal(greys.shape))
+
+
+def _load_disturbed(name: str, disturb: Callable[[np.ndarray, np.random.Generator], np.ndarray]) -> Dataset:
+    def draw() -> tuple[np.ndarray, np.ndarray]:
+        mnist, rng = datasets.load("mnist"), np.random.default_rng(0)
+        images, labels = (np.concatenate([of[part] for part in _FILE_ORDER]) for of in (mnist.images, mnist.labels))
+        disturbed = [
+            np.rint(255 * np.clip(disturb(part / 255, rng), 0, 1)).astype(np.uint8) for part in _chunks(images)
+        ]
+        return np.concatenate(disturbed), labels
+
+    return _load(name, draw)
 
 
 def _load(name: str, draw: Callable[[], tuple[np.ndarray, np.ndarray]]) -> Dataset:

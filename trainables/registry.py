@@ -68,6 +68,8 @@ DATASETS: dict[str, str] = {
     "mnist-pca-8": "trainables.controls:load_mnist_pca_8",
     "mnist-pca-32": "trainables.controls:load_mnist_pca_32",
     "mnist-decoder-8": "trainables.controls:load_mnist_decoder_8",
+    "mnist-blurred": "trainables.controls:load_mnist_blurred",
+    "mnist-noisy": "trainables.controls:load_mnist_noisy",
 }
 """Loaders without arguments that return a `trainables.datasets.Dataset`; `strokes` has 8 factors."""
 

@@ -10,7 +10,7 @@ from analysis.claims.decide import Outcome
 from analysis.claims.ledger import Control, Dimension, NotMeasured
 from analysis.claims.samples import Sample
 from analysis.dimension.estimate import Estimate
-from analysis.dimension.estimate_table import ControlEstimate
+from analysis.dimension.estimate_table import ControlEstimate, within
 from analysis.verdict import Verdict
 
 
@@ -44,24 +44,12 @@ class Lookup:
             return Outcome(part, Sample(""), Verdict.NOT_MEASURED)
         outcome = _measured(part, control, Sample(f"estimate ({part.estimator}) on {part.dataset}"))
         outcome = replace(outcome, rule=f"{control.known:g} ± {part.tolerance:g}")
-        if not control.settled:
-            return outcome
-        verdict = within(outcome.low, outcome.high, control.known, part.tolerance)
-        if verdict == Verdict.CONFIRMED and control.between:
-            low, high = control.between
-            if within(low, high, control.known, part.tolerance) != Verdict.CONFIRMED:
-                open_still = f"on this grid it may be any N from {low} to {high}"
-                return replace(outcome, note="; ".join(filter(None, (open_still, outcome.note))))
+        verdict = control.recovered(part.tolerance)
+        interval_alone = within(control.low, control.high, control.known, part.tolerance)
+        if control.settled and control.between and interval_alone != verdict:
+            open_still = "on this grid it may be any N from {} to {}".format(*control.between)
+            outcome = replace(outcome, note="; ".join(filter(None, (open_still, outcome.note))))
         return replace(outcome, verdict=verdict)
-
-
-def within(low: float | None, high: float | None, known: float, tolerance: float) -> Verdict:
-    """Confirmed if an interval lies within a tolerance of a known number, refuted if wholly outside."""
-    if low is None or high is None:
-        return Verdict.INCONCLUSIVE
-    if low >= known - tolerance and high <= known + tolerance:
-        return Verdict.CONFIRMED
-    return Verdict.REFUTED if high < known - tolerance or low > known + tolerance else Verdict.INCONCLUSIVE
 
 
 def _measured(part: Dimension | Control, estimate: Estimate | ControlEstimate, sample: Sample) -> Outcome:

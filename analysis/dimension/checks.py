@@ -12,65 +12,73 @@ from analysis.dimension.estimate_table import ControlEstimate, estimated
 from analysis.dimension.network_estimates import CONTROL_ESTIMATORS
 from analysis.dimension.seed_estimates import Sweeps, sweeps_of
 from analysis.dimension.sweeps import Networks, Sweep
+from analysis.verdict import Verdict
 
 MOST_KNOWN = 16
 """The largest k at which a row must recover the factors of one class."""
 ONE_CLASS, TAIL = "-one", "-tail"
 """Endings of the names of strokes of one class, and of those with a tail of noise."""
 ROWS = ("L", "U", "I")
+WORDS = {Verdict.CONFIRMED: "right", Verdict.INCONCLUSIVE: "undecided", Verdict.REFUTED: "wrong"}
+"""The verdicts on a recovery as the answer's table has them."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """A row of the answer where the dimension is known.
+    """A row of the answer where the dimension is known, by k, the number of factors.
 
     Attributes:
-        errors: Of strokes of one class, by k: the estimate less k.
-        offsets: Of strokes of ten classes, where the class is a factor too, likewise.
+        one_class: The row's estimates of strokes of one class.
+        ten_classes: Of strokes of ten classes, where the class is a factor too.
     """
 
-    errors: dict[int, float]
-    offsets: dict[int, float]
+    one_class: dict[int, ControlEstimate]
+    ten_classes: dict[int, ControlEstimate]
 
-    @property
-    def failed(self) -> list[int]:
-        """The k up to MOST_KNOWN that the row does not recover on one class."""
-        return [k for k, error in self.errors.items() if k <= MOST_KNOWN and not recovered(k, error)]
+    def at(self, verdict: Verdict) -> list[int]:
+        """The k up to MOST_KNOWN of one class where the recovery has this verdict: see `recovery`."""
+        return [k for k, one in self.one_class.items() if k <= MOST_KNOWN and recovery(one) == verdict]
 
     @property
     def recovers(self) -> bool:
         """Whether the row recovers every k up to MOST_KNOWN that one class was measured at."""
-        return any(k <= MOST_KNOWN for k in self.errors) and not self.failed
+        return bool(self.at(Verdict.CONFIRMED)) and not self.at(Verdict.REFUTED) and not self.at(Verdict.INCONCLUSIVE)
 
     @property
     def short(self) -> str:
         """The check in a few words, up to MOST_KNOWN."""
-        if not self.errors:
+        if not self.one_class:
             return "not checked: study controls"
-        right = [k for k in self.errors if k <= MOST_KNOWN and k not in self.failed]
-        wrong = ", ".join(f"{k} ({self.errors[k]:+.1f})" for k in self.failed)
-        texts = [f"right at k = {', '.join(map(str, right))}"] if right else []
-        texts += [f"wrong at {wrong}"] if wrong else []
-        return "; ".join([*texts, *filter(None, [self._of_ten_classes])])
+        texts = [f"{word}{self._listed(verdict)}" for verdict, word in WORDS.items() if self.at(verdict)]
+        if self.offsets:
+            texts.append(f"ten classes {' to '.join(dict.fromkeys(f'{end:+.1f}' for end in self.offsets))}")
+        return "; ".join(texts)
 
     @property
-    def _of_ten_classes(self) -> str:
-        """The offsets on ten classes up to MOST_KNOWN, from the least to the largest."""
-        small = sorted(offset for k, offset in self.offsets.items() if k <= MOST_KNOWN)
-        ends = dict.fromkeys(f"{offset:+.1f}" for offset in (small[:1] + small[-1:]))
-        return f"ten classes {' to '.join(ends)}" if ends else ""
+    def offsets(self) -> tuple[float, float] | None:
+        """The least and the largest error on ten classes up to MOST_KNOWN."""
+        errors = [one.error for k, one in self.ten_classes.items() if k <= MOST_KNOWN]
+        return (min(errors), max(errors)) if errors else None
 
     @property
     def text(self) -> str:
-        """The check in words."""
-        if not self.errors:
+        """The check in words, of every k."""
+        if not self.one_class:
             return "not checked: needs the study controls"
-        held = [k for k in self.errors if k <= MOST_KNOWN and k not in self.failed]
-        texts = [f"recovers k = {', '.join(map(str, held))} of one class"] if held else []
-        missed = {k: error for k, error in self.errors.items() if not recovered(k, error)}
-        texts += [f"misses k = {', '.join(f'{k} ({error:+.1f})' for k, error in missed.items())}"] if missed else []
-        large = [f"at k = {k} {offset:+.1f}" for k, offset in self.offsets.items() if k > MOST_KNOWN]
-        return "; ".join([*texts, ", ".join(filter(None, [self._of_ten_classes, *large]))])
+        large = [
+            f"{name} at k = {k} {one.error:+.1f}"
+            for name, found in (("one class", self.one_class), ("ten classes", self.ten_classes))
+            for k, one in found.items()
+            if k > MOST_KNOWN
+        ]
+        return "; ".join([f"one class {self.short}", *large])
+
+    def _listed(self, verdict: Verdict) -> str:
+        controls = [self.one_class[k] for k in self.at(verdict)]
+        if verdict == Verdict.CONFIRMED:
+            return f" at k = {', '.join(str(one.known) for one in controls)}"
+        errors = ", ".join(f"{one.known} ({one.error:+.1f})" for one in controls)
+        return f" by {min(one.seeds for one in controls)} seeds at k = {errors}"
 
 
 @dataclass(frozen=True)
@@ -93,9 +101,9 @@ class Matched:
         return f"{self.steps:,} steps, N = {', '.join(map(str, self.latent_dims))}"
 
 
-def recovered(known: int, error: float) -> bool:
-    """Whether an estimate lies near enough to what is known: within 1 or a tenth of it, whichever is more."""
-    return abs(error) <= max(1.0, 0.1 * known)
+def recovery(control: ControlEstimate) -> Verdict:
+    """Decides whether an estimate is near enough to what is known: within 1 or a tenth of it, whichever is more."""
+    return control.recovered(max(1.0, 0.1 * control.known))
 
 
 def checks(controls: Iterable[ControlEstimate]) -> dict[str, Check]:
@@ -105,8 +113,8 @@ def checks(controls: Iterable[ControlEstimate]) -> dict[str, Check]:
         plain = control.dataset.startswith("strokes") and not control.dataset.endswith(TAIL)
         if control.estimator in found and plain and math.isfinite(control.error):
             check = found[control.estimator]
-            side = check.errors if control.dataset.endswith(ONE_CLASS) else check.offsets
-            side[control.known] = control.error
+            side = check.one_class if control.dataset.endswith(ONE_CLASS) else check.ten_classes
+            side[control.known] = control
     return found
 
 

@@ -13,8 +13,9 @@ import numpy as np
 
 from analysis.dimension.curve_shapes import first_within
 from analysis.dimension.description_length import MARGIN, MARGIN_SHARE
-from analysis.dimension.estimate import Estimate
+from analysis.dimension.estimate import TOO_WIDE, Estimate
 from analysis.dimension.loss_law import LossLaw
+from analysis.dimension.network_estimates import plateau_of
 from analysis.dimension.remedies import remedies
 from analysis.dimension.seed_estimates import LOWER_BOUND
 from analysis.dimension.sweeps import DATA, LEAST_DIMS, PAPERS, Sweep
@@ -23,7 +24,7 @@ from analysis.formats import ABSENT, decimals, table, with_interval
 from analysis.verdict import Verdict, combine
 
 NAMES = {
-    "L": ("Description length", "from there a latent costs a VAE more than it saves"),
+    "L": ("Description length", "all further latents together save a VAE less than 1 nat"),
     "U": ("Active units", "latents that a VAE with room to spare uses"),
     "I": ("The images' own dimension", "directions in which neighbouring images differ"),
     "law": ("A plain auto-encoder", "set by the loss that one accepts"),
@@ -103,7 +104,7 @@ def concluded(evidence: Evidence) -> Conclusion:
         papers=papers,
         verdict=combine((by_key[key].verdict for key in "LUI"), "split"),
         beforehand=combine((by_key[key].verdict for key in "ac"), "split"),
-        paragraph=" ".join(_paragraph(by_key, evidence.law, papers)),
+        paragraph=" ".join(_paragraph(evidence, by_key)),
         rows=tuple(rows),
         purposes=tuple(_purposes(evidence, by_key)),
         open=tuple(remedies(evidence.tables, evidence.dataset, evidence.sweeps, evidence.estimates, evidence.law)),
@@ -118,14 +119,31 @@ def _row(estimate: Estimate, evidence: Evidence) -> Row:
         reason = f"no answer: {reason}"
     notes = (when if evidence.dataset == PAPERS else "", reason)
     name, meaning = NAMES[estimate.key]
-    return Row(estimate.key, name, meaning, estimate.text, estimate.verdict, check, "; ".join(filter(None, notes)))
+    number = "; ".join(filter(None, (estimate.text, _on_this_grid(estimate))))
+    return Row(estimate.key, name, meaning, number, _with_cause(estimate), check, "; ".join(filter(None, notes)))
+
+
+def _on_this_grid(estimate: Estimate) -> str:
+    """The N that the grid allows, where an interpolated estimate has an interval over seeds that is narrower."""
+    if not estimate.between or math.isnan(estimate.low):
+        return ""
+    least, most = estimate.between
+    return f"{least} to {most} on this grid" if least < estimate.low or most > estimate.high else ""
+
+
+def _with_cause(estimate: Estimate) -> str:
+    """The verdict; where it is open, with the first reason in a few words."""
+    if estimate.verdict not in (Verdict.INCONCLUSIVE, Verdict.UNSETTLED):
+        return estimate.verdict
+    kind, _, rest = estimate.reason.split("; ")[0].partition(": ")
+    return f"{estimate.verdict}: {rest if kind == TOO_WIDE else kind}"
 
 
 def _law_row(law: LossLaw | str, papers: bool) -> Row:
     name, meaning = NAMES["law"]
     if isinstance(law, str):
         return Row("law", name, meaning, ABSENT, Verdict.NOT_MEASURED, "", law)
-    told = [f"{law.tolerance[m][0]:.0f} ({m:g} nat{'s' * (m != 1)})" for m in ACCEPTED]
+    told = [_accepted(law, m) for m in ACCEPTED]
     verdict = "no answer" if law.holds else "no power law"
     return Row(
         "law", name, meaning, ", ".join(told), verdict, "", f"{AFTER}; {law_text(law)}" if papers else law_text(law)
@@ -134,16 +152,17 @@ def _law_row(law: LossLaw | str, papers: bool) -> Row:
 
 def law_text(law: LossLaw) -> str:
     """The law's numbers in words: its exponent, what it predicts, and how the other laws do."""
-    ranges = [law.exponents[key] for key in law.exponents]
     told = ", ".join(
         f"{value:.2f} at N = {n} (measured {measured:.2f})" for n, (value, measured) in law.predicted.items()
     )
     errors = {name: f"{fitted:.2g} and {ahead:.2g}" for name, (fitted, ahead) in law.errors.items()}
+    spread = f"{min(law.exponents):.2f} to {max(law.exponents):.2f}"
+    largest = ", ".join(f"{name} {text}" for name, text in errors.items())
     return (
         f"the excess over the entropy floor is {with_interval(*law.c, decimals)} + {law.fit.a:.0f} N^-b nats with b ="
-        f" {with_interval(*law.b)} over seeds, {min(ranges):.2f} to {max(ranges):.2f} by the range that is fitted; "
-        f"fitted to N = {law.fitted[0]} to {law.fitted[-1]} it gives {told}; largest errors on the N that were "
-        f"fitted, and on those ahead, in nats: {', '.join(f'{name} {text}' for name, text in errors.items())}"
+        f" {with_interval(*law.b)} over seeds, {spread} by the range that is fitted; the intervals of its N are the "
+        f"hull of both; fitted to N = {law.fitted[0]} to {law.fitted[-1]} it gives {told}; largest errors on the N "
+        f"that were fitted, and on those ahead, in nats: {largest}"
     )
 
 
@@ -151,8 +170,9 @@ def _nats(amount: float) -> str:
     return f"{amount:.2g} nat{'s' * (round(amount, 2) != 1)}"
 
 
-def _paragraph(by_key: dict[str, Estimate], law: LossLaw | str, papers: bool) -> Iterator[str]:
+def _paragraph(evidence: Evidence, by_key: dict[str, Estimate]) -> Iterator[str]:
     """The sentences of the paragraph, as far as there are numbers."""
+    law = evidence.law
     length, units, images = (by_key[key] for key in "LUI")
     if all(math.isnan(one.value) for one in (length, units, images)) and isinstance(law, str):
         yield "These runs do not say how many dimensions the images need."
@@ -160,21 +180,43 @@ def _paragraph(by_key: dict[str, Estimate], law: LossLaw | str, papers: bool) ->
     yield "It depends on what a dimension costs."
     paid = []
     if math.isfinite(length.value):
-        paid.append(f"beyond **N = {length.short}** another one costs more than it saves (L)")
+        paid.append(f"all latents beyond **N = {length.short}** together save it less than {_margin(evidence)} (L)")
     if _has_room(units):
-        paid.append(f"with room to spare it keeps **{units.short}** in use (U)")
+        paid.append(f"with room to spare it keeps **{units.short}** in use (U){_too_many(evidence)}")
     if paid:
         yield f"A VAE pays for each one that it uses: {', and '.join(paid)}."
     if math.isfinite(images.value):
-        yield f"Near any one image, the images differ in **{images.short}** directions (I)."
+        yield f"Near an image, on average, the others lie in **{images.short}** directions (I)."
     if isinstance(law, LossLaw) and law.holds:
-        accepted = ", ".join(f"{law.tolerance[m][0]:.0f} for {_nats(m)}" for m in ACCEPTED)
+        largest = max(law.predicted)
         yield (
-            "A plain auto-encoder pays nothing, so **it has no such N**: its loss goes on falling, like N to the "
-            f"power -{law.b[0]:.2f}, and N follows from the loss that one accepts above its limit: {accepted}."
+            f"A plain auto-encoder pays nothing: **up to N = {largest}, its loss goes on falling**, about like N to "
+            f"the power -{law.b[0]:.2f}. Its N follows from the loss that one accepts above the limit of that curve: "
+            f"{', '.join(_accepted(law, m) for m in ACCEPTED)}."
         )
-    if papers:
+    if evidence.dataset == PAPERS:
         yield _on_the_band([length, units, images])
+
+
+def _too_many(evidence: Evidence) -> str:
+    """How many units more than there are factors (U) reads where images have ten classes and known factors."""
+    offsets = evidence.checks["U"].offsets
+    if offsets is None or offsets[0] <= 0:
+        return ""
+    span = " to ".join(dict.fromkeys(f"{end:g}" for end in offsets))
+    return f", which is {span} more than there are factors where images of ten classes are drawn from known ones"
+
+
+def _accepted(law: LossLaw, margin: float) -> str:
+    """The N of a plain auto-encoder for an accepted loss, with its interval, marked where it is an extrapolation."""
+    value, low, high = law.tolerance[margin]
+    ends = f" [{low:.0f}, {high:.0f}]" if math.isfinite(low) else ""
+    return f"{value:.0f}{ends} for {_nats(margin)}{', beyond all N trained' * (value > max(law.predicted))}"
+
+
+def _margin(evidence: Evidence) -> str:
+    """The margin of (L), in nats."""
+    return _nats(plateau_of(evidence.sweeps).margin)
 
 
 def _has_room(units: Estimate) -> bool:
@@ -196,7 +238,7 @@ def _on_the_band(rows: Sequence[Estimate]) -> str:
     parts = [f"{words[verdict]} {_and(keys)}" for verdict, keys in groups.items() if keys]
     if not parts:
         return "Whether 10 < N < 100 holds is not measured."
-    return f"The paper's 10 < N < 100 {_and(parts)}; of a plain auto-encoder it cannot be asked."
+    return f"The paper's 10 < N < 100 {_and(parts)}; for a plain auto-encoder it has no answer."
 
 
 def _and(names: Sequence[str]) -> str:
@@ -209,9 +251,12 @@ def _purposes(evidence: Evidence, by_key: dict[str, Estimate]) -> Iterator[str]:
     yield f"To reconstruct: {_to_reconstruct(plain)}."
     length, units = by_key["L"], by_key["U"]
     if math.isfinite(length.value):
-        more = f"; of more latents it uses {units.short}" if _has_room(units) else ""
+        more = f"; a wider one uses {units.short}" if _has_room(units) else ""
         unsettled = "" if length.settled else f" (not settled: {length.reason.split(':')[0]})"
-        yield f"To generate: a VAE of N = {length.short}{unsettled}{more}."
+        yield (
+            f"To generate: by the bound on their likelihood, which is no measure of how samples look, a VAE of "
+            f"N = {length.short}{unsettled}{more}."
+        )
     else:
         yield f"To generate: {_not_known(length.reason)}."
     yield f"To classify: {_to_classify(plain)}."
@@ -231,7 +276,7 @@ def _to_reconstruct(curves: Sweep | str) -> str:
         f"N = {first_within(curves.latent_dims, means, best + m * unit):.0f} within {_nats(m * unit)}"
         for m in (NEAR, FAR)
     )
-    return f"an auto-encoder of {at} of the loss at N = {curves.latent_dims[int(np.argmin(means))]}"
+    return f"an auto-encoder of {at} of the least loss, that at N = {curves.latent_dims[int(np.argmin(means))]}"
 
 
 def _to_classify(curves: Sweep | str) -> str:

@@ -47,6 +47,10 @@ _SHORT = {
     "c": "variance > 0.01", "c 0.1": "variance > 0.1", "f": "ELU", "f vae": "VAE", "f linear": "linear",
     "g 90 %": "90 %", "g 95 %": "95 %", "g 99 %": "99 %",
 }  # fmt: skip
+DISTURBED = {"-blurred": "blurred by one pixel", "-noisy": "with noise of sd 0.1"}
+"""Endings of the names of the same images, disturbed, and how."""
+CONTROLS_SIZE = 4000
+"""How many images (I) is read at, so that it stands beside the controls, whose images' dimension is read at as many."""
 NEIGHBOURHOOD = ("twonn", "mle", "gride")
 """The estimators of (I); the mean over points of the MLE is the same formula again."""
 _BY_DIGIT = (("twonn", NO_SCALE), ("mle", NAMED_SCALE))
@@ -89,18 +93,38 @@ class ControlEstimate:
     sample_size: int | None
     reason: str
 
+    def recovered(self, tolerance: float) -> Verdict:
+        """Decides whether its interval, and every N that the grid allows, lie within a tolerance of what is known."""
+        if not self.settled or math.isnan(self.low):
+            return Verdict.INCONCLUSIVE
+        verdict = within(self.low, self.high, self.known, tolerance)
+        if verdict == Verdict.CONFIRMED and self.between:
+            on_the_grid = within(*self.between, self.known, tolerance)
+            return verdict if on_the_grid == Verdict.CONFIRMED else Verdict.INCONCLUSIVE
+        return verdict
 
-def estimates_of(sweeps: Sweeps, images: Sequence[Intrinsic], spectrum: np.ndarray | None) -> list[Estimate]:
+
+def within(low: float, high: float, known: float, tolerance: float) -> Verdict:
+    """Confirmed if an interval lies within a tolerance of a known number, refuted if wholly outside."""
+    if low >= known - tolerance and high <= known + tolerance:
+        return Verdict.CONFIRMED
+    return Verdict.REFUTED if high < known - tolerance or low > known + tolerance else Verdict.INCONCLUSIVE
+
+
+def estimates_of(
+    sweeps: Sweeps, images: Sequence[Intrinsic], spectrum: np.ndarray | None, disturbed: Sequence[Intrinsic] = ()
+) -> list[Estimate]:
     """All estimates of the latent dimension of a dataset, (L), (U), (I) and (a) to (g) of docs/science.md.
 
     Args:
         sweeps: Of networks trained on the dataset.
         images: The dataset's estimates of the images' own dimension.
         spectrum: PCA's eigenvalues, falling; None without PCA.
+        disturbed: Estimates of the dimension of the same images, disturbed: see DISTURBED.
     """
     estimates = [
         *(estimated(key, estimator, sweeps) for key, estimator in ESTIMATORS.items()),
-        _neighbourhoods(images),
+        _neighbourhoods(images, disturbed),
         *_intrinsic_estimates(images),
         *_pca_estimates(spectrum),
     ]
@@ -322,23 +346,55 @@ def _intrinsic_estimates(images: Sequence[Intrinsic]) -> Iterator[Estimate]:
         yield _intrinsic_estimate(f"{name} corrected", corrected, interval)
 
 
-def _neighbourhoods(images: Sequence[Intrinsic]) -> Estimate:
-    """(I) The range over estimators and scales on all digits, of the largest sample with intervals, as they are."""
+def _neighbourhoods(images: Sequence[Intrinsic], disturbed: Sequence[Intrinsic] = ()) -> Estimate:
+    """(I) The range over estimators and scales on all digits, uncorrected, of as many images as the controls have.
+
+    Without such samples, of the largest sample with intervals. The largest sample, the correction for bias and single
+    digits and disturbed images stand in the remarks.
+    """
     name = "dimension near each image, over estimators and neighbourhoods"
     rows = [one for one in _all_digits(images) if one.estimator in NEIGHBOURHOOD]
     if not rows:
         absent = not_measured("I", name, "needs study intrinsic")
         return replace(absent, headline=True)
-    size = _largest(rows).sample_size
-    rows = [one for one in rows if one.sample_size == size]
+    largest = _largest(rows).sample_size
+    alike = [one for one in rows if one.sample_size == CONTROLS_SIZE]
+    size = CONTROLS_SIZE if any(math.isfinite(one.low) for one in alike) else largest
+    rows, of_largest = ([one for one in rows if one.sample_size == n] for n in (size, largest))
     least, most = (choose(rows, key=lambda one: one.value) for choose in (min, max))
-    bounded = [one for one in rows if math.isfinite(one.low)]
-    interval = (min(one.low for one in bounded), max(one.high for one in bounded)) if bounded else (math.nan, math.nan)
-    notes = [f"from {least.label} to {most.label} (number of neighbours)", f"n = {size:,}", "raw pixels, not corrected"]
-    blocks = [] if bounded else [rows[0].reason]
+    low, high = _hull(rows)
+    near = [one for one in images if one.digit != ALL_DIGITS and one.estimator in NEIGHBOURHOOD]
+    notes = [f"from {least.label} to {most.label} (number of neighbours)", f"n = {size:,}"]
+    if size != largest:
+        notes.append(
+            f"at n = {largest:,}: {_range(i.value for i in of_largest)}, intervals {_range(_hull(of_largest))}"
+        )
+    corrected, digits = _range(i.corrected for i in rows), _range(i.value for i in near if i.sample_size == size)
+    notes += [f"corrected for bias: {corrected}"] if corrected else []
+    notes += [f"of single digits: {digits}"] if digits else []
+    for ending, how in DISTURBED.items():
+        same = [
+            i
+            for i in disturbed
+            if i.dataset.endswith(ending) and i.estimator in NEIGHBOURHOOD and i.sample_size == size
+        ]
+        notes += [f"{how}: {_range(i.value for i in same)}"] if same else []
+    blocks = [] if math.isfinite(low) else [rows[0].reason]
     value = float(np.mean([one.value for one in rows]))
-    estimate = judged("I", name, value, interval, blocks=blocks, notes=notes)
+    estimate = judged("I", name, value, (low, high), blocks=blocks, notes=notes)
     return replace(estimate, headline=True, seeds=rows[0].seeds, least=least.value, most=most.value)
+
+
+def _hull(rows: Iterable[Intrinsic]) -> tuple[float, float]:
+    """The ends of all intervals together; NaN without any."""
+    bounded = [one for one in rows if math.isfinite(one.low)]
+    return min((i.low for i in bounded), default=math.nan), max((i.high for i in bounded), default=math.nan)
+
+
+def _range(values: Iterable[float]) -> str:
+    """The least and the largest of the finite values, as text; empty without any."""
+    finite = [value for value in values if math.isfinite(value)]
+    return f"{figures(min(finite))} to {figures(max(finite))}" if finite else ""
 
 
 def _digit_and_estimator(images: Intrinsic) -> tuple[Any, ...]:

@@ -8,7 +8,7 @@ All of this was chosen after the tables of MNIST had been seen: docs/science.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -64,8 +64,8 @@ class LossLaw:
         fitted: The N that the law was fitted to.
         predicted: By N, what the law predicts, and what was measured: the excess, nats per image.
         errors: By law, the largest error on the N that were fitted, and on those that were predicted.
-        exponents: By range of N, as text, the exponent that is fitted to it.
-        tolerance: By m in nats per image: N(m) with the ends of its interval over seeds.
+        by_range: By range of N, as text, the power law that is fitted to the mean over it.
+        tolerance: By m in nats per image: N(m) with the ends of its interval: that over seeds, and over `by_range`.
     """
 
     fit: Fit
@@ -74,8 +74,13 @@ class LossLaw:
     fitted: tuple[int, ...]
     predicted: dict[int, tuple[float, float]]
     errors: dict[str, tuple[float, float]]
-    exponents: dict[str, float]
+    by_range: dict[str, Fit]
     tolerance: dict[float, tuple[float, float, float]]
+
+    @property
+    def exponents(self) -> list[float]:
+        """The exponents over all ranges of N."""
+        return [fit.shape for fit in self.by_range.values()]
 
     @property
     def holds(self) -> bool:
@@ -147,6 +152,7 @@ def loss_law(latent_dims: np.ndarray, excess: np.ndarray, *, first: int = FIRST,
         for name, one in fits.items()
     }
     seeds = [fit_law("power law", dims, row[inside]) for row in excess]
+    by_range = _by_range(latent_dims, mean, first)
     told = predict("power law", fit, latent_dims[beyond])
     return LossLaw(
         fit=fit,
@@ -158,22 +164,26 @@ def loss_law(latent_dims: np.ndarray, excess: np.ndarray, *, first: int = FIRST,
             for n, value, measured in zip(latent_dims[beyond], told, mean[beyond], strict=True)
         },
         errors=errors,
-        exponents=_exponents(latent_dims, mean, first),
-        tolerance={
-            m: (tolerated(fit, m), *_interval([tolerated(one, m) for one in seeds], logarithmic=True))
-            for m in TOLERANCES
-        },
+        by_range=by_range,
+        tolerance={m: (tolerated(fit, m), *_tolerance_interval(seeds, by_range.values(), m)) for m in TOLERANCES},
     )
 
 
-def _exponents(latent_dims: np.ndarray, mean: np.ndarray, first: int) -> dict[str, float]:
-    """The exponent by the range of N that is fitted, as far as a range holds enough of them."""
+def _tolerance_interval(seeds: Sequence[Fit], by_range: Iterable[Fit], margin: float) -> tuple[float, float]:
+    """The hull of N(m)'s interval over seeds and its values over ranges of N; NaN with one seed."""
+    low, high = _interval([tolerated(one, margin) for one in seeds], logarithmic=True)
+    others = [value for one in by_range if np.isfinite(value := tolerated(one, margin))]
+    return min([low, *others]) if np.isfinite(low) else low, max([high, *others]) if np.isfinite(high) else high
+
+
+def _by_range(latent_dims: np.ndarray, mean: np.ndarray, first: int) -> dict[str, Fit]:
+    """The power law by the range of N that is fitted, as far as a range holds enough of them."""
     found = {}
     for start in latent_dims[latent_dims >= first]:
         for end in latent_dims[latent_dims > start]:
             inside = (latent_dims >= start) & (latent_dims <= end)
             if inside.sum() >= LEAST_FITTED:
-                found[f"{start} to {end}"] = fit_law("power law", latent_dims[inside], mean[inside]).shape
+                found[f"{start} to {end}"] = fit_law("power law", latent_dims[inside], mean[inside])
     return found
 
 

@@ -58,13 +58,20 @@ class Estimator(NamedTuple):
 def description_length(sweeps: Sweeps, *, metric: str = "test_neg_elbo") -> SeedEstimates:
     """(L) The smallest N whose description length lies within the margin of the plateau.
 
-    Each seed has a plateau of its own, over the same N. `metric` may be another bound on the same length.
+    Each seed has a plateau of its own, over the same N. `metric` may be another bound on the same length. Such a bound
+    is measured at the end alone: whether the networks have settled is seen in their ELBO.
     """
     curves = curves_of(sweeps, "vae")
-    if metric != "test_neg_elbo":
-        curves = measured_seeds(curves, metric)
+    if metric == "test_neg_elbo":
+        return _length(sweeps.dataset, curves, metric)
+    curves = measured_seeds(curves, metric)
+    settling = _length(sweeps.dataset, curves, "test_neg_elbo").history
+    return replace(_length(sweeps.dataset, curves, metric), history=settling)
+
+
+def _length(dataset: str, curves: Sweep, metric: str) -> SeedEstimates:
     final = final_values(curves, metric)
-    dims, settled = curves.latent_dims, _plateau(sweeps.dataset, curves, final)
+    dims, settled = curves.latent_dims, _plateau(dataset, curves, final)
 
     def within(row: np.ndarray, share: float = 1.0) -> float:
         return first_within(dims, row, settled.level(row) + share * settled.margin)
@@ -75,11 +82,10 @@ def description_length(sweeps: Sweeps, *, metric: str = "test_neg_elbo") -> Seed
     levels = f"the plateau, over N = {listed(dims[settled.where])}, is {settled.level(final.mean(0)):.1f} nats"
     return replace(
         found,
-        history=found.history if metric == "test_neg_elbo" else None,
         blocks=(*filter(None, (settled.reason,)), *first, *found.blocks),
         notes=(f"{levels}; the margin is {settled.margin:.2g}", *found.notes),
         between=grid_between(dims, found.value),
-        margins=_at_margins(within, final, sweeps.dataset),
+        margins=_at_margins(within, final, dataset),
     )
 
 

@@ -16,9 +16,9 @@ from analysis.figures.style import GREY, theme
 from analysis.verdict import combine
 
 ROWS = {
-    "L": ("Description length (L)", "from here a latent costs more than it saves"),
+    "L": ("Description length (L)", "all further latents save less than 1 nat"),
     "U": ("Active units (U)", "kept in use by a VAE with room to spare"),
-    "I": ("The images themselves (I)", "directions near an image"),
+    "I": ("The images themselves (I)", "directions near an image, on average"),
     "a": ("A plain auto-encoder (a)", "within 1 nat of its best: has no answer"),
     "c": ("The largest VAE (c)", "latents kept in use"),
     "g 90 %": ("PCA", "90 % of the variance"),
@@ -67,8 +67,8 @@ def draw_answer(evidence: Evidence) -> Drawn | Skipped:
         answer_data,
         plot_answer,
         lambda _: (
-            "The latent dimensions that the data need, by who asks. Lines are 95 % intervals over training seeds, or"
-            " over subsamples of the images; of (U) and (I), which are ranges, the hull of all. Shaded: the paper's "
+            "The latent dimensions that the data need, by who uses them. Lines are 95 % intervals over training seeds, "
+            "or over subsamples of the images; of (U) and (I), which are ranges, the hull of all. Shaded: the paper's "
             "10 < N < 100. Bold: the answer, chosen after MNIST's tables had been seen; (a) and (c) were fixed "
             "beforehand."
         ),

@@ -58,10 +58,10 @@ def output_head(runs: Runs) -> Iterator[Surprise]:
             seeds = "1 seed" if clipped["finished"] == 1 else f"{clipped['finished']} seeds"
             collapsed = f", {clipped['collapsed']} of {clipped['finished']} collapsed" if clipped["collapsed"] else ""
             yield Surprise(
-                f"How much worse the linear net is turns on an output head that the paper leaves open. On {dataset} at "
-                f"N = {latent_dim} it ends at {clipped['ratio']:,.1f} times ELU's test NLL with a clipped identity "
-                f"output ({clipped['test_nll']:,.0f} against {elu['test_nll']:,.1f} nats, {seeds}{collapsed}), "
-                f"and at {plain['ratio']:,.2f} times with a sigmoid output ({plain['test_nll']:,.1f})."
+                "How much worse the linear net is turns on an output head that the paper leaves open. On "
+                f"{dataset} at N = {latent_dim} it ends at {clipped['ratio']:,.1f} times the test NLL of ELU (sigmoid "
+                f"output) with a clipped identity output ({clipped['test_nll']:,.0f} against {elu['test_nll']:,.1f} "
+                f"nats, {seeds}{collapsed}), and at {plain['ratio']:,.2f} times with a sigmoid output ({plain['test_nll']:,.1f})."
                 + (f" The mean image costs {elu['mean_image']:,.1f}." if pd.notna(elu["mean_image"]) else ""),
                 shlex.join(["analysis", "report", run]),
             )

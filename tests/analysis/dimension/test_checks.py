@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 
-from analysis.dimension import checks
-from analysis.dimension.checks import Check
+from analysis.dimension.checks import Check, recovery
+from analysis.dimension.estimate_table import ControlEstimate
 from analysis.evidence import Evidence
+from analysis.verdict import Verdict
 from tests.support.sweeps import intrinsic_tables, sweep_tables
 
 DIMS = (2, 4, 8, 16, 32)
@@ -34,24 +38,53 @@ def evidence() -> Evidence:
 
 def test_row_that_recovers_every_k_says_so_and_tells_its_offsets(evidence: Evidence) -> None:
     length, units = evidence.checks["L"], evidence.checks["U"]
-    assert length.recovers and not length.failed and set(length.errors) == {4, 8}
-    assert abs(length.errors[8]) < 0.5
-    assert units.recovers and units.offsets[4] == pytest.approx(7.0)
-    assert units.text == "recovers k = 4, 8 of one class; ten classes +7.0"
-    assert units.short == "right at k = 4, 8; ten classes +7.0"
+    assert abs(length.one_class[8].error) < 0.5 and not length.recovers, "the grid leaves N = 5 to 8 open"
+    assert length.short.startswith("right at k = 4; undecided by 2 seeds at k = 8 (-0.3)")
+    assert units.offsets == (pytest.approx(7.0), pytest.approx(7.0))
+    assert units.short == "undecided by 2 seeds at k = 4 (+0.0), 8 (+0.0); ten classes +7.0"
+    assert units.text == f"one class {units.short}" and not units.recovers, (
+        "two seeds leave counts too wide an interval"
+    )
 
 
 def test_row_that_fails_says_where(evidence: Evidence) -> None:
     images = evidence.checks["I"]
-    assert not images.recovers and images.failed == [4]
-    assert images.short == "wrong at 4 (-3.0)" and "misses k = 4 (-3.0)" in images.text
+    assert not images.recovers and images.at(Verdict.REFUTED) == [4]
+    assert images.short == "wrong by 3 seeds at k = 4 (-3.0)"
 
 
-def test_check_allows_one_or_a_tenth_and_ends_at_sixteen() -> None:
-    assert checks.recovered(4, 1.0) and not checks.recovered(4, -1.01)
-    assert checks.recovered(16, 1.6) and not checks.recovered(16, 1.61)
-    beyond = Check({32: -10.0}, {})
-    assert beyond.failed == [] and not beyond.recovers and "misses k = 32 (-10.0)" in beyond.text
+def control(known: int, low: float, high: float, **changes: Any) -> ControlEstimate:
+    value = (low + high) / 2
+    plain = ControlEstimate(
+        "L", f"strokes-{known}-one", known, value, low, high, np.nan, value - known, np.nan, True, None, 2, None, ""
+    )
+    return replace(plain, **changes)
+
+
+@pytest.mark.parametrize(
+    ("one", "verdict"),
+    [
+        (control(4, 3.1, 4.9), Verdict.CONFIRMED),
+        (control(4, 3.1, 5.1), Verdict.INCONCLUSIVE),
+        (control(4, 5.1, 5.9), Verdict.REFUTED),
+        (control(16, 14.5, 17.5), Verdict.CONFIRMED),
+        (control(16, 14.5, 17.7), Verdict.INCONCLUSIVE),
+        (control(16, 15.5, 16.5, between=(15, 17)), Verdict.CONFIRMED),
+        (control(16, 15.5, 16.5, between=(9, 16)), Verdict.INCONCLUSIVE),
+        (control(4, 5.1, 5.9, settled=False), Verdict.INCONCLUSIVE),
+        (control(4, np.nan, np.nan), Verdict.INCONCLUSIVE),
+    ],
+)
+def test_recovery_needs_the_interval_and_every_n_of_the_grid_within_one_or_a_tenth(
+    one: ControlEstimate, verdict: Verdict
+) -> None:
+    assert recovery(one) == verdict
+
+
+def test_check_ends_at_sixteen() -> None:
+    beyond = Check({32: control(32, 21.0, 23.0)}, {32: control(32, 12.0, 14.0)})
+    assert not beyond.recovers and beyond.short == "" and beyond.offsets is None
+    assert "one class at k = 32 -10.0" in beyond.text and "ten classes at k = 32 -19.0" in beyond.text
     assert Check({}, {}).short == "not checked: study controls" and not Check({}, {}).recovers
 
 

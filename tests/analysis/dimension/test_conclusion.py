@@ -37,11 +37,13 @@ def of_other_data(*runs: Tables) -> Evidence:
 
 def test_paragraph_tells_the_three_numbers_and_the_law_in_plain_words() -> None:
     found = concluded(full())
-    assert "beyond **N = 15** another one costs more than it saves (L)" in found.paragraph
+    assert "all latents beyond **N = 15** together save it less than 1 nat (L)" in found.paragraph
     assert "it keeps **25** in use (U)" in found.paragraph
-    assert "differ in **12 to 13** directions (I)" in found.paragraph
-    assert "like N to the power -1.00" in found.paragraph and "75 for 4 nats, 150 for 2 nats" in found.paragraph
-    assert "10 < N < 100 holds for (L), (U) and (I); of a plain auto-encoder it cannot be asked" in found.paragraph
+    assert "lie in **12 to 13** directions (I)" in found.paragraph
+    assert "up to N = 200, its loss goes on falling**, about like N to the power -1.00" in found.paragraph
+    assert "75 [75, 75] for 4 nats, 150 [150, 150] for 2 nats" in found.paragraph
+    assert "300 [300, 300] for 1 nat, beyond all N trained" in found.paragraph
+    assert "10 < N < 100 holds for (L), (U) and (I); for a plain auto-encoder it has no answer" in found.paragraph
     assert (found.verdict, found.papers, found.data) == ("confirmed", True, "MNIST")
 
 
@@ -52,12 +54,13 @@ def test_rows_say_what_was_chosen_when_and_why_saturation_has_no_answer() -> Non
         assert "chosen after MNIST's tables had been seen" in rows[key].note
     assert rows["a"].note.startswith("fixed beforehand; no answer") and rows["c"].note.startswith("fixed beforehand")
     assert rows["law"].verdict == "no answer" and "power law" in rows["law"].note
+    assert rows["L"].number.endswith("11 to 16 on this grid") and rows["U"].number.startswith("25 [")
 
 
 def test_purposes_have_an_n_each() -> None:
     reconstruct, generate, classify = concluded(full()).purposes
-    assert "of the loss at N = 200" in reconstruct and "within 1 nat" in reconstruct
-    assert generate == "To generate: a VAE of N = 15; of more latents it uses 25."
+    assert "of the least loss, that at N = 200" in reconstruct and "within 1 nat" in reconstruct
+    assert "no measure of how samples look, a VAE of N = 15; a wider one uses 25." in generate
     assert f"codes of N = {16 * np.exp(-0.2):.0f}" in classify and "97.0 %" in classify
 
 

@@ -25,8 +25,8 @@ def test_law_of_an_exact_power_is_recovered_and_predicts() -> None:
     assert law.holds and law.errors["power law"][1] < 1e-3 < law.errors["exponential"][1]
     assert law.fitted == (20, 32, 50, 64, 100) and set(law.predicted) == {128, 200}
     assert law.tolerance[1.0][0] == pytest.approx(300 ** (1 / 1.1), rel=1e-3)
-    assert set(law.exponents) >= {"20 to 100", "32 to 200"}
-    assert list(law.exponents.values()) == pytest.approx([1.1] * len(law.exponents), abs=1e-3)
+    assert set(law.by_range) >= {"20 to 100", "32 to 200"}
+    assert law.exponents == pytest.approx([1.1] * len(law.exponents), abs=1e-3)
 
 
 def test_law_has_the_interval_of_its_seeds_and_none_with_one() -> None:
@@ -34,6 +34,14 @@ def test_law_has_the_interval_of_its_seeds_and_none_with_one() -> None:
     low, high = found(curves).b[1:]
     assert low < 1.0 < 1.2 < high
     assert np.isnan(found(curves[:1]).b[1:]).all()
+
+
+def test_tolerance_has_the_hull_of_the_seeds_and_of_the_ranges() -> None:
+    bent = 3.0 + 300.0 * DIMS**-1.1 + 0.4 * (DIMS == 200)
+    value, low, high = found(np.stack([bent - 1e-3, bent + 1e-3])).tolerance[1.0]
+    assert low < 0.9 * value, "the ranges that end at N = 200 bend the law, the seeds agree"
+    assert low <= value <= high
+    assert np.isnan(found(bent[None]).tolerance[1.0][1:]).all()
 
 
 def test_law_of_an_exponential_does_not_hold() -> None:
