@@ -61,7 +61,8 @@ def output_head(runs: Runs) -> Iterator[Surprise]:
                 "How much worse the linear net is turns on an output head that the paper leaves open. On "
                 f"{dataset} at N = {latent_dim} it ends at {clipped['ratio']:,.1f} times the test NLL of ELU (sigmoid "
                 f"output) with a clipped identity output ({clipped['test_nll']:,.0f} against {elu['test_nll']:,.1f} "
-                f"nats, {seeds}{collapsed}), and at {plain['ratio']:,.2f} times with a sigmoid output ({plain['test_nll']:,.1f})."
+                f"nats, {seeds}{collapsed}), and at {plain['ratio']:,.2f} times with a sigmoid output "
+                f"({plain['test_nll']:,.1f})."
                 + (f" The mean image costs {elu['mean_image']:,.1f}." if pd.notna(elu["mean_image"]) else ""),
                 shlex.join(["analysis", "report", run]),
             )
