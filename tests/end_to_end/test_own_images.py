@@ -127,6 +127,19 @@ def test_replay_finds_the_images_again(own):
     assert done.exit_code == 0 and "bit for bit" in done.stdout, done.stderr
 
 
+def test_replay_takes_images_that_were_moved_and_no_others(own):
+    name = table.load_tables("runs/own").ends["replicate"].iloc[0]
+    shutil.move("photos", "moved")
+    done = study("replay", "runs/own", name)
+    assert done.exit_code == 2 and "say where: --dataset PATH" in done.stderr and len(done.stderr.splitlines()) == 1
+    done = study("replay", "runs/own", name, "--dataset", "moved")
+    assert done.exit_code == 0 and "bit for bit" in done.stdout, done.stderr
+    (own / "moved" / "0.png").unlink()
+    done = study("replay", "runs/own", name, "--dataset", "moved")
+    assert done.exit_code == 2 and len(done.stderr.splitlines()) == 1
+    assert "moved must hold the images of the run, of digest sha256:" in done.stderr
+
+
 def test_exported_network_is_loaded_with_its_shape_where_nobody_knows_the_data(own, monkeypatch):
     ends = table.load_tables("runs/own").ends
     assert study("weights", "runs/own", ends["replicate"].iloc[0], "-o", "mine").exit_code == 0
@@ -233,3 +246,5 @@ def test_study_dimension_fits_n_and_the_samples_to_the_built_in_digits(tmp_path,
     assert (tables.profiles["quantity"] == "dimension_mle").any()
     again = study("launch", "dimension", *arguments)
     assert (again.exit_code == 0 and "0 to start" in again.stdout) or "finished" in again.stdout
+    refused = study("replay", "runs/dimension", ends["replicate"].iloc[0], "--dataset", "elsewhere")
+    assert refused.exit_code == 2 and "`--dataset` must be left out: digits is no data set of" in refused.stderr
