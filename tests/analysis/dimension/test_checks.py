@@ -41,6 +41,15 @@ def test_row_that_recovers_every_k_says_so_and_tells_its_offsets(evidence: Evide
     assert units.short == "right at k = 4, 8; ten classes +7.0"
 
 
+def test_control_of_another_size_checks_a_row_only_where_none_of_mnists_size_does(evidence: Evidence) -> None:
+    runs = [known("strokes-4-one-16px", 4, active=7), known("strokes-8-one-colour", 8, active=8)]
+    alone = Evidence([*evidence.tables[3:], *runs]).checks["U"]
+    assert (alone.errors, alone.offsets) == ({4: 3.0, 8: 0.0}, {})
+    beside = Evidence([*evidence.tables, *runs, known("strokes-8-one-64px", 8, active=12, steps=3000)])
+    assert beside.checks["U"].errors == {4: 0.0, 8: 0.0} and beside.checks["U"].offsets == {4: 7.0}
+    assert beside.matched == evidence.matched, "they are not MNIST's protocol"
+
+
 def test_row_that_fails_says_where(evidence: Evidence) -> None:
     images = evidence.checks["I"]
     assert not images.recovers and images.failed == [4]
