@@ -14,7 +14,7 @@ from analysis.claims.evaluate import Judgement, evaluate
 from analysis.claims.ledger import Control, Dimension, Ledger, load
 from analysis.claims.lookups import Lookup
 from analysis.claims.pool import Pool
-from analysis.dimension.checks import Check, Matched, checks, matched
+from analysis.dimension.checks import Check, Matched, checks, matched, resized
 from analysis.dimension.estimate import Estimate
 from analysis.dimension.estimate_table import DISTURBED, ControlEstimate, controls_of, estimates_of, known_dimension
 from analysis.dimension.intrinsic_estimates import Intrinsic, intrinsic
@@ -84,7 +84,7 @@ class Evidence:
     @cached_property
     def matched(self) -> Matched | None:
         """The estimates at the protocol of the controls: as many steps and the same N; None if that is their own."""
-        others = [sweeps for name, sweeps in self._of_controls.items() if name != self.dataset]
+        others = [sweeps for name, sweeps in self._of_controls.items() if name != self.dataset and not resized(name)]
         return matched(self._networks, self.sweeps, others)
 
     @cached_property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,8 +17,9 @@ from analysis.verdict import Verdict
 
 MOST_KNOWN = 16
 """The largest k at which a row must recover the factors of one class."""
-ONE_CLASS, TAIL = "-one", "-tail"
-"""Endings of the names of strokes of one class, and of those with a tail of noise."""
+TAIL = "-tail"
+"""The ending of the names of strokes with a tail of noise."""
+_ONE_CLASS = re.compile(r"strokes-\d+-one(-\d+px|-colour)?")
 ROWS = ("L", "U", "I")
 WORDS = {Verdict.CONFIRMED: "right", Verdict.INCONCLUSIVE: "undecided", Verdict.REFUTED: "wrong"}
 """The verdicts on a recovery as the answer's table has them."""
@@ -106,15 +108,20 @@ def recovery(control: ControlEstimate) -> Verdict:
     return control.recovered(max(1.0, 0.1 * control.known))
 
 
+def resized(dataset: str) -> bool:
+    """Whether a control has images of another size than MNIST's, or in colour."""
+    return dataset.endswith(("px", "-colour"))
+
+
 def checks(controls: Iterable[ControlEstimate]) -> dict[str, Check]:
-    """The check of each of ROWS on the strokes among these estimates."""
+    """The check of each of ROWS on the strokes among these estimates; of one k in several sizes, on MNIST's size."""
     found = {key: Check({}, {}) for key in ROWS}
-    for control in controls:
+    for control in sorted(controls, key=lambda one: resized(one.dataset)):
         plain = control.dataset.startswith("strokes") and not control.dataset.endswith(TAIL)
         if control.estimator in found and plain and math.isfinite(control.error):
             check = found[control.estimator]
-            side = check.one_class if control.dataset.endswith(ONE_CLASS) else check.ten_classes
-            side[control.known] = control
+            side = check.one_class if _ONE_CLASS.fullmatch(control.dataset) else check.ten_classes
+            side.setdefault(control.known, control)
     return found
 
 

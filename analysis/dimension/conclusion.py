@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.dimension.curve_shapes import first_within
-from analysis.dimension.description_length import MARGIN, MARGIN_SHARE
+from analysis.dimension.description_length import accepted_loss
 from analysis.dimension.estimate import TOO_WIDE, Estimate
 from analysis.dimension.loss_law import LossLaw
-from analysis.dimension.network_estimates import plateau_of
+from analysis.dimension.network_estimates import plateau_of, rising_from
 from analysis.dimension.remedies import remedies
 from analysis.dimension.seed_estimates import LOWER_BOUND
 from analysis.dimension.sweeps import DATA, LEAST_DIMS, PAPERS, Sweep
@@ -269,13 +269,11 @@ def _to_reconstruct(curves: Sweep | str) -> str:
     if len(means) < LEAST_DIMS or not np.isfinite(means).all():
         return _not_known(f"needs an auto-encoder at {LEAST_DIMS} N or more")
     best = float(means.min())
-    unit = MARGIN
-    if curves.mean_image is not None and curves.mean_image - best < 1 / MARGIN_SHARE / 2:
-        unit = MARGIN_SHARE * (curves.mean_image - best)
-    at = ", ".join(
-        f"N = {first_within(curves.latent_dims, means, best + m * unit):.0f} within {_nats(m * unit)}"
-        for m in (NEAR, FAR)
-    )
+    unit = accepted_loss(best, curves.mean_image)
+    enough = {m * unit: first_within(curves.latent_dims, means, best + m * unit) for m in (NEAR, FAR)}
+    if rising := rising_from(curves, min(enough.values())):
+        return _not_known(rising)
+    at = ", ".join(f"N = {n:.0f} within {_nats(amount)}" for amount, n in enough.items())
     return f"an auto-encoder of {at} of the least loss, that at N = {curves.latent_dims[int(np.argmin(means))]}"
 
 
@@ -288,6 +286,8 @@ def _to_classify(curves: Sweep | str) -> str:
         return _not_known("add `measurements: [probes]` to the spec; the images need labels")
     means = accuracy.mean(0)
     enough = first_within(curves.latent_dims, -means, -float(means.max()) + POINT)
+    if rising := rising_from(curves, enough):
+        return _not_known(rising)
     return (
         f"codes of N = {enough:.0f} of an auto-encoder: nearest neighbours read them within a point of the best, "
         f"{100 * means.max():.1f} %"

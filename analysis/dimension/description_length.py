@@ -46,6 +46,19 @@ class Plateau(NamedTuple):
         return float(values[self.where].mean())
 
 
+def accepted_loss(best: float, mean_image: float | None) -> float:
+    """The loss above the best that counts as little, in nats per image.
+
+    It is 1 nat; of images whose mean is less than half as far from the best as MNIST's, MARGIN_SHARE of that distance.
+
+    Args:
+        best: The least test loss, nats per image.
+        mean_image: The test NLL of the mean image, likewise; None if it is not known.
+    """
+    share = MARGIN if mean_image is None else MARGIN_SHARE * (mean_image - best)
+    return share if share < MARGIN / 2 else MARGIN
+
+
 def papers_plateau(latent_dims: np.ndarray, values: np.ndarray) -> Plateau:
     """The plateau of MNIST: the mean over the grid's N from FLAT_FROM on.
 

@@ -3,6 +3,7 @@
 On the paper's data the verdict is on its hypothesis 10 < N < 100: confirmed where the interval lies inside, refuted
 where it lies outside, else inconclusive. On other data there is no hypothesis, and an estimate is settled or not. An
 estimate that still moved in the last fifth of training, or that rests on one seed, gives no verdict and is not settled.
+Where the test loss rose in that fifth, there is no N either.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from analysis.dimension.description_length import MARGINS
 from analysis.dimension.estimate import LEVEL, TOO_WIDE, Estimate, judged, not_measured, verdict_on
 from analysis.dimension.intrinsic_estimates import ALL_DIGITS, NO_SCALE, Intrinsic, label
 from analysis.dimension.network_estimates import CONTROL_ESTIMATORS, ESTIMATORS, Estimator
-from analysis.dimension.seed_estimates import SeedEstimates, Sweeps
+from analysis.dimension.seed_estimates import OVERFITTED, SeedEstimates, Sweeps
 from analysis.dimension.sweeps import FRACTIONS, PAPERS
 from analysis.figures.base import NotApplicableError
 from analysis.formats import ABSENT, figures, frame_of, table
@@ -251,6 +252,10 @@ def estimated(key: str, estimator: Estimator, sweeps: Sweeps) -> Estimate:
     except NotApplicableError as reason:
         absent = not_measured(key, estimator.name, str(reason))
         return replace(absent, headline=estimator.headline, beforehand=estimator.beforehand)
+    if rising := [block for block in seeds.blocks if block.startswith(OVERFITTED)]:
+        withheld = judged(key, estimator.name, math.nan, (math.nan, math.nan), blocks=rising)
+        named = {"headline": estimator.headline, "beforehand": estimator.beforehand}
+        return replace(withheld, seeds=len(seeds.per_seed), steps=seeds.steps, **named)
     low, high, problem = _interval(seeds)
     blocks = [*_not_converged(seeds), *seeds.blocks, *problem]
     alike = (

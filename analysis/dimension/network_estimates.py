@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from analysis.dimension.curve_shapes import first_within, knee, saturation
-from analysis.dimension.description_length import MARGINS, SCANNED, Plateau, papers_plateau, plateau
+from analysis.dimension.description_length import MARGINS, SCANNED, Plateau, accepted_loss, papers_plateau, plateau
 from analysis.dimension.loss_law import FIRST, LAST, LEAST_FITTED, LossLaw, loss_law
 from analysis.dimension.seed_estimates import (
     LOWER_BOUND,
@@ -119,12 +119,14 @@ def spare_units(sweeps: Sweeps, *, metric: str = "test_active_units") -> SeedEst
     full = () if room.any() else (f"{LOWER_BOUND}: over {ROOM:.0%} of the latents are active at every N",)
     room = room if room.any() else dims == dims[-1]
     chosen = counts[:, room]
+    final = final_values(curves, "test_neg_elbo")
+    margin = NAT_MARGIN if curves.mean_image is None else _plateau(sweeps.dataset, curves, final).margin
     return SeedEstimates(
         value=float(chosen.mean()),
         per_seed=chosen.mean(1),
         steps=curves.budget,
         history=curves.values[metric][:, :, room].mean((1, 2)),
-        blocks=(*full, *overfits(curves, "test_neg_elbo", room, NAT_MARGIN), *unfinished(curves)),
+        blocks=(*full, *overfits(curves, "test_neg_elbo", room, margin), *unfinished(curves)),
         notes=(f"over N = {listed(dims[room])}", *left_out(curves)),
         logarithmic=False,
         resolution=1.0,
@@ -173,10 +175,18 @@ def law_of_loss(sweeps: Sweeps) -> LossLaw:
         if len(larger) <= LEAST_FITTED:
             raise NotApplicableError(f"too few N: the law needs {LEAST_FITTED + 1} N from N = {bend:.3g} on")
         first, last = int(larger[0]), int(larger[max(LEAST_FITTED - 1, len(larger) - 3)])
+    if rising := rising_from(curves, first):
+        raise NotApplicableError(rising)
     found = loss_law(curves.latent_dims, excess, first=first, last=last)
     if isinstance(found, str):
         raise NotApplicableError(found)
     return found
+
+
+def rising_from(curves: Sweep, first: float) -> str:
+    """The block of an auto-encoder that overfits at the N from `first` on; empty where it does not."""
+    margin = accepted_loss(float(curves.values["test_nll"][-1].mean(0).min()), curves.mean_image)
+    return "".join(overfits(curves, "test_nll", curves.latent_dims >= first - 1e-9, margin))
 
 
 def knee_of_excess(sweeps: Sweeps, *, equal_steps: bool = False) -> SeedEstimates:
@@ -188,7 +198,7 @@ def knee_of_excess(sweeps: Sweeps, *, equal_steps: bool = False) -> SeedEstimate
         return knee(curves.latent_dims, values - floor)
 
     if not equal_steps:
-        return measure(curves, "test_nll", estimate)
+        return measure(curves, "test_nll", estimate, margin=NAT_MARGIN)
     steps, values = curves.at_equal_steps("test_nll")
     per_seed = np.array([estimate(row) for row in values])
     blocks = (*absent(estimate(values.mean(0))), *unfinished(curves))
@@ -206,7 +216,8 @@ def active(sweeps: Sweeps, *, metric: str) -> SeedEstimates:
     values = curves.values[metric][:, :, -1]
     if not np.isfinite(values[-1]).all():
         raise NotApplicableError("not recorded")
-    blocks = (f"{LOWER_BOUND}: all {size} units are active",) if values[-1].mean() == size else ()
+    full = (f"{LOWER_BOUND}: all {size} units are active",) if values[-1].mean() == size else ()
+    blocks = (*full, *overfits(curves, "test_neg_elbo", curves.latent_dims == size, NAT_MARGIN))
     notes = (f"of {size} latents", *left_out(curves))
     value = float(values[-1].mean())
     history = values.mean(1)

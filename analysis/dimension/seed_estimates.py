@@ -18,6 +18,8 @@ OVERFITS = 0.25
 """A test loss that rises over the last fifth of training by more than this share of the margin is overfitted."""
 LOWER_BOUND = "a lower bound"
 """How a block begins that leaves a verdict where the bound lies beyond the band already."""
+OVERFITTED = "overfits"
+"""How a block begins where the test loss rises at the end of training: then no N is told."""
 _MOST_NAMED = 4
 
 
@@ -171,7 +173,7 @@ def overfits(curves: Sweep, metric: str, where: np.ndarray, margin: float) -> tu
     rise = (curves.values[metric][-1] - curves.values[metric][start])[:, where]
     if not rise.size or not np.isfinite(rise).all() or rise.mean() <= OVERFITS * margin:
         return ()
-    return (f"overfits: the test loss rises by {rise.mean():.2g} nats over the last fifth of training",)
+    return (f"{OVERFITTED}: the test loss rises by {rise.mean():.2g} nats over the last fifth of training",)
 
 
 def end_bounds(curves: Sweep, values: np.ndarray, margin: float) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -20,6 +20,7 @@ from study.tables.build import build
 from study.tables.files import load_tables, to_csv
 from study.tables.merge import Images, merge
 from study.tables.trials import spec_of_best
+from trainables.images.source import ImageSource
 from trainables.schema import Replicate
 from trainables.storage import Folder, without_secrets, write_file
 
@@ -173,6 +174,9 @@ def replay(
     own: Annotated[
         str | None, typer.Option("--spec", help="The study, whose plugins are imported: a run's folder imports none.")
     ] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="Where the run's own images are now. \\[default: where the run found them]")
+    ] = None,
 ) -> None:
     """Train one replicate again, without Ray, and compare its numbers with the run's table.
 
@@ -188,7 +192,7 @@ def replay(
         plugins = ", ".join(tables.spec.plugins)
         raise TableError(f"`--spec` must name the study that has the plugins {plugins}: a run's folder imports none.")
     chosen = _replicate(Plan(tables.spec, tables.provenance["data_digests"]), run, replicate)
-    source = tables.spec.data.get(chosen.config.dataset)
+    source = _moved(tables.spec.data.get(chosen.config.dataset), chosen.config.dataset, dataset)
     again = train_again(chosen, source, lambda text: ERR.print(text, end="\r"))
     comparison = compare(tables.rows("results"), chosen.hash, again)
     last = Table("metric", "in the table", "again", box=None, header_style="bold")
@@ -199,6 +203,15 @@ def replay(
         OUT.print(line, soft_wrap=True)
     if not comparison.agrees:
         raise typer.Exit(FAILED)
+
+
+def _moved(source: ImageSource | None, name: str, path: str | None) -> ImageSource | None:
+    """Returns where a run's images are now, read as they were. Raises TableError if they are not a user's own."""
+    if path is None:
+        return source
+    if source is None:
+        raise TableError(f"`--dataset` must be left out: {name} is no data set of the run's own images.")
+    return source.model_copy(update={"path": path})
 
 
 def _replicate(plan: Plan, run: str, start: str) -> Replicate:

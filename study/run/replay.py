@@ -24,6 +24,9 @@ ORIGIN = {"numerics": "numerics", "device": "device", "git_commit": "commit"}
 """Columns of the results table that say how a row was computed, by what they are called to a user."""
 
 
+_ELSEWHERE = "If the run's images are elsewhere, say where: --dataset PATH."
+
+
 @dataclass(frozen=True)
 class Difference:
     """A metric of one step, in the table and again, and by which share of the larger the two differ."""
@@ -85,9 +88,16 @@ def train_again(replicate: Replicate, source: ImageSource | None, say: Callable[
     Raises:
         trainables.errors.DataError: The data at hand are not those that it was trained on.
     """
-    dataset = datasets.load(replicate.config.dataset, source)
+    try:
+        dataset = datasets.load(replicate.config.dataset, source)
+    except DataError as error:
+        raise error if source is None else DataError(f"{str(error).rstrip('.')}. {_ELSEWHERE}") from None
     if dataset.digest != replicate.data_digest:
-        raise DataError(f"`data` must have the digest {replicate.data_digest}, but got {dataset.digest}.")
+        where = replicate.config.dataset if source is None else source.path
+        raise DataError(
+            f"{where} must hold the images of the run, of digest {replicate.data_digest}, but its digest is "
+            f"{dataset.digest}." + f" {_ELSEWHERE}" * (source is not None)
+        )
     with tempfile.TemporaryDirectory(prefix="study-replay-") as scratch:
         stamp = {"git_commit": git_commit()}
         for progress in trial.run([replicate], dataset, Folder(scratch), provenance=stamp):

@@ -4,15 +4,18 @@ import json
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from sklearn.datasets import load_digits
 
 from analysis import cli as analysis_cli
 from analysis.figures import catalogue
 from analysis.figures.base import Drawn
 from study import table
 from study.cli import app
+from study.run import ray_runner
 from tests.support.command import call
 from trainables.export import load
 from trainables.registry import DATASETS
@@ -28,6 +31,10 @@ arms:
   vae: {model: vae}
   pca: {task: pca}
 """
+
+
+ORIGIN = {"config/dataset", "data_digest", "replicate"}
+"""Columns that name the data, and the replicates that come of them."""
 
 
 def study(*arguments):
@@ -120,6 +127,19 @@ def test_replay_finds_the_images_again(own):
     assert done.exit_code == 0 and "bit for bit" in done.stdout, done.stderr
 
 
+def test_replay_takes_images_that_were_moved_and_no_others(own):
+    name = table.load_tables("runs/own").ends["replicate"].iloc[0]
+    shutil.move("photos", "moved")
+    done = study("replay", "runs/own", name)
+    assert done.exit_code == 2 and "say where: --dataset PATH" in done.stderr and len(done.stderr.splitlines()) == 1
+    done = study("replay", "runs/own", name, "--dataset", "moved")
+    assert done.exit_code == 0 and "bit for bit" in done.stdout, done.stderr
+    (own / "moved" / "0.png").unlink()
+    done = study("replay", "runs/own", name, "--dataset", "moved")
+    assert done.exit_code == 2 and len(done.stderr.splitlines()) == 1
+    assert "moved must hold the images of the run, of digest sha256:" in done.stderr
+
+
 def test_exported_network_is_loaded_with_its_shape_where_nobody_knows_the_data(own, monkeypatch):
     ends = table.load_tables("runs/own").ends
     assert study("weights", "runs/own", ends["replicate"].iloc[0], "-o", "mine").exit_code == 0
@@ -154,6 +174,66 @@ def test_wrong_path_or_option_is_one_line(own, arguments, message):
     assert done.exit_code == 2 and message in done.stderr and len(done.stderr.splitlines()) == 1, done.stderr
 
 
+def without_origin(frame):
+    """A table's rows without what may differ: the names of the data, hashes of them, and times."""
+    own = [name for name in frame if name.endswith("_s") or name in ORIGIN]
+    keys = [name for name in ("cell", "seed", "step", "kind", "quantity", "index") if name in frame]
+    return frame.drop(columns=own).sort_values(keys, kind="stable", ignore_index=True)
+
+
+def test_study_dimension_of_a_folder_of_pngs_is_that_of_the_digits_in_them(tmp_path, monkeypatch):
+    """Pillow writes what the loader of `digits` makes of 0..16: 255 / 16 times the value, rounded, half to even."""
+    monkeypatch.chdir(tmp_path)
+    images, labels = load_digits(return_X_y=True)
+    greys = np.rint(images * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8)
+    for number in np.random.default_rng(0).permutation(len(greys)):  # in an order of their own
+        folder = tmp_path / "photos" / f"digit {labels[number]}"
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(greys[number]).save(folder / f"{number * 31 % 1797}.png")
+    runs = {}
+    for dataset in ("digits", "photos/"):
+        name = f"runs/{dataset[:6]}"
+        few = ["--steps", 2, "--seeds", 1, "--cells", "*[s4]", "--runner", "inline", "--run", name]  # images, N = 4 ...
+        done = study("launch", "dimension", "--dataset", dataset, *few)
+        assert done.exit_code == 0, done.stderr
+        runs[dataset] = table.load_tables(name)
+    ours, mine = runs.values()
+    assert {4, 24, 64} <= set(ours.ends.loc[ours.ends["status"] == "finished", "config/latent_dim"].dropna())
+    for kind in ("results", "profiles", "images"):
+        one, other = (tables.rows(kind) for tables in (ours, mine))
+        if kind != "results":
+            one, other = (
+                rows.merge(tables.ends[["replicate", "cell", "seed"]], on="replicate")
+                for rows, tables in ((one, ours), (other, mine))
+            )
+        if "quantity" in one:
+            one, other = (rows[~rows["quantity"].str.endswith("_s")] for rows in (one, other))
+        assert len(one) > 20
+        pd.testing.assert_frame_equal(without_origin(one), without_origin(other), check_exact=True)
+
+
+def test_study_dimension_through_ray_hands_the_images_out_as_mnists(tmp_path, monkeypatch):
+    """The folder is gone before a worker begins: as on a cluster where only the head has it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    for index, image in enumerate(np.random.default_rng(0).integers(0, 256, (40, 4, 5, 3), dtype=np.uint8)):
+        Image.fromarray(image).save(tmp_path / "photos" / f"{index}.png")
+    few = ["--dataset", "photos", "--steps", 2, "--seeds", 1, "--cells", "*latent_dim=[28]"]
+    inline = study("launch", "dimension", *few, "--runner", "inline", "--run", "runs/inline")
+    run = ray_runner.run
+
+    def without_folder(*arguments):
+        shutil.move("photos", "elsewhere")
+        run(*arguments)
+
+    monkeypatch.setattr(ray_runner, "run", without_folder)
+    done = study("launch", "dimension", *few, "--runner", "ray", "--concurrency", 1, "--run", "runs/ray")
+    assert (inline.exit_code, done.exit_code) == (0, 0), inline.stderr + done.stderr
+    one, other = (table.load_tables(f"runs/{name}").results for name in ("inline", "ray"))
+    assert (one["status"] == "finished").sum() > 6 and set(one["replicate"]) == set(other["replicate"])
+    pd.testing.assert_frame_equal(without_origin(one), without_origin(other), check_exact=True)
+
+
 def test_study_dimension_fits_n_and_the_samples_to_the_built_in_digits(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     arguments = ["--steps", 2, "--seeds", 1, "--cells", "*a*", "--runner", "inline"]  # vae, pca and images
@@ -166,3 +246,5 @@ def test_study_dimension_fits_n_and_the_samples_to_the_built_in_digits(tmp_path,
     assert (tables.profiles["quantity"] == "dimension_mle").any()
     again = study("launch", "dimension", *arguments)
     assert (again.exit_code == 0 and "0 to start" in again.stdout) or "finished" in again.stdout
+    refused = study("replay", "runs/dimension", ends["replicate"].iloc[0], "--dataset", "elsewhere")
+    assert refused.exit_code == 2 and "`--dataset` must be left out: digits is no data set of" in refused.stderr

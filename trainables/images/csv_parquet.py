@@ -47,7 +47,7 @@ def _joined(shards: Sequence[Part], files: Sequence[Path]) -> Part:
 def read_csv(path: Path) -> Part:
     """Reads rows of values, one a pixel of a square image, with a label first or in a column of that name.
 
-    A first row of names is used where there is one.
+    A first row of names, or of the columns' numbers, is used where there is one.
 
     Raises:
         DataError: A value is no number, or there are columns of another number.
@@ -55,7 +55,7 @@ def read_csv(path: Path) -> Part:
     check_memory(path.stat().st_size, path)
     with path.open(newline="", encoding="utf-8-sig") as file:
         top = next(csv.reader(file), [])
-    named = not all(map(_is_number, top))
+    named = not all(map(_is_number, top)) or _counts(top)
     frame = pd.read_csv(path, header=0 if named else None, encoding="utf-8-sig")
     labels = None
     column = next((c for c in frame.columns if str(c).strip().lower() in LABELS), None) if named else None
@@ -80,6 +80,11 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _counts(top: Sequence[str]) -> bool:
+    """Whether a row of several numbers is 0, 1, 2 ... or 1, 2, 3 ..., as pandas names columns: no image is so."""
+    return len(top) > 1 and any([float(text) for text in top] == list(range(s, s + len(top))) for s in (0, 1))
 
 
 def _is_square(count: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -45,6 +46,21 @@ def test_row_that_recovers_every_k_says_so_and_tells_its_offsets(evidence: Evide
     assert units.text == f"one class {units.short}" and not units.recovers, (
         "two seeds leave counts too wide an interval"
     )
+
+
+def errors(controls: Mapping[int, ControlEstimate]) -> dict[int, float]:
+    return {k: one.error for k, one in controls.items()}
+
+
+def test_control_of_another_size_checks_a_row_only_where_none_of_mnists_size_does(evidence: Evidence) -> None:
+    runs = [known("strokes-4-one-16px", 4, active=7), known("strokes-8-one-colour", 8, active=8)]
+    alone = Evidence([*evidence.tables[3:], *runs]).checks["U"]
+    assert errors(alone.one_class) == {4: 3.0, 8: 0.0} and not alone.ten_classes
+    beside = Evidence([*evidence.tables, *runs, known("strokes-8-one-64px", 8, active=12, steps=3000)])
+    assert errors(beside.checks["U"].one_class) == {4: 0.0, 8: 0.0} and errors(beside.checks["U"].ten_classes) == {
+        4: 7.0
+    }
+    assert beside.matched == evidence.matched, "they are not MNIST's protocol"
 
 
 def test_row_that_fails_says_where(evidence: Evidence) -> None:

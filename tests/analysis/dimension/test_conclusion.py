@@ -64,6 +64,44 @@ def test_purposes_have_an_n_each() -> None:
     assert f"codes of N = {16 * np.exp(-0.2):.0f}" in classify and "97.0 %" in classify
 
 
+def _of_overfitted(rise: float, rising: str) -> Evidence:
+    """Sweeps on other data whose test loss rises by so many nats at the end of training, of one network or of both."""
+
+    def risen(network: str, n: int, seed: int, fraction: float) -> float:
+        return curve(network, n, seed, fraction) + rise * (fraction == 1 and network in rising)
+
+    return of_other_data(sweep_tables(dims=DIMS, nll=risen, profiles=probes, dataset="strokes"))
+
+
+@pytest.mark.parametrize("rising", ["elu", "vae", "elu and vae"])
+def test_network_that_overfits_is_told_no_n_anywhere(rising) -> None:
+    told, withheld = concluded(_of_overfitted(0.0, rising)), concluded(_of_overfitted(0.5, rising))
+    reconstruct, generate, classify = withheld.purposes
+    reason = "not settled at this budget (overfits: the test loss rises by 0.5 nats over the last fifth of training)"
+    rows = {row.key: row for row in withheld.rows}
+    if "elu" in rising:
+        assert reconstruct == f"To reconstruct: {reason}." and classify == f"To classify: {reason}."
+        assert (rows["law"].number, rows["law"].verdict) == ("–", "not measured")
+        assert "auto-encoder pays nothing" in told.paragraph and "auto-encoder pays nothing" not in withheld.paragraph
+        assert any("law is not settled" in line and "Train shorter" in line for line in withheld.open)
+    if "vae" in rising:
+        assert generate == f"To generate: {reason}."
+        assert [(rows[key].number, rows[key].verdict) for key in "LU"] == [("–", "not settled: overfits")] * 2
+        assert all(rows[key].note == reason.partition("(")[2][:-1] for key in "LU")
+        assert "A VAE pays" in told.paragraph and "A VAE pays" not in withheld.paragraph
+    if rising == "elu and vae":
+        assert withheld.paragraph == "These runs do not say how many dimensions the images need."
+    else:
+        assert set(told.purposes) & set(withheld.purposes), "the other network's N is still told"
+
+
+def test_network_that_just_does_not_overfit_is_told_its_n() -> None:
+    none, little = concluded(_of_overfitted(0.0, "elu and vae")), concluded(_of_overfitted(0.2, "elu and vae"))
+    assert not any("not settled" in purpose for purpose in little.purposes)
+    numbers = {row.key: row.number for row in little.rows}
+    assert numbers["L"] == {row.key: row.number for row in none.rows}["L"] and "–" not in (numbers["U"], numbers["law"])
+
+
 def test_conclusion_without_runs_says_that_nothing_is_known() -> None:
     found = concluded(Evidence([make_tables()]))
     assert found.paragraph == "These runs do not say how many dimensions the images need."

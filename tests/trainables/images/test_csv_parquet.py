@@ -33,9 +33,18 @@ def test_read_csv_takes_the_label_and_the_pixels(tmp_path, named):
     assert part.labels.tolist() == (list("abab") if named else [0, 1, 0, 1])
 
 
+@pytest.mark.parametrize("first", [0, 1])
+def test_read_csv_whose_columns_are_numbered_does_not_take_the_numbers_for_an_image(tmp_path, first):
+    frame = pd.DataFrame(PIXELS, columns=range(first, first + PIXELS.shape[1]))
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    np.testing.assert_array_equal(csv_parquet.read_csv(tmp_path / "a.csv").images, PIXELS)
+
+
 def test_read_csv_without_labels(tmp_path):
-    pd.DataFrame(PIXELS).to_csv(tmp_path / "a.csv", index=False, header=False)
-    assert csv_parquet.read_csv(tmp_path / "a.csv").labels is None
+    pd.DataFrame(PIXELS[::-1]).to_csv(tmp_path / "a.csv", index=False, header=False)
+    part = csv_parquet.read_csv(tmp_path / "a.csv")
+    np.testing.assert_array_equal(part.images, PIXELS[::-1])
+    assert part.labels is None
     pd.DataFrame(PIXELS).add_prefix("pixel").to_csv(tmp_path / "a.csv", index=False)
     assert csv_parquet.read_csv(tmp_path / "a.csv").labels is None
 

@@ -217,3 +217,127 @@ def test_read_pictures_beside_a_csv_about_them_takes_the_pictures(tmp_path):
 def test_read_of_a_url_says_to_copy_it():
     with pytest.raises(DataError, match=r"s3://bucket/a\.npz must be a path on the machine that launches"):
         read(ImageSource(path="s3://bucket/a.npz"))
+
+
+def as_npz(folder, sets, labels):
+    named = {f"x_{name}": images for name, images in sets.items()}
+    given = {f"y_{name}": np.full(len(images), labels) for name, images in sets.items() if labels is not None}
+    np.savez(folder / "a.npz", **named, **given)
+    return folder / "a.npz"
+
+
+def as_npy(folder, sets, labels):
+    np.save(folder / "a.npy", sets["train"])
+    return folder / "a.npy"
+
+
+def as_csv(folder, sets, labels):
+    for name, images in sets.items():
+        frame = pd.DataFrame(images.reshape(len(images), -1))
+        (frame if labels is None else frame.assign(label=labels)).to_csv(folder / f"{name}.csv", index=False)
+    return folder
+
+
+def as_idx(folder, sets, labels):
+    def write(name, array):
+        sizes = b"".join(size.to_bytes(4, "big") for size in array.shape)
+        (folder / name).write_bytes(bytes([0, 0, 8, array.ndim]) + sizes + array.astype(np.uint8).tobytes())
+
+    for name, images in sets.items():
+        write(f"{name}-images-idx3-ubyte", images)
+        if labels is not None:
+            write(f"{name}-labels-idx1-ubyte", np.full(len(images), 7))
+    return folder
+
+
+def as_pictures(folder, sets, labels):
+    for name, images in sets.items():
+        path = (folder / name if len(sets) > 1 else folder) / (labels or "")
+        path.mkdir(parents=True, exist_ok=True)
+        for index, image in enumerate(images):
+            Image.fromarray(image).save(path / f"{index}.png")
+    return folder
+
+
+def as_parquet(folder, sets, labels):
+    for name, images in sets.items():
+        contents = [io.BytesIO() for _ in images]
+        for image, content in zip(images, contents, strict=True):
+            Image.fromarray(image).save(content, "PNG")
+        columns = {"image": [{"bytes": content.getvalue(), "path": None} for content in contents]}
+        given = {} if labels is None else {"label": [labels] * len(images)}
+        pq.write_table(pa.table(columns | given), folder / f"{name}-00000-of-00001.parquet")
+    return folder
+
+
+KINDS = {"npz": as_npz, "npy": as_npy, "csv": as_csv, "IDX": as_idx, "pictures": as_pictures, "parquet": as_parquet}
+every_kind = pytest.mark.parametrize("kind", KINDS)
+
+
+def written(kind, folder, train, test=None, labels=None):
+    """The source of a data set in files of a kind; all its images have one label, or none."""
+    sets = {"train": train} | ({} if test is None else {"test": test})
+    return ImageSource(path=str(KINDS[kind](folder, sets, labels)))
+
+
+@every_kind
+def test_one_image_is_refused_in_each_kind_of_file(tmp_path, kind):
+    with pytest.raises(DataError, match=r"must hold 3 different images or more, .* but holds 1"):
+        read(written(kind, tmp_path, IMAGES[:1]))
+
+
+@every_kind
+def test_one_pixel_of_one_class_that_is_a_word_is_read_from_each_kind_of_file(tmp_path, kind):
+    train = np.arange(100, 250, dtype=np.uint8)[:, None, None]
+    mine = datasets.load("mine", written(kind, tmp_path, train, labels="mouse"))
+    assert sorted(np.concatenate(list(mine.images.values())).ravel().tolist()) == list(range(100, 250))
+    assert f"images of 1 x 1 grey, {'no labels' if kind == 'npy' else '1 class'};" in mine.description
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS.keys() - {"csv"}))
+def test_large_colour_images_are_read_from_each_kind_of_file_but_csv(tmp_path, kind):
+    train = RNG.integers(0, 256, (4, 200, 300, 3), dtype=np.uint8)
+    mine = datasets.load("mine", written(kind, tmp_path, train))
+    assert mine.shape == Shape(200, 300, 3)
+    found = np.concatenate(list(mine.images.values()))
+    assert sorted(image.tobytes() for image in found) == sorted(image.tobytes() for image in train)
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS.keys() - {"npy"}))
+def test_an_image_in_two_sets_is_refused_in_each_kind_of_file_with_sets(tmp_path, kind):
+    with pytest.raises(DataError, match="set must have no image in common, but they share 2: "):
+        read(written(kind, tmp_path, IMAGES[:40], IMAGES[38:]))
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS.keys() - {"npy"}))
+def test_sets_of_several_sizes_are_refused_in_each_kind_of_file_with_sets(tmp_path, kind):
+    with pytest.raises(DataError, match="images of all sets must have one shape, but have"):
+        read(written(kind, tmp_path, IMAGES[:40], np.ascontiguousarray(IMAGES[40:, :4, :4])))
+
+
+@every_kind
+def test_masks_of_zeros_and_ones_need_their_white_in_each_kind_of_file(tmp_path, kind):
+    source = written(kind, tmp_path, IMAGES % 2)
+    with pytest.raises(DataError, match=r"the largest is 1\. Say what white is: --white 1, say"):
+        read(source)
+    parts, _ = read(source.model_copy(update={"white": 1}))
+    assert set(np.unique(np.concatenate([part.images for part in parts.values()])).tolist()) == {0, 255}
+
+
+@pytest.mark.parametrize("kind", ["npz", "npy", "csv"])
+@pytest.mark.parametrize(("value", "message"), [(np.nan, "must be finite, but NaN"), (-3, "but the least is -3")])
+def test_nan_and_negative_values_are_refused_in_each_file_that_can_hold_them(tmp_path, kind, value, message):
+    train = IMAGES / 255
+    train[7, 2, 3] = value
+    with pytest.raises(DataError, match=f"^{tmp_path}.*{message}"):
+        read(written(kind, tmp_path, train))
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg"])
+def test_picture_that_is_cut_short_is_named_with_its_folder(tmp_path, ending):
+    for index, image in enumerate(RNG.integers(0, 256, (9, 40, 40), dtype=np.uint8)):
+        Image.fromarray(image).save(tmp_path / f"{index}.{ending}")
+    whole = (tmp_path / f"5.{ending}").read_bytes()
+    (tmp_path / f"5.{ending}").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match=rf"^{tmp_path}/5\.{ending} cannot be read as a picture: [^\n]+\.$"):
+        read(ImageSource(path=str(tmp_path)))
