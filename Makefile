@@ -109,7 +109,7 @@ lock: ## Make the three lock files again from pyproject.toml; UPGRADE=1 takes ne
 audit: ## Look every locked version up in the public list of vulnerabilities (asks the package index about each)
 	test -x build/audit/bin/pip-audit || $(PYTHON) -m venv build/audit
 	build/audit/bin/python -m pip install pip-audit
-	build/audit/bin/pip-audit --disable-pip --require-hashes -r requirements.lock -r requirements-cluster.lock
+	build/audit/bin/pip-audit --strict --disable-pip --require-hashes -r requirements.lock -r requirements-cluster.lock
 
 clean: ## Remove the virtual environment, caches and builds; keep runs/ and results/
 	rm -rf .venv build dist report *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
