@@ -55,8 +55,8 @@ def read_csv(path: Path) -> Part:
     check_memory(path.stat().st_size, path)
     with path.open(newline="", encoding="utf-8-sig") as file:
         top = next(csv.reader(file), [])
-    named = not all(map(_is_number, top)) or _counts(top)
-    frame = pd.read_csv(path, header=0 if named else None, encoding="utf-8-sig")
+    named = not all(map(_is_number, top))
+    frame = pd.read_csv(path, header=0 if named or _counts(top) else None, encoding="utf-8-sig")
     labels = None
     column = next((c for c in frame.columns if str(c).strip().lower() in LABELS), None) if named else None
     if column is None and not named and _is_square(len(frame.columns) - 1):

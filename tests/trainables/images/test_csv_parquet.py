@@ -38,6 +38,10 @@ def test_read_csv_whose_columns_are_numbered_does_not_take_the_numbers_for_an_im
     frame = pd.DataFrame(PIXELS, columns=range(first, first + PIXELS.shape[1]))
     frame.to_csv(tmp_path / "a.csv", index=False)
     np.testing.assert_array_equal(csv_parquet.read_csv(tmp_path / "a.csv").images, PIXELS)
+    frame = pd.DataFrame(np.hstack([[[7]] * 4, PIXELS]), columns=range(first, first + 10))
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    part = csv_parquet.read_csv(tmp_path / "a.csv")
+    assert part.labels.tolist() == [7] * 4 and part.images.tolist() == PIXELS.tolist()
 
 
 def test_read_csv_without_labels(tmp_path):
