@@ -143,11 +143,9 @@ def _law_row(law: LossLaw | str, papers: bool) -> Row:
     name, meaning = NAMES["law"]
     if isinstance(law, str):
         return Row("law", name, meaning, ABSENT, Verdict.NOT_MEASURED, "", law)
-    told = [_accepted(law, m) for m in ACCEPTED]
-    verdict = "no answer" if law.holds else "no power law"
-    return Row(
-        "law", name, meaning, ", ".join(told), verdict, "", f"{AFTER}; {law_text(law)}" if papers else law_text(law)
-    )
+    told = ", ".join(_accepted(law, m) for m in ACCEPTED)
+    number, verdict = (told, "no answer") if law.holds else (ABSENT, "no power law")
+    return Row("law", name, meaning, number, verdict, "", f"{AFTER}; {law_text(law)}" if papers else law_text(law))
 
 
 def law_text(law: LossLaw) -> str:

@@ -254,8 +254,8 @@ def estimated(key: str, estimator: Estimator, sweeps: Sweeps) -> Estimate:
         return replace(absent, headline=estimator.headline, beforehand=estimator.beforehand)
     if rising := [block for block in seeds.blocks if block.startswith(OVERFITTED)]:
         withheld = judged(key, estimator.name, math.nan, (math.nan, math.nan), blocks=rising)
-        named = {"headline": estimator.headline, "beforehand": estimator.beforehand}
-        return replace(withheld, seeds=len(seeds.per_seed), steps=seeds.steps, **named)
+        withheld = replace(withheld, headline=estimator.headline, beforehand=estimator.beforehand)
+        return replace(withheld, seeds=len(seeds.per_seed), steps=seeds.steps)
     low, high, problem = _interval(seeds)
     blocks = [*_not_converged(seeds), *seeds.blocks, *problem]
     alike = (

@@ -68,6 +68,8 @@ class Launch:
         read = [sweep for sweep in sweeps.by_network.values() if isinstance(sweep, Sweep)]
         self._steps = max((int(sweep.steps.max()) for sweep in read), default=0)
         self._seeds = max((len(sweep.seeds) for sweep in read), default=1)
+        shapes = [one.shapes[dataset] for one in tables if dataset in one.shapes]
+        self._pixels = shapes[0].pixels if shapes else None
         self._widest = max((int(sweep.latent_dims.max()) for sweep in read), default=0)
 
     def remedy(self, reason: str) -> str:
@@ -90,7 +92,10 @@ class Launch:
 
     def wider(self) -> str:
         """More N."""
-        more = ", ".join(str(self._widest * LONGER**power) for power in (1, 2))
+        dims = [self._widest * LONGER**power for power in (1, 2)]
+        more = ", ".join(str(n) for n in dims if self._pixels is None or n <= self._pixels)
+        if not more:
+            return f"The images have {self._pixels:,} values, so that there is no larger N worth training"
         return f"Add N = {more} to `latent_dim`, then `{self.command()}`"
 
     def command(self, *, steps: int | None = None, seeds: int | None = None) -> str:

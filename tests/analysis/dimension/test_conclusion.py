@@ -11,6 +11,7 @@ from study.table import Tables
 from tests.support.sweeps import FLOOR, intrinsic_tables, sweep_tables
 from tests.support.tables import make_tables
 from trainables.schema import Replicate
+from trainables.shape import Shape
 
 DIMS = (5, 8, 10, 16, 20, 32, 50, 64, 100, 128, 200)
 
@@ -142,6 +143,22 @@ def test_what_is_open_names_the_rule_and_the_command(changes, key, remedy) -> No
     given = {"dims": DIMS, "nll": curve, "dataset": "strokes", "provenance": provenance} | changes
     lines = [line for line in concluded(of_other_data(sweep_tables(**given))).open if line.startswith(f"({key}) ")]
     assert len(lines) == 1 and "not settled at this budget" in lines[0] and remedy in lines[0], lines
+
+
+@pytest.mark.parametrize(("shape", "remedy"), [(Shape(4, 5), "Add N = 16 to"), (Shape(3, 4), "no larger N worth")])
+def test_remedy_names_no_n_above_the_pixels(shape, remedy, monkeypatch) -> None:
+    monkeypatch.setattr(Tables, "shapes", {"strokes": shape})
+    lines = concluded(of_other_data(sweep_tables(dims=(2, 4, 8), nll=curve, dataset="strokes"))).open
+    assert any(line.startswith("(U)") and remedy in line for line in lines), lines
+
+
+def test_loss_that_follows_another_law_is_told_no_n() -> None:
+    def falling(network: str, n: int, seed: int, fraction: float) -> float:
+        return FLOOR + 40.0 - 5.0 * np.log(n) + 0.01 * seed if network == "elu" else curve(network, n, seed, fraction)
+
+    found = concluded(of_other_data(sweep_tables(dims=DIMS, nll=falling, dataset="strokes")))
+    law = next(row for row in found.rows if row.key == "law")
+    assert (law.number, law.verdict) == ("–", "no power law") and "auto-encoder pays nothing" not in found.paragraph
 
 
 def test_a_law_that_is_open_is_named_and_one_that_has_reached_its_limit_is_not() -> None:
