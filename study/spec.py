@@ -30,6 +30,8 @@ _SPECS = files("study") / "specs"
 _MAX_BYTES = 1_000_000
 _MAX_NAME = 200
 _ARMS = "arms"
+SAMPLED = 0.8
+"""The share of the training images that a fitted sample holds at most, so that each seed draws others."""
 """The key of a grid that is no field: the arms that it is for."""
 
 
@@ -67,7 +69,8 @@ class StudySpec(BaseModel):
         default_factory=dict, description="one's own images by the name that `dataset` has for them: path and options"
     )
     fit: bool = Field(
-        False, description="whether values of N above the pixels are left out, and samples hold at most all images"
+        False,
+        description="whether values of N above the pixels are left out, and samples hold at most four fifths of the images",
     )
     allow_bf16: bool = Field(
         False, description="whether `study launch --precision auto` may train in bf16, a few hundredths of a nat off"
@@ -200,6 +203,7 @@ class StudySpec(BaseModel):
         if not self.fit or not sizes:
             return self
         images = min(size.train for size in sizes.values())
+        most = max(1, int(SAMPLED * images))
         widest = min(images - 1, *(size.shape.pixels for size in sizes.values()))
 
         def fit(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -208,9 +212,9 @@ class StudySpec(BaseModel):
             if isinstance(dims, list):
                 changed["latent_dim"] = [n for n in dims if n <= widest] or [max(1, widest)]
             if isinstance(samples, list):
-                changed["sample_size"] = list(dict.fromkeys(min(n, images) for n in samples))
+                changed["sample_size"] = list(dict.fromkeys(min(n, most) for n in samples))
             elif samples is not None:
-                changed["sample_size"] = min(samples, images)
+                changed["sample_size"] = min(samples, most)
             return changed
 
         arms = {arm: fit(own) for arm, own in self.arms.items()}

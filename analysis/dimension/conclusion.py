@@ -119,6 +119,9 @@ def _row(estimate: Estimate, evidence: Evidence) -> Row:
         reason = f"no answer: {reason}"
     notes = (when if evidence.dataset == PAPERS else "", reason)
     name, meaning = NAMES[estimate.key]
+    if estimate.key == "L" and evidence.dataset != PAPERS:
+        margin = _margin(evidence) if math.isfinite(estimate.value) else "a small share of its loss"
+        meaning = meaning.replace("1 nat", margin)
     number = "; ".join(filter(None, (estimate.text, _on_this_grid(estimate))))
     return Row(estimate.key, name, meaning, number, _with_cause(estimate), check, "; ".join(filter(None, notes)))
 

@@ -241,7 +241,7 @@ def test_study_dimension_fits_n_and_the_samples_to_the_built_in_digits(tmp_path,
     assert done.exit_code == 0, done.stderr
     tables = table.load_tables("runs/dimension")
     ends = tables.ends[tables.ends["status"] == "finished"]
-    assert ends["config/latent_dim"].max() == 64 and ends["config/sample_size"].max() == 1412
+    assert ends["config/latent_dim"].max() == 64 and ends["config/sample_size"].max() == 1129
     assert tables.shapes == {"digits": Shape(8, 8)} and set(tables.spec.grids[0]) == {"latent_dim"}
     assert (tables.profiles["quantity"] == "dimension_mle").any()
     again = study("launch", "dimension", *arguments)

@@ -120,10 +120,10 @@ def fitted(text, sizes=SIZES):
 
 def test_fitted_leaves_out_n_above_the_pixels_and_caps_samples(study):
     swept = fitted(FITTED + "grid: {latent_dim: [1, 6, 7, 100]}")
-    assert swept.grids == [{"latent_dim": [1, 6]}] and swept.arms["images"]["sample_size"] == 90
+    assert swept.grids == [{"latent_dim": [1, 6]}] and swept.arms["images"]["sample_size"] == 72
     assert swept.fitted(SIZES) == swept
     many = fitted(FITTED + "grid: {latent_dim: [7, 100], sample_size: [10, 90, 95]}")
-    assert many.grids == [{"latent_dim": [6], "sample_size": [10, 90]}]
+    assert many.grids == [{"latent_dim": [6], "sample_size": [10, 72]}]
 
 
 def test_fitted_fits_the_smallest_of_several_datasets_and_few_images(study):

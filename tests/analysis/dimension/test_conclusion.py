@@ -8,7 +8,7 @@ import pytest
 from analysis.dimension.conclusion import concluded
 from analysis.evidence import Evidence
 from study.table import Tables
-from tests.support.sweeps import FLOOR, intrinsic_tables, sweep_tables
+from tests.support.sweeps import FLOOR, MEAN_IMAGE, intrinsic_tables, sweep_tables
 from tests.support.tables import make_tables
 from trainables.schema import Replicate
 from trainables.shape import Shape
@@ -108,6 +108,12 @@ def test_conclusion_without_runs_says_that_nothing_is_known() -> None:
     assert found.paragraph == "These runs do not say how many dimensions the images need."
     assert found.verdict == "not measured" and {row.verdict for row in found.rows} == {"not measured"}
     assert all("not settled at this budget" in purpose for purpose in found.purposes)
+
+
+def test_description_length_says_what_its_margin_is() -> None:
+    other = concluded(of_other_data(sweep_tables(dims=DIMS, nll=curve, dataset="strokes"))).rows[0]
+    assert concluded(full()).rows[0].meaning == "all further latents together save a VAE less than 1 nat"
+    assert other.meaning.endswith(f"less than {(MEAN_IMAGE - 100.1) / 108.2:.2g} nats")
 
 
 def test_conclusion_on_other_data_knows_neither_the_band_nor_what_was_fixed_beforehand() -> None:
