@@ -70,7 +70,7 @@ class StudySpec(BaseModel):
     )
     fit: bool = Field(
         False,
-        description="whether values of N above the pixels are left out, and samples hold at most four fifths of the images",
+        description="whether values of N above the pixels are left out, and samples leave out a fifth of the images",
     )
     allow_bf16: bool = Field(
         False, description="whether `study launch --precision auto` may train in bf16, a few hundredths of a nat off"
