@@ -16,8 +16,9 @@ from analysis.claims.lookups import Lookup
 from analysis.claims.pool import Pool
 from analysis.dimension.checks import Check, Matched, checks, matched, resized
 from analysis.dimension.estimate import Estimate
-from analysis.dimension.estimate_table import DISTURBED, ControlEstimate, controls_of, estimates_of, known_dimension
+from analysis.dimension.estimate_table import ControlEstimate, controls_of, estimates_of, known_dimension
 from analysis.dimension.intrinsic_estimates import Intrinsic, intrinsic
+from analysis.dimension.local_dimension import DISTURBED
 from analysis.dimension.loss_law import LossLaw
 from analysis.dimension.multiverse import Setting, multiverse
 from analysis.dimension.network_estimates import law_of_loss

@@ -13,7 +13,6 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,7 +20,14 @@ import pandas as pd
 from analysis.dimension.curve_shapes import moved
 from analysis.dimension.description_length import MARGINS
 from analysis.dimension.estimate import LEVEL, TOO_WIDE, Estimate, judged, not_measured, verdict_on
-from analysis.dimension.intrinsic_estimates import ALL_DIGITS, NO_SCALE, Intrinsic, label
+from analysis.dimension.intrinsic_estimates import Intrinsic
+from analysis.dimension.local_dimension import (
+    NAMED_SCALE,
+    all_digits,
+    intrinsic_estimates,
+    largest_sample,
+    local_dimension,
+)
 from analysis.dimension.network_estimates import CONTROL_ESTIMATORS, ESTIMATORS, Estimator
 from analysis.dimension.seed_estimates import OVERFITTED, SeedEstimates, Sweeps
 from analysis.dimension.sweeps import FRACTIONS, PAPERS
@@ -37,8 +43,6 @@ ORDER = "LUIabcefg"
 MOST_MOVED = 0.05
 """An estimate that moved by a larger share of its value in the last fifth of training has not converged."""
 PCA_SHARES = (90, 95, 99)
-NAMED_SCALE = 20
-"""Neighbours at which digits and datasets are compared."""
 _FACTORS = re.compile(r"(?:strokes|mnist-pca|mnist-decoder)-(\d+)(?:-one)?(?:-tail|-16px|-64px|-colour)?")
 _SHORT = {
     "L": "VAE, -ELBO", "L bound": "importance-weighted", "L best": "first edition", "U": "variance > 0.01",
@@ -48,13 +52,6 @@ _SHORT = {
     "c": "variance > 0.01", "c 0.1": "variance > 0.1", "f": "ELU", "f vae": "VAE", "f linear": "linear",
     "g 90 %": "90 %", "g 95 %": "95 %", "g 99 %": "99 %",
 }  # fmt: skip
-DISTURBED = {"-blurred": "blurred by one pixel", "-noisy": "with noise of sd 0.1"}
-"""Endings of the names of the same images, disturbed, and how."""
-CONTROLS_SIZE = 4000
-"""How many images (I) is read at, so that it stands beside the controls, whose images' dimension is read at as many."""
-NEIGHBOURHOOD = ("twonn", "mle", "gride")
-"""The estimators of (I); the mean over points of the MLE is the same formula again."""
-_BY_DIGIT = (("twonn", NO_SCALE), ("mle", NAMED_SCALE))
 
 
 @dataclass(frozen=True)
@@ -125,8 +122,8 @@ def estimates_of(
     """
     estimates = [
         *(estimated(key, estimator, sweeps) for key, estimator in ESTIMATORS.items()),
-        _neighbourhoods(images, disturbed),
-        *_intrinsic_estimates(images),
+        local_dimension(images, disturbed),
+        *intrinsic_estimates(images),
         *_pca_estimates(spectrum),
     ]
     if sweeps.dataset != PAPERS:
@@ -183,16 +180,16 @@ def controls_of(dataset: str, sweeps: Sweeps, images: Sequence[Intrinsic]) -> li
     if known is None:
         return []
     trained = [estimated(key, estimator, sweeps) for key, estimator in CONTROL_ESTIMATORS.items()]
-    neighbourhoods = _neighbourhoods(images)
+    images_own = local_dimension(images)
     controls = [
         ControlEstimate(
             e.key, dataset, known, e.value, e.low, e.high, math.nan, _farthest(e, known), math.nan,
             e.settled, e.between, e.seeds, None, _for_others(e.reason),
         )
-        for e in (*trained, neighbourhoods) if e.verdict != Verdict.NOT_MEASURED
+        for e in (*trained, images_own) if e.verdict != Verdict.NOT_MEASURED
     ]  # fmt: skip
-    for _, samples in groupby(_all_digits(images), key=lambda i: (i.estimator, i.scale)):
-        i = _largest(list(samples), corrected=True)
+    for _, samples in groupby(all_digits(images), key=lambda i: (i.estimator, i.scale)):
+        i = largest_sample(list(samples), corrected=True)
         controls.append(
             ControlEstimate(
                 i.label, dataset, known, i.value, i.low, i.high, i.corrected, i.value - known, i.corrected - known,
@@ -333,107 +330,6 @@ def _not_converged(seeds: SeedEstimates) -> list[str]:
     if share <= MOST_MOVED:
         return []
     return [f"not converged: moved {share:.0%} over the last fifth of training".replace("%", " %")]
-
-
-def _intrinsic_estimates(images: Sequence[Intrinsic]) -> Iterator[Estimate]:
-    """(e) Each estimator at each scale on all digits, TwoNN and the MLE by digit; raw and corrected."""
-    if not images:
-        for estimator, scale in _BY_DIGIT:
-            yield not_measured(f"e {label(estimator, scale)}", label(estimator, scale), "needs study intrinsic")
-    for (digit, *_), samples in groupby(_sorted(images), key=_digit_and_estimator):
-        rows = list(samples)
-        if digit != ALL_DIGITS and (rows[0].estimator, rows[0].scale) not in _BY_DIGIT:
-            continue
-        name = rows[0].label + (f" digit {digit}" if digit != ALL_DIGITS else "")
-        raw, corrected = _largest(rows), _largest(rows, corrected=True)
-        yield _intrinsic_estimate(name, raw, (raw.value, raw.low, raw.high))
-        interval = (corrected.corrected, corrected.corrected_low, corrected.corrected_high)
-        yield _intrinsic_estimate(f"{name} corrected", corrected, interval)
-
-
-def _neighbourhoods(images: Sequence[Intrinsic], disturbed: Sequence[Intrinsic] = ()) -> Estimate:
-    """(I) The range over estimators and scales on all digits, uncorrected, of as many images as the controls have.
-
-    Without such samples, of the largest sample with intervals. The largest sample, the correction for bias and single
-    digits and disturbed images stand in the remarks.
-    """
-    name = "dimension near each image, over estimators and neighbourhoods"
-    rows = [one for one in _all_digits(images) if one.estimator in NEIGHBOURHOOD]
-    if not rows:
-        absent = not_measured("I", name, "needs study intrinsic")
-        return replace(absent, headline=True)
-    largest = _largest(rows).sample_size
-    alike = [one for one in rows if one.sample_size == CONTROLS_SIZE]
-    size = CONTROLS_SIZE if any(math.isfinite(one.low) for one in alike) else largest
-    rows, of_largest = ([one for one in rows if one.sample_size == n] for n in (size, largest))
-    least, most = (choose(rows, key=lambda one: one.value) for choose in (min, max))
-    low, high = _hull(rows)
-    near = [one for one in images if one.digit != ALL_DIGITS and one.estimator in NEIGHBOURHOOD]
-    notes = [f"from {least.label} to {most.label} (number of neighbours)", f"n = {size:,}"]
-    if size != largest:
-        notes.append(
-            f"at n = {largest:,}: {_range(i.value for i in of_largest)}, intervals {_range(_hull(of_largest))}"
-        )
-    corrected, digits = _range(i.corrected for i in rows), _range(i.value for i in near if i.sample_size == size)
-    notes += [f"corrected for bias: {corrected}"] if corrected else []
-    notes += [f"of single digits: {digits}"] if digits else []
-    for ending, how in DISTURBED.items():
-        same = [
-            i
-            for i in disturbed
-            if i.dataset.endswith(ending) and i.estimator in NEIGHBOURHOOD and i.sample_size == size
-        ]
-        notes += [f"{how}: {_range(i.value for i in same)}"] if same else []
-    blocks = [] if math.isfinite(low) else [rows[0].reason]
-    value = float(np.mean([one.value for one in rows]))
-    estimate = judged("I", name, value, (low, high), blocks=blocks, notes=notes)
-    return replace(estimate, headline=True, seeds=rows[0].seeds, least=least.value, most=most.value)
-
-
-def _hull(rows: Iterable[Intrinsic]) -> tuple[float, float]:
-    """The ends of all intervals together; NaN without any."""
-    bounded = [one for one in rows if math.isfinite(one.low)]
-    return min((i.low for i in bounded), default=math.nan), max((i.high for i in bounded), default=math.nan)
-
-
-def _range(values: Iterable[float]) -> str:
-    """The least and the largest of the finite values, as text; empty without any."""
-    finite = [value for value in values if math.isfinite(value)]
-    return f"{figures(min(finite))} to {figures(max(finite))}" if finite else ""
-
-
-def _digit_and_estimator(images: Intrinsic) -> tuple[Any, ...]:
-    return images.digit, images.estimator, images.scale
-
-
-def _sorted(images: Iterable[Intrinsic]) -> list[Intrinsic]:
-    return sorted(images, key=_digit_and_estimator)
-
-
-def _all_digits(images: Iterable[Intrinsic]) -> list[Intrinsic]:
-    return [one for one in _sorted(images) if one.digit == ALL_DIGITS]
-
-
-def _intrinsic_estimate(name: str, images: Intrinsic, numbers: tuple[float, float, float]) -> Estimate:
-    value, low, high = numbers
-    if not np.isfinite(value):
-        return not_measured(f"e {name}", name, images.reason or "no correction")
-    blocks = [] if np.isfinite(low) else [images.reason]
-    notes = [f"n = {images.sample_size:,}"]
-    return replace(judged(f"e {name}", name, value, (low, high), blocks=blocks, notes=notes), seeds=images.seeds)
-
-
-def _largest(samples: Sequence[Intrinsic], *, corrected: bool = False) -> Intrinsic:
-    """The largest sample that has an interval; without any, a value; without any, the largest.
-
-    The whole set has no interval: every subsample of that size is the same.
-    """
-
-    def rank(images: Intrinsic) -> tuple[int, int]:
-        numbers = (images.corrected, images.corrected_low) if corrected else (images.value, images.low)
-        return int(np.isfinite(numbers).sum()), images.sample_size
-
-    return max(samples, key=rank)
 
 
 def _pca_estimates(spectrum: np.ndarray | None) -> Iterator[Estimate]:

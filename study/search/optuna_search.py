@@ -147,8 +147,8 @@ class OptunaSearch:
             remains = checkpoint.remains(folder)
             if remains is None and folder.files():
                 raise SearchError(
-                    f"{folder.url} belongs to a trial that {JOURNAL} has lost, and all its files are "
-                    "damaged. Delete this folder and launch again: another trial is drawn in its place."
+                    f"{folder.url} belongs to a trial that {JOURNAL} has lost, and all its files are damaged, so "
+                    f"that its results are lost. Delete {folder.url} and launch again: another trial is drawn."
                 )
             if remains is not None:
                 config = remains.replicate["config"]

@@ -190,6 +190,8 @@ class Campaign:
                 target = Path(path.rstrip(".,:;'\"`").strip("'\"`"))
                 if self.run in target.parents and target.is_file():
                     target.unlink()
+                elif self.run / "replicates" == target.parent:
+                    shutil.rmtree(target)
         self.problems.append(f"not done after {CLEAN_LAUNCHES} launches: {output.strip()[-300:]!r}")
         return False
 

@@ -429,14 +429,6 @@ def test_active_units_by_kl_are_counted_in_each_latents_kl() -> None:
     assert row["value"] == 15.0 and "over N = 20 to 200" in row["reason"]
 
 
-def test_images_own_dimension_is_the_range_over_estimators_and_scales() -> None:
-    row = by_key(intrinsic_tables(lambda name, n, digit, seed: 12.0 + 0.1 * seed))["I"]
-    assert (row["least"], row["most"]) == pytest.approx((12.1, 13.1))  # TwoNN, and the MLE, which returns one more
-    assert row["verdict"] == "confirmed" and "from TwoNN to MLE 5" in row["reason"] and "n = 10,000" in row["reason"]
-    wide = by_key(intrinsic_tables(lambda name, n, digit, seed: 9.5 + 0.1 * seed))["I"]
-    assert wide["verdict"] == "inconclusive" and "reaches below 10" in wide["reason"]
-
-
 def test_sweep_of_other_settings_is_read_where_there_is_no_default_one_and_names_them() -> None:
     narrow = sweep_tables(base={"hidden_dims": (64,), "learning_rate": 0.002})
     row = by_key(narrow)["a"]
