@@ -198,6 +198,11 @@ class Campaign:
     def _start(self, launch: int, name: str = "launch", before: Callable[[], None] = lambda: None) -> Command:
         words = ["study", "launch", str(self.spec), "--run", str(self.run), "--device", "cpu"]
         words += ["--runner", self.runner, "--checkpoint-every", "0.05"]
+        if (self.runner, self.study) == (
+            "ray",
+            "search",
+        ):  # of two trials at once, the first to report decides whom ASHA stops
+            words += ["--concurrency", "1"]
         return Command(words, self.folder / f"{launch}-{name}.log", before)
 
     def _command(self, words: list[str], launch: int, index: int) -> Command:

@@ -539,7 +539,7 @@ def test_journal_and_all_files_of_a_trial_lost_together_are_refused_with_the_rem
     stopped = before.loc[before["status"] == "stopped", "replicate"].iloc[0]
     for path in itertools.chain(*((copied / "replicates" / stopped).glob(pattern) for pattern in harmed)):
         path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(SearchError, match=rf"{stopped} belongs to a trial that .* are lost\. Delete {stopped} and"):
+    with pytest.raises(SearchError, match=rf"{stopped} belongs to a trial that .* are lost\. Delete \S+{stopped} and"):
         run(hunt(**SEARCHED), copied)
 
 
