@@ -23,6 +23,8 @@ from analysis.printable import printable
 INK = "#262626"
 GREY = "#737373"
 GRID = "#E6E6E6"
+GOOD, BAD = "#0B5A94", "#A33F00"
+"""The colours of words that confirm and refute: darker than those of marks, for they are read."""
 PNG_DPI = 150
 
 
@@ -130,7 +132,7 @@ def to_svg(figure: Figure, name: str) -> str:
         FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None, "Creator": None})
     text = printable(buffer.getvalue())
     text = re.sub(r'\bid="', f'id="{name}-', text)
-    return re.sub(r"(href=\"#|url\(#)", rf"\g<1>{name}-", text)
+    return re.sub(r"(<use [^>]*?href=\"#|url\(#)", rf"\g<1>{name}-", text)  # a link leads out of the figure
 
 
 def to_png(figure: Figure) -> bytes:
