@@ -16,7 +16,7 @@ from matplotlib.ticker import NullLocator
 from analysis.claims.decide import Outcome
 from analysis.claims.evaluate import Judgement
 from analysis.claims.ledger import Control, Dimension, EquivalencePart
-from analysis.claims.wording import cell_text
+from analysis.claims.wording import cell_text, interval
 from analysis.dimension.estimate import BAND
 from analysis.dimension.estimate_table import known_dimension
 from analysis.dimension.panels import VERDICTS
@@ -53,16 +53,16 @@ def forest_data(judgements: Sequence[Judgement]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def forest_caption(frame: pd.DataFrame) -> str:
+def forest_caption(_: pd.DataFrame) -> str:
     """The scale of the axis, and which test a row shows."""
     return (
         "All claims on one axis, each in margins of its own: an effect's distance from the margin, divided by the "
-        "margin. Right of 0 lies what the paper claims, left of -1 or right of 1 the distance is larger than the margin "
-        "itself, and the axis is logarithmic there. Of a claim of equality the distance counts from the nearer margin, "
-        "and cannot exceed 1; of 10 < N < 100 it counts in log N; of a margin of 0, in halves of the interval. "
-        "Each row shows the test that speaks least for its claim, with its 95 % interval over seeds (90 % where equality "
-        "is claimed), and its effect in words; small marks are the claim's other tests. Blue circles: the test confirms; "
-        "orange diamonds: it refutes; open circles: it does not decide. The verdict is on all tests of a claim together."
+        "margin. Right of 0 lies what the paper claims; beyond -1 and 1 the axis is logarithmic. Of a claim of "
+        "equality the distance counts from the nearer margin, and cannot exceed 1; of 10 < N < 100 it counts in log "
+        "N; of a margin of 0, in halves of the interval. Each row shows the test that speaks least for its claim, "
+        "with its 95 % interval over seeds (90 % where equality is claimed), and its effect in words; small marks are "
+        "the claim's other tests. Blue circles: the test confirms; orange diamonds: it refutes; open circles: it does "
+        "not decide. The verdict is on all tests of a claim together."
     )
 
 
@@ -117,7 +117,7 @@ def _rows(judgement: Judgement) -> Iterator[dict[str, Any]]:
 
 def _test(outcome: Outcome) -> dict[str, Any]:
     estimate = float(outcome.estimate or 0.0)
-    low, high = (math.nan if end is None else float(end) for end in (outcome.low, outcome.high))
+    low, high = (math.nan if end is None else float(end) for end in interval(outcome))
     place, *ends = _in_margins(outcome, np.array([estimate, low, high]))
     return {
         "part": outcome.part.name,
