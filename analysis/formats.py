@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 ABSENT = "–"
 """Stands where there is no number."""
 SMALLEST_P = 0.0001
-WORDS = {"latent_dim": "latent dimension N", "learning_rate": "learning rate", "batch_size": "batch size"}
+WORDS = {"latent_dim": "latent dimension N", "kl_warmup_steps": "KL warm-up steps", "l2": "L2", "hidden_dims": "layers"}
 """Names of config fields for readers; others keep their own, without underscores."""
 METRIC_WORDS = {
     "nll": "NLL",
@@ -67,10 +67,14 @@ def p_value(value: float) -> str:
 
 
 def word(name: str) -> str:
-    """A config field's or a metric's name as a reader calls it: "validation KL", "latent dimension N"."""
+    """A config field's or a metric's name as a reader calls it: "validation KL", "latent dimension N".
+
+    Metrics are of the test images unless their name says otherwise; losses have both, and say so.
+    """
     split, _, metric = name.partition("_")
     if metric in METRIC_WORDS and split in ("test", "val", "train"):
-        return f"{split.replace('val', 'validation')} {METRIC_WORDS[metric]}"
+        silent = split == "test" and not metric.startswith("nll")
+        return f"{'' if silent else split.replace('val', 'validation') + ' '}{METRIC_WORDS[metric]}"
     return WORDS.get(name, name.replace("_", " "))
 
 
@@ -82,7 +86,7 @@ def in_words(cell: str) -> str:
         if field == "latent_dim":
             return f", N = {value}"
         value = _short(value)
-        return f", {value}" if field == "dataset" else f", {field.replace('_', ' ')} {value}"
+        return f", {value}" if field == "dataset" else f", {word(field)} {value}"
 
     return _SETTING.sub(setting, cell)
 

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from analysis.cells import cells, counted, paper_cells
 from analysis.figures.base import NotApplicableError
 from analysis.figures.style import DIGITS, GREY, INK, blank, theme
+from analysis.formats import in_words
 from trainables.shape import Shape
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def reconstructions_data(
         steps = sorted(drawn["step"].unique())[0 if every_step else -1 :]
         group = rows[-1]["group"] + 1 if rows else 1
         for step in steps:
-            label = f"{cell}\n{_steps_text(int(step))}"
+            label = f"{in_words(cell)}\n{_steps_text(int(step))}"
             number = rows[-1]["row"] + 1 if rows else 1
             rows += _image_rows(
                 drawn[drawn["step"] == step], number, group, label, cell, seed, nlls.get((replicate, int(step)))
@@ -145,7 +146,7 @@ def samples_data(tables: Tables) -> pd.DataFrame:
     for group, (cell, seed, replicate) in enumerate(shown):
         mine = kept[kept["replicate"] == replicate]
         last = mine[mine["step"] == mine["step"].max()].sort_values("index")
-        label = f"{cell}\n{_steps_text(int(last['step'].iloc[0]))}"
+        label = f"{in_words(cell)}\n{_steps_text(int(last['step'].iloc[0]))}"
         for part in range(0, len(last), _SAMPLES_A_ROW):
             number = rows[-1]["row"] + 1 if rows else 0
             ten = last.iloc[part : part + _SAMPLES_A_ROW]
