@@ -270,7 +270,7 @@ const addSearch = (box) => {
   };
   const make = () => [
     ...[...document.querySelectorAll(PLACES)].map((element) => {
-      const run = element.parentElement.closest("details");
+      const run = element.parentElement.closest("details.run");
       return entry(element, run ? run.querySelector("summary").textContent.trim() : "");
     }),
     ...folded().flatMap((packed) =>

@@ -83,8 +83,8 @@ def again(one, runs):
 
 def test_every_figure_of_a_search_is_drawn_and_the_same_again(one, two):
     for tables, names in (
-        (one, {"history", "importance", "slices", "pairs"}),
-        (two, {"history", "slices", "front", "hypervolume"}),
+        (one, {"parallel", "history", "importance", "slices", "pairs"}),
+        (two, {"parallel", "history", "slices", "front", "hypervolume"}),
     ):
         found, same = search_figures.draw(tables), search_figures.draw(tables)
         drawn = [figure for figure in found if isinstance(figure, Drawn)]
