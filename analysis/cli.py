@@ -107,8 +107,9 @@ def claims(
 
     Prints a line for each claim.
 
-    In DIR: claims.md has every test behind a verdict, claims.csv a row for each test, claims_forest all claims at a
-    glance as SVG, PNG and CSV.
+    In DIR: claims.md has every test behind a verdict, claims.csv a row for each test.
+
+    There too: claims_forest, all claims at a glance, as SVG, PNG and CSV.
 
     Claims that turn on what the paper does not report have a specification curve there too.
     """

@@ -97,10 +97,13 @@ def reconstructions_data(
     kept = _images(tables, shown, "input", "reconstruction")
     nlls = _nlls(tables, shown)
     rows: list[dict[str, Any]] = []
+    dataset = None
     for cell, seed, replicate in shown:
         mine = kept[kept["replicate"] == replicate].sort_values(["step", "index"])
-        if not rows:
-            rows += _image_rows(mine[mine["kind"] == "input"], 0, 0, "input", "")
+        if tables.configs[cell].dataset != dataset:  # each data set has test images of its own
+            dataset = tables.configs[cell].dataset
+            place = (rows[-1]["row"] + 1, rows[-1]["group"] + 1) if rows else (0, 0)
+            rows += _image_rows(mine[mine["kind"] == "input"], *place, "input", "")
         drawn = mine[mine["kind"] == "reconstruction"]
         steps = sorted(drawn["step"].unique())[0 if every_step else -1 :]
         group = rows[-1]["group"] + 1 if rows else 1
@@ -125,8 +128,8 @@ def reconstructions_caption(frame: pd.DataFrame) -> str:
 
 
 def _count(frame: pd.DataFrame) -> str:
-    """The number of test images in the input row, in words."""
-    inputs = int((frame["cell"] == "").sum())
+    """The number of test images in the first input row, in words."""
+    inputs = int(((frame["cell"] == "") & (frame["row"] == frame["row"].min())).sum())
     return "ten test images" if inputs == 10 else f"{inputs} test image{'s' * (inputs != 1)}"
 
 

@@ -35,6 +35,8 @@ def history_data(tables: Tables) -> pd.DataFrame:
     found = found.assign(value=found["trial"].map(last), steps_so_far=(found["step"] * tables.spec.seeds).cumsum())
     finished = found["value"].where(found["state"] == "finished") * sign(objective)
     best = finished.cummin().ffill() * sign(objective)
+    if len(search_of(tables).objectives) > 1:
+        best = best * np.nan  # of several objectives there is no best
     columns = ["trial", "state", "step", "steps_so_far", "value"]
     return found[columns].assign(best=best, objective=objective)
 
@@ -50,7 +52,8 @@ def plot_history(data: pd.DataFrame) -> Axes:
                 rows, x="trial", y="value", hue="state", style="state", hue_order=states, style_order=states,
                 palette=_COLORS, markers=_MARKERS, s=42, linewidth=0, ax=axes,
             )  # fmt: skip
-        axes.step(data["trial"], data["best"], where="post", color=GREY, label="best finished so far")
+        if data["best"].notna().any():
+            axes.step(data["trial"], data["best"], where="post", color=GREY, label="best finished so far")
         log_values(axes)
         axes.set_xlabel("trial")
         axes.set_ylabel(f"{word(objective)} [{METRICS[objective].unit}]")
