@@ -360,7 +360,9 @@ def _plane(profiles: pd.DataFrame, images: pd.DataFrame, cell: str, seed: int, r
     value = {str(name): rows["value"].to_numpy() for name, rows in profiles.groupby("quantity")}
     if missing := {"code_0", "code_1", "grid_axis_0", "grid_axis_1"} - value.keys():
         raise NotApplicableError(f"{cell} has left no {' or '.join(sorted(missing))}")
-    codes = pd.DataFrame({"z1": value["code_0"], "z2": value["code_1"], "digit": value.get("code_label", np.nan)})
+    codes = pd.DataFrame(
+        {"z1": value["code_0"].round(4), "z2": value["code_1"].round(4), "digit": value.get("code_label", np.nan)}
+    )
     images = images[(images["replicate"] == replicate) & (images["step"] == step)].sort_values("index")
     first, second = value["grid_axis_0"], value["grid_axis_1"]
     grid = pd.DataFrame(

@@ -87,7 +87,8 @@ def look(network: str, *, rank: int = 0, count: int = 1) -> Look:
     share = 0.6 * rank / max(count - 1, 1)
     marker = _MARKERS[(_MARKERS.index(base.marker) + rank) % len(_MARKERS)]
     if count > ALIKE:
-        return Look(to_hex(sns.color_palette("viridis", count)[rank]), line, marker)
+        scale = sns.color_palette("viridis", as_cmap=True)  # without its ends, which a dark or a light page hides
+        return Look(to_hex(scale(0.2 + 0.65 * rank / (count - 1))), line, marker)
     lines = [line, *(other for other in _LINES if other != line)]
     return Look(_lighter(base.color, share), lines[rank % len(lines)], marker)
 

@@ -28,6 +28,8 @@ SHOWN = ("test_nll", "test_kl", "test_active_units")
 """The metrics that are drawn, a panel each, of those that the run has."""
 LEAST_POINTS = 3
 """How many values of a field make an axis of it; of fewer, each network has a row."""
+MOST_BANDS = 8
+"""How many lines have bands; those of more would hide the lines, and are in the data alone."""
 MOST_ROWS, MOST_MAPS, MOST_NAMED = 40, 4, 24
 """How many networks have a row, how many arms a heat map, and how many lines a name in the legend."""
 WIDE = 8.0
@@ -109,12 +111,13 @@ def sweep_caption(frame: pd.DataFrame) -> str:
     metrics = ", ".join(_label(metric, " ({})") for metric in frame["metric"].unique())
     field, other = frame["field"].iloc[0], frame["other_field"].iloc[0]
     against = f" against {word(field)}" if field else ", a row a network"
-    marks = (
-        "the numbers are means"
-        if other
-        else "marks are means, bands their 95 % t intervals (one far wider than the rest leaves the frame)"
-    )
-    marks = marks if field else "marks are means, bars their 95 % t intervals"
+    marks = "marks are means, bands their 95 % t intervals (one far wider than the rest leaves the frame)"
+    if frame["series"].nunique() > MOST_BANDS:
+        marks = "marks are means; their 95 % t intervals are in the data"
+    if other:
+        marks = "the numbers are means"
+    if not field:
+        marks = "marks are means, bars their 95 % t intervals"
     return f"Final {metrics}{against}{f' and {word(other)}' if other else ''}: over {seeds} that finished; {marks}."
 
 
@@ -137,6 +140,8 @@ def _lines(frame: pd.DataFrame) -> Figure:
     figure = Figure(figsize=(3.1 * len(metrics) + 1.8, 3.4), layout="constrained")
     known = frame[frame["x"].notna()].assign(x=frame["x"].astype(float))
     named = known.drop_duplicates("series")
+    if len(named) > MOST_BANDS:
+        known = known.assign(low=np.nan, high=np.nan)
     styles = looks(list(zip(named["series"], named["network"], strict=True)))
     handles: dict[str, Any] = {}
     for ax, metric in zip(figure.subplots(1, len(metrics), squeeze=False)[0], metrics, strict=True):

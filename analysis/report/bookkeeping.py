@@ -107,11 +107,13 @@ def not_begun(tables: Tables) -> str:
     rows = tables.ends[tables.ends["status"] == "pending"]
     if not len(rows):
         return ""
-    seeds = ", ".join(map(str, sorted(rows["seed"].unique())))
-    many = f"{len(rows)} replicate{'s' * (len(rows) != 1)} of {rows['cell'].nunique()} networks"
+    numbers = sorted(rows["seed"].unique())
+    seeds = f"seed{'s' * (len(numbers) != 1)} {', '.join(map(str, numbers))}"
+    networks = rows["cell"].nunique()
+    many = f"{len(rows)} replicate{'s' * (len(rows) != 1)} of {networks} network{'s' * (networks != 1)}"
     cells_left = len(set(rows["cell"]) - set(tables.ends.loc[tables.ends["status"] != "pending", "cell"]))
-    out = f" {cells_left} networks of which none has begun are in no table here." if cells_left else ""
-    return f"{many} have not begun (seeds {seeds}); a launch of the study trains them.{out}"
+    out = f" Networks of which none has begun, {cells_left}, are in no table here." if cells_left else ""
+    return f"{many} have not begun ({seeds}); `study launch` trains the rest.{out}"
 
 
 def costs(tables: Tables, price: float | None) -> list[Cost]:
