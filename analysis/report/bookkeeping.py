@@ -110,10 +110,11 @@ def not_begun(tables: Tables) -> str:
     numbers = sorted(rows["seed"].unique())
     seeds = f"seed{'s' * (len(numbers) != 1)} {', '.join(map(str, numbers))}"
     networks = rows["cell"].nunique()
+    have = "has" if len(rows) == 1 else "have"
     many = f"{len(rows)} replicate{'s' * (len(rows) != 1)} of {networks} network{'s' * (networks != 1)}"
     cells_left = len(set(rows["cell"]) - set(tables.ends.loc[tables.ends["status"] != "pending", "cell"]))
     out = f" Networks of which none has begun, {cells_left}, are in no table here." if cells_left else ""
-    return f"{many} have not begun ({seeds}); `study launch` trains the rest.{out}"
+    return f"{many} {have} not begun ({seeds}); `study launch` trains the rest.{out}"
 
 
 def costs(tables: Tables, price: float | None) -> list[Cost]:

@@ -267,3 +267,19 @@ def test_cli_run_that_trains_nothing_has_a_part_in_the_report_and_is_read_by_dim
     assert f"<code>{tmp_path / 'images'}</code>" in html and 'id="r1-final"' in html and 'id="r2-final"' not in html
     assert 'id="r2-cost"' in html and 'id="r2-provenance"' in html
     assert call(main, ["report", str(tmp_path / "images")]).exit_code == 0
+
+
+def test_networks_that_have_not_begun_are_counted_and_in_no_table() -> None:
+    tables = make_tables(seeds=1, arms=("elu", "relu"))
+    waiting = {"status": "pending", "step": None, "test_nll": None, "final": False}
+    part = section("runs/a", replaced(tables, "relu", 0, **waiting), [], "", None, shown=False)
+    assert [row.name for row in part.final] == ["elu"] and part.unfinished == []
+    assert part.not_begun.startswith("1 replicate of 1 network has not begun (seed 0)")
+    assert "Networks of which none has begun, 1, are in no table here." in part.not_begun
+    assert section("runs/a", tables, [], "", None, shown=False).not_begun == ""
+
+
+def test_settings_name_an_arm_once_where_its_networks_are_alike() -> None:
+    tables = make_tables(seeds=1, arms=("elu", "pca"), grid={"latent_dim": [2, 5, 10]})
+    common = {row.name: row.cells for row in section("runs/a", tables, [], "", None, shown=False).settings.common}
+    assert common["hidden_dims"] == "elu" and common["dataset"] == "all"

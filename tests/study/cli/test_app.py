@@ -137,7 +137,7 @@ def test_pipe_has_the_cells_whole_names_and_a_narrow_terminal_folds_them(study, 
     assert "linear output=clipped init=default grad_clip=0.0 l2=0.0" in out and "…" not in out
     monkeypatch.setenv("COLUMNS", "60")
     _, out, _ = study("show", "latent")
-    first = [line[:13].strip() for line in out.splitlines() if line.startswith(" ")]
+    first = [line.split()[0] for line in out.splitlines() if line.startswith(" ") and line.strip()]
     assert "elulatent_dim=200" in "".join(first)
 
 
