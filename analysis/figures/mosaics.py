@@ -102,8 +102,8 @@ def reconstructions_data(
         mine = kept[kept["replicate"] == replicate].sort_values(["step", "index"])
         if tables.configs[cell].dataset != dataset:  # each data set has test images of its own
             dataset = tables.configs[cell].dataset
-            place = (rows[-1]["row"] + 1, rows[-1]["group"] + 1) if rows else (0, 0)
-            rows += _image_rows(mine[mine["kind"] == "input"], *place, "input", "")
+            row, group = (rows[-1]["row"] + 1, rows[-1]["group"] + 1) if rows else (0, 0)
+            rows += _image_rows(mine[mine["kind"] == "input"], row, group, "input", "")
         drawn = mine[mine["kind"] == "reconstruction"]
         steps = sorted(drawn["step"].unique())[0 if every_step else -1 :]
         group = rows[-1]["group"] + 1 if rows else 1

@@ -111,7 +111,7 @@ def _drawn(row: pd.Series[Any], fields: Sequence[str]) -> str:
 def _of_checks(tables: Tables) -> Iterator[str]:
     """Tells how the estimates do where the dimension is known, if these are such images."""
     found = Evidence([tables]).checks
-    known = {key: name for key, name in CHECKED.items() if key in found and found[key].errors}
+    known = {key: name for key, name in CHECKED.items() if key in found and found[key].one_class}
     texts = [f"{name} is {found[key].short.replace('; ', ', ')}" for key, name in known.items()]
     if texts:
         yield f"Where the number k of factors is known, {'; '.join(texts)}."

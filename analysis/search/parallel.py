@@ -68,8 +68,8 @@ def parallel_caption(data: pd.DataFrame) -> str:
     objective = " and ".join(word(str(name)) for name in names)
     many = counts.get("among the best", 0)
     out = f"Orange: the best trial; blue: the next {many}." if "best" in counts else f"Blue: the {many} on the front."
-    stopped = counts.get("stopped", 0)
-    stopped = f" Dotted, to the last setting: the {stopped} that were stopped early." if stopped else ""
+    ended = counts.get("stopped", 0)
+    stopped = f" Dotted, to the last setting: the {ended} that were stopped early." if ended else ""
     lacking = data.filter(like="field/").isna().any(axis=None)
     below = " Where a setting does not apply to a trial, its line runs below the axis." if lacking else ""
     return (
@@ -92,7 +92,7 @@ def plot_parallel(data: pd.DataFrame, search: SearchSpec) -> Figure:
             rows = rows.assign(place=rows["axis"].map(axes.index)).dropna(subset="at")
             if len(rows):
                 sns.lineplot(rows, x="place", y="at", units="trial", estimator=None, ax=ax, **style)
-        bottom = float(lines.drop(columns="trial").min(axis=None)) - 0.04
+        bottom = float(lines.drop(columns="trial").min().min()) - 0.04
         for place, name in enumerate(axes):
             _axis(ax, place, bottom, scaled[name][1])
         ax.set_xticks(range(len(axes)), [_title(name) for name in axes])
