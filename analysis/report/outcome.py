@@ -161,12 +161,12 @@ def _of_fields(every: pd.DataFrame, last: pd.DataFrame) -> Iterator[str]:
         return
     means = last.groupby("cell")[LOSS].mean()
     texts = every[[field for field in TrialConfig.model_fields if field in every]].map(str)
-    effects = {}
+    effects: dict[str, tuple[float, int]] = {}
     for field in texts:
         groups = every["cell"].map(means).groupby([texts[other] for other in texts if other != field])
         spreads = (groups.max() - groups.min())[groups.size() > 1]
         if len(spreads):
-            effects[field] = (float(spreads.mean()), len(spreads))
+            effects[str(field)] = (float(spreads.mean()), len(spreads))
     ranked_fields = sorted(effects, key=lambda field: -effects[field][0])
     if ranked_fields:
         first, *rest = ranked_fields
@@ -218,7 +218,7 @@ def _along(line: pd.DataFrame, last: pd.DataFrame, field: str) -> str:
         values = [last.loc[last["cell"] == cell, metric] for cell in ends["cell"]]
         if all(value.notna().any() for value in values):
             texts.append(f"{word(metric)} from {' to '.join(_interval(value) for value in values)}")
-    least = line.loc[_order(line, last)[0], "x"]
+    least = line["x"].to_numpy(float)[_order(line, last)[0]]
     series = line["series"][0]
     return (
         f"From {_setting(field, ends['x'].iloc[0])} to {figures(float(ends['x'].iloc[1]))}, {series}: "
@@ -244,7 +244,7 @@ def _not_apart(last: pd.DataFrame, every: pd.DataFrame, one: int, other: int) ->
 def _differences(last: pd.DataFrame, every: pd.DataFrame, one: int, other: int) -> np.ndarray:
     """The second network's loss less the first's, by seed, `(num_seeds,)`."""
     losses = [last[last["cell"] == every["cell"][place]].set_index("seed")[LOSS] for place in (one, other)]
-    return (losses[1] - losses[0]).dropna().to_numpy(float)
+    return np.asarray((losses[1] - losses[0]).dropna(), float)
 
 
 def _loss(last: pd.DataFrame, every: pd.DataFrame, place: int, *, unit: bool = True) -> str:
