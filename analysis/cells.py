@@ -141,12 +141,17 @@ def references(tables: Tables, quantity: str) -> dict[str, float]:
     return {str(row["cell"]): float(row["value"]) for row in first.to_dict("records")}
 
 
+SIGNED = ("loss", "_nll_model", "_neg_elbo")
+"""Endings of the metrics that may be negative, as the density of a continuous pixel is; no other metric can."""
 OVERFITS = 0.02
 """Share by which the test NLL of a network that overfits rises over the last fifth of training, at least."""
 
 
 def mean_and_interval(values: pd.Series) -> tuple[float | None, float | None, float | None]:
     """Mean over seeds and its 95 % t interval; None where there are too few seeds.
+
+    The interval ends at the bound of what cannot be negative: that leaves out no value that may be, so that it covers
+    as before.
 
     Args:
         values: One number per seed; its name, if a metric, says whether it is a count.
@@ -158,7 +163,9 @@ def mean_and_interval(values: pd.Series) -> tuple[float | None, float | None, fl
         return float(numbers.mean()), None, None
     metric = METRICS.get(str(values.name))
     error = least_error(numbers, resolution=1.0 if metric and metric.unit == "units" else 0.0)
-    return float(numbers.mean()), *t_interval(numbers, least_error=error)
+    low, high = t_interval(numbers, least_error=error)
+    bounded = metric is not None and not str(values.name).endswith(SIGNED)
+    return float(numbers.mean()), max(low, 0.0) if bounded else low, high
 
 
 def summarise(tables: Tables) -> pd.DataFrame:
@@ -213,6 +220,8 @@ def config_text(value: Any) -> str:
     value = list(value) if isinstance(value, tuple) else none_if_null(value)
     if value is None:
         return ABSENT
+    if isinstance(value, float):
+        return f"{value:.4g}"
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 

@@ -109,11 +109,14 @@ def claims(
 
     In DIR: claims.md has every test behind a verdict, claims.csv a row for each test.
 
+    There too: claims_forest, all claims at a glance, as SVG, PNG and CSV.
+
     Claims that turn on what the paper does not report have a specification curve there too.
     """
     from analysis.claims import markdown
     from analysis.claims.specification import drawn_specification
     from analysis.evidence import Evidence
+    from analysis.figures.forest import draw_forest
 
     loaded = [tables for _, tables in _load(runs, trained=False)]  # before the ledger, which may name what plugins add
     given = _ledger(ledger)
@@ -139,7 +142,7 @@ def claims(
     command = _command("claims", runs if ledger is None else [*runs, "--ledger", str(ledger)])
     _write(out / "claims.md", markdown.to_markdown(judgements, given, command=command).encode())
     _write(out / "claims.csv", to_csv(markdown.to_frame(judgements)).encode())
-    _write_figures(out, filter(None, map(drawn_specification, judgements)))
+    _write_figures(out, [draw_forest(judgements), *filter(None, map(drawn_specification, judgements))])
 
 
 @app.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,20 @@ if TYPE_CHECKING:
 ABSENT = "–"
 """Stands where there is no number."""
 SMALLEST_P = 0.0001
+WORDS = {"latent_dim": "latent dimension N", "kl_warmup_steps": "KL warm-up steps", "l2": "L2", "hidden_dims": "layers"}
+"""Names of config fields for readers; others keep their own, without underscores."""
+METRIC_WORDS = {
+    "nll": "NLL",
+    "nll_mean": "NLL at posterior mean",
+    "nll_model": "model's own NLL",
+    "kl": "KL",
+    "neg_elbo": "negative ELBO",
+    "sse": "squared error",
+    "pixel_variance": "variance of the pixels",
+    "active_units": "active units",
+}
+"""Names of metrics for readers, their split apart."""
+_SETTING = re.compile(r" (\w+)=(\[[^]]*\]|\S+)")
 
 
 def number(value: float | None) -> str:
@@ -49,6 +64,39 @@ def with_interval(
 def p_value(value: float) -> str:
     """A p value to two significant digits; one below SMALLEST_P is said to be smaller."""
     return f"< {SMALLEST_P:.4f}" if value < SMALLEST_P else f"{value:.2g}"
+
+
+def word(name: str) -> str:
+    """A config field's or a metric's name as a reader calls it: "validation KL", "latent dimension N".
+
+    Metrics are of the test images unless their name says otherwise; losses have both, and say so.
+    """
+    split, _, metric = name.partition("_")
+    if metric in METRIC_WORDS and split in ("test", "val", "train"):
+        silent = split == "test" and not metric.startswith("nll")
+        return f"{'' if silent else split.replace('val', 'validation') + ' '}{METRIC_WORDS[metric]}"
+    return WORDS.get(name, name.replace("_", " "))
+
+
+def in_words(cell: str) -> str:
+    """A cell's name as a reader writes it: "elu latent_dim=5 init=he" is "elu, N = 5, init he"."""
+
+    def setting(match: re.Match[str]) -> str:
+        field, value = match.groups()
+        if field == "latent_dim":
+            return f", N = {value}"
+        value = _short(value)
+        return f", {value}" if field == "dataset" else f", {word(field)} {value}"
+
+    return _SETTING.sub(setting, cell)
+
+
+def _short(value: str) -> str:
+    """A setting's value in four digits, if it is a fraction of more."""
+    try:
+        return f"{float(value):.4g}" if len(value) > 6 else value
+    except ValueError:
+        return value
 
 
 def table(header: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:

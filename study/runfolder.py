@@ -221,8 +221,8 @@ def _search_differences(former: StudySpec, later: StudySpec) -> list[str]:
 def _read(run: Folder, name: str, parse_content: Callable[[bytes], _T]) -> _T:
     try:
         return parse_content(run.read(name, _MAX_BYTES))
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise TableError(f"{run.url} is no run folder: it must hold spec.yaml and provenance.json ({error}).") from None
+    except (FileNotFoundError, NotADirectoryError):
+        raise TableError(f"{run.url} is no run folder: it must hold spec.yaml and provenance.json.") from None
     except (ValueError, RecursionError) as error:  # SpecError, not UTF-8, not JSON
         remedy = "`study launch` with the study and --run mends it, if need be after it was deleted; no result is lost."
         if {"results.parquet", "replicates"} & set(run.names()) == {"results.parquet"}:

@@ -84,7 +84,8 @@ class StudySpec(BaseModel):
     @classmethod
     def _name_unknown_keys(cls, given: Any) -> Any:
         if not isinstance(given, Mapping):
-            raise ValueError(f"a spec must be a mapping of keys to values, but got {type(given).__name__}.")
+            what = "an empty file" if given is None else type(given).__name__
+            raise ValueError(f"a spec must be a mapping of keys to values, but got {what}.")
         check_keys({str(key): None for key in given}, cls.model_fields, what="key")
         return _with_names(given)
 

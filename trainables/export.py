@@ -129,7 +129,7 @@ Made by: {origin}.
 def _card(described: dict[str, Any], record: Record, name: str) -> str:
     config, last = TrialConfig(**described["config"]), record.rows[-1]
     metrics = [
-        f"| {key} | {last[key]:.6g} | {metric.unit} | {metric.description} |"
+        f"| {key} | {last[key]:.6g} | {metric.unit} | {metric.description.replace('|', chr(92) + '|')} |"
         for key, metric in METRICS.items()
         if key.startswith("test_") and last[key] is not None
     ]

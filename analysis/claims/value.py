@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from analysis.formats import word
 from trainables.quantities import QUANTITIES, Quantity
 from trainables.registry import CURVES, MEASUREMENTS, unknown
 from trainables.schema import METRICS
@@ -106,7 +107,7 @@ class Value(Entry):
     @property
     def label(self) -> str:
         """Its name for a reader."""
-        name = str(self.metric or self.profile)
+        name = word(str(self.metric or self.profile))
         if self.profile and self.index:
             name += f"[{self.index}]"
         if self.reduce:

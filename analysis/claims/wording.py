@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -10,6 +11,11 @@ from analysis.claims.decide import Outcome
 from analysis.claims.effects import SeedEffects
 from analysis.formats import number, p_value, with_interval
 from analysis.verdict import Verdict
+
+_SHARES = ("accuracy", "probability", "share", "cos²", "|cos|")
+"""Units of what lies between 0 and 1."""
+_POSITIVE = ("nats", "squared", "units", *_SHARES)
+"""Beginnings of the units of what is never negative."""
 
 
 def describe(outcome: Outcome) -> str:
@@ -37,9 +43,19 @@ def brief(outcome: Outcome) -> str:
 
 def effect(outcome: Outcome) -> str:
     """Its estimate with the interval, if it has one, its level unless that is 95 %, and the unit."""
-    text = with_interval(outcome.estimate, outcome.low, outcome.high, number)
+    text = with_interval(outcome.estimate, *interval(outcome), number)
     level = f" ({100 * outcome.level:g} %)" if outcome.level != 0.95 and text.endswith("]") else ""
     return f"{text}{level} {outcome.part.unit}".rstrip()
+
+
+def interval(outcome: Outcome) -> tuple[float | None, float | None]:
+    """The interval of a test, cut off where its quantity cannot be: a gap below 0, a share or a cosine beyond 1."""
+    part, unit = outcome.part, outcome.part.unit
+    level = part.kind == "curves" or (part.kind == "threshold" and getattr(part, "against", None) is None)
+    low, high = (math.nan if end is None else end for end in (outcome.low, outcome.high))
+    if not level or math.isnan(low) or not unit.startswith(_POSITIVE):
+        return outcome.low, outcome.high
+    return max(low, 0.0), min(high, 1.0) if unit in _SHARES else high
 
 
 def basis(outcome: Outcome) -> str:

@@ -186,6 +186,7 @@ def _by_dim(found: Sweep, metric: str, series: str) -> Iterator[dict[str, Any]]:
             low, high = np.nan, np.nan
             if len(values) > 1:
                 low, high = t_interval(values, least_error=least_error(values, float(metric in COUNTS)))
+                low = max(low, 0.0)  # a loss, a KL and a count are not negative
             yield {"series": series, "x": latent_dim, "value": values.mean(), "low": low, "high": high}
 
 

@@ -305,7 +305,10 @@ def turning(margins: Mapping[float, tuple[float, float, float]]) -> tuple[tuple[
 
 
 def _interval(seeds: SeedEstimates) -> tuple[float, float, list[str]]:
-    """The t interval over seeds, or NaN and why there is none; of a range, the hull of its parts' intervals."""
+    """The t interval over seeds, or NaN and why there is none; of a range, the hull of its parts' intervals.
+
+    No N is negative: the interval ends at 0, which leaves out no N that may be.
+    """
     if len(seeds.parts) > 1:
         ends = [_interval(replace(seeds, per_seed=part, parts=())) for part in seeds.parts]
         return min(low for low, *_ in ends), max(high for _, high, _ in ends), ends[0][2]
@@ -316,7 +319,8 @@ def _interval(seeds: SeedEstimates) -> tuple[float, float, list[str]]:
         return np.nan, np.nan, [f"no interval: {lost} of {len(values)} seeds have none"] if lost < len(values) else []
     if not seeds.logarithmic:
         error = least_error(values, seeds.resolution)
-        return *t_interval(values, level=LEVEL, least_error=error), []
+        low, high = t_interval(values, level=LEVEL, least_error=error)
+        return max(low, 0.0), high, []
     low, high = np.exp(t_interval(np.log(values), level=LEVEL))
     return float(low), float(high), []
 

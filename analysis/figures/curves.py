@@ -16,6 +16,7 @@ from analysis.cells import config_text, counted, mean_and_interval, paper_cells,
 from analysis.figures.base import NotApplicableError
 from analysis.figures.lines import lines
 from analysis.figures.style import GREY, INK, TICK, looks, theme
+from analysis.formats import in_words
 
 if TYPE_CHECKING:
     from study.table import Tables
@@ -106,9 +107,8 @@ def plot_curves(frame: pd.DataFrame, ax: Axes | None = None, *, log: bool = Fals
         line.set(markevery=(index * every // 6 % every, every), label=_label(cell, curves[cell]))
     for row in frame[frame["kind"] == "reference"].to_dict("records"):
         color, dashes = _REFERENCE_LINES.get(row["cell"]) or styles[row["cell"]][:2]
-        ax.axhline(
-            row["mean"], color=color, linestyle=dashes, linewidth=1.2, label=f"{row['cell']}  {row['mean']:,.1f}"
-        )
+        label = f"{in_words(row['cell'])}:  {row['mean']:,.1f}"
+        ax.axhline(row["mean"], color=color, linestyle=dashes, linewidth=1.2, label=label)
     band = _noise_band(frame)
     if noise and len(band):
         label = f"± 1 sd of a {band['cell'].iloc[0]}"
@@ -235,7 +235,7 @@ def _styles(frame: pd.DataFrame) -> dict[str, Any]:
 
 def _label(cell: str, rows: pd.DataFrame) -> str:
     note = rows["note"].iloc[-1]
-    return f"{cell}  {rows['mean'].iloc[-1]:,.1f}" + (f"\n({note})" if note else "")
+    return f"{in_words(cell)}:  {rows['mean'].iloc[-1]:,.1f}" + (f"\n({note})" if note else "")
 
 
 def _panels() -> tuple[Figure, tuple[Axes, Axes]]:

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from analysis.cells import cells, counted, paper_cells
 from analysis.figures.base import NotApplicableError
 from analysis.figures.style import DIGITS, GREY, INK, blank, theme
+from analysis.formats import in_words
 from trainables.shape import Shape
 
 if TYPE_CHECKING:
@@ -96,15 +97,18 @@ def reconstructions_data(
     kept = _images(tables, shown, "input", "reconstruction")
     nlls = _nlls(tables, shown)
     rows: list[dict[str, Any]] = []
+    dataset = None
     for cell, seed, replicate in shown:
         mine = kept[kept["replicate"] == replicate].sort_values(["step", "index"])
-        if not rows:
-            rows += _image_rows(mine[mine["kind"] == "input"], 0, 0, "input", "")
+        if tables.configs[cell].dataset != dataset:  # each data set has test images of its own
+            dataset = tables.configs[cell].dataset
+            row, group = (rows[-1]["row"] + 1, rows[-1]["group"] + 1) if rows else (0, 0)
+            rows += _image_rows(mine[mine["kind"] == "input"], row, group, "input", "")
         drawn = mine[mine["kind"] == "reconstruction"]
         steps = sorted(drawn["step"].unique())[0 if every_step else -1 :]
         group = rows[-1]["group"] + 1 if rows else 1
         for step in steps:
-            label = f"{cell}\n{_steps_text(int(step))}"
+            label = f"{in_words(cell)}\n{_steps_text(int(step))}"
             number = rows[-1]["row"] + 1 if rows else 1
             rows += _image_rows(
                 drawn[drawn["step"] == step], number, group, label, cell, seed, nlls.get((replicate, int(step)))
@@ -124,8 +128,8 @@ def reconstructions_caption(frame: pd.DataFrame) -> str:
 
 
 def _count(frame: pd.DataFrame) -> str:
-    """The number of test images in the input row, in words."""
-    inputs = int((frame["cell"] == "").sum())
+    """The number of test images in the first input row, in words."""
+    inputs = int(((frame["cell"] == "") & (frame["row"] == frame["row"].min())).sum())
     return "ten test images" if inputs == 10 else f"{inputs} test image{'s' * (inputs != 1)}"
 
 
@@ -145,7 +149,7 @@ def samples_data(tables: Tables) -> pd.DataFrame:
     for group, (cell, seed, replicate) in enumerate(shown):
         mine = kept[kept["replicate"] == replicate]
         last = mine[mine["step"] == mine["step"].max()].sort_values("index")
-        label = f"{cell}\n{_steps_text(int(last['step'].iloc[0]))}"
+        label = f"{in_words(cell)}\n{_steps_text(int(last['step'].iloc[0]))}"
         for part in range(0, len(last), _SAMPLES_A_ROW):
             number = rows[-1]["row"] + 1 if rows else 0
             ten = last.iloc[part : part + _SAMPLES_A_ROW]
@@ -356,7 +360,9 @@ def _plane(profiles: pd.DataFrame, images: pd.DataFrame, cell: str, seed: int, r
     value = {str(name): rows["value"].to_numpy() for name, rows in profiles.groupby("quantity")}
     if missing := {"code_0", "code_1", "grid_axis_0", "grid_axis_1"} - value.keys():
         raise NotApplicableError(f"{cell} has left no {' or '.join(sorted(missing))}")
-    codes = pd.DataFrame({"z1": value["code_0"], "z2": value["code_1"], "digit": value.get("code_label", np.nan)})
+    codes = pd.DataFrame(
+        {"z1": value["code_0"].round(4), "z2": value["code_1"].round(4), "digit": value.get("code_label", np.nan)}
+    )
     images = images[(images["replicate"] == replicate) & (images["step"] == step)].sort_values("index")
     first, second = value["grid_axis_0"], value["grid_axis_1"]
     grid = pd.DataFrame(

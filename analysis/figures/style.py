@@ -23,6 +23,8 @@ from analysis.printable import printable
 INK = "#262626"
 GREY = "#737373"
 GRID = "#E6E6E6"
+GOOD, BAD = "#0B5A94", "#A33F00"
+"""The colours of words that confirm and refute: darker than those of marks, for they are read."""
 PNG_DPI = 150
 
 
@@ -85,7 +87,8 @@ def look(network: str, *, rank: int = 0, count: int = 1) -> Look:
     share = 0.6 * rank / max(count - 1, 1)
     marker = _MARKERS[(_MARKERS.index(base.marker) + rank) % len(_MARKERS)]
     if count > ALIKE:
-        return Look(to_hex(sns.color_palette("viridis", count)[rank]), line, marker)
+        scale = sns.color_palette("viridis", as_cmap=True)  # without its ends, which a dark or a light page hides
+        return Look(to_hex(scale(0.2 + 0.65 * rank / (count - 1))), line, marker)
     lines = [line, *(other for other in _LINES if other != line)]
     return Look(_lighter(base.color, share), lines[rank % len(lines)], marker)
 
@@ -130,7 +133,7 @@ def to_svg(figure: Figure, name: str) -> str:
         FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None, "Creator": None})
     text = printable(buffer.getvalue())
     text = re.sub(r'\bid="', f'id="{name}-', text)
-    return re.sub(r"(href=\"#|url\(#)", rf"\g<1>{name}-", text)
+    return re.sub(r"(<use [^>]*?href=\"#|url\(#)", rf"\g<1>{name}-", text)  # a link leads out of the figure
 
 
 def to_png(figure: Figure) -> bytes:

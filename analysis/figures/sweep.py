@@ -18,6 +18,7 @@ from analysis.figures.axes import TICKS, log_axis, log_spaced
 from analysis.figures.base import NotApplicableError
 from analysis.figures.lines import lines
 from analysis.figures.style import TICK, looks, theme
+from analysis.formats import in_words, word
 from trainables.schema import METRICS, TrialConfig
 
 if TYPE_CHECKING:
@@ -27,15 +28,10 @@ SHOWN = ("test_nll", "test_kl", "test_active_units")
 """The metrics that are drawn, a panel each, of those that the run has."""
 LEAST_POINTS = 3
 """How many values of a field make an axis of it; of fewer, each network has a row."""
+MOST_BANDS = 8
+"""How many lines have bands; those of more would hide the lines, and are in the data alone."""
 MOST_ROWS, MOST_MAPS, MOST_NAMED = 40, 4, 24
 """How many networks have a row, how many arms a heat map, and how many lines a name in the legend."""
-WORDS = {
-    "latent_dim": "latent dimension N",
-    "test_nll": "test NLL",
-    "test_kl": "KL",
-    "test_active_units": "active units",
-}
-"""Names of fields and metrics for readers; others keep their own."""
 WIDE = 8.0
 """Values that span more than this factor have a logarithmic axis."""
 _SWEPT = re.compile(r" ?\b\w+=(?:\[[^]]*\]|\S+)")
@@ -115,22 +111,23 @@ def sweep_caption(frame: pd.DataFrame) -> str:
     metrics = ", ".join(_label(metric, " ({})") for metric in frame["metric"].unique())
     field, other = frame["field"].iloc[0], frame["other_field"].iloc[0]
     against = f" against {word(field)}" if field else ", a row a network"
-    marks = "the numbers are means" if other else "marks are means, bands their 95 % t intervals"
-    marks = marks if field else "marks are means, bars their 95 % t intervals"
+    marks = "marks are means, bands their 95 % t intervals (one far wider than the rest leaves the frame)"
+    if frame["series"].nunique() > MOST_BANDS:
+        marks = "marks are means; their 95 % t intervals are in the data"
+    if other:
+        marks = "the numbers are means"
+    if not field:
+        marks = "marks are means, bars their 95 % t intervals"
     return f"Final {metrics}{against}{f' and {word(other)}' if other else ''}: over {seeds} that finished; {marks}."
 
 
 @theme()
 def plot_sweep(frame: pd.DataFrame) -> Figure:
     """Draws lines, heat maps or rows, by what the run varies."""
+    frame = frame.assign(series=frame["series"].map(in_words))
     if frame["field"].iloc[0] is None or pd.isna(frame["field"].iloc[0]):
         return _rows(frame)
     return _maps(frame) if pd.notna(frame["other_field"].iloc[0]) else _lines(frame)
-
-
-def word(name: str) -> str:
-    """A field's or a metric's name as a reader calls it."""
-    return WORDS.get(name, name)
 
 
 def _are_numbers(column: pd.Series[Any]) -> bool:
@@ -140,9 +137,11 @@ def _are_numbers(column: pd.Series[Any]) -> bool:
 
 def _lines(frame: pd.DataFrame) -> Figure:
     metrics = list(frame["metric"].unique())
-    figure = Figure(figsize=(3.6 * len(metrics) + 2.0, 3.6), layout="constrained")
+    figure = Figure(figsize=(3.1 * len(metrics) + 1.8, 3.4), layout="constrained")
     known = frame[frame["x"].notna()].assign(x=frame["x"].astype(float))
     named = known.drop_duplicates("series")
+    if len(named) > MOST_BANDS:
+        known = known.assign(low=np.nan, high=np.nan)
     styles = looks(list(zip(named["series"], named["network"], strict=True)))
     handles: dict[str, Any] = {}
     for ax, metric in zip(figure.subplots(1, len(metrics), squeeze=False)[0], metrics, strict=True):
@@ -199,16 +198,32 @@ def _rows(frame: pd.DataFrame) -> Figure:
 
 
 def _scale(ax: Axes, values: np.ndarray, along: Literal["x", "y"], most: int) -> None:
-    """Makes an axis logarithmic where positive values span much, and leaves room on both sides."""
-    low, high = float(np.nanmin(values)), float(np.nanmax(values))
+    """Makes an axis logarithmic where positive means span much, and leaves room on both sides.
+
+    An interval far wider than the others leaves the frame, so that these can be read.
+
+    Args:
+        ax: The axes.
+        values: Lower ends, means and upper ends, `(num_points, 3)`; ends may be NaN.
+        along: The axis.
+        most: How many ticks it may have.
+    """
+    means, ends = values[:, 1], values[np.isfinite(values)]
+    logarithmic = means.min() > 0 and means.max() > WIDE * means.min()
+    to, back = (np.log, np.exp) if logarithmic else (np.asarray, np.asarray)
+    low, high, least, largest = (float(to(x)) for x in (means.min(), means.max(), max(ends.min(), 1e-9), ends.max()))
+    if not logarithmic:
+        least = float(ends.min())
+    widths = to(values[:, 2]) - to(means)
+    reach = max(high - low, 3 * float(np.nanmedian(widths)) if np.isfinite(widths).any() else 0.0)
+    low, high = max(least, low - reach), min(largest, high + reach)
+    room = 0.05 * (high - low) or (0.05 if logarithmic else max(abs(high) * 0.05, 0.5))
     limits = ax.set_xlim if along == "x" else ax.set_ylim
-    if low > 0 and high > WIDE * low:
-        log_axis(ax, values[np.isfinite(values)], along, most)
-        limits(low / (high / low) ** 0.05, high * (high / low) ** 0.05)
-        return
-    (ax.xaxis if along == "x" else ax.yaxis).set_major_formatter(TICK)
-    room = 0.05 * (high - low) or max(abs(high) * 0.05, 0.5)
-    limits(low - room, high + room)
+    if logarithmic:
+        log_axis(ax, np.exp([low - room, high + room]), along, most)
+    else:
+        (ax.xaxis if along == "x" else ax.yaxis).set_major_formatter(TICK)
+    limits(float(back(low - room)), float(back(high + room)))
 
 
 def _label(metric: str, form: str = ", {}") -> str:

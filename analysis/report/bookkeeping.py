@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from analysis.cells import STATUSES, by_number, cells, config_text, none_if_null
-from analysis.formats import ABSENT, decimals
+from analysis.formats import ABSENT, decimals, in_words
 from analysis.report.sentences import MAX_NAMED
 from study.table import MERGED, device_hours
 from trainables.registry import MEASUREMENTS
@@ -79,13 +79,14 @@ def settings(tables: Tables) -> Settings:
         for field, distinct in values.items()
         if field not in varying
     ]
-    rows = [(cell, [texts[field][index] for field in varying]) for index, cell in enumerate(every.get("cell", ()))]
+    names = map(in_words, every.get("cell", ()))
+    rows = [(name, [texts[field][index] for field in varying]) for index, name in enumerate(names)]
     return Settings(common, [(field, _meaning(field)) for field in varying], rows)
 
 
 def unfinished(tables: Tables) -> list[Unfinished]:
-    """Replicates that have not finished, with the reason; running and pending ones too."""
-    rows = tables.ends[tables.ends["status"] != "finished"]
+    """Replicates that have begun and not finished, with the reason."""
+    rows = tables.ends[~tables.ends["status"].isin(["finished", "pending"])]
     order = {status: index for index, status in enumerate(_ORDER)}
     places = by_number(rows["cell"].unique())
     replicates = [
@@ -93,11 +94,27 @@ def unfinished(tables: Tables) -> list[Unfinished]:
             place=places[row["cell"]],
             step=config_text(row["step"]),
             error=none_if_null(row["error"]) or ABSENT,
-            **{key: row[key] for key in ("cell", "seed", "replicate", "status")},
+            cell=in_words(row["cell"]),
+            **{key: row[key] for key in ("seed", "replicate", "status")},
         )
         for row in rows.to_dict("records")
     ]
     return sorted(replicates, key=lambda row: (order.get(row.status, len(STATUSES)), row.place, row.seed))
+
+
+def not_begun(tables: Tables) -> str:
+    """Counts the replicates that have not begun, with their seeds; empty where all have."""
+    rows = tables.ends[tables.ends["status"] == "pending"]
+    if not len(rows):
+        return ""
+    numbers = sorted(rows["seed"].unique())
+    seeds = f"seed{'s' * (len(numbers) != 1)} {', '.join(map(str, numbers))}"
+    networks = rows["cell"].nunique()
+    have = "has" if len(rows) == 1 else "have"
+    many = f"{len(rows)} replicate{'s' * (len(rows) != 1)} of {networks} network{'s' * (networks != 1)}"
+    cells_left = len(set(rows["cell"]) - set(tables.ends.loc[tables.ends["status"] != "pending", "cell"]))
+    out = f" Networks of which none has begun, {cells_left}, are in no table here." if cells_left else ""
+    return f"{many} {have} not begun ({seeds}); `study launch` trains the rest.{out}"
 
 
 def costs(tables: Tables, price: float | None) -> list[Cost]:
@@ -137,6 +154,9 @@ def _those(names: Iterable[str], texts: Iterable[str]) -> str:
     pairs = list(zip(names, texts, strict=True))
     with_it = [name for name, text in pairs if text != config_text(None)]
     without = [name for name, text in pairs if text == config_text(None)]
+    arms = [list(dict.fromkeys(in_words(name).partition(", ")[0] for name in side)) for side in (with_it, without)]
+    if not set(arms[0]) & set(arms[1]):
+        with_it, without = arms  # all networks of an arm are alike in it
     if not without:
         return "all"
     return f"all but {_listed(without)}" if len(without) < len(with_it) else _listed(with_it) or "none"

@@ -130,7 +130,8 @@ def _svg(drawn: Drawn, prefix: str, name: str) -> Markup:
     width = re.search(r'<svg[^>]*? width="([\d.]+)pt"', svg)
     svg = re.sub(r'(<svg[^>]*?) width="[\d.]+pt"', r"\1", svg, count=1)
     svg = re.sub(r'(<svg[^>]*?) height="[\d.]+pt"', r"\1", svg, count=1)
-    attributes = f'role="img" aria-label="{label}" aria-describedby="{name}-caption"'
+    role = "group" if "<a " in svg else "img"  # what a picture holds cannot be reached
+    attributes = f'role="{role}" aria-label="{label}" aria-describedby="{name}-caption"'
     style = f'style="max-width: {float(width[1]) * 4 / 3:.0f}px"' if width else ""
     return Markup(svg.replace("<svg", f"<svg {attributes} {style}", 1))
 

@@ -16,7 +16,7 @@ from analysis.dimension.estimate import Estimate
 from analysis.dimension.seed_estimates import sweeps_any
 from analysis.dimension.sweeps import PAPERS
 from analysis.evidence import Evidence
-from analysis.figures import answer, multiverse_curve
+from analysis.figures import answer, forest, multiverse_curve
 from analysis.formats import frame_of
 from analysis.report.embed import Figures, Grid, csv_link, embed
 from analysis.verdict import Verdict
@@ -48,6 +48,7 @@ class ClaimsPart:
     version: int
     history: Sequence[str]
     claims: Sequence[ClaimPart]
+    forest: Figures
     columns: Sequence[str]
     errata: Sequence[Erratum]
     command: str
@@ -98,6 +99,7 @@ def claims_part(runs: Sequence[str], evidence: Evidence) -> ClaimsPart:
         version=ledger.version,
         history=ledger.history,
         claims=[_claim(judgement, command) for judgement in judgements],
+        forest=embed([forest.draw_forest(judgements)], "", lambda name: command),
         columns=markdown.TEST_COLUMNS,
         errata=ledger.errata,
         command=command,

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from analysis.dimension.panels import SHADE
-from analysis.figures.style import GREY, GRID, INK, LOOKS
+from analysis.figures.style import BAD, GOOD, GREY, GRID, INK, LOOKS
 
 GREYS, COLOURS = 16, 64
 """Shades of a grey picture and colours of another: the eye sees no difference, and the file is a third as large."""
@@ -21,12 +21,14 @@ _COLOURS = {
     GREY: "--soft",
     GRID: "--line",
     SHADE: "--band",
+    GOOD: "--good",
+    BAD: "--bad",
     "#FFFFFF": "--card",
 }
 """The page's variables for the colours of text, lines and ground; other colours of data stay."""
 _SVG = re.compile("<svg.*?</svg>", re.DOTALL)
 _STYLE = re.compile(' style="([^"]*)"')
-_REFERENCE = re.compile(r'(?:href="#|url\(#)([^")]+)')
+_REFERENCE = re.compile(r'(?:<use [^>]*?href="#|url\(#)([^")]+)')
 _PNG = re.compile(r"data:image/png;base64,\s*([A-Za-z0-9+/=\s]+)")
 
 
@@ -35,7 +37,7 @@ def compact(svg: str) -> str:
 
     Numbers lose decimals that no screen shows, elements lose ids that nothing refers to.
     """
-    svg = svg[svg.index("<svg") :]
+    svg = svg[svg.index("<svg") :].replace(' target="_blank"', "")
     svg = re.sub(r"\s*<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', svg))
     svg = re.sub(r' id="([^"]+)"', lambda match: match[0] if match[1] in used else "", svg)

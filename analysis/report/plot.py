@@ -82,7 +82,7 @@ def _scales(ax: Axes, figure: Figure) -> dict[str, Any]:
     box = ax.get_position()
     sides = (box.x0 * width, (1 - box.y1) * height, box.x1 * width, (1 - box.y0) * height)
     return {
-        "box": [round(side, 1) for side in sides],
+        "box": [round(side, 3) for side in sides],
         "x": _scale(ax.xaxis, ax.get_xlim(), ax.get_xscale(), ax.get_xlabel()),
         "y": _scale(ax.yaxis, ax.get_ylim(), ax.get_yscale(), ax.get_ylabel() or ax.get_title()),
     }

@@ -15,7 +15,8 @@ from analysis.figures.catalogue import FIGURES, draw
 from analysis.report import bookkeeping
 from analysis.report.bookkeeping import Cost, Settings, Unfinished
 from analysis.report.embed import Figures, Grid, Parts, csv_link, embed
-from analysis.report.sentences import FinalRow, final_rows, overfit_sentences, sentences
+from analysis.report.outcome import answer
+from analysis.report.sentences import FinalRow, final_rows, overfit_sentences, trouble_sentences
 from analysis.report.viewer import Viewer, viewer
 from analysis.search import best, history, search_figures, search_page
 from study.table import to_csv
@@ -28,16 +29,19 @@ Runs = Sequence[tuple[str, "Tables"]]
 """Each run's folder, as the reader would name it, and its tables."""
 PAPERS = tuple(name for name, entry in FIGURES.items() if entry.paper)
 """The paper's own figures, which the report shows once."""
+KEY = "sweep"
+"""The figure that shows a run's answer, before all others; of a search it is the first of the search's own."""
 CURVES = ("f6_loss_all", "f7_loss_non_linear")
 """Those of the paper's figures that tell something of every run."""
 
 
 @dataclass(frozen=True)
 class SearchPart:
-    """A search's best configurations, what early stopping did, and its figures."""
+    """A search's best configurations, what early stopping did, and its figures, of which `key` is shown first."""
 
     best: Grid
     rungs: Grid
+    key: Figures
     figures: Figures
     command: str
     csv: str
@@ -53,6 +57,8 @@ class Section:
     title: str
     question: str
     sentences: Sequence[str]
+    trouble: Sequence[str]
+    key: Figures
     final: Sequence[FinalRow]
     viewer: Viewer | None
     figures: Figures
@@ -60,6 +66,7 @@ class Section:
     estimates: Grid | None
     settings: Settings
     unfinished: Sequence[Unfinished]
+    not_begun: str
     cost: Sequence[Cost]
     provenance: Sequence[tuple[str, str]]
     launch: str | None
@@ -87,24 +94,29 @@ def section(run: str, tables: Tables, others: Runs, prefix: str, price: float | 
         price: The price of an hour of one device; None to tell hours alone.
         shown: Whether the page shows the paper's figures of this run already.
     """
-    names = [name for name in FIGURES if name not in PAPERS or (name in CURVES and not shown)]
+    names = [name for name in FIGURES if name != KEY and (name not in PAPERS or (name in CURVES and not shown))]
     parts = Parts()
+    search = parts.add("The search", lambda: _search(run, tables, others, prefix))
     summary = parts.add("The final numbers", lambda: summarise(tables)) if len(cells(tables)) else None
     return Section(
         prefix=prefix,
         run=run,
         title=tables.spec.title or tables.spec.name,
         question=tables.spec.question,
-        sentences=[]
+        sentences=parts.add("What came out", lambda: answer(tables)) or [],
+        trouble=[]
         if summary is None
-        else parts.add("What came out", lambda: overfit_sentences(overfitting(tables)) + sentences(summary)) or [],
+        else parts.add("What went wrong", lambda: overfit_sentences(overfitting(tables)) + trouble_sentences(summary))
+        or [],
+        key=search.key if search else _figures(run, tables, [KEY], prefix) if evaluated(tables) else Figures(),
         final=[] if summary is None else parts.add("The final table", lambda: final_rows(summary)) or [],
         viewer=parts.add("The viewer", lambda: viewer(tables)),
         figures=_figures(run, tables, names, prefix) if evaluated(tables) else Figures(),
-        search=parts.add("The search", lambda: _search(run, tables, others, prefix)),
+        search=search,
         estimates=parts.add("The images' own dimension", lambda: _estimates(tables)),
         settings=parts.add("The settings", lambda: bookkeeping.settings(tables)) or Settings(),
         unfinished=parts.add("Unfinished runs", lambda: bookkeeping.unfinished(tables)) or [],
+        not_begun=parts.add("What has not begun", lambda: bookkeeping.not_begun(tables)) or "",
         cost=parts.add("The cost", lambda: bookkeeping.costs(tables, price)) or [],
         provenance=parts.add("The provenance", lambda: bookkeeping.provenance(tables)) or [],
         launch=tables.provenance.get("command"),
@@ -131,10 +143,12 @@ def _search(run: str, tables: Tables, others: Runs, prefix: str) -> SearchPart |
     again = {name: other for name, other in others if len(best.fresh_of(tables, other))}
     command = shlex.join(["analysis", "search", run, *again, "-o", "search"])
     configurations = best.best_data(tables, list(again.values()))
+    drawn = search_figures.draw(tables)
     return SearchPart(
         best=Grid.of(search_page.best_text(configurations)) if len(configurations) else Grid(),
         rungs=Grid.of(history.rungs_data(tables).map(search_page.short)),
-        figures=embed(search_figures.draw(tables), prefix, lambda name: command),
+        key=embed(drawn[:1], prefix, lambda name: command),
+        figures=embed(drawn[1:], prefix, lambda name: command),
         command=command,
         csv=csv_link(to_csv(configurations)),
         file=f"{tables.spec.name}_best.csv",

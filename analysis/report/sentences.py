@@ -1,18 +1,16 @@
-"""What came out of a run, in sentences and as the table of final numbers. It states numbers and no verdicts."""
+"""What went wrong in a run, in sentences, and its final numbers as a table. It states numbers and no verdicts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from analysis.figures.style import look
-from analysis.formats import ABSENT, decimals, with_interval
+from analysis.formats import ABSENT, decimals, in_words
 
-MAX_GROUPS = 6
-"""How many settings of data set and N are told in sentences; the table has them all."""
 MAX_NAMED = 8
 """How many networks a sentence names; of more it names the first and the last."""
 TROUBLE = {
@@ -54,7 +52,7 @@ def overfit_sentences(rises: Mapping[str, float]) -> list[str]:
     if not rises:
         return []
     names = sorted(rises, key=lambda cell: -rises[cell])
-    named = [f"{name} (by {rises[name]:.1%})" for name in names[:MAX_NAMED]]
+    named = [f"{in_words(name)} (by {rises[name]:.1%})" for name in names[:MAX_NAMED]]
     more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
     return [
         f"Overfits: the test NLL of {', '.join(named)}{more} rises over the last fifth of training. What N such "
@@ -62,49 +60,20 @@ def overfit_sentences(rises: Mapping[str, float]) -> list[str]:
     ]
 
 
-def sentences(summary: pd.DataFrame) -> list[str]:
-    """What came out, from the numbers of `summarise` alone: test NLL per network, ratios to ELU, collapses."""
-    done = summary[summary["test_nll"].notna()]
-    texts = [] if len(done) else ["No replicate has finished yet: there is no final number to tell."]
-    groups = list(done.groupby(["dataset", "latent_dim"], sort=False))
-    for _, rows in groups[:MAX_GROUPS]:
-        texts += _group_sentences(rows.sort_values("test_nll", kind="stable"))
-    if len(groups) > MAX_GROUPS:
-        texts.append(f"{len(groups) - MAX_GROUPS} more settings of N are in the final table.")
+def trouble_sentences(summary: pd.DataFrame) -> list[str]:
+    """The networks whose replicates failed, diverged or collapsed, a sentence for each of TROUBLE."""
+    texts = []
     for status, meaning in TROUBLE.items():
         rows = summary[summary[status] > 0]
         if len(rows):
-            names = _listed(f"{row['name']} ({row[status]})" for row in rows.to_dict("records"))
+            names = _listed(f"{in_words(row['name'])} ({row[status]})" for row in rows.to_dict("records"))
             texts.append(f"{meaning}: {names}.")
     return texts
 
 
 def final_rows(summary: pd.DataFrame) -> list[FinalRow]:
-    """The final table's rows, from `summarise`."""
-    return [_final_row(row) for row in summary.to_dict("records")]
-
-
-def _group_sentences(rows: pd.DataFrame) -> Iterator[str]:
-    """Test NLL of the networks with one latent dimension, and the same as multiples of ELU's."""
-    seeds = sorted({int(row["finished"]) for row in rows.to_dict("records") if row["network"] != "pca"})
-    values = _listed(f"{row['name']} {_nll(row)}" for row in rows.to_dict("records"))
-    how = "one seed each" if seeds == [1] else f"means over {' or '.join(map(str, seeds))} seeds [95 % t interval]"
-    where = f"On {rows['dataset'].iloc[0]} at N = {rows['latent_dim'].iloc[0]}"
-    levels = [
-        f"{name} {rows[key].iloc[0]:,.1f}"
-        for key, name in (("floor", "entropy floor"), ("mean_image", "mean image"))
-        if pd.notna(rows[key].iloc[0])
-    ]
-    text = f"{where}, the final test NLL in nats per image ({how if seeds else 'closed form'}) is"
-    yield f"{text} {values}." + (f" For comparison: {', '.join(levels)}." if levels else "")
-    compared = rows[rows["ratio"].notna() & (rows["network"] != "elu")]
-    if len(compared):
-        ratios = _listed(
-            f"{row['name']} {row['ratio']:.2f}"
-            + (f" ({row['excess_ratio']:.2f})" if pd.notna(row["excess_ratio"]) else "")
-            for row in compared.to_dict("records")
-        )
-        yield f"As a multiple of the ELU network's, raw (and above the entropy floor): {ratios}."
+    """The final table's rows, from `summarise`, of the cells that have begun."""
+    return [_final_row(row) for row in summary[summary["pending"] < summary["replicates"]].to_dict("records")]
 
 
 def _listed(texts: Iterable[str]) -> str:
@@ -115,26 +84,23 @@ def _listed(texts: Iterable[str]) -> str:
     return ", ".join(named)
 
 
-def _nll(row: Mapping[Any, Any]) -> str:
-    return with_interval(row["test_nll"], row["test_nll_low"], row["test_nll_high"], decimals)
-
-
 def _final_row(row: Mapping[Any, Any]) -> FinalRow:
     interval = ABSENT
     if pd.notna(row["test_nll_low"]):
         interval = f"[{row['test_nll_low']:,.2f}, {row['test_nll_high']:,.2f}]"
     elif row["finished"] == 1:
         interval = "closed form" if row["network"] == "pca" else "one seed"
-    unfinished = {status: row[status] for status in ("stopped", "running", "pending") if row[status]}
+    unfinished = {status: row[status] for status in ("stopped", "running") if row[status]}
     numbers: dict[str, Any] = {key: decimals(row[key], 2) for key in _LOSSES}
     numbers |= {key: decimals(row[key], 0) for key in ("train_s", "step")}
     return FinalRow(
         color=look(row["network"]).color,
-        used=f"{row['finished']} of {row['replicates']}",
+        used=f"{row['finished']} of {row['replicates'] - row['pending']}",
         trouble=" / ".join(str(row[key]) for key in TROUBLE),
         troubled=sum(row[key] for key in TROUBLE),
         unfinished=", ".join(f"{count} {status}" for status, count in unfinished.items()),
         interval=interval,
-        **{key: row[key] for key in ("cell", "name", "dataset", "latent_dim")},
+        name=in_words(row["name"]),
+        **{key: row[key] for key in ("cell", "dataset", "latent_dim")},
         **numbers,
     )

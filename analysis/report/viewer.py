@@ -13,6 +13,7 @@ from PIL import Image
 
 from analysis.cells import cells, counted
 from analysis.figures.mosaics import canvas, slot
+from analysis.formats import in_words
 from analysis.report.pictures import png_uri, smaller
 
 if TYPE_CHECKING:
@@ -59,8 +60,12 @@ class Viewer:
     arms: Mapping[str, Sequence[Network]]
 
     def plain(self) -> dict[str, Any]:
-        """The same as dictionaries and lists, ready for JSON."""
-        return asdict(self)
+        """The same as dictionaries and lists, ready for JSON, with the networks' names in words."""
+        arms = {
+            in_words(arm): [asdict(one) | {"cell": in_words(one.cell)} for one in networks]
+            for arm, networks in self.arms.items()
+        }
+        return {"kinds": dict(self.kinds), "figures": dict(self.figures), "arms": arms}
 
 
 def viewer(tables: Tables) -> Viewer | None:

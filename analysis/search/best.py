@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from analysis.intervals import t_interval
+from analysis.cells import mean_and_interval
 from study.tables import trials
 from study.tables.trials import search_of
 
@@ -56,6 +56,5 @@ def fresh_of(search: Tables, other: Tables) -> pd.DataFrame:
 
 
 def _judged(name: str, values: np.ndarray) -> dict[str, Any]:
-    low, high = t_interval(values) if len(values) > 1 else (np.nan, np.nan)
-    mean = float(values.mean()) if len(values) else np.nan
+    mean, low, high = (np.nan if x is None else x for x in mean_and_interval(pd.Series(values, name=name)))
     return {f"{name}/test": mean, f"{name}/low": low, f"{name}/high": high, f"{name}/fresh_seeds": len(values)}

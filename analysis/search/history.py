@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.figures.style import GREY, INK, theme
+from analysis.formats import word
 from analysis.search.as_optuna import log_values, sign
 from study.tables.trials import curves, search_of, trials
 from trainables.schema import METRICS
@@ -34,6 +35,8 @@ def history_data(tables: Tables) -> pd.DataFrame:
     found = found.assign(value=found["trial"].map(last), steps_so_far=(found["step"] * tables.spec.seeds).cumsum())
     finished = found["value"].where(found["state"] == "finished") * sign(objective)
     best = finished.cummin().ffill() * sign(objective)
+    if len(search_of(tables).objectives) > 1:
+        best = best * np.nan  # of several objectives there is no best
     columns = ["trial", "state", "step", "steps_so_far", "value"]
     return found[columns].assign(best=best, objective=objective)
 
@@ -49,10 +52,11 @@ def plot_history(data: pd.DataFrame) -> Axes:
                 rows, x="trial", y="value", hue="state", style="state", hue_order=states, style_order=states,
                 palette=_COLORS, markers=_MARKERS, s=42, linewidth=0, ax=axes,
             )  # fmt: skip
-        axes.step(data["trial"], data["best"], where="post", color=GREY, label="best finished so far")
+        if data["best"].notna().any():
+            axes.step(data["trial"], data["best"], where="post", color=GREY, label="best finished so far")
         log_values(axes)
         axes.set_xlabel("trial")
-        axes.set_ylabel(f"{objective} [{METRICS[objective].unit}]")
+        axes.set_ylabel(f"{word(objective)} [{METRICS[objective].unit}]")
         axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=4)
     return axes
 
@@ -62,7 +66,7 @@ def history_caption(data: pd.DataFrame) -> str:
     counts = ", ".join(f"{count} {state}" for state, count in data["state"].value_counts().items())
     total = int(data["steps_so_far"].iloc[-1])
     objective = data["objective"].iloc[0]
-    return f"Every trial's {objective} at its last step, in order: {counts}; {total:,} training steps in all."
+    return f"Every trial's {word(objective)} at its last step, in order: {counts}; {total:,} training steps in all."
 
 
 def rungs_data(tables: Tables) -> pd.DataFrame:

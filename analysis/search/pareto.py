@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from analysis.figures.base import NotApplicableError
 from analysis.figures.style import GREY, INK, theme
+from analysis.formats import word
 from analysis.search.as_optuna import sign
 from study.tables.trials import ranked, search_of, trials
 from trainables.schema import METRICS
@@ -99,8 +100,8 @@ def plot_front(data: pd.DataFrame) -> Figure:
         for row, style in zip(others[others[y].isna()].to_dict("records"), (":", "-.", "--", "-"), strict=False):
             axes.axvline(row[x], color=GREY, linestyle=style, label=f"{row['name']} (no rate)")
         axes.set_xlim(right=min(float(np.nanpercentile(data[x], 95)) * 1.05, REFERENCE["nll"]))
-        axes.set_xlabel(f"distortion: {x} [{METRICS[x].unit}]")
-        axes.set_ylabel(f"rate: {y} [{METRICS[y].unit}]")
+        axes.set_xlabel(f"distortion: {word(x)} [{METRICS[x].unit}]")
+        axes.set_ylabel(f"rate: {word(y)} [{METRICS[y].unit}]")
         axes.legend(frameon=True)
     return figure
 

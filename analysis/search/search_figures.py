@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from analysis.figures.base import Drawn, FigureEntry, NotApplicableError, Skipped
-from analysis.search import history, importance, pareto, slices
+from analysis.search import history, importance, parallel, pareto, slices
 from study.searchspace import SearchSpec
 from study.tables.trials import search_of
 
@@ -40,7 +40,8 @@ def draw(tables: Tables) -> list[Drawn | Skipped]:
 
     important, sliced = drawn("importance", _IMPORTANCE), drawn("slices", _slices(search))
     order = _order(important, sliced)
-    found = [drawn("history", _HISTORY), important, sliced, drawn("pairs", _pairs(search, order))]
+    first = [drawn("parallel", _parallel(search)), drawn("history", _HISTORY)]
+    found = [*first, important, sliced, drawn("pairs", _pairs(search, order))]
     if len(search.objectives) > 1:
         found += [drawn("front", _FRONT), drawn("hypervolume", _HYPERVOLUME)]
     return found
@@ -49,6 +50,12 @@ def draw(tables: Tables) -> list[Drawn | Skipped]:
 def _slices(search: SearchSpec) -> FigureEntry:
     plot = partial(slices.plot_slices, search=search)
     return FigureEntry("The objective against each setting", slices.slices_data, plot, slices.slices_caption)
+
+
+def _parallel(search: SearchSpec) -> FigureEntry:
+    plot = partial(parallel.plot_parallel, search=search)
+    title = "Every trial, from its settings to its objective"
+    return FigureEntry(title, parallel.parallel_data, plot, parallel.parallel_caption)
 
 
 def _pairs(search: SearchSpec, order: list[str]) -> FigureEntry:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from analysis.figures.base import Drawn, Skipped
-from analysis.formats import ABSENT, decimals, figures, table, with_interval
+from analysis.formats import ABSENT, decimals, figures, table, with_interval, word
 from analysis.search import history
 
 if TYPE_CHECKING:
@@ -42,19 +42,20 @@ def best_text(data: pd.DataFrame) -> pd.DataFrame:
     """`best_data` with each interval in one column, as a person reads it."""
     shown = pd.DataFrame({"cell": data["cell"]})
     for name in [column.removesuffix("/test") for column in data.columns if column.endswith("/test")]:
-        shown[name] = [decimals(value, 2) for value in data[name]]
-        fresh = f"test_{name.partition('_')[2]} [95 %], fresh seeds"
+        shown[word(name)] = [decimals(value, 2) for value in data[name]]
+        fresh = f"{word('test_' + name.partition('_')[2])} [95 %], fresh seeds"
         shown[fresh] = [_interval(row, name) for row in data.to_dict("records")]
     for column in data.columns:
         if column.startswith("field/"):
-            shown[column.removeprefix("field/")] = [short(value) for value in data[column]]
+            shown[word(column.removeprefix("field/"))] = [short(value) for value in data[column]]
     return shown
 
 
 def _interval(row: dict[Any, Any], name: str) -> str:
     count = row[f"{name}/fresh_seeds"]
     test, low, high = (row[f"{name}/{key}"] for key in ("test", "low", "high"))
-    return f"{with_interval(test, low, high, partial(decimals, places=2))}, {count}" if count else ABSENT
+    seeds = f"({count} seed{'s' * (count != 1)})"
+    return f"{with_interval(test, low, high, partial(decimals, places=2))} {seeds}" if count else ABSENT
 
 
 def _markdown(frame: pd.DataFrame) -> str:

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from analysis.figures.axes import log_axis
 from analysis.figures.base import NotApplicableError
 from analysis.figures.style import TICK, theme
+from analysis.formats import word
 from analysis.search.as_optuna import common_step, log_values, values_at
 from study.searchspace import Range, SearchSpec
 from study.tables.trials import search_of, trials
@@ -73,7 +74,7 @@ def plot_slices(data: pd.DataFrame, search: SearchSpec) -> Figure:
 
 def slices_caption(data: pd.DataFrame) -> str:
     """The caption: the points."""
-    what = f"its {data['objective'].iloc[0]} after {data['step'].iloc[0]:,} steps"
+    what = f"its {word(data['objective'].iloc[0])} after {data['step'].iloc[0]:,} steps"
     which = f"Each point is a trial, the {len(data)} that came so far"
     return f"{which}: {what}, against one setting. Where a setting was not drawn, there is no point."
 
@@ -109,8 +110,8 @@ def plot_pairs(data: pd.DataFrame, search: SearchSpec, order: list[str]) -> Figu
 
 def pairs_caption(data: pd.DataFrame, order: list[str]) -> str:
     """The caption: the panels."""
-    what = f"The {data['objective'].iloc[0]} after {data['step'].iloc[0]:,} steps"
-    pairs = f"{what} over pairs of the settings that matter most ({', '.join(order[:3])})."
+    what = f"The {word(data['objective'].iloc[0])} after {data['step'].iloc[0]:,} steps"
+    pairs = f"{what} over pairs of the settings that matter most ({', '.join(map(word, order[:3]))})."
     return f"{pairs} Where both are ranges, filled contours run between the trials."
 
 
@@ -136,7 +137,7 @@ def contours(axes: Axes, x: np.ndarray, y: np.ndarray, values: np.ndarray, norm:
 def _axis(axes: Axes, data: pd.DataFrame, field: str, search: SearchSpec, *, along: str) -> np.ndarray:
     """Sets an axis up for a field; returns where the trials lie on it."""
     axis = axes.xaxis if along == "x" else axes.yaxis
-    (axes.set_xlabel if along == "x" else axes.set_ylabel)(field)
+    (axes.set_xlabel if along == "x" else axes.set_ylabel)(word(field))
     given = data[f"field/{field}"]
     if _is_number(search, field):
         places = pd.to_numeric(given).to_numpy(float)
@@ -160,4 +161,4 @@ def _is_log(search: SearchSpec, field: str) -> bool:
 
 def _label(data: pd.DataFrame) -> str:
     objective = data["objective"].iloc[0]
-    return f"{objective} [{METRICS[objective].unit}]"
+    return f"{word(objective)} [{METRICS[objective].unit}]"

@@ -127,10 +127,13 @@ const addViewer = (viewer) => {
 const addPlot = (box) => {
   const { series, axes } = JSON.parse(box.dataset.plot);
   const svg = box.querySelector("svg");
-  const value = (axis, share) => {
+  // Places in the SVG are rounded: along x, a value that is all but a number of three digits is that number.
+  const value = (axis, share, digitsOfPlaces = 0) => {
     if (!axis) return [];
     const [name, low, high, scale] = axis;
-    const at = scale === "log" ? low * (high / low) ** share : low + (high - low) * share;
+    let at = scale === "log" ? low * (high / low) ** share : low + (high - low) * share;
+    const near = digitsOfPlaces ? Number(at.toPrecision(digitsOfPlaces)) : at;
+    if (Math.abs(near - at) < 1e-3 * Math.abs(at)) at = near;
     const digits = Math.abs(at) >= 1000 ? 0 : 4;
     return [`${name}: ${at.toLocaleString("en", digits ? { maximumSignificantDigits: digits } : { maximumFractionDigits: 0 })}`];
   };
@@ -166,7 +169,7 @@ const addPlot = (box) => {
     const [left, top, right, bottom] = nearest.axis.box;
     const lines = [
       series[nearest.part.dataset.series],
-      ...value(nearest.axis.x, (nearest.x - left) / (right - left)),
+      ...value(nearest.axis.x, (nearest.x - left) / (right - left), 3),
       ...value(nearest.axis.y, (bottom - nearest.y) / (bottom - top)),
     ];
     tip.textContent = lines.join("\n");
@@ -270,7 +273,7 @@ const addSearch = (box) => {
   };
   const make = () => [
     ...[...document.querySelectorAll(PLACES)].map((element) => {
-      const run = element.parentElement.closest("details");
+      const run = element.parentElement.closest("details.run");
       return entry(element, run ? run.querySelector("summary").textContent.trim() : "");
     }),
     ...folded().flatMap((packed) =>

@@ -19,7 +19,7 @@ from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
-from rich.console import Console
+from rich.console import Console, ConsoleDimensions
 from typer.core import TyperGroup
 
 from study.spec import SpecError, readable
@@ -53,6 +53,10 @@ class _Formatter(logging.Formatter):
         return hide_keys(super().format(record))
 
 
+WIDE = 1000
+"""Columns of what is no terminal."""
+
+
 class Output(Console):
     """A console whose reader may go away, or whose file may be full.
 
@@ -60,6 +64,17 @@ class Output(Console):
     """
 
     goes_on = False
+
+    @property
+    def size(self) -> ConsoleDimensions:
+        """The terminal's size; a pipe or a file is as wide as any line, so that no name in a table is cut."""
+        size = super().size
+        known = self.is_terminal or self._width is not None or "COLUMNS" in os.environ
+        return size if known else ConsoleDimensions(WIDE, size.height)
+
+    @size.setter
+    def size(self, size: tuple[int, int]) -> None:
+        self._width, self._height = size
 
     def print(self, *objects: Any, **options: Any) -> None:
         """Prints; see rich."""

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 import pandas as pd
-from rich.table import Table
+from rich.table import Column, Table
 
 from study import cost
 from study.plan import Plan
@@ -49,7 +49,7 @@ def size_of(spec: StudySpec) -> dict[str, Any]:
 def cells_table(plan: Plan) -> Table:
     """Lists the cells: the fields in which they differ, and what each costs."""
     varying = [field for field, values in _used(plan).items() if len(values) > 1]
-    table = _Table("cell", *varying, "seeds", "core-hours")
+    table = _Table(Column("cell", overflow="fold"), *varying, "seeds", "core-hours")
     for label, config in plan.cells.items():
         values = ["-" if getattr(config, field) is None else str(getattr(config, field)) for field in varying]
         seeds = plan.counts[label]
@@ -126,7 +126,7 @@ def cell_standings(plan: Plan, standings: Mapping[str, Standing]) -> Iterator[Ce
 
 def status_table(plan: Plan, standings: Mapping[str, Standing]) -> Table:
     """Lists how far each cell's replicates have come."""
-    table = _Table("cell", "replicates", "status", "step", "test NLL [nats/image]")
+    table = _Table(Column("cell", overflow="fold"), "replicates", "status", "step", "test NLL [nats/image]")
     for cell in cell_standings(plan, standings):
         text = ", ".join(f"{count} {key}" for key, count in cell.statuses.items())
         text += " (collapsed)" if cell.collapsed else ""

@@ -34,6 +34,13 @@ def test_mean_of_counts_is_known_to_their_step_and_of_other_numbers_to_their_spr
     assert summary.mean_and_interval(units.rename("test_nll")) == (22.0, 22.0, 22.0)
 
 
+def test_interval_of_what_cannot_be_negative_ends_at_0_and_no_other_does() -> None:
+    values = pd.Series([5.0, 7.0, 228.0], name="test_kl")
+    mean, low, high = summary.mean_and_interval(values)
+    assert (mean, low) == (80.0, 0.0) and high == pytest.approx(80 + 4.302653 * values.std() / 3**0.5)
+    assert (summary.mean_and_interval(values.rename("val_neg_elbo"))[1] or 0) < 0, "a density may exceed 1"
+
+
 def test_summarise_one_seed_has_no_interval() -> None:
     table = summary.summarise(make_tables(seeds=1))
     assert table["test_nll"].notna().all()

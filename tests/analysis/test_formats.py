@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from analysis.formats import decimals, figures, number, p_value, table, with_interval
+from analysis.formats import decimals, figures, in_words, number, p_value, table, with_interval, word
 
 
 @pytest.mark.parametrize(("value", "text"), [(-1e-9, "0.0"), (-0.00004, "0.0"), (-0.5, "-0.5000"), (0.0, "0.0")])
@@ -43,3 +43,31 @@ def test_interval_stands_beside_its_number_if_it_has_a_width(numbers, text) -> N
 
 def test_table_escapes_pipes() -> None:
     assert table(("a", "b"), [(1, "x|y")]) == "| a | b |\n| --- | --- |\n| 1 | x\\|y |"
+
+
+@pytest.mark.parametrize(
+    ("cell", "text"),
+    [
+        ("elu", "elu"),
+        ("elu latent_dim=50", "elu, N = 50"),
+        ("vae dataset=strokes-8-one latent_dim=64", "vae, strokes-8-one, N = 64"),
+        ("linear clipped hidden_dims=[500, 500] l2=0.0", "linear clipped, layers [500, 500], L2 0.0"),
+        ("elu learning_rate=0.0019020817006779444", "elu, learning rate 0.001902"),
+    ],
+)
+def test_cell_is_named_in_words_with_n_and_few_digits(cell: str, text: str) -> None:
+    assert in_words(cell) == text
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("test_nll", "test NLL"),
+        ("val_neg_elbo", "validation negative ELBO"),
+        ("test_active_units", "active units"),
+        ("latent_dim", "latent dimension N"),
+        ("weight_dropout", "weight dropout"),
+    ],
+)
+def test_metrics_and_fields_have_words(name: str, text: str) -> None:
+    assert word(name) == text

@@ -180,7 +180,7 @@ def test_curves_far_apart_have_no_noise_band_between_them(paper: Tables) -> None
 def test_plot_curves_draws_x_and_y_of_the_same_row(paper: Tables) -> None:
     frame = curves.curves_data(paper, linear=True)
     shuffled = frame.sample(frac=1, random_state=0)
-    lines = {str(line.get_label()).split("  ")[0]: line for line in curves.plot_curves(shuffled).get_lines()}
+    lines = {str(line.get_label()).split(":")[0]: line for line in curves.plot_curves(shuffled).get_lines()}
     expected = frame[frame["cell"] == "relu"].sort_values("step")
     assert lines["relu"].get_xydata() == pytest.approx(expected[["step", "mean"]].to_numpy(dtype=float))
 
@@ -188,7 +188,7 @@ def test_plot_curves_draws_x_and_y_of_the_same_row(paper: Tables) -> None:
 def test_curves_of_a_diverged_cell_are_marked() -> None:
     tables = replaced(make_tables(seeds=1), "elu", 0, status="diverged")
     labels = [str(line.get_label()) for line in curves.plot_curves(curves.curves_data(tables, linear=True)).get_lines()]
-    assert [label for label in labels if "diverged" in label] == ["elu  100.0\n(diverged)"]
+    assert [label for label in labels if "diverged" in label] == ["elu:  100.0\n(diverged)"]
 
 
 def test_curves_beside_a_replicate_that_has_not_begun_are_those_of_the_others() -> None:

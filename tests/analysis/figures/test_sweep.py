@@ -42,9 +42,9 @@ def test_sweep_of_a_field_has_a_line_for_each_arm_on_a_logarithmic_axis() -> Non
     nll = figure.frame[figure.frame["metric"] == "test_nll"]
     assert set(nll["field"]) == {"learning_rate"} and set(nll["series"]) == {"elu", "vae"}
     ax = figure.figure.axes[0]
-    assert ax.get_xscale() == "log" and ax.get_xlabel() == "learning_rate"
+    assert ax.get_xscale() == "log" and ax.get_xlabel() == "learning rate"
     assert [list(line.get_xdata()) for line in ax.lines] == [rates, rates]  # type: ignore[arg-type]
-    assert "against learning_rate: over 2 seeds" in figure.caption
+    assert "against learning rate: over 2 seeds" in figure.caption
 
 
 def test_sweep_of_n_is_against_n_even_if_more_values_of_steps_follow_from_it() -> None:

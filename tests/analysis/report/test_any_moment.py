@@ -35,7 +35,7 @@ def left_out(caplog: pytest.LogCaptureFixture) -> list[str]:
 def test_report_of_the_first_second_says_that_nothing_has_finished(name: str, caplog: pytest.LogCaptureFixture) -> None:
     page = render([(name, first_second(load_tables(str(RESULTS / name))))])
     assert left_out(caplog) == []
-    assert "No replicate has finished yet" in page and 'id="r1-settings"' in page and "pending" in page
+    assert "There is no answer yet: none of" in page and 'id="r1-settings"' in page and "pending" in page
 
 
 @pytest.mark.parametrize(("name", "seed"), [("precision", 1), ("vae-random-best", 2)])

@@ -66,8 +66,9 @@ class Watched:
 
     def unfold(self) -> Page:
         """Opens all that is folded, and waits until it is there."""
-        self.page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true })")
-        self.page.wait_for_function("!document.querySelector('details > template')")
+        for _ in range(2):  # a run's part holds folded parts of its own
+            self.page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true })")
+            self.page.wait_for_function("!document.querySelector('details > template')")
         return self.page
 
 
@@ -202,9 +203,9 @@ def test_viewer_steps_through_latent_dimension_and_training_by_keyboard(watched:
     page.keyboard.press("ArrowLeft")
     assert last == "50,000 steps" and viewer.locator("output.step").inner_text() == "30,000 steps"
     caption = viewer.locator("figcaption").inner_text()
-    assert re.match(r"vae latent_dim=64, seed \d, 30,000 steps; test NLL 6\d\.\d nats per image\.", caption)
+    assert re.match(r"vae, N = 64, seed \d, 30,000 steps; test NLL 6\d\.\d nats per image\.", caption)
     alt = viewer.locator("img.drawing").get_attribute("alt")
-    assert alt == "reconstruction: vae latent_dim=64, 30,000 steps"
+    assert alt == "reconstruction: vae, N = 64, 30,000 steps"
     source = viewer.locator(".source")
     assert source.inner_text().endswith("--only reconstructions")
     viewer.locator("select").last.select_option("sample")
@@ -313,7 +314,7 @@ def test_two_networks_are_shown_side_by_side_and_the_address_brings_them_back(wa
     right.locator("input").first.fill("0")
     left.locator("select").first.select_option("elu")
     captions = [panel.locator("figcaption").inner_text() for panel in (left, right)]
-    assert captions[0].startswith("elu") and captions[1].startswith("vae latent_dim=1,")
+    assert captions[0].startswith("elu") and captions[1].startswith("vae, N = 1,")
     assert left.locator(".strip span").all_inner_texts() == ["image", "network"]
     address = page.url
     page.goto("about:blank")
@@ -365,3 +366,40 @@ def test_pointer_shows_the_values_of_the_nearest_point_and_series_can_be_hidden(
     assert not line.is_visible() and chip.get_attribute("aria-pressed") == "false"
     chip.click()
     assert line.is_visible()
+
+
+def test_forest_plot_leads_from_each_claim_to_its_tests(watched: Watched) -> None:
+    page = watched.page
+    forest = page.locator("#claims_forest")
+    names = [text.strip() for text in forest.locator("svg a").all_text_contents()]
+    assert names == [f"C{number}" for number in range(1, 22)]
+    size = forest.locator("svg text", has_text="C14").evaluate("one => one.getBoundingClientRect().height")
+    assert size > 9, "it is legible at the width of the page"
+    assert "in margins" in forest.locator("figcaption").inner_text()
+    forest.locator("svg a", has_text="C14").click()
+    page.wait_for_timeout(100)
+    assert page.locator("#claim-c14 table").is_visible() and page.url.endswith("#claim-c14")
+
+
+def test_section_answers_its_question_first_and_folds_the_rest(watched: Watched) -> None:
+    page = watched.page
+    page.locator("#r1-run > summary").click()
+    section = page.locator("#r1-run")
+    assert "between 10 and 100" in section.locator(".question").inner_text()
+    answer = page.locator("#r1-outcome").inner_text()
+    assert "latents in use (U)" in answer and "at N = 200 elu" in answer and "latent_dim" not in answer
+    assert page.locator("#r1-sweep svg").is_visible() and not page.locator("#r1-final-table").is_visible()
+    panels = page.locator("#r1-sweep svg").text_content() or ""
+    assert all(label in panels for label in ("test NLL", "KL", "active units", "latent dimension N"))
+    page.locator("#r1-final > summary").click()
+    assert page.locator("#r1-final-table").is_visible() and "elu, N = 5" in column(page, "r1-final-table", 1)
+
+
+def test_search_is_told_in_its_objective_and_drawn_in_parallel_coordinates(watched: Watched) -> None:
+    page = watched.page
+    page.locator("#r3-run > summary").click()
+    assert "The best validation negative ELBO is" in page.locator("#r3-outcome").inner_text()
+    figure = page.locator("#r3-vae_parallel")
+    drawn = figure.locator("svg").text_content() or ""
+    assert figure.is_visible() and all(text in drawn for text in ("learning", "activation", "ELBO"))
+    assert not page.locator("#r3-vae_history").is_visible(), "the rest is folded"

@@ -11,7 +11,7 @@ from rich.console import Console
 from analysis.cli import main
 from analysis.figures.axes import log_ticks
 from analysis.figures.base import Drawn, NotApplicableError, Skipped
-from analysis.search import best, history, importance, pareto, search_figures, search_page, slices
+from analysis.search import best, history, importance, parallel, pareto, search_figures, search_page, slices
 from analysis.search.as_optuna import common_step
 from study import spec, table
 from study.run import launch
@@ -83,14 +83,32 @@ def again(one, runs):
 
 def test_every_figure_of_a_search_is_drawn_and_the_same_again(one, two):
     for tables, names in (
-        (one, {"history", "importance", "slices", "pairs"}),
-        (two, {"history", "slices", "front", "hypervolume"}),
+        (one, {"parallel", "history", "importance", "slices", "pairs"}),
+        (two, {"parallel", "history", "slices", "front", "hypervolume"}),
     ):
         found, same = search_figures.draw(tables), search_figures.draw(tables)
         drawn = [figure for figure in found if isinstance(figure, Drawn)]
         assert {figure.name.removeprefix(f"{tables.spec.name}_") for figure in drawn} == names
         assert [f.svg() for f in drawn] == [f.svg() for f in same if isinstance(f, Drawn)]
         assert all(figure.caption.endswith(".") and len(figure.frame) for figure in drawn)
+
+
+def test_parallel_coordinates_put_the_best_trial_last_and_each_value_on_its_axis(one):
+    data = parallel.parallel_data(one)
+    assert (data["kind"] == "best").sum() == 1 and set(data["kind"]) <= {
+        "best",
+        "among the best",
+        "finished",
+        "stopped",
+    }
+    best = data[data["kind"] == "best"].iloc[0]
+    assert best["val_neg_elbo"] == data["val_neg_elbo"].min()
+    assert data.loc[data["kind"] == "stopped", "val_neg_elbo"].isna().all(), "what was stopped has no last value"
+    (ax,) = parallel.plot_parallel(data, one.spec.search).axes
+    highlighted = ax.lines[-1]
+    assert highlighted.get_color() == "#D55E00" and len(np.asarray(highlighted.get_ydata())) == len(data.columns) - 2
+    places = np.concatenate([np.asarray(line.get_ydata(), float) for line in ax.lines])
+    assert places.max() <= 1 + 1e-9 and ((places >= -1e-9) | np.isclose(places, -0.12)).all()
 
 
 def test_no_figure_shows_the_markup_of_a_number(one, two):
@@ -200,12 +218,12 @@ def test_best_is_judged_on_fresh_seeds_only(one, again):
         assert row["val_neg_elbo/test"] == pytest.approx(ends[row["cell"]])
         assert row["val_neg_elbo/low"] < row["val_neg_elbo/test"] < row["val_neg_elbo/high"]
     assert set(best_column(search_page.best_text(alone))) == {"–"}
-    assert all(value.endswith(", 2") for value in best_column(search_page.best_text(judged))[:2])
+    assert all(value.endswith("(2 seeds)") for value in best_column(search_page.best_text(judged))[:2])
 
 
 def test_best_of_an_arm_without_the_metric_shows_a_dash(one):
     found = best.best_data(one).assign(val_neg_elbo=[math.nan, *[7.0] * (len(best.best_data(one)) - 1)])
-    assert search_page.best_text(found)["val_neg_elbo"].tolist()[:2] == ["–", "7.00"]
+    assert search_page.best_text(found)["validation negative ELBO"].tolist()[:2] == ["–", "7.00"]
 
 
 def best_column(text: pd.DataFrame) -> list[str]:
@@ -225,7 +243,7 @@ def test_command_writes_the_page_its_tables_and_figures(one, again, runs, tmp_pa
     assert result.exit_code == 0, result.stdout
     written = (tmp_path / "one_search.md").read_text()
     assert "# Best configurations".strip("# ") in written and "What early stopping did" in written
-    for name in ("history", "importance", "slices", "pairs"):
+    for name in ("parallel", "history", "importance", "slices", "pairs"):
         assert f"(one_{name}.png)" in written
         assert all((tmp_path / f"one_{name}.{kind}").stat().st_size for kind in ("png", "svg", "csv"))
     assert list(pd.read_csv(tmp_path / "one_best.csv")["cell"])[-1] == "known"

@@ -131,6 +131,16 @@ def test_show_with_an_automatic_precision_says_which_and_why(study):
     assert "precision=bf16" in study("show", "paper", "--precision", "bf16")[1]
 
 
+def test_pipe_has_the_cells_whole_names_and_a_narrow_terminal_folds_them(study, monkeypatch):
+    monkeypatch.delenv("COLUMNS")
+    _, out, _ = study("show", "readings")
+    assert "linear output=clipped init=default grad_clip=0.0 l2=0.0" in out and "…" not in out
+    monkeypatch.setenv("COLUMNS", "60")
+    _, out, _ = study("show", "latent")
+    first = [line.split()[0] for line in out.splitlines() if line.startswith(" ") and line.strip()]
+    assert "elulatent_dim=200" in "".join(first)
+
+
 def test_show_yaml_is_a_spec_to_start_from(study, tmp_path):
     _, out, _ = study("show", "paper", "--steps", "2000", "--yaml")
     (tmp_path / "mine.yaml").write_text(out)
