@@ -20,7 +20,7 @@ endif
 endif
 
 # What one lock file holds, for every platform that the project runs on, without the name of a host.
-COMPILE := build/lock/bin/uv pip compile --universal --generate-hashes --no-header --no-annotate --quiet
+COMPILE := build/lock/bin/uv pip compile --universal --fork-strategy fewest --generate-hashes --no-header --no-annotate --quiet
 
 .DEFAULT_GOAL := help
 .PHONY: help venv quick test test-recovery test-cluster test-slow test-mlflow lint format bench report release lock audit clean
