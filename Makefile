@@ -23,7 +23,7 @@ endif
 COMPILE := build/lock/bin/uv pip compile --universal --fork-strategy fewest --generate-hashes --no-header --no-annotate --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help venv quick test test-recovery test-cluster test-slow test-mlflow lint format bench report release lock audit clean
+.PHONY: help venv quick test test-docs test-recovery test-cluster test-slow test-mlflow lint format bench report docs tutorial release lock audit clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ quick: venv ## Run the quick study (built-in handwriting, about three minutes on
 
 test: venv ## Run the tests (minutes; STUDY_DATA_DIR says where the real MNIST is)
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+
+test-docs: venv ## Do what docs/tutorial.md and docs/notebook.ipynb say, as their reader does (minutes)
+	$(BIN)/python -m pytest -m slow tests/end_to_end/test_notebook.py tests/end_to_end/test_tutorial.py
 
 test-recovery: venv ## Run the tests that kill, fill and remove what a study runs on (ten minutes)
 	$(BIN)/python -m pytest -m recovery $(PYTEST_FLAGS) --dist load
@@ -86,6 +89,13 @@ $(BENCH_STAMP): $(STAMP)
 
 report: venv ## Draw results/ again: the report, into report/, and the README's blocks and figures
 	$(BIN)/python -m analysis.report.readme --report report
+
+tutorial: venv ## Do it, and write what is seen into both
+	$(BIN)/python -m tests.support.tutorial
+	$(BIN)/jupyter nbconvert --to notebook --execute --inplace docs/notebook.ipynb
+
+docs: venv ## Build the pages of docs/ as a site, into site/ (`mkdocs serve` shows it)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 release: venv ## Date, commit and tag the version in pyproject.toml; wheel, source, report and their digests go to dist/
 	PYTHON=$(BIN)/python .ci/release
