@@ -18,7 +18,14 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from study import spec
+from study.plan import Plan
+from study.runfolder import write_run
+from study.tables.build import build
+from trainables import checkpoint
+from trainables.records import Record
 from trainables.schema import RESULTS_VERSION
+from trainables.storage import Folder
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("trainables", "study", "analysis")
@@ -210,6 +217,39 @@ def test_import_of_what_only_reads_loads_neither_torch_nor_ray() -> None:
     code = f"import sys, {', '.join(modules)}; print(sorted({{'torch', 'torchvision', 'ray'}} & set(sys.modules)))"
     ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert ran.stdout.strip() == "[]", ran.stdout + ran.stderr
+
+
+SLOW_TO_LOAD = {"torch", "ray", "optuna", "pandas", "matplotlib", "scipy", "sklearn"}
+
+
+@pytest.mark.parametrize(
+    ("words", "unwanted"), [(["--help"], SLOW_TO_LOAD | {"pyarrow"}), (["status", "run"], SLOW_TO_LOAD)]
+)
+def test_command_that_is_typed_often_loads_nothing_slow(words, unwanted, tmp_path: Path) -> None:
+    plan = Plan(spec.load("quick"), {"strokes": "d"})
+    run = Folder(str(tmp_path / "run")).create()
+    write_run(run, plan.spec, {"data_digests": {"strokes": "d"}})
+    folder, record = (
+        run.child("replicates"),
+        Record(plan.replicates[0].described(), rows=[{"step": 0, "test_nll": 9.0}]),
+    )
+    checkpoint.finish(folder.child(plan.replicates[0].hash), "aaaaaaaa", "finished", record, images=None)
+    build(run)
+    code = f"""
+import sys
+from study.cli.scripts import study
+sys.argv = {["study", *words]!r}
+try:
+    study()
+finally:
+    print(sorted({unwanted!r} & set(sys.modules)))
+"""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    ran = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0 and ran.stdout.splitlines()[-1] == "[]", ran.stdout + ran.stderr
+    assert words == ["--help"] or "1 finished" in ran.stdout
 
 
 @pytest.mark.parametrize("module", SOURCES)
