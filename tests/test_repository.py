@@ -229,11 +229,10 @@ def test_command_that_is_typed_often_loads_nothing_slow(words, unwanted, tmp_pat
     plan = Plan(spec.load("quick"), {"strokes": "d"})
     run = Folder(str(tmp_path / "run")).create()
     write_run(run, plan.spec, {"data_digests": {"strokes": "d"}})
-    folder, record = (
-        run.child("replicates"),
-        Record(plan.replicates[0].described(), rows=[{"step": 0, "test_nll": 9.0}]),
-    )
-    checkpoint.finish(folder.child(plan.replicates[0].hash), "aaaaaaaa", "finished", record, images=None)
+    first = plan.replicates[0]
+    record = Record(first.described(), rows=[{"step": 0, "test_nll": 9.0}])
+    folder = run.child("replicates").create().child(first.hash)
+    checkpoint.finish(folder, "aaaaaaaa", "finished", record, images=None)
     build(run)
     code = f"""
 import sys

@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from study.runfolder import TableError, outcomes
@@ -55,9 +54,8 @@ def _stored(run: Folder) -> pa.Table:
 
 def _last_rows(rows: pa.Table) -> dict[str, dict[str, Any]]:
     """The last row of each replicate, by hash, without pandas, which takes longer to load than all else."""
-    names = rows["replicate"].to_pylist()
-    steps = rows["step"].combine_chunks().to_numpy(zero_copy_only=False)  # a null is NaN, and comes last
-    last = {names[place]: int(place) for place in np.argsort(steps, kind="stable")}
+    names, steps = rows["replicate"].to_pylist(), rows["step"].to_pylist()
+    last = {names[place]: place for place in sorted(range(len(rows)), key=lambda place: steps[place] or 0)}
     return {name: {key: _known(rows[key][place].as_py()) for key in _COLUMNS} for name, place in last.items()}
 
 

@@ -96,7 +96,9 @@ def main() -> None:
         chromium = shutil.which("chromium") or "chromium"
         words = [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--window-size=1200,900"]
         report = Path(name) / "runs" / "quick" / "report.html"
-        subprocess.run([*words, f"--screenshot={PICTURE}", report.as_uri()], check=True, capture_output=True, timeout=120)
+        subprocess.run(
+            [*words, f"--screenshot={PICTURE}", report.as_uri()], check=True, capture_output=True, timeout=120
+        )
 
 
 if __name__ == "__main__":
