@@ -39,6 +39,8 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
 
     def link(match: re.Match[str]) -> str:
         text, path, anchor = match[1], match[2], match[3] or ""
+        if path == "notebook.ipynb":
+            return f"[{text}](notebook.md{anchor})"
         folder = posixpath.dirname(page.file.src_uri)
         if files.get_file_from_path(posixpath.normpath(posixpath.join(folder, path))):
             return match[0]

@@ -1,6 +1,6 @@
-"""Does what docs/tutorial.md says; `python -m tests.support.tutorial` writes what is seen into the page, and draws its picture.
+"""Does what docs/tutorial.md says: `python -m tests.support.tutorial` writes what is seen into the page.
 
-The page's blocks of YAML are files, named in their first line. Its blocks of a console are commands with what they print.
+The page's blocks of YAML are files, named in their first line. Its blocks of a console are commands with their output.
 """
 
 from __future__ import annotations
@@ -54,25 +54,25 @@ def outputs(text: str) -> dict[str, set[str]]:
 
 
 def _lines(words: str, folder: Path, environment: dict[str, str], *, killed: bool) -> Iterator[str]:
-    """Runs a command; yields what it prints but for the progress. One that is to be killed is so at its second network."""
-    process = subprocess.Popen(
-        ["bash", "-c", words if not killed else f"exec {words}"],
+    """Runs a command and yields what it prints but for the progress; kills it, if wanted, at its second network."""
+    with subprocess.Popen(
+        ["bash", "-c", f"exec {words}" if killed else words],
         cwd=folder,
         env=environment,
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-    )
-    assert process.stdout is not None
-    networks = 0
-    for line in process.stdout:
-        if not _PROGRESS.match(line):
-            yield line.rstrip() + "\n"
-        networks += ": finished at step" in line
-        if killed and networks == 2:
-            process.send_signal(signal.SIGKILL)
-            break
-    assert process.wait() == (-signal.SIGKILL if killed else 0), f"{words} has ended with {process.returncode}"
+    ) as process:
+        networks = 0
+        for line in process.stdout or ():
+            if not _PROGRESS.match(line):
+                yield line.rstrip() + "\n"
+            networks += ": finished at step" in line
+            if killed and networks == 2:
+                process.send_signal(signal.SIGKILL)
+                break
+    ended = process.returncode
+    assert ended == (-signal.SIGKILL if killed else 0), f"{words} has ended with {ended}"
     if killed:
         yield f"{KILLED}\n"
 
