@@ -45,8 +45,9 @@ quick: venv ## Run the quick study (built-in handwriting, about three minutes on
 test: venv ## Run the tests (minutes; STUDY_DATA_DIR says where the real MNIST is)
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)
 
-test-docs: venv ## Do what docs/tutorial.md and docs/notebook.ipynb say, as their reader does (minutes)
-	$(BIN)/python -m pytest -m slow tests/end_to_end/test_notebook.py tests/end_to_end/test_tutorial.py
+DONE := tests/end_to_end/test_tutorial.py tests/end_to_end/test_notebook.py tests/test_repository.py
+test-docs: venv ## Do what the tutorial, the notebook and the light installation say, as their reader does (minutes)
+	$(BIN)/python -m pytest -m slow $(DONE)
 
 test-recovery: venv ## Run the tests that kill, fill and remove what a study runs on (ten minutes)
 	$(BIN)/python -m pytest -m recovery $(PYTEST_FLAGS) --dist load
@@ -90,7 +91,7 @@ $(BENCH_STAMP): $(STAMP)
 report: venv ## Draw results/ again: the report, into report/, and the README's blocks and figures
 	$(BIN)/python -m analysis.report.readme --report report
 
-tutorial: venv ## Do it, and write what is seen into both
+tutorial: venv ## Do the tutorial and the notebook, and write what is seen into both
 	$(BIN)/python -m tests.support.tutorial
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace docs/notebook.ipynb
 

@@ -1,8 +1,8 @@
 """All benchmarks in one command: `make bench`, or `python -m tests.benchmarks [SECTION...]`; about 25 minutes.
 
 Each section runs in a process of its own and writes `results/SECTION.json`; the table of all of them is printed and
-written to `results/README.md`, and the lines that have a goal to `docs/speed.md`. A section that needs a GPU is left as it
-was last measured where there is none.
+written to `results/README.md`, and the lines that have a goal to `docs/speed.md`. A section that needs a GPU is left as
+it was last measured where there is none.
 """
 
 from __future__ import annotations
