@@ -227,9 +227,9 @@ SLOW_TO_LOAD = {"torch", "ray", "optuna", "pandas", "matplotlib", "scipy", "skle
     ("words", "unwanted"), [(["--help"], SLOW_TO_LOAD | {"pyarrow"}), (["status", "run"], SLOW_TO_LOAD)]
 )
 def test_command_that_is_typed_often_loads_nothing_slow(words, unwanted, tmp_path: Path) -> None:
-    plan = Plan(spec.load("quick"), {"strokes": "d"})
+    plan = Plan(spec.load("paper"), {"mnist": "d"})
     run = Folder(str(tmp_path / "run")).create()
-    write_run(run, plan.spec, {"data_digests": {"strokes": "d"}})
+    write_run(run, plan.spec, {"data_digests": {"mnist": "d"}})
     first = plan.replicates[0]
     record = Record(first.described(), rows=[{"step": 0, "test_nll": 9.0}])
     folder = run.child("replicates").create().child(first.hash)

@@ -10,10 +10,10 @@ import pytest
 from tests.support.tutorial import KILLED, PAGE, PICTURE, done, outputs
 
 COMMANDS = {
-    "study show quick",
-    "study launch quick",
-    "study status runs/quick",
-    "analysis report runs/quick",
+    "study show first.yaml",
+    "study launch first.yaml",
+    "study status runs/first",
+    "analysis report runs/first",
     "study launch mine.yaml | tail -1",
     "analysis dimension runs/mine | head -1",
     "study launch mine.yaml --dataset stroke-4-one || true",
@@ -22,7 +22,7 @@ COMMANDS = {
 
 def steady(lines: set[str]) -> set[str]:
     """Lines without what depends on the moment of the kill and, in an answer, on the last digits of a processor."""
-    starts = (r"(runs/quick: # replicates).*", r"(.* It depends on what a dimension costs).*")
+    starts = (r"(runs/first: # replicates).*", r"(.* It depends on what a dimension costs).*")
     return {re.sub("|".join(starts), lambda found: found[1] or found[2], line) for line in lines}
 
 
@@ -30,7 +30,7 @@ def test_page_shows_every_command_with_what_it_prints_a_kill_and_the_picture():
     text = PAGE.read_text()
     shown = outputs(text)
     assert set(shown) == COMMANDS and all(shown.values())
-    assert text.count("$ study launch quick\n") == 2 and text.count(f"\n{KILLED}\n") == 1
+    assert text.count("$ study launch first.yaml\n") == 2 and text.count(f"\n{KILLED}\n") == 1
     assert f"({PICTURE.name})" in text and PICTURE.read_bytes().startswith(b"\x89PNG")
 
 

@@ -95,7 +95,7 @@ def main() -> None:
         PAGE.write_text(done(PAGE.read_text(encoding="utf-8"), Path(name)), encoding="utf-8")
         chromium = shutil.which("chromium") or "chromium"
         words = [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--window-size=1200,900"]
-        report = Path(name) / "runs" / "quick" / "report.html"
+        report = Path(name) / "runs" / "first" / "report.html"
         subprocess.run(
             [*words, f"--screenshot={PICTURE}", report.as_uri()], check=True, capture_output=True, timeout=120
         )
