@@ -20,10 +20,10 @@ endif
 endif
 
 # What one lock file holds, for every platform that the project runs on, without the name of a host.
-COMPILE := build/lock/bin/uv pip compile --universal --generate-hashes --no-header --no-annotate --quiet
+COMPILE := build/lock/bin/uv pip compile --universal --fork-strategy fewest --generate-hashes --no-header --no-annotate --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help venv quick test test-recovery test-cluster test-slow test-mlflow lint format bench report release lock audit clean
+.PHONY: help venv quick test test-docs test-recovery test-cluster test-slow test-mlflow lint format bench report docs tutorial release lock audit clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,10 @@ quick: venv ## Run the quick study (built-in handwriting, about three minutes on
 
 test: venv ## Run the tests (minutes; STUDY_DATA_DIR says where the real MNIST is)
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+
+DONE := tests/end_to_end/test_tutorial.py tests/end_to_end/test_notebook.py tests/test_repository.py
+test-docs: venv ## Do what the tutorial, the notebook and the light installation say, as their reader does (minutes)
+	$(BIN)/python -m pytest -m slow $(DONE)
 
 test-recovery: venv ## Run the tests that kill, fill and remove what a study runs on (ten minutes)
 	$(BIN)/python -m pytest -m recovery $(PYTEST_FLAGS) --dist load
@@ -86,6 +90,13 @@ $(BENCH_STAMP): $(STAMP)
 
 report: venv ## Draw results/ again: the report, into report/, and the README's blocks and figures
 	$(BIN)/python -m analysis.report.readme --report report
+
+tutorial: venv ## Do the tutorial and the notebook, and write what is seen into both
+	$(BIN)/python -m tests.support.tutorial
+	$(BIN)/jupyter nbconvert --to notebook --execute --inplace docs/notebook.ipynb
+
+docs: venv ## Build the pages of docs/ as a site, into site/ (`mkdocs serve` shows it)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 release: venv ## Date, commit and tag the version in pyproject.toml; wheel, source, report and their digests go to dist/
 	PYTHON=$(BIN)/python .ci/release

@@ -132,7 +132,7 @@ def launch_study(
     given = study if isinstance(study, StudySpec) else spec.load(os.fspath(study))
     changed = given.with_changes(steps=steps, precision=precision, seeds=seeds, dataset=dataset, trials=trials)
     folder = run_path(changed.name) if run is None else os.fspath(run)
-    console = Console(quiet=not progress, markup=False, highlight=False, emoji=False)
+    console = Console(quiet=not progress, force_jupyter=False, markup=False, highlight=False, emoji=False)
     return Launched(folder, launch(changed, folder, options or Options(), console))
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from study.plan import Plan
 from study.spec import resolve_trial
 from trainables.schema import Replicate, TrialConfig
 from trainables.shape import MNIST, Shape, Size
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 STEPS_PER_CORE_S = 65.0
 """Training steps of the paper's network per second on one core, as measured: the estimates rest on it."""

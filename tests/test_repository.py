@@ -18,7 +18,14 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from study import spec
+from study.plan import Plan
+from study.runfolder import write_run
+from study.tables.build import build
+from trainables import checkpoint
+from trainables.records import Record
 from trainables.schema import RESULTS_VERSION
+from trainables.storage import Folder
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("trainables", "study", "analysis")
@@ -112,7 +119,8 @@ def test_lock_of_a_cluster_adds_to_the_other_and_changes_none_of_its_versions() 
 
 def test_lock_for_reading_is_the_part_of_the_other_without_what_trains() -> None:
     names = {canonicalize_name(Requirement(pin).name) for pin in locked(READ_LOCK)}
-    assert set(locked(READ_LOCK)) <= set(locked()) and not names & (TRAINS - {"threadpoolctl"})
+    pins, every = ({pin.partition(" ;")[0] for pin in locked(lock)} for lock in (READ_LOCK, LOCKS[0]))
+    assert pins <= every and not names & (TRAINS - {"threadpoolctl"})
     read = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]["read"]
     assert read == [each for each in project()["dependencies"] if Requirement(each).name not in TRAINS]
     assert {canonicalize_name(Requirement(each).name) for each in read} <= names
@@ -210,6 +218,38 @@ def test_import_of_what_only_reads_loads_neither_torch_nor_ray() -> None:
     code = f"import sys, {', '.join(modules)}; print(sorted({{'torch', 'torchvision', 'ray'}} & set(sys.modules)))"
     ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert ran.stdout.strip() == "[]", ran.stdout + ran.stderr
+
+
+SLOW_TO_LOAD = {"torch", "ray", "optuna", "pandas", "matplotlib", "scipy", "sklearn"}
+
+
+@pytest.mark.parametrize(
+    ("words", "unwanted"), [(["--help"], SLOW_TO_LOAD | {"pyarrow"}), (["status", "run"], SLOW_TO_LOAD)]
+)
+def test_command_that_is_typed_often_loads_nothing_slow(words, unwanted, tmp_path: Path) -> None:
+    plan = Plan(spec.load("paper"), {"mnist": "d"})
+    run = Folder(str(tmp_path / "run")).create()
+    write_run(run, plan.spec, {"data_digests": {"mnist": "d"}})
+    first = plan.replicates[0]
+    record = Record(first.described(), rows=[{"step": 0, "test_nll": 9.0}])
+    folder = run.child("replicates").create().child(first.hash)
+    checkpoint.finish(folder, "aaaaaaaa", "finished", record, images=None)
+    build(run)
+    code = f"""
+import sys
+from study.cli.scripts import study
+sys.argv = {["study", *words]!r}
+try:
+    study()
+finally:
+    print(sorted({unwanted!r} & set(sys.modules)))
+"""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    ran = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0 and ran.stdout.splitlines()[-1] == "[]", ran.stdout + ran.stderr
+    assert words == ["--help"] or "1 finished" in ran.stdout
 
 
 @pytest.mark.parametrize("module", SOURCES)

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from pyarrow import fs
+if TYPE_CHECKING:
+    from pyarrow import fs
 
 CONNECT_S, REQUEST_S = 5.0, 10.0
 """How many seconds a connection, and a request that gets no byte, may take."""
@@ -28,8 +29,10 @@ _T = TypeVar("_T")
 
 def with_timeouts(system: fs.FileSystem) -> fs.FileSystem:
     """Returns an S3 file system whose requests end in time; others as they are."""
-    if not isinstance(system, fs.S3FileSystem):
+    if system.type_name != "s3":
         return system
+    from pyarrow import fs
+
     _, (settings,) = system.__reduce__()
     retry = fs.AwsStandardS3RetryStrategy(max_attempts=1)  # `patiently` tries again
     timeouts = {"connect_timeout": CONNECT_S, "request_timeout": REQUEST_S, "retry_strategy": retry}

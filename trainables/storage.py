@@ -10,14 +10,14 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import unquote, urlsplit
-
-import pyarrow as pa
-from pyarrow import fs
 
 from trainables.errors import ReadableError
 from trainables.patience import patiently, with_timeouts
+
+if TYPE_CHECKING:
+    from pyarrow import NativeFile, fs
 
 LARGEST = 4 << 30
 """How many bytes of a file are read at most: far more than any that a study writes."""
@@ -102,7 +102,7 @@ class Folder:
 
         return self._answered(name, lambda: _tried(system, read))
 
-    def open_file(self, name: str) -> pa.NativeFile:
+    def open_file(self, name: str) -> NativeFile:
         """The file, to read parts of. Raises FileNotFoundError."""
         system, root = self._open()
         return system.open_input_file(f"{root}/{name}")
@@ -167,15 +167,13 @@ class Folder:
 
     def files(self) -> list[str]:
         """Names of the files alone."""
-        return [name for name, kind in self._list() if kind == fs.FileType.File]
+        return [name for name, is_file in self._list() if is_file]
 
     def files_within(self) -> dict[str, dict[str, int]]:
         """Files in each folder within this one, with their bytes, in one look; empty if it is absent."""
-        system, root = self._open()
-        selector = fs.FileSelector(root, allow_not_found=True, recursive=True)
         files: dict[str, dict[str, int]] = {}
-        for info in self._answered("", lambda: _tried(system, lambda: system.get_file_info(selector))):
-            if info.type == fs.FileType.File:
+        for info in self._infos(recursive=True):
+            if info.is_file:
                 files.setdefault(Path(info.path).parent.name, {})[info.base_name] = info.size
         return files
 
@@ -183,7 +181,7 @@ class Folder:
         """Whether there is a file `name`."""
         system, root = self._open()
         info = self._answered(name, lambda: _tried(system, lambda: system.get_file_info(f"{root}/{name}")))
-        return bool(info.type == fs.FileType.File)
+        return bool(info.is_file)
 
     @property
     def local(self) -> Path | None:
@@ -207,18 +205,26 @@ class Folder:
         except OSError as error:
             raise StorageError(f"{self.url}/{name} cannot be read: {_cause(error)}. Launch again to go on.") from error
 
-    def _list(self) -> list[tuple[str, fs.FileType]]:
+    def _list(self) -> list[tuple[str, bool]]:
+        """The names in this folder, sorted, and whether each is a file's."""
+        infos = self._infos(recursive=False)
+        return sorted((info.base_name, info.is_file) for info in infos if not info.base_name.startswith("."))
+
+    def _infos(self, *, recursive: bool) -> list[fs.FileInfo]:
+        from pyarrow import fs
+
         system, root = self._open()
-        selector = fs.FileSelector(root, allow_not_found=True)
-        infos = self._answered("", lambda: _tried(system, lambda: system.get_file_info(selector)))
-        return sorted((info.base_name, info.type) for info in infos if not info.base_name.startswith("."))
+        selector = fs.FileSelector(root, allow_not_found=True, recursive=recursive)
+        return self._answered("", lambda: _tried(system, lambda: system.get_file_info(selector)))
 
     def _open(self) -> tuple[fs.FileSystem, str]:
+        from pyarrow import ArrowException, fs  # in functions, since it takes as long to load as all that --help needs
+
         if "://" not in self.location:
             return fs.LocalFileSystem(), _utf8(str(Path(self.location).expanduser().absolute()))
         try:
             system, path = fs.FileSystem.from_uri(_utf8(self.location))
-        except (pa.ArrowException, ValueError) as error:
+        except (ArrowException, ValueError) as error:
             reason = str(error).splitlines()[0].replace(self.location, self.url)
             raise UrlError(f"{self.url!r} must be a path or a URL like s3://bucket/run, but: {reason}.") from None
         parts = urlsplit(self.location)

@@ -16,8 +16,6 @@ from study.cli.outputs import Json
 from study.cli.scripts import INTERRUPTED
 from study.plan import Plan
 from study.run.provenance import command_line
-from study.runfolder import ERRORS, read_plan
-from study.tables.standing import standing
 from trainables import checkpoint
 from trainables.storage import Folder
 
@@ -238,6 +236,9 @@ def status(run: Run, price: Price = None, json: Json = False) -> None:
 
     Exit code 1 says that a replicate has failed, or diverged outside of a search.
     """
+    from study.runfolder import ERRORS, read_plan
+    from study.tables.standing import standing
+
     folder = Folder(run)
     plan, _ = read_plan(folder)
     standings = standing(folder, plan.replicates)

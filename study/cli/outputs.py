@@ -9,9 +9,8 @@ import math
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import pandas as pd
 import typer
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -20,10 +19,13 @@ from study.cli import views
 from study.cli.common import OUT
 from study.plan import Plan
 from study.spec import StudySpec
-from study.tables.columns import SCHEMAS
-from study.tables.files import Tables
 from trainables.records import Standing
 from trainables.storage import without_secrets
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from study.tables.files import Tables
 
 
 def finite(value: Any) -> Any:
@@ -257,18 +259,19 @@ def status(run: str, plan: Plan, standings: Mapping[str, Standing]) -> RunStatus
         for r in plan.replicates
         if (error := standings[r.hash].error)
     ]
-    hours = views.device_hours(standings.values())
     return RunStatus(
         run=without_secrets(run),
         cells=[CellStatus(**vars(cell)) for cell in views.cell_standings(plan, standings)],
         statuses=Counter(standing.status for standing in standings.values()),
         errors=errors,
-        device_hours={str(device): float(spent) for device, spent in zip(hours["device"], hours["hours"], strict=True)},
+        device_hours=views.device_hours(standings.values()),
     )
 
 
 def table(run: str, tables: Tables) -> RunTable:
     """Fills the document of `study table`."""
+    from study.tables.columns import SCHEMAS
+
     ends: pd.DataFrame = tables.rows("results", ["replicate", "status"])
     url = without_secrets(run)
     return RunTable(

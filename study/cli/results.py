@@ -15,14 +15,17 @@ from study.cli import outputs, views
 from study.cli.common import ERR, FAILED, OUT, Run
 from study.cli.outputs import Json
 from study.plan import Plan
-from study.runfolder import TableError, read_plan
-from study.tables.build import build
-from study.tables.files import load_tables, to_csv
-from study.tables.merge import Images, merge
-from study.tables.trials import spec_of_best
 from trainables.images.source import ImageSource
 from trainables.schema import Replicate
 from trainables.storage import Folder, without_secrets, write_file
+
+
+class Images(enum.StrEnum):
+    """The images that merged tables keep: see `study.tables.merge`."""
+
+    all = "all"
+    one = "one"
+    last = "last"
 
 
 class Tracker(enum.StrEnum):
@@ -48,6 +51,9 @@ def best(
 
     Example: study best runs/vae --top 3 --spec best.yaml
     """
+    from study.tables.files import load_tables
+    from study.tables.trials import spec_of_best
+
     tables = load_tables(run)
     OUT.print(views.best_table(tables, top))
     if to is None:
@@ -73,6 +79,7 @@ def weights(
 
     Example: study weights runs/paper 3f2a -o elu; then in Python: from trainables.export import load; load("elu")
     """
+    from study.runfolder import TableError, read_plan
     from trainables.export import export
 
     folder = Folder(run)
@@ -93,16 +100,20 @@ def make_table(
     to: Annotated[str | None, typer.Option(help="Copy the tables to this folder, merged by replicate.")] = None,
     images: Annotated[
         Images, typer.Option(help="With --to: keep all images, those of one seed a cell, or only its last step's.")
-    ] = Images.ALL,
+    ] = Images.all,
     json: Json = False,
 ) -> None:
     """Rebuild a run's tables from its run folder, at any time; print where they are."""
-    if to is None and images != Images.ALL:
+    from study.tables.build import build
+    from study.tables.files import load_tables, to_csv
+    from study.tables.merge import merge
+
+    if to is None and images != Images.all:
         raise typer.BadParameter("thins what is copied: give --to too.", param_hint="--images")
     folder = Folder(run)
     tables = build(folder) if "replicates" in folder.names() else load_tables(run)
     if to is not None:
-        tables, run = merge(tables, Folder(to), images), to
+        tables, run = merge(tables, Folder(to), images.value), to
     if json and csv == Path("-"):
         raise typer.BadParameter("prints JSON where `--csv -` prints CSV: give one of them.", param_hint="--json")
     if csv == Path("-"):
@@ -140,6 +151,7 @@ def tensorboard(
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Where to.")] = Path("tensorboard"),
 ) -> None:
     """Write every curve as TensorBoard's event files; then: tensorboard --logdir DIR."""
+    from study.tables.files import load_tables
     from study.tables.tensorboard import write
 
     count = write(load_tables(run), out)
@@ -160,6 +172,7 @@ def export(
 
     Exporting again adds what is new.
     """
+    from study.tables.files import load_tables
     from study.tables.mlflow_export import write
 
     count = write(load_tables(run), out)
@@ -184,6 +197,8 @@ def replay(
     difference must lie within the spread over seeds.
     """
     from study.run.replay import compare, lines, train_again  # loads torch
+    from study.runfolder import TableError
+    from study.tables.files import load_tables
 
     tables = load_tables(run)
     if own is not None:
@@ -207,6 +222,8 @@ def replay(
 
 def _moved(source: ImageSource | None, name: str, path: str | None) -> ImageSource | None:
     """Returns where a run's images are now, read as they were. Raises TableError if they are not a user's own."""
+    from study.runfolder import TableError
+
     if path is None:
         return source
     if source is None:
@@ -216,6 +233,8 @@ def _moved(source: ImageSource | None, name: str, path: str | None) -> ImageSour
 
 def _replicate(plan: Plan, run: str, start: str) -> Replicate:
     """Returns the one replicate whose hash begins with `start`. Raises TableError if there are none or several."""
+    from study.runfolder import TableError
+
     matches = [replicate for replicate in plan.replicates if replicate.hash.startswith(start)]
     if len(matches) != 1:
         known = ", ".join(sorted(replicate.hash for replicate in plan.replicates)[:5])

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 from rich.table import Column, Table
 
 from study import cost
 from study.plan import Plan
 from study.searchspace import Range, SearchSpec
 from study.spec import StudySpec, resolve_trial
-from study.tables.files import Tables
-from study.tables.trials import best_trials, search_of
 from trainables.records import Standing
 from trainables.schema import METRICS, TrialConfig
 from trainables.storage import Folder
+
+if TYPE_CHECKING:
+    from study.tables.files import Tables
 
 _Table = partial(Table, box=None, header_style="bold")
 
@@ -153,26 +154,31 @@ def error_lines(plan: Plan, standings: Mapping[str, Standing], errors: Folder) -
             yield f"{replicate.cell}, seed {replicate.seed} ({replicate.hash}): {error}{where}"
 
 
-def device_hours(standings: Iterable[Standing]) -> pd.DataFrame:
-    """Adds up the hours that replicates have taken: a row for each `device` with its `hours`."""
-    records = [standing.record for standing in standings if standing.record and standing.record.rows]
-    rows = [(record.provenance.get("device"), record.train_s, record.evaluate_s) for record in records]
-    return cost.device_hours(pd.DataFrame(rows, columns=["device", "train_s", "evaluate_s"]))
+def device_hours(standings: Iterable[Standing]) -> dict[str, float]:
+    """Adds up the hours that replicates have taken of each device; as `study.cost.device_hours`, without pandas."""
+    hours: dict[str, float] = {}
+    for record in (standing.record for standing in standings):
+        if record and record.rows:
+            device = record.provenance.get("device") or "not recorded"
+            hours[device] = hours.get(device, 0.0) + (record.train_s + record.evaluate_s) / 3600
+    return dict(sorted(hours.items()))
 
 
 def spent_lines(standings: Iterable[Standing], price: float | None = None) -> Iterator[str]:
     """Adds up the device-hours that replicates have taken, by device; in money at a price per device-hour."""
     spent = device_hours(standings)
-    if not len(spent):
+    if not spent:
         yield "So far: no device-hours."
-    for row in spent.to_dict("records"):
-        device = "cpu (one core)" if row["device"] == "cpu" else row["device"]
-        money = cost.money(row["hours"], price, "device-hour")
-        yield f"So far: {row['hours']:,.2f} device-hours on {device}, training and evaluation together{money}."
+    for device, hours in spent.items():
+        name = "cpu (one core)" if device == "cpu" else device
+        money = cost.money(hours, price, "device-hour")
+        yield f"So far: {hours:,.2f} device-hours on {name}, training and evaluation together{money}."
 
 
 def best_table(tables: Tables, top: int) -> Table:
     """Lists the best trials of a run side by side, with the values that were drawn for each."""
+    from study.tables.trials import best_trials, search_of
+
     search, best = search_of(tables), best_trials(tables, top)
     table = _Table("trial", *map(str, best["trial"]))
     for name in search.objectives:
@@ -217,6 +223,6 @@ def _steps(steps: set[int]) -> str:
 
 
 def _short(value: Any) -> str:
-    if value is None or (isinstance(value, float) and pd.isna(value)):
+    if value is None or (isinstance(value, float) and math.isnan(value)):
         return "-"
     return f"{value:.3g}" if isinstance(value, float) else str(value)

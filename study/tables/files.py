@@ -13,10 +13,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property, reduce
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -29,6 +28,9 @@ from study.tables.order import in_order
 from trainables.schema import RESULTS_VERSION, TrialConfig
 from trainables.shape import Shape
 from trainables.storage import Folder
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _FORMULA = re.compile(r"[=@+-](?![0-9.]*(e[+-]?[0-9]+)?$)", re.IGNORECASE)
@@ -225,9 +227,11 @@ def to_csv(frame: pd.DataFrame) -> str:
 
     A text that a spreadsheet would run as a formula begins with an apostrophe; control characters are escaped.
     """
-    truths = [str(name) for name in frame if pd.api.types.infer_dtype(frame[name]) == "boolean"]
+    from pandas.api.types import infer_dtype, is_string_dtype
+
+    truths = [str(name) for name in frame if infer_dtype(frame[name]) == "boolean"]
     words = {name: frame[name].map({True: "TRUE", False: "FALSE"}) for name in truths}
-    texts = [str(name) for name in frame if frame[name].dtype == object or pd.api.types.is_string_dtype(frame[name])]
+    texts = [str(name) for name in frame if frame[name].dtype == object or is_string_dtype(frame[name])]
     words |= {name: frame[name].map(_harmless) for name in texts if name not in truths}
     return str(frame.assign(**words).to_csv(index=False, lineterminator="\n"))
 

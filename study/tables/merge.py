@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 import pyarrow as pa
@@ -17,17 +16,11 @@ from study.tables.sums import SUMS, write_sums
 from trainables.storage import Folder
 
 _SLICE = 10_000
+Images = Literal["all", "one", "last"]
+"""The images to keep. all: every image; one: of the seed with most, by cell; last: its last step only."""
 
 
-class Images(StrEnum):
-    """The images to keep. all: every image; one: of the seed with most, by cell; last: its last step only."""
-
-    ALL = "all"
-    ONE = "one"
-    LAST = "last"
-
-
-def merge(source: Tables, target: Folder, images: Images = Images.ALL) -> Tables:
+def merge(source: Tables, target: Folder, images: Images = "all") -> Tables:
     """Copies tables to another folder, or merges them into those that are there.
 
     A replicate of `source` replaces its namesake, unless that one has ended and this one has not. Of the images of both
@@ -90,14 +83,14 @@ def _merged(parts: Sequence[tuple[Tables, set[str]]], images: Images) -> Iterato
 
 
 def _kept_images(parts: Sequence[tuple[Tables, set[str]]], images: Images) -> Iterator[pa.Table]:
-    if images == Images.ALL:
+    if images == "all":
         yield from _kept(parts, "images")
         return
     last = _last_drawn(parts)
     for rows in _kept(parts, "images"):
         steps = rows["replicate"].to_pandas().map(last)
         kept = steps.notna()
-        if images == Images.LAST:
+        if images == "last":
             kept &= (rows["step"].to_pandas() == steps) | (rows["kind"].to_pandas() == "input")
         yield rows.filter(pa.array(kept))
 

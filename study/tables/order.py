@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from study.runfolder import TableError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _BLOCK: dict[str, list[str]] = {"results": [], "profiles": ["step", "quantity"], "images": ["step", "kind"]}
 """Columns whose equal values lie together among the rows of a replicate."""

@@ -1,15 +1,18 @@
 """All benchmarks in one command: `make bench`, or `python -m tests.benchmarks [SECTION...]`; about 25 minutes.
 
 Each section runs in a process of its own and writes `results/SECTION.json`; the table of all of them is printed and
-written to `results/README.md`. A section that needs a GPU is left as it was last measured where there is none.
+written to `results/README.md`, and the lines that have a goal to `docs/speed.md`. A section that needs a GPU is left as
+it was last measured where there is none.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 from tests.benchmarks import lines
 
@@ -25,6 +28,9 @@ SECTIONS = {
     "early_stopping": "What early stopping saves a search",
     "gpu": "A pack on a GPU",
 }
+
+PAGE = Path(__file__).parents[2] / "docs" / "speed.md"
+_BLOCK = re.compile(r"(<!-- make bench -->\n).*?(?=<!-- end -->)", re.DOTALL)
 
 
 def main() -> int:
@@ -43,6 +49,7 @@ def main() -> int:
         print(f"== {section}: {time.monotonic() - started:.0f} s", flush=True)
     text = summary()
     (lines.RESULTS / "README.md").write_text(text)
+    PAGE.write_text(with_goals(PAGE.read_text()))
     print(text)
     if failed:
         print(f"Not measured: {', '.join(failed)}.", file=sys.stderr)
@@ -60,6 +67,18 @@ def summary() -> str:
         about = ", ".join(f"{key} {value}" for key, value in machine.items())
         parts.append(f"## {title}\n\n{about}\n\n{lines.table(found)}\n")
     return "\n".join(parts)
+
+
+def with_goals(page: str) -> str:
+    """Returns the page on speed with every measured line that has a goal, and the command that measures it."""
+    rows = ["| what | value | goal | verdict | measured by `python -m` |", "|---|---|---|---|---|"]
+    for section in (name for name in SECTIONS if (lines.RESULTS / f"{name}.json").is_file()):
+        machine, found = lines.read(section)
+        measured = f"`tests.benchmarks.{section}`, {machine['date']}"
+        with_goal = lines.table([line for line in found if line.goal is not None]).splitlines()[2:]
+        rows += [f"{row.rpartition(' | ')[0]} | {measured} |" for row in with_goal]
+    table = "\n".join(rows)
+    return _BLOCK.sub(lambda block: f"{block[1]}\n{table}\n\n", page)
 
 
 if __name__ == "__main__":

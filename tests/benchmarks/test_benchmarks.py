@@ -5,11 +5,14 @@ from __future__ import annotations
 import importlib.util
 import pkgutil
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
+from tests.benchmarks import lines
+from tests.benchmarks.__main__ import PAGE, summary, with_goals
 from tests.benchmarks.peers import PACKAGES, TRAINERS
 from tests.benchmarks.peers_work import Clock, Setting, Work, in_memory, loader
 from trainables.datasets import Dataset
@@ -101,3 +104,15 @@ def test_clock_counts_the_time_between_its_two_steps() -> None:
     assert len(clock.marks) == 2
     assert clock.step_s == pytest.approx((clock.marks[1][0] - clock.marks[0][0]) / 2)
     assert clock.step_cpu_s >= 0 and clock.workers_cpu_s == 0
+
+
+def test_pages_hold_what_was_measured_last():
+    page = PAGE.read_text()
+    assert with_goals(page) == page and "missed by" in page
+    assert (lines.RESULTS / "README.md").read_text() == summary()
+
+
+def test_page_takes_a_changed_number(monkeypatch):
+    machine, (first, *_) = lines.read("step")
+    monkeypatch.setattr(lines, "read", lambda section: (machine, [replace(first, value=123456.0)]))
+    assert "| 123,456 times |" in with_goals(PAGE.read_text())

@@ -122,7 +122,9 @@ def test_job_whose_head_dies_is_begun_again_on_a_new_cluster_and_the_same_bucket
     def cluster(port: int) -> subprocess.Popen[str]:
         """A head that takes trials, and the job on it, in a process group of their own."""
         ray = [sys.executable, "-m", "ray.scripts.scripts"]
-        job = shlex.join([*program("study", *words), "--checkpoint-every", "0.05"])
+        # KubeRay names its cluster to the job; `auto` alone would take any that another test has started here.
+        job = f"env RAY_ADDRESS=127.0.0.1:{port} "
+        job += shlex.join([*program("study", *words), "--checkpoint-every", "0.05"])
         script = f"{shlex.join(ray)} start --head --num-cpus=2 --port={port} --block > {tmp_path}/head.log 2>&1 &"
         script += f"\nuntil (exec 3<>/dev/tcp/127.0.0.1/{port}) 2> {os.devnull}; do sleep 0.5; done\nexec {job}"
         return subprocess.Popen(

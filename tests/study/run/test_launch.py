@@ -25,7 +25,7 @@ from study.runfolder import read_provenance, write_run
 from study.spec import SpecError
 from study.table import TableError, load_tables
 from study.tables.build import build
-from study.tables.merge import Images, merge
+from study.tables.merge import merge
 from tests.support import tiny
 from tests.support.faults import checkpoints
 from trainables import datasets, trial
@@ -353,11 +353,11 @@ def test_merge_keeps_the_images_that_are_wanted(study, tmp_path):
     first = every[every["seed"] == 0]
     last = first[(first["kind"] == "input") | (first["step"] == first.groupby("replicate")["step"].transform("max"))]
     assert 0 < len(last) < len(first) < len(every)
-    for images, expected in [(Images.ALL, every), (Images.ONE, first), (Images.LAST, last)]:
+    for images, expected in [("all", every), ("one", first), ("last", last)]:
         merged = merge(tables, Folder(str(tmp_path / images)), images)
         pd.testing.assert_frame_equal(merged.images, expected[merged.images.columns].reset_index(drop=True))
         assert len(merged.profiles) == len(tables.profiles) and len(merged.results) == len(tables.results)
-    again = merge(tables, Folder(str(tmp_path / "one")), Images.LAST)
+    again = merge(tables, Folder(str(tmp_path / "one")), "last")
     assert len(again.images) == len(last), "what was there is thinned too"
 
 
