@@ -88,8 +88,7 @@ class Folder:
         local = Path(root, name) if system.type_name == "local" else None
 
         def read() -> bytes:
-            if local is not None and not stat.S_ISREG(local.stat().st_mode):
-                raise UnreadableFileError(f"{self.url}/{name} must be a file, but it is something else.")
+            self._check_regular(name)
             with system.open_input_file(f"{root}/{name}") if local is None else local.open("rb") as file:
                 size = file.seek(0, os.SEEK_END)
                 if size > at_most:
@@ -103,8 +102,9 @@ class Folder:
         return self._answered(name, lambda: _tried(system, read))
 
     def open_file(self, name: str) -> pa.NativeFile:
-        """The file, to read parts of. Raises FileNotFoundError."""
+        """The file, to read parts of. Raises FileNotFoundError, and UnreadableFileError if it is no regular file."""
         system, root = self._open()
+        self._check_regular(name)
         return system.open_input_file(f"{root}/{name}")
 
     def write(self, name: str, content: bytes) -> None:
@@ -191,6 +191,12 @@ class Folder:
         if self.location.startswith("file://"):
             return Path(self._open()[1])
         return None if "://" in self.location else Path(self.location).expanduser()
+
+    def _check_regular(self, name: str) -> None:
+        """Refuses a local pipe or device, from which a reader might wait for ever, and a folder."""
+        system, root = self._open()
+        if system.type_name == "local" and not stat.S_ISREG(Path(root, name).stat().st_mode):
+            raise UnreadableFileError(f"{self.url}/{name} must be a file, but it is something else.")
 
     def _unwritable(self, name: str, error: OSError) -> StorageError:
         return StorageError(

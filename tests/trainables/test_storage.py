@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -176,8 +177,11 @@ def test_read_of_more_than_the_limit_is_refused_with_both_sizes(any_folder: Fold
         any_folder.read("a", at_most=1000)
 
 
+@pytest.mark.parametrize("read", [Folder.read, Folder.open_file])
 @pytest.mark.parametrize("kind", ["pipe", "folder", "link to a device", "link to a pipe"])
-def test_read_of_what_is_no_file_is_refused_at_once(tmp_path: Path, kind: str) -> None:
+def test_read_of_what_is_no_file_is_refused_at_once(
+    tmp_path: Path, kind: str, read: Callable[[Folder, str], object]
+) -> None:
     path, pipe = tmp_path / "a", tmp_path / "pipe"
     os.mkfifo(pipe)
     if kind == "folder":
@@ -185,7 +189,7 @@ def test_read_of_what_is_no_file_is_refused_at_once(tmp_path: Path, kind: str) -
     else:
         path.symlink_to("/dev/zero" if kind == "link to a device" else pipe)
     with pytest.raises(UnreadableFileError, match="must be a file, but it is something else"):
-        Folder(str(tmp_path)).read("pipe" if kind == "pipe" else "a")
+        read(Folder(str(tmp_path)), "pipe" if kind == "pipe" else "a")
 
 
 def test_read_of_a_large_hole_takes_no_memory(tmp_path: Path) -> None:
