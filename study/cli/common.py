@@ -20,10 +20,12 @@ from typing import Annotated, Any
 import typer
 from pydantic import ValidationError
 from rich.console import Console
+from rich.text import Text
 from typer.core import TyperGroup
 
 from study.spec import SpecError, readable
 from trainables.errors import ReadableError
+from trainables.printable import printable
 from trainables.storage import StorageError
 
 _LOG = logging.getLogger(__name__)
@@ -50,7 +52,7 @@ class LogLevel(enum.StrEnum):
 
 class _Formatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        return hide_keys(super().format(record))
+        return printable(hide_keys(super().format(record)))
 
 
 class Output(Console):
@@ -64,11 +66,15 @@ class Output(Console):
     def print(self, *objects: Any, **options: Any) -> None:
         """Prints; see rich."""
         try:
-            super().print(*(hide_keys(o) if isinstance(o, str) else o for o in objects), **options)
+            super().print(*objects, **options)
         except OSError as error:
             self._lost(error.strerror or str(error))
             if not self.goes_on:
                 raise StorageError(f"the output cannot be written: {error.strerror or error}.") from None
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Makes a text, also of a table's cell, without control characters and keys; rich calls it."""
+        return super().render_str(printable(hide_keys(text)), **options)
 
     def on_broken_pipe(self) -> None:
         """Ends the command quietly, or goes on; rich calls it."""
