@@ -48,6 +48,10 @@ class Folder:
     location: str
     """The path or URL as it was given, which may hold secrets: `url` is what may be stored and printed."""
 
+    def __post_init__(self) -> None:
+        if not self.location:
+            raise UrlError("a folder must be a path or a URL, but got ''.")
+
     def __repr__(self) -> str:
         return f"Folder({self.url!r})"
 
@@ -174,9 +178,9 @@ class Folder:
         system, root = self._open()
         selector = fs.FileSelector(root, allow_not_found=True, recursive=True)
         files: dict[str, dict[str, int]] = {}
-        for info in self._answered("", lambda: _tried(system, lambda: system.get_file_info(selector))):
-            if info.type == fs.FileType.File:
-                files.setdefault(Path(info.path).parent.name, {})[info.base_name] = info.size
+        for path, kind, size in self._infos(system, selector):
+            if kind == fs.FileType.File:
+                files.setdefault(Path(path).parent.name, {})[Path(path).name] = size
         return files
 
     def exists(self, name: str) -> bool:
@@ -212,12 +216,23 @@ class Folder:
             raise
         except OSError as error:
             raise StorageError(f"{self.url}/{name} cannot be read: {_cause(error)}. Launch again to go on.") from error
+        except UnicodeDecodeError as error:  # of a listing
+            raise UnreadableFileError(
+                f"{self.url} must hold names in UTF-8 alone, but holds one with {error.object!r}: rename or delete it."
+            ) from None
 
     def _list(self) -> list[tuple[str, fs.FileType]]:
         system, root = self._open()
         selector = fs.FileSelector(root, allow_not_found=True)
-        infos = self._answered("", lambda: _tried(system, lambda: system.get_file_info(selector)))
-        return sorted((info.base_name, info.type) for info in infos if not info.base_name.startswith("."))
+        names = [(Path(path).name, kind) for path, kind, _ in self._infos(system, selector)]
+        return sorted((name, kind) for name, kind in names if not name.startswith("."))
+
+    def _infos(self, system: fs.FileSystem, selector: fs.FileSelector) -> list[tuple[str, fs.FileType, int]]:
+        def read() -> list[tuple[str, fs.FileType, int]]:
+            infos = _tried(system, lambda: system.get_file_info(selector))
+            return [(info.path, info.type, info.size) for info in infos]
+
+        return self._answered("", read)
 
     def _open(self) -> tuple[fs.FileSystem, str]:
         if "://" not in self.location:

@@ -260,3 +260,18 @@ def test_write_file_that_fails_leaves_the_old_one(tmp_path: Path, monkeypatch: p
 def test_write_file_of_a_device_is_written_to() -> None:
     write_file(Path("/dev/null"), b"new")
     assert not Path("/dev/null").is_file()
+
+
+@pytest.mark.parametrize("within", ["", "run"])
+def test_listing_with_a_name_that_is_not_utf8_is_refused_with_the_remedy(tmp_path: Path, within: str) -> None:
+    (tmp_path / "run").mkdir()
+    os.mkdir(os.fsencode(tmp_path / within) + b"/caf\xe9")
+    folder = Folder(str(tmp_path / within))
+    for look in (folder.names, folder.files, folder.files_within):
+        with pytest.raises(UnreadableFileError, match=r"names in UTF-8 alone, .*caf.*: rename or delete"):
+            look()
+
+
+def test_folder_without_a_name_is_refused() -> None:
+    with pytest.raises(UrlError, match="a folder must be a path or a URL, but got ''"):
+        Folder("")
