@@ -10,7 +10,6 @@ import logging
 import math
 import os
 import re
-import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,10 +18,11 @@ from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
-from rich.console import Console
+from rich.console import Console, ConsoleDimensions
 from rich.text import Text
 from typer.core import TyperGroup
 
+from study.run.provenance import command_line
 from study.spec import SpecError, readable
 from trainables.errors import ReadableError
 from trainables.printable import printable
@@ -32,6 +32,8 @@ _LOG = logging.getLogger(__name__)
 FAILED, INPUT_IS_WRONG = 1, 2
 """Exit codes: something failed, the input is wrong. `study.cli.scripts` has that of a Ctrl-C."""
 
+_WIDTH, _PIPES_WIDTH = 80, 10_000
+"""Characters of a line on a terminal that does not know, and in a pipe or a file."""
 TRAINS = ("ray", "skdim", "threadpoolctl", "torch", "torchvision")
 """Modules that an installation for reading tables lacks."""
 
@@ -62,6 +64,16 @@ class Output(Console):
     """
 
     goes_on = False
+
+    @property
+    def size(self) -> ConsoleDimensions:
+        """The terminal's size; a pipe or a file has room for whole lines, so that no name is cut."""
+        width, height = super().size
+        return ConsoleDimensions(width or _WIDTH if self.is_terminal else _PIPES_WIDTH, height)
+
+    @size.setter
+    def size(self, size: tuple[int, int]) -> None:
+        self._width, self._height = size
 
     def print(self, *objects: Any, **options: Any) -> None:
         """Prints; see rich."""
@@ -187,7 +199,7 @@ def options(
         root.addHandler(file)
     for package in ("study", "trainables", "analysis"):  # other libraries' loggers stay at warnings
         logging.getLogger(package).setLevel((log_level or LogLevel.info).upper())
-    _LOG.info("%s", shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]))
+    _LOG.info("%s", command_line(Path(sys.argv[0]).name, *sys.argv[1:]))
 
 
 def check_price(price: float | None) -> float | None:
