@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from analysis.printable import printable
 from study.cli import common, outputs
 from study.cli.common import OUT, Price
 from study.cli.outputs import Json
@@ -377,14 +376,14 @@ def _command(name: str, runs: list[str]) -> str:
 
 
 def _say(text: str) -> None:
-    OUT.print(printable(text), soft_wrap=True)
+    OUT.print(text, soft_wrap=True)
 
 
 def _show(header: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
     """Prints a table."""
-    table = Table(*map(printable, header), box=None, header_style="bold")
+    table = Table(*header, box=None, header_style="bold")
     for row in rows:
-        table.add_row(*(printable(str(cell)) for cell in row))
+        table.add_row(*map(str, row))
     OUT.print(table)
 
 

@@ -13,9 +13,9 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from study.plan import Plan
-from study.search.journal_reader import BATCHES, JOURNAL, JournalError, read_asked
+from study.search.journal_reader import BATCHES, JOURNAL, REMEDY, JournalError, read_asked
 from study.searchspace import SearchSpec
-from study.spec import StudySpec, dump, parse
+from study.spec import SpecError, StudySpec, dump, parse
 from study.tables.columns import SCHEMAS
 from trainables import checkpoint
 from trainables.errors import ReadableError
@@ -74,6 +74,10 @@ def read_plan(run: Folder) -> tuple[Plan, dict[str, Any]]:
     """Reads the plan and the provenance of a run folder or a folder under `results/`; raises TableError."""
     provenance = read_provenance(run)
     plan = Plan(read_spec(run), provenance["data_digests"])
+    try:
+        _ = plan.trials
+    except SpecError as error:
+        raise TableError(f"{run.url}/{JOURNAL} is damaged: {error} {REMEDY}") from None
     unknown = set(plan.datasets) - plan.digests.keys()
     if unknown:
         raise TableError(
@@ -93,7 +97,10 @@ def read_spec(run: Folder, *, asked: bool = True) -> StudySpec:
     def parsed(content: bytes) -> StudySpec:
         if digests and _digest(content) not in digests:
             raise ValueError("it is not as a launch has written it")
-        return parse(content.decode(), "it", plugins=False)
+        spec = parse(content.decode(), "it", plugins=False)
+        if not digests:  # of an earlier version: its cells may be damaged too
+            _ = Plan(spec).cells
+        return spec
 
     spec = _read(run, SPEC, parsed)
     if not asked or spec.search is None or spec.search.asked:  # beside merged tables, spec.yaml holds them

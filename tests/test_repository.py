@@ -196,7 +196,7 @@ def test_module_imports_run_one_way(module: str) -> None:
         assert not within(names, "torch", "torchvision", "ray")
         study = ["study.table", "study.spec", "study.plain_yaml", "study.searchspace", "study.cli"]
         study += ["study.run"] if module == "analysis.api" else []  # the door for Python launches too
-        trainables = ("errors", "schema", "quantities", "registry", "shape")
+        trainables = ("errors", "printable", "schema", "quantities", "registry", "shape")
         allowed = (*study, *(f"trainables.{name}" for name in trainables))
         ours = within(names, "study", "trainables") - {"study", "study.cli", "trainables"}
         assert all(name.startswith(allowed) for name in ours), ours

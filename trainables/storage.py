@@ -48,6 +48,10 @@ class Folder:
     location: str
     """The path or URL as it was given, which may hold secrets: `url` is what may be stored and printed."""
 
+    def __post_init__(self) -> None:
+        if not self.location:
+            raise UrlError("a folder must be a path or a URL, but got ''.")
+
     def __repr__(self) -> str:
         return f"Folder({self.url!r})"
 
@@ -88,8 +92,7 @@ class Folder:
         local = Path(root, name) if system.type_name == "local" else None
 
         def read() -> bytes:
-            if local is not None and not stat.S_ISREG(local.stat().st_mode):
-                raise UnreadableFileError(f"{self.url}/{name} must be a file, but it is something else.")
+            self._check_regular(name)
             with system.open_input_file(f"{root}/{name}") if local is None else local.open("rb") as file:
                 size = file.seek(0, os.SEEK_END)
                 if size > at_most:
@@ -103,8 +106,9 @@ class Folder:
         return self._answered(name, lambda: _tried(system, read))
 
     def open_file(self, name: str) -> NativeFile:
-        """The file, to read parts of. Raises FileNotFoundError."""
+        """The file, to read parts of. Raises FileNotFoundError, and UnreadableFileError if it is no regular file."""
         system, root = self._open()
+        self._check_regular(name)
         return system.open_input_file(f"{root}/{name}")
 
     def write(self, name: str, content: bytes) -> None:
@@ -190,6 +194,12 @@ class Folder:
             return Path(self._open()[1])
         return None if "://" in self.location else Path(self.location).expanduser()
 
+    def _check_regular(self, name: str) -> None:
+        """Refuses a local pipe or device, from which a reader might wait for ever, and a folder."""
+        system, root = self._open()
+        if system.type_name == "local" and not stat.S_ISREG(Path(root, name).stat().st_mode):
+            raise UnreadableFileError(f"{self.url}/{name} must be a file, but it is something else.")
+
     def _unwritable(self, name: str, error: OSError) -> StorageError:
         return StorageError(
             f"{self.url}/{name} cannot be written: {_cause(error)}. What was written before is intact; "
@@ -204,6 +214,10 @@ class Folder:
             raise
         except OSError as error:
             raise StorageError(f"{self.url}/{name} cannot be read: {_cause(error)}. Launch again to go on.") from error
+        except UnicodeDecodeError as error:  # of a listing
+            raise UnreadableFileError(
+                f"{self.url} must hold names in UTF-8 alone, but holds one with {error.object!r}: rename or delete it."
+            ) from None
 
     def _list(self) -> list[tuple[str, bool]]:
         """The names in this folder, sorted, and whether each is a file's."""
@@ -215,7 +229,14 @@ class Folder:
 
         system, root = self._open()
         selector = fs.FileSelector(root, allow_not_found=True, recursive=recursive)
-        return self._answered("", lambda: _tried(system, lambda: system.get_file_info(selector)))
+
+        def read() -> list[fs.FileInfo]:
+            infos = _tried(system, lambda: system.get_file_info(selector))
+            for info in infos:
+                info.path  # noqa: B018 (a name that is not UTF-8 fails here, where `_answered` says so)
+            return infos
+
+        return self._answered("", read)
 
     def _open(self) -> tuple[fs.FileSystem, str]:
         from pyarrow import ArrowException, fs  # in functions, since it takes as long to load as all that --help needs

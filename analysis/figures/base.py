@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.figures.style import settle, to_png, to_svg
-from analysis.printable import printable
 from study.table import TableError, to_csv
+from trainables.printable import printable
 
 _LOG = logging.getLogger(__name__)
 T = TypeVar("T")

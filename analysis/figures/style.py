@@ -18,7 +18,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 
-from analysis.printable import printable
+from trainables.printable import printable
 
 INK = "#262626"
 GREY = "#737373"

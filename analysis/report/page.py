@@ -23,7 +23,6 @@ from analysis.cells import evaluated, is_papers
 from analysis.dimension.sweeps import DATA, PAPERS
 from analysis.evidence import Evidence
 from analysis.figures.base import Skipped
-from analysis.printable import printable
 from analysis.report import published
 from analysis.report.embed import Figures, Grid, Parts
 from analysis.report.first_screen import ClaimsPart, DimensionPart, claims_part, dimension_part
@@ -31,6 +30,7 @@ from analysis.report.pictures import share
 from analysis.report.section import Runs, Section, paper_figures, section
 from analysis.report.surprises import Surprise, surprises
 from study.tables.build import load_or_build
+from trainables.printable import printable
 
 if TYPE_CHECKING:
     from study.table import Tables

@@ -216,7 +216,7 @@ def launch(
         first_seed=first_seed,
         cells=cells,
     )
-    folder = run or run_path(plan.spec.name)
+    folder = run_path(plan.spec.name) if run is None else run
     OUT.goes_on = True
     try:
         code = _finish(launch_study(plan.spec, folder, options, OUT), folder)

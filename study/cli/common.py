@@ -10,7 +10,6 @@ import logging
 import math
 import os
 import re
-import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,10 +19,13 @@ from typing import Annotated, Any
 import typer
 from pydantic import ValidationError
 from rich.console import Console, ConsoleDimensions
+from rich.text import Text
 from typer.core import TyperGroup
 
+from study.run.provenance import command_line
 from study.spec import SpecError, readable
 from trainables.errors import ReadableError
+from trainables.printable import printable
 from trainables.storage import StorageError
 
 _LOG = logging.getLogger(__name__)
@@ -50,11 +52,11 @@ class LogLevel(enum.StrEnum):
 
 class _Formatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        return hide_keys(super().format(record))
+        return printable(hide_keys(super().format(record)))
 
 
-WIDE = 1000
-"""Columns of what is no terminal."""
+WIDE, NARROW = 10_000, 80
+"""Columns of what is no terminal, and of a terminal that does not know its own."""
 
 
 class Output(Console):
@@ -68,9 +70,9 @@ class Output(Console):
     @property
     def size(self) -> ConsoleDimensions:
         """The terminal's size; a pipe or a file is as wide as any line, so that no name in a table is cut."""
-        size = super().size
+        width, height = super().size
         known = self.is_terminal or self._width is not None or "COLUMNS" in os.environ
-        return size if known else ConsoleDimensions(WIDE, size.height)
+        return ConsoleDimensions(width or NARROW if known else WIDE, height)
 
     @size.setter
     def size(self, size: tuple[int, int]) -> None:
@@ -79,11 +81,15 @@ class Output(Console):
     def print(self, *objects: Any, **options: Any) -> None:
         """Prints; see rich."""
         try:
-            super().print(*(hide_keys(o) if isinstance(o, str) else o for o in objects), **options)
+            super().print(*objects, **options)
         except OSError as error:
             self._lost(error.strerror or str(error))
             if not self.goes_on:
                 raise StorageError(f"the output cannot be written: {error.strerror or error}.") from None
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Makes a text, also of a table's cell, without control characters and keys; rich calls it."""
+        return super().render_str(printable(hide_keys(text)), **options)
 
     def on_broken_pipe(self) -> None:
         """Ends the command quietly, or goes on; rich calls it."""
@@ -196,7 +202,7 @@ def options(
         root.addHandler(file)
     for package in ("study", "trainables", "analysis"):  # other libraries' loggers stay at warnings
         logging.getLogger(package).setLevel((log_level or LogLevel.info).upper())
-    _LOG.info("%s", shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]))
+    _LOG.info("%s", command_line(Path(sys.argv[0]).name, *sys.argv[1:]))
 
 
 def check_price(price: float | None) -> float | None:

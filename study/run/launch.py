@@ -268,7 +268,7 @@ def run_path(name: str) -> str:
     Raises:
         RunError: `STUDY_RUNS` is that of a cluster file which nobody has edited.
     """
-    folder = os.environ.get("STUDY_RUNS", "runs").rstrip("/")
+    folder = (os.environ.get("STUDY_RUNS") or "runs").rstrip("/")
     if PLACEHOLDER in folder:
         raise RunError(
             f"STUDY_RUNS must be a folder of yours, but it is still {folder}: edit cluster.yaml, `ray up` it."

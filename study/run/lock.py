@@ -1,4 +1,4 @@
-"""One launch at a time on a run folder: a file lock where it is a path, on NFS too; else a heartbeat object.
+"""One launch or merge at a time on a folder: a file lock where it is a path, on NFS too; else a heartbeat object.
 
 Two launches at once would not harm the replicates, since each attempt's files are its own; they would do work twice. A
 search's journal needs the lock: it has one writer.
@@ -30,7 +30,7 @@ DEAD_AFTER_S = 60.0
 """How many seconds a heartbeat must stand still before another launch may take the folder over."""
 SETTLE_S = 2.0
 """How many seconds a launch waits, after it took a folder, to see whether another one took it at the same moment."""
-_IN_USE = "{} is in use by another `study launch`: wait for it, or use another --run."
+_IN_USE = "{} is in use by another `study launch` or `study table --to`: wait for it, or use another --run."
 _LOG = logging.getLogger(__name__)
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from optuna.storages.journal import BaseJournalBackend
 
-from study.search.journal_reader import BATCHES, JOURNAL, JournalError, read_journal, sealed
+from study.search.journal_reader import BATCHES, JOURNAL, JournalError, batch_names, read_journal, sealed
 from trainables.storage import Folder
 
 _LOG = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ class Journal(BaseJournalBackend):
     def __init__(self, run: Folder):
         self._run = run
         self._beside = run.child(BATCHES)
-        self._names = self._beside.names()
+        self._names = batch_names(self._beside)
         """Batches beside the file."""
         batches = read_journal(run, salvage=True)
         self._logs, self._lines, self._seal = batches.logs, batches.lines, batches.seal
@@ -59,6 +59,12 @@ class Journal(BaseJournalBackend):
         self._logs += json.loads(json.dumps(logs))
         if not self._open:
             self._write()
+
+    def discard(self, problem: str) -> None:
+        """Begins anew, where the operations are whole but nobody can read them."""
+        _LOG.warning("%s/%s is damaged: %s. It is begun anew.", self._run.url, JOURNAL, problem)
+        self._logs, self._lines, self._seal, self._torn = [], [], b"", False
+        self._write_all([])
 
     @contextmanager
     def batch(self) -> Iterator[None]:

@@ -28,6 +28,7 @@ REMEDY = (
     "`study launch` with this study and --run makes it good: trials that it has lost are taken from their replicates, "
     "so nothing is trained again, but which trials come next may differ."
 )
+_BATCH = re.compile(r"(\d{12})-[0-9a-f]{16}\.jsonl")
 _SEAL = re.compile(rb'(.*),"seal":"([0-9a-f]{8})([0-9a-f]{16})"}')
 
 
@@ -68,12 +69,17 @@ def read_journal(run: Folder, *, salvage: bool = False) -> Batches:
     except FileNotFoundError:
         batches = Batches()
     folder = run.child(BATCHES)
-    for name in folder.names():
+    for name in batch_names(folder):
         if int(name.partition("-")[0]) == len(batches.lines):  # the file holds earlier ones already
             batches = _continued(batches, folder.read(name))
     if batches.problem is not None and not salvage:
         raise JournalError(f"{batches.problem} {REMEDY}")
     return batches
+
+
+def batch_names(folder: Folder) -> list[str]:
+    """Lists the batches beside a journal, the oldest first; other files that lie there are nobody's."""
+    return list(filter(_BATCH.fullmatch, folder.names()))
 
 
 def read_asked(run: Folder) -> list[dict[str, Any]]:
@@ -85,7 +91,7 @@ def read_asked(run: Folder) -> list[dict[str, Any]]:
     logs = read_journal(run).logs
     if not logs and run.child("replicates").names():
         raise JournalError(f"{run.url}/{JOURNAL} is absent or empty, though replicates were trained. {REMEDY}")
-    fields = {log["trial_id"]: log["user_attr"][FIELDS] for log in logs if FIELDS in log.get("user_attr", {})}
+    fields = {log["trial_id"]: log["user_attr"][FIELDS] for log in logs if _has_fields(log)}
     return [fields[trial] for trial in sorted(fields)]
 
 
@@ -141,5 +147,14 @@ def _operation(line: bytes, number: int) -> dict[str, Any]:
         raise ValueError(f"line {number}: {error}") from None
     if not isinstance(operation, dict):
         raise ValueError(f"line {number}: it is no operation")
+    if _has_fields(operation) and not (
+        isinstance(operation.get("trial_id"), int) and isinstance(operation["user_attr"][FIELDS], dict)
+    ):
+        raise ValueError(f"line {number}: it has no trial's fields")
     operation.pop("seal", None)
     return operation
+
+
+def _has_fields(operation: dict[str, Any]) -> bool:
+    attribute = operation.get("user_attr")
+    return isinstance(attribute, dict) and FIELDS in attribute

@@ -54,14 +54,13 @@ class OptunaSearch:
         self._spec, self._search = plan.spec, plan.spec.search
         self._folder = run.child("replicates")
         self._journal = Journal(run)
-        self._storage = optuna.storages.JournalStorage(self._journal)
-        self._study = self._open_study()
-        self._state = SearchState(plan)
-        self._ids: list[int] = []
-        self.fields: list[dict[str, Any]] = []
-        """The fields of TrialConfig that were drawn for each trial, by its number."""
-        for trial in self._study.get_trials(deepcopy=False):
-            self._add(trial._trial_id, trial.user_attrs[FIELDS], ended=trial.state.is_finished())
+        try:
+            self._open(plan)
+        except (OSError, MemoryError):
+            raise
+        except Exception as error:  # noqa: BLE001 (Optuna meets a journal that it has not written in many ways)
+            self._journal.discard(f"{type(error).__name__}: {error}")
+            self._open(plan)
 
     @property
     def seeds(self) -> int:
@@ -225,6 +224,17 @@ class OptunaSearch:
         """Takes note that no worker runs a trial any more; tells Optuna how it ended, if it did."""
         self._state.stop(number)
         self._tell(number)
+
+    def _open(self, plan: Plan) -> None:
+        """Opens Optuna's study, and reads the trials that it has drawn."""
+        self._storage = optuna.storages.JournalStorage(self._journal)
+        self._study = self._open_study()
+        self._state = SearchState(plan)
+        self._ids: list[int] = []
+        self.fields: list[dict[str, Any]] = []
+        """The fields of TrialConfig that were drawn for each trial, by its number."""
+        for trial in self._study.get_trials(deepcopy=False):
+            self._add(trial._trial_id, trial.user_attrs[FIELDS], ended=trial.state.is_finished())
 
     def _open_study(self) -> optuna.Study:
         """Opens Optuna's study in the journal, or begins it."""

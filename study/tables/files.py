@@ -25,14 +25,14 @@ from study.runfolder import TableError, read_run
 from study.spec import StudySpec
 from study.tables.columns import CONFIG, LATER_COLUMNS, SCHEMAS, complete
 from study.tables.order import in_order
+from trainables.printable import printable
 from trainables.schema import RESULTS_VERSION, TrialConfig
 from trainables.shape import Shape
-from trainables.storage import Folder
+from trainables.storage import Folder, UnreadableFileError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _FORMULA = re.compile(r"[=@+-](?![0-9.]*(e[+-]?[0-9]+)?$)", re.IGNORECASE)
 BUILD, SOURCE = b"build", b"source"
 """Keys of a file's metadata: the digest of the tables that were made with it, and of the files they were made from."""
@@ -172,7 +172,7 @@ def open_table(run: Folder, name: str) -> pq.ParquetFile:
         return pq.ParquetFile(run.open_file(f"{name}.parquet"), page_checksum_verification=True)
     except FileNotFoundError:
         raise TableError(f"{file} is absent: `study table {run.url}` builds it from a run folder.") from None
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnreadableFileError) as error:
         raise TableError(f"{file} cannot be read: {str(error).splitlines()[0]}") from None
 
 
@@ -239,7 +239,7 @@ def to_csv(frame: pd.DataFrame) -> str:
 def _harmless(value: Any) -> Any:
     if not isinstance(value, str):
         return value
-    text = _CONTROL.sub(lambda found: repr(found[0])[1:-1], value)
+    text = printable(value)
     return f"'{text}" if _FORMULA.match(text) else text
 
 

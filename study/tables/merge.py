@@ -8,6 +8,7 @@ from typing import Any, Literal
 import pandas as pd
 import pyarrow as pa
 
+from study.run import lock
 from study.runfolder import ADDED, MERGED, TableError, differences, grown, with_added, write_run
 from study.spec import StudySpec
 from study.tables.columns import SCHEMAS, complete
@@ -28,7 +29,13 @@ def merge(source: Tables, target: Folder, images: Images = "all") -> Tables:
 
     Raises:
         TableError: The folder holds the results of another study.
+        study.run.lock.RunError: Another merge or a launch writes there, and one would undo the other.
     """
+    with lock.held(target, lambda reason: None) as folder:
+        return _merge(source, folder, images)
+
+
+def _merge(source: Tables, target: Folder, images: Images) -> Tables:
     spec, better, origin = source.spec, set(source.ends["replicate"]), source.provenance
     parts = [(source, better)]
     if target.exists("spec.yaml"):
@@ -36,7 +43,6 @@ def merge(source: Tables, target: Folder, images: Images = "all") -> Tables:
         spec, origin = _union(old.spec, source.spec), _origin(source.provenance, old.provenance)
         better -= _ended(old) - _ended(source)
         parts = [(old, set(old.ends["replicate"]) - better), (source, better)]
-    target.create()
     alone = "replicates" not in target.names()  # what a launch goes on with changes, and has its own checks
     target.delete(SUMS)
     write(target, encode(_merged(parts, images)))

@@ -99,6 +99,14 @@ def test_read_run_of_a_folder_older_than_the_digests(run, study):
     assert read_run(run) == (study, ORIGIN)
 
 
+def test_damaged_cell_of_a_folder_older_than_the_digests_is_named_with_the_remedy_and_mended(run, study, caplog):
+    run.write(PROVENANCE, json.dumps(ORIGIN).encode())
+    harm(run, SPEC, "a typo")
+    with pytest.raises(TableError, match=r"run/spec\.yaml is damaged: .*'lineXr'.*`study launch` with the study"):
+        read_plan(run)
+    assert read_former(run, plan(study))[0] == study and "It is written anew" in caplog.text
+
+
 @pytest.mark.parametrize("name", [SPEC, PROVENANCE])
 @pytest.mark.parametrize("kind", ["fifo", "device", "large"])
 def test_read_run_of_what_is_no_small_file_is_refused_at_once(run, name, kind):

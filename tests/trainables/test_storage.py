@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -176,8 +177,11 @@ def test_read_of_more_than_the_limit_is_refused_with_both_sizes(any_folder: Fold
         any_folder.read("a", at_most=1000)
 
 
+@pytest.mark.parametrize("read", [Folder.read, Folder.open_file])
 @pytest.mark.parametrize("kind", ["pipe", "folder", "link to a device", "link to a pipe"])
-def test_read_of_what_is_no_file_is_refused_at_once(tmp_path: Path, kind: str) -> None:
+def test_read_of_what_is_no_file_is_refused_at_once(
+    tmp_path: Path, kind: str, read: Callable[[Folder, str], object]
+) -> None:
     path, pipe = tmp_path / "a", tmp_path / "pipe"
     os.mkfifo(pipe)
     if kind == "folder":
@@ -185,7 +189,7 @@ def test_read_of_what_is_no_file_is_refused_at_once(tmp_path: Path, kind: str) -
     else:
         path.symlink_to("/dev/zero" if kind == "link to a device" else pipe)
     with pytest.raises(UnreadableFileError, match="must be a file, but it is something else"):
-        Folder(str(tmp_path)).read("pipe" if kind == "pipe" else "a")
+        read(Folder(str(tmp_path)), "pipe" if kind == "pipe" else "a")
 
 
 def test_read_of_a_large_hole_takes_no_memory(tmp_path: Path) -> None:
@@ -256,3 +260,18 @@ def test_write_file_that_fails_leaves_the_old_one(tmp_path: Path, monkeypatch: p
 def test_write_file_of_a_device_is_written_to() -> None:
     write_file(Path("/dev/null"), b"new")
     assert not Path("/dev/null").is_file()
+
+
+@pytest.mark.parametrize("within", ["", "run"])
+def test_listing_with_a_name_that_is_not_utf8_is_refused_with_the_remedy(tmp_path: Path, within: str) -> None:
+    (tmp_path / "run").mkdir()
+    os.mkdir(os.fsencode(tmp_path / within) + b"/caf\xe9")
+    folder = Folder(str(tmp_path / within))
+    for look in (folder.names, folder.files, folder.files_within):
+        with pytest.raises(UnreadableFileError, match=r"names in UTF-8 alone, .*caf.*: rename or delete"):
+            look()
+
+
+def test_folder_without_a_name_is_refused() -> None:
+    with pytest.raises(UrlError, match="a folder must be a path or a URL, but got ''"):
+        Folder("")

@@ -131,6 +131,11 @@ def test_software_changes_with_the_code_of_a_trial(tmp_path, monkeypatch):
     assert preflight.software()["code of trainables/"] != before["code of trainables/"]
 
 
+def test_run_path_without_a_value_of_the_variable_is_not_in_the_root(monkeypatch):
+    monkeypatch.setenv("STUDY_RUNS", "")
+    assert launch.run_path("paper") == "runs/paper"
+
+
 def test_run_path_is_in_the_folder_of_runs_that_the_environment_names(monkeypatch):
     monkeypatch.delenv("STUDY_RUNS", raising=False)
     assert launch.run_path("paper") == "runs/paper"

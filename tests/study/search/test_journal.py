@@ -6,7 +6,7 @@ import pytest
 
 from study.search import journal
 from study.search.journal import Journal
-from study.search.journal_reader import BATCHES, JOURNAL, JournalError, read_journal
+from study.search.journal_reader import BATCHES, FIELDS, JOURNAL, JournalError, read_asked, read_journal
 from trainables.storage import Folder, StorageError
 
 
@@ -75,7 +75,7 @@ def test_journal_on_an_object_store_gathers_its_batches(tmp_path, monkeypatch):
 
 
 def test_journal_of_an_earlier_version_is_read_continued_and_sealed(run):
-    old = [{"op_code": 0}, {"op_code": 4, "user_attr": {"fields": {"l2": 0.5}}}]
+    old = [{"op_code": 0}, {"op_code": 8, "trial_id": 0, "user_attr": {FIELDS: {"l2": 0.5}}}]
     run.create().write(JOURNAL, "".join(json.dumps(log) + "\n" for log in old).encode())
     assert read_journal(run).logs == old and read_journal(run).seal == b""
     write(run, 1)
@@ -121,6 +121,27 @@ def test_journal_of_an_earlier_version_that_is_damaged_is_refused_by_name(run, c
     with pytest.raises(JournalError, match=r"search\.jsonl is damaged in line .*`study launch` .* makes it good"):
         read_journal(run)
     assert not Journal(run).read_logs(0), "none is known to be whole"
+
+
+@pytest.mark.parametrize(
+    "change", [{"trial_id": "x"}, {"trial_id": [1]}, {}, {"trial_id": 0, "user_attr": {FIELDS: 3}}]
+)
+def test_journal_of_an_earlier_version_with_values_of_wrong_types_is_refused_by_its_line(run, change):
+    operation = {"op_code": 8, "user_attr": {FIELDS: {"steps": 5}}} | change
+    run.create().write(JOURNAL, json.dumps(operation).encode() + b"\n")
+    with pytest.raises(JournalError, match=r"search\.jsonl is damaged in line 1.*`study launch` .* makes it good"):
+        read_asked(run)
+
+
+def test_journal_leaves_files_of_others_beside_its_batches_alone(tmp_path, monkeypatch):
+    (tmp_path / BATCHES).mkdir()
+    (tmp_path / BATCHES / "Thumbs.db").write_bytes(b"x")
+    monkeypatch.setattr(Folder, "local", None)
+    monkeypatch.setattr(journal, "MOST_BATCHES", 2)
+    run = Folder(str(tmp_path))
+    write(run, 1, 2, 3, 4, 5)
+    assert logs(run) == [1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
+    assert (tmp_path / BATCHES / "Thumbs.db").exists()
 
 
 def test_journal_on_an_object_store_leaves_out_the_batches_of_a_driver_that_lost_its_lock(tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """Searches through the whole path: spec, Optuna, its journal in the run folder, both runners, the tables."""
 
 import itertools
+import json
 import shutil
 import warnings
 
@@ -19,7 +20,7 @@ from study.run import ray_cluster
 from study.run.backlog import Counts
 from study.run.job import Options
 from study.run.lock import RunError
-from study.search.journal_reader import JOURNAL, SearchError, read_asked
+from study.search.journal_reader import FIELDS, JOURNAL, SearchError, read_asked
 from study.search.optuna_search import ERROR, OptunaSearch, pruner, suggest
 from study.searchspace import Parameter, Range, SearchSpec
 from study.spec import SpecError
@@ -480,6 +481,31 @@ def test_journal_that_is_lost_is_made_good_from_the_replicates_and_nothing_is_tr
     monkeypatch.setattr(trial, "run", lambda *_, **__: pytest.fail("a trial was trained again"))
     counts, _ = run(hunt(**SEARCHED), copied)
     assert counts == run(hunt(**SEARCHED), searched)[0] and "taken from their replicates" in caplog.text
+    pd.testing.assert_frame_equal(rows(searched), rows(copied))
+    assert_agree(copied)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("op_code", 99),
+        ("user_attr", "fields"),
+        ("directions", [7]),
+        ("distribution", "{"),
+        ("user_attr", {FIELDS: {"zzz": 3}}),
+    ],
+)
+def test_journal_of_an_earlier_version_that_optuna_cannot_read_is_made_good(
+    searched, copied, monkeypatch, caplog, key, value
+):
+    operations = [json.loads(line) for line in (copied / JOURNAL).read_bytes().splitlines()]
+    harmed = next(operation for operation in operations if key in operation)
+    harmed[key] = value
+    lines = [json.dumps({k: v for k, v in operation.items() if k != "seal"}) for operation in operations]
+    (copied / JOURNAL).write_text("\n".join(lines) + "\n")
+    monkeypatch.setattr(trial, "run", lambda *_, **__: pytest.fail("a trial was trained again"))
+    run(hunt(**SEARCHED), copied)
+    assert "search.jsonl is damaged" in caplog.text
     pd.testing.assert_frame_equal(rows(searched), rows(copied))
     assert_agree(copied)
 

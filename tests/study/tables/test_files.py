@@ -1,6 +1,7 @@
 """Tables that other tools have written are read; frames are CSV that no reader takes for something else."""
 
 import io
+import os
 
 import pandas as pd
 import pyarrow as pa
@@ -9,6 +10,7 @@ import pytest
 
 from study.table import TableError, load_tables, to_csv
 from study.tables.columns import SCHEMAS
+from study.tables.files import open_table
 from study.tables.merge import merge
 from tests.support.tables import make_tables
 from trainables.storage import Folder
@@ -34,6 +36,12 @@ def test_to_csv_control_characters_are_escaped():
 def test_to_csv_numbers_truths_and_nulls():
     frame = pd.DataFrame({"x": [-1.5, None], "ok": [True, False], "text": ["a", None], "mixed": [-2, "=x"]})
     assert to_csv(frame) == "x,ok,text,mixed\n-1.5,TRUE,a,-2\n,FALSE,,'=x\n"
+
+
+def test_table_that_is_a_pipe_is_refused_by_name(tmp_path):
+    os.mkfifo(tmp_path / "results.parquet")
+    with pytest.raises(TableError, match=r"results\.parquet cannot be read: .* must be a file"):
+        open_table(Folder(str(tmp_path)), "results")
 
 
 OTHER_FORMS = {

@@ -5,6 +5,8 @@ import subprocess
 
 import pytest
 
+from study.run import lock
+from study.run.lock import RunError
 from study.table import load_tables
 from study.tables.merge import merge
 from study.tables.sums import SUMS, wrong_sums
@@ -35,6 +37,18 @@ def test_merged_tables_have_sums_that_name_what_is_changed_later(tmp_path):
     assert "provenance.json must have the digest" in problem and not sha256sum(target)
     merge(load_tables(str(ROOT / "results" / "intrinsic")), Folder(str(target)))
     assert sha256sum(target)
+
+
+def test_merge_into_a_folder_that_another_merge_or_launch_holds_is_refused(tmp_path):
+    target = Folder(str(tmp_path / "kept"))
+    tables = load_tables(str(ROOT / "results" / "intrinsic"))
+    with (
+        lock.held(target, lambda reason: pytest.fail(reason)),
+        pytest.raises(RunError, match="kept is in use by another `study launch` or `study table --to`"),
+    ):
+        merge(tables, target)
+    assert target.names() == []
+    merge(tables, target)
 
 
 def test_a_flipped_bit_of_the_sums_is_named(tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from analysis.printable import printable
+from trainables.printable import printable
 
 
 @pytest.mark.parametrize(
