@@ -41,7 +41,7 @@ def test_row_that_recovers_every_k_says_so_and_tells_its_offsets(evidence: Evide
     length, units = evidence.checks["L"], evidence.checks["U"]
     assert abs(length.one_class[8].error) < 0.5 and not length.recovers, "the grid leaves N = 5 to 8 open"
     assert length.short.startswith("right at k = 4; undecided by 2 seeds at k = 8 (-0.3)")
-    assert units.offsets == (pytest.approx(7.0), pytest.approx(7.0))
+    assert units.offsets is not None and units.offsets == pytest.approx((7.0, 7.0))
     assert units.short == "undecided by 2 seeds at k = 4 (+0.0), 8 (+0.0); ten classes +7.0"
     assert units.text == f"one class {units.short}" and not units.recovers, (
         "two seeds leave counts too wide an interval"

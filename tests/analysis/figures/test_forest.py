@@ -11,6 +11,7 @@ from analysis.claims.evaluate import Judgement
 from analysis.evidence import Evidence
 from analysis.figures.base import Drawn, Skipped
 from analysis.figures.forest import draw_forest, forest_data
+from analysis.verdict import Verdict
 from tests.support.sweeps import sweep_tables
 from tests.support.tables import make_tables
 
@@ -65,6 +66,7 @@ def test_one_seed_has_a_mark_and_no_interval_and_no_measured_claim_no_figure() -
     measured = frame[frame["margins"].notna()]
     assert len(measured) and measured["margins_low"].isna().all()
     nothing = [
-        replace(one, verdict="not measured", outcomes=()) for one in Evidence([make_tables(arms=("pca",))]).verdicts
+        replace(one, verdict=Verdict.NOT_MEASURED, outcomes=())
+        for one in Evidence([make_tables(arms=("pca",))]).verdicts
     ]
     assert isinstance(draw_forest(nothing), Skipped)
