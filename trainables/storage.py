@@ -231,7 +231,7 @@ class Folder:
         selector = fs.FileSelector(root, allow_not_found=True, recursive=recursive)
 
         def read() -> list[fs.FileInfo]:
-            infos = _tried(system, lambda: system.get_file_info(selector))
+            infos: list[fs.FileInfo] = _tried(system, lambda: system.get_file_info(selector))
             for info in infos:
                 info.path  # noqa: B018 (a name that is not UTF-8 fails here, where `_answered` says so)
             return infos
