@@ -104,7 +104,7 @@ def test_first_screen_answers_the_question_and_links_each_claim_to_its_tests(wat
     answer = page.locator(".answer")
     box = answer.bounding_box()
     assert box is not None and box["y"] + box["height"] < 900
-    assert "10 < N < 100" in answer.inner_text() and "active units" in answer.inner_text()
+    assert "10 < N < 100" in answer.inner_text() and "Active units" in answer.inner_text()
     assert column(page, "claims-table", 1) == [f"C{number}" for number in range(1, 22)]
     links = answer.locator(".by-verdict a")
     assert sorted(links.all_inner_texts()) == sorted(f"C{number}" for number in range(1, 22))
