@@ -13,12 +13,19 @@ from study.spec import SpecError, StudySpec, resolve, resolve_trial
 from trainables.schema import Replicate, TrialConfig
 from trainables.shape import Size
 
+_TRIAL = "trial-"
 _OF_A_POSTERIOR = ("_kl", "_neg_elbo")
 
 
 def trial_label(number: int) -> str:
     """Names the cell of a search's trial, unless an earlier cell has the same config."""
-    return f"trial-{number:04d}"
+    return f"{_TRIAL}{number:04d}"
+
+
+def trial_number(label: str) -> int:
+    """The number of the trial with this label; 0 of any other label."""
+    number = label.removeprefix(_TRIAL)
+    return int(number) if label.startswith(_TRIAL) and number.isdecimal() else 0
 
 
 @dataclass(frozen=True, eq=False)

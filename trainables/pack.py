@@ -36,7 +36,7 @@ class Pack:
     """M networks in training.
 
     Args:
-        configs: One TrialConfig a member, alike but for FREE_FIELDS (and `latent_dim` only with a diagonal posterior).
+        configs: One TrialConfig a member. Only FREE_FIELDS may differ, and `latent_dim` with a diagonal posterior.
         seeds: One seed a member.
         images: Training images, uint8 `(n, pixels)`, on the device to train on. A batch holds `batch_size` of them, or
             all where they are fewer.
@@ -204,7 +204,7 @@ class Pack:
 class _FeatureMajor(TorchFunctionMode):
     """Computes a linear layer under vmap as (W x^T)^T, so that W's gradient comes in W's own layout.
 
-    What vmap makes of `functional.linear` gives it transposed, to be copied at each step, and scales by one twice.
+    Under vmap `functional.linear` gives that gradient transposed, so that each step would copy it, and multiplies by 1.
     """
 
     def __torch_function__(

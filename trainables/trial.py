@@ -38,7 +38,7 @@ def run(
     measurements: Sequence[str] = (),
     pauses: Collection[int] = (),
 ) -> Generator[Progress, None, None]:
-    """Runs replicates that can share a pack, continuing each from its newest valid checkpoint; ended ones stay so.
+    """Runs replicates that can share a pack, each from its newest valid checkpoint; ended ones are not trained again.
 
     Then measures those that have finished and lack a measurement.
 
@@ -126,7 +126,7 @@ class _Trial:
         """Trains members that are at the same step as one pack, to the end; reports each end and each pause."""
         pack = self._pack(members)
         evaluated = set.intersection(*({row["step"] for row in member.record.rows} for member in members))
-        for step in sorted(evaluated & set(self.settings.pauses)):  # perhaps nobody heard of it
+        for step in sorted(evaluated & set(self.settings.pauses)):  # the driver may have died before it got these rows
             yield self._progress(pack, rows=_rows(members, step))
         targets = [step for step in pack.config.evaluation_steps if step >= pack.steps_done and step not in evaluated]
         with self._saved_on_exit(pack, members):

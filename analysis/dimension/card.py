@@ -11,11 +11,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.dimension import panels
+from analysis.dimension.description_length import MARGIN
 from analysis.dimension.estimate import Estimate
 from analysis.dimension.estimate_table import ControlEstimate, headline, history, to_frame
 from analysis.dimension.intrinsic_estimates import ALL_DIGITS, NO_SCALE, Intrinsic, label
 from analysis.dimension.network_estimates import plateau_of
-from analysis.dimension.seed_estimates import NAT_MARGIN, Sweeps
+from analysis.dimension.seed_estimates import Sweeps
 from analysis.dimension.sweeps import COUNTS, DATA, LEAST_DIMS, NETWORKS, PAPERS, Sweep
 from analysis.evidence import Evidence
 from analysis.figures.base import Drawn, FigureEntry, Skipped
@@ -150,7 +151,7 @@ def _nll(sweeps: Sweeps, headline: float) -> Iterator[dict[str, Any]]:
             yield from _by_dim(found, "test_nll", network)
             if network == "elu" and np.isfinite(headline):
                 best = found.values["test_nll"][-1].mean(0).min()
-                yield {"series": "(a)", "x": headline, "value": best + NAT_MARGIN}
+                yield {"series": "(a)", "x": headline, "value": best + MARGIN}
 
 
 def _active(sweeps: Sweeps, headline: float) -> Iterator[dict[str, Any]]:

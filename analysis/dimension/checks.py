@@ -21,8 +21,8 @@ TAIL = "-tail"
 """The ending of the names of strokes with a tail of noise."""
 _ONE_CLASS = re.compile(r"strokes-\d+-one(-\d+px|-colour)?")
 ROWS = ("L", "U", "I")
-WORDS = {Verdict.CONFIRMED: "right", Verdict.INCONCLUSIVE: "undecided", Verdict.REFUTED: "wrong"}
-"""The verdicts on a recovery as the answer's table has them."""
+DECIDED = (Verdict.CONFIRMED, Verdict.REFUTED, Verdict.INCONCLUSIVE)
+"""The verdicts on a recovery in the order of the answer's table."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Check:
         """The check in a few words, up to MOST_KNOWN."""
         if not self.one_class:
             return "not checked: study controls"
-        texts = [f"{word}{self._listed(verdict)}" for verdict, word in WORDS.items() if self.at(verdict)]
+        texts = [self._listed(verdict) for verdict in DECIDED if self.at(verdict)]
         if self.offsets:
             texts.append(f"ten classes {' to '.join(dict.fromkeys(f'{end:+.1f}' for end in self.offsets))}")
         return "; ".join(texts)
@@ -78,9 +78,14 @@ class Check:
     def _listed(self, verdict: Verdict) -> str:
         controls = [self.one_class[k] for k in self.at(verdict)]
         if verdict == Verdict.CONFIRMED:
-            return f" at k = {', '.join(str(one.known) for one in controls)}"
-        errors = ", ".join(f"{one.known} ({one.error:+.1f})" for one in controls)
-        return f" by {min(one.seeds for one in controls)} seeds at k = {errors}"
+            return f"right at k = {', '.join(str(one.known) for one in controls)}"
+        errors = [f"{one.error:+.1f}" for one in controls]
+        alike = len({*errors}) == 1
+        ks = ", ".join(f"{one.known}{'' if alike else f' ({e})'}" for one, e in zip(controls, errors, strict=True))
+        text = f"{errors[0]} at k = {ks}" if alike else f"off at k = {ks}"
+        if verdict == Verdict.REFUTED:
+            return f"wrong: {text}"
+        return f"{text}: open with {min(one.seeds for one in controls)} seeds"
 
 
 @dataclass(frozen=True)

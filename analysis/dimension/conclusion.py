@@ -29,10 +29,10 @@ NAMES = {
     "I": ("The images' own dimension", "directions in which neighbouring images differ"),
     "law": ("A plain auto-encoder", "set by the loss that one accepts"),
     "a": ("Its saturation", "its loss is within 1 nat of the grid's best"),
-    "c": ("The largest VAE", "latents that it uses"),
+    "c": ("The largest VAE", "latents that this one network uses"),
 }
 """The rows: what each is called, and what its N means."""
-HEADER = ("", "estimate", "N is", "N", "10 < N < 100", "where k is known")
+HEADER = ("", "estimate", "N is", "N", "10 < N < 100", "error where N is known")
 AFTER = "chosen after MNIST's tables had been seen"
 BEFORE = "fixed beforehand"
 POINT = 0.01
@@ -192,7 +192,8 @@ def _paragraph(evidence: Evidence, by_key: dict[str, Estimate]) -> Iterator[str]
         largest = max(law.predicted)
         yield (
             f"A plain auto-encoder pays nothing: **up to N = {largest}, its loss goes on falling**, about like N to "
-            f"the power -{law.b[0]:.2f}. Its N follows from the loss that one accepts above the limit of that curve: "
+            f"the power -{law.b[0]:.2f}. Its N follows from the loss that one accepts above the limit of that curve, which no "
+            "network reaches: "
             f"{', '.join(_accepted(law, m) for m in ACCEPTED)}."
         )
     if evidence.dataset == PAPERS:
@@ -205,7 +206,7 @@ def _too_many(evidence: Evidence) -> str:
     if offsets is None or offsets[0] <= 0:
         return ""
     span = " to ".join(dict.fromkeys(f"{end:g}" for end in offsets))
-    return f", which is {span} more than there are factors where images of ten classes are drawn from known ones"
+    return f". On drawn images of ten classes, whose factors are known, such a count is {span} too high"
 
 
 def _accepted(law: LossLaw, margin: float) -> str:
@@ -275,7 +276,7 @@ def _to_reconstruct(curves: Sweep | str) -> str:
     if rising := rising_from(curves, min(enough.values())):
         return _not_known(rising)
     at = ", ".join(f"N = {n:.0f} within {_nats(amount)}" for amount, n in enough.items())
-    return f"an auto-encoder of {at} of the least loss, that at N = {curves.latent_dims[int(np.argmin(means))]}"
+    return f"an auto-encoder of {at} of the best one trained, that of N = {curves.latent_dims[int(np.argmin(means))]}"
 
 
 def _to_classify(curves: Sweep | str) -> str:
@@ -290,8 +291,8 @@ def _to_classify(curves: Sweep | str) -> str:
     if rising := rising_from(curves, enough):
         return _not_known(rising)
     return (
-        f"codes of N = {enough:.0f} of an auto-encoder: nearest neighbours read them within a point of the best, "
-        f"{100 * means.max():.1f} %"
+        f"codes of N = {enough:.0f} of an auto-encoder: nearest neighbours read them right within a point of the "
+        f"best accuracy, {100 * means.max():.1f} %"
     )
 
 

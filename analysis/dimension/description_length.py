@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 MARGIN = 1.0
-"""Nats per image on MNIST."""
+"""Nats per image: the margin on MNIST, and of (a) on any data."""
 MARGIN_SHARE = 1 / 108.2
 """The margin on other data, as a share of the distance from the mean image to the plateau: 1 nat is that on MNIST."""
 MARGINS = (0.25, 0.5, 1.0, 2.0, 4.0)

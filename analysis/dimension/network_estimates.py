@@ -13,11 +13,18 @@ from typing import NamedTuple
 import numpy as np
 
 from analysis.dimension.curve_shapes import first_within, knee, saturation
-from analysis.dimension.description_length import MARGINS, SCANNED, Plateau, accepted_loss, papers_plateau, plateau
+from analysis.dimension.description_length import (
+    MARGIN,
+    MARGINS,
+    SCANNED,
+    Plateau,
+    accepted_loss,
+    papers_plateau,
+    plateau,
+)
 from analysis.dimension.loss_law import FIRST, LAST, LEAST_FITTED, LossLaw, loss_law
 from analysis.dimension.seed_estimates import (
     LOWER_BOUND,
-    NAT_MARGIN,
     SeedEstimates,
     Sweeps,
     absent,
@@ -120,7 +127,7 @@ def spare_units(sweeps: Sweeps, *, metric: str = "test_active_units") -> SeedEst
     room = room if room.any() else dims == dims[-1]
     chosen = counts[:, room]
     final = final_values(curves, "test_neg_elbo")
-    margin = NAT_MARGIN if curves.mean_image is None else _plateau(sweeps.dataset, curves, final).margin
+    margin = MARGIN if curves.mean_image is None else _plateau(sweeps.dataset, curves, final).margin
     return SeedEstimates(
         value=float(chosen.mean()),
         per_seed=chosen.mean(1),
@@ -140,7 +147,7 @@ def saturated(sweeps: Sweeps, *, network: str, metric: str = "test_nll", share: 
     floor = 0.0 if share is None else floor_of(curves)
 
     def margin(values: np.ndarray) -> float:
-        return NAT_MARGIN if share is None else share * (float(values.min()) - floor)
+        return MARGIN if share is None else share * (float(values.min()) - floor)
 
     def within(row: np.ndarray, multiple: float = 1.0) -> float:
         return saturation(dims, row, multiple * margin(row))
@@ -149,7 +156,7 @@ def saturated(sweeps: Sweeps, *, network: str, metric: str = "test_nll", share: 
     blocks, notes = end_bounds(curves, last, margin(last))
     if notes:
         notes += _on_shorter_grids(dims, lambda size: saturation(dims[:size], last[:size], margin(last[:size])))
-    estimates = measure(curves, metric, within, bounds=(blocks, notes), margin=NAT_MARGIN)
+    estimates = measure(curves, metric, within, bounds=(blocks, notes), margin=MARGIN)
     shown = network == "elu" and share is None
     margins = _at_margins(within, final_values(curves, metric), sweeps.dataset) if shown else {}
     return replace(estimates, between=grid_between(dims, estimates.value), margins=margins)
@@ -198,7 +205,7 @@ def knee_of_excess(sweeps: Sweeps, *, equal_steps: bool = False) -> SeedEstimate
         return knee(curves.latent_dims, values - floor)
 
     if not equal_steps:
-        return measure(curves, "test_nll", estimate, margin=NAT_MARGIN)
+        return measure(curves, "test_nll", estimate, margin=MARGIN)
     steps, values = curves.at_equal_steps("test_nll")
     per_seed = np.array([estimate(row) for row in values])
     blocks = (*absent(estimate(values.mean(0))), *unfinished(curves))
@@ -217,7 +224,7 @@ def active(sweeps: Sweeps, *, metric: str) -> SeedEstimates:
     if not np.isfinite(values[-1]).all():
         raise NotApplicableError("not recorded")
     full = (f"{LOWER_BOUND}: all {size} units are active",) if values[-1].mean() == size else ()
-    blocks = (*full, *overfits(curves, "test_neg_elbo", curves.latent_dims == size, NAT_MARGIN))
+    blocks = (*full, *overfits(curves, "test_neg_elbo", curves.latent_dims == size, MARGIN))
     notes = (f"of {size} latents", *left_out(curves))
     value = float(values[-1].mean())
     history = values.mean(1)

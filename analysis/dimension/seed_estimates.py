@@ -13,7 +13,6 @@ from analysis.dimension.curve_shapes import LAST_FIFTH, still_gained
 from analysis.dimension.sweeps import FRACTIONS, LEAST_DIMS, NETWORKS, PAPERS, WANTED, Networks, Sweep, needs, sweep
 from analysis.figures.base import NotApplicableError
 
-NAT_MARGIN = 1.0
 OVERFITS = 0.25
 """A test loss that rises over the last fifth of training by more than this share of the margin is overfitted."""
 LOWER_BOUND = "a lower bound"

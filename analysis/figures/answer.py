@@ -13,7 +13,7 @@ from analysis.dimension.panels import SHADE, VERDICTS, number
 from analysis.evidence import Evidence
 from analysis.figures.base import Drawn, FigureEntry, Skipped
 from analysis.figures.style import GREY, theme
-from analysis.verdict import combine
+from analysis.verdict import Verdict, combine
 
 ROWS = {
     "L": ("Description length (L)", "all further latents save less than 1 nat"),
@@ -49,13 +49,15 @@ def beforehand(evidence: Evidence) -> str:
     """The verdict on the two estimates that were fixed beforehand, and why (a) has no answer to give."""
     by_key = {one.key: one for one in evidence.estimates}
     verdict = combine((by_key[key].verdict for key in "ac"), "split")
-    text = f"Of (a) and (c), *{BEFORE}*, the verdict is {verdict}."
+    says = {Verdict.CONFIRMED: "says yes", Verdict.REFUTED: "says no"}
+    answers = ", ".join(f"({key}) {says.get(by_key[key].verdict, f'is {by_key[key].verdict}')}" for key in "ac")
+    text = f"Two estimates were *{BEFORE}*: {answers}, so the verdict on them is {verdict}."
     turns = [share for share, _ in turning(by_key["a"].margins)] if by_key["a"].margins else []
     if not turns:
         return text
     near = min(turns, key=lambda share: abs(np.log(share)))
     return (
-        f"{text} But (a) has no answer to give: a loss that falls like a power of N nowhere stops falling, so the "
+        f"{text} But (a) cannot answer: a loss that falls like a power of N nowhere stops falling, so its "
         f"verdict turns with the margin (at {near:.3g} nats instead of 1) and with the end of the grid."
     )
 

@@ -156,7 +156,7 @@ def _grown(run: Folder, former: StudySpec, plan: Plan, digests: dict[str, str]) 
 
 
 def _open_search(run: Folder, plan: Plan, whole: Plan) -> OptunaSearch | None:
-    """Opens the study's search, if it has one, with what its journal may have lost.
+    """Opens the study's search, if it has one, and recovers the trials that its journal may have lost.
 
     Optuna takes seconds to import, and other studies never need it.
     """

@@ -19,7 +19,7 @@ import optuna
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from study.plan import Plan
+from study.plan import Plan, trial_number
 from study.search.journal import Journal
 from study.search.journal_reader import FIELDS, JOURNAL, SearchError
 from study.search.state import SearchState, judge, mean
@@ -147,12 +147,14 @@ class OptunaSearch:
             if remains is None and folder.files():
                 raise SearchError(
                     f"{folder.url} belongs to a trial that {JOURNAL} has lost, and all its files are damaged, so "
-                    f"that its results are lost. Delete {folder.url} and launch again: another trial is drawn."
+                    f"that its results are lost. Delete {folder.url} and launch again: its trial is drawn anew."
                 )
             if remains is not None:
                 config = remains.replicate["config"]
                 lost[remains.replicate["cell"], json.dumps(config, sort_keys=True)] = config
-        for _, config in sorted(lost.items()):
+        for (label, _), config in sorted(lost.items()):
+            while len(self._state) < min(trial_number(label), self.trials):
+                self._draw()  # a trial of which nothing is left, so that this one keeps its number
             fields = {field: config[field] for field in self._search.space if field in applies(config)}
             try:
                 self._draw(self._search.parameters(fields))

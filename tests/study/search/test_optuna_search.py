@@ -567,6 +567,10 @@ def test_journal_and_all_files_of_a_trial_lost_together_are_refused_with_the_rem
         path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(SearchError, match=rf"{stopped} belongs to a trial that .* are lost\. Delete \S+{stopped} and"):
         run(hunt(**SEARCHED), copied)
+    shutil.rmtree(copied / "replicates" / stopped)
+    run(hunt(**SEARCHED), copied)
+    pd.testing.assert_frame_equal(before, rows(copied))
+    assert_agree(copied)
 
 
 # Small parts
