@@ -22,13 +22,13 @@ def ended(*words):
 
 
 @needs_compiler
-@pytest.mark.slow
+@pytest.mark.recovery
 def test_soak_of_a_few_campaigns_ends_sound():
     assert "0 campaigns not sound" in ended("tests.soak", "--faults", "15", "--seed", "4", "--minutes", "5")
 
 
 @needs_compiler
-@pytest.mark.slow
+@pytest.mark.recovery
 def test_power_cuts_at_a_few_moments_are_recovered_from():
     assert "6 power cuts, 0 not recovered." in ended("tests.soak.power_cut", "--cuts", "6", "--seed", "1")
 
