@@ -19,7 +19,7 @@ from safetensors.numpy import load_file, save
 from trainables import checkpoint
 from trainables.errors import ReadableError
 from trainables.records import Record
-from trainables.registry import register
+from trainables.registry import ACTIVATIONS, MODELS, register
 from trainables.replicate_file import DamagedFileError
 from trainables.schema import METRICS, TrialConfig
 from trainables.shape import MNIST, Shape
@@ -79,6 +79,7 @@ def load(folder: str | Path) -> tuple[nn.Module, TrialConfig]:
     try:
         fields = dict(json.loads((Path(folder) / CONFIG).read_bytes()))
         shape = Shape(*fields.pop(SHAPE, MNIST))
+        _check_is_registered(folder, fields)
         register({"DATASETS": {str(fields["dataset"]): ""}})  # it may be the name of a file of the user's
         config = TrialConfig(**fields)
         return restore(config, load_file(Path(folder) / WEIGHTS), shape).eval(), config
@@ -89,6 +90,17 @@ def load(folder: str | Path) -> tuple[nn.Module, TrialConfig]:
         raise ExportError(f"{folder} must hold an exported model, but it is damaged: {reason}") from None
 
 
+def _check_is_registered(folder: str | Path, fields: dict[str, Any]) -> None:
+    """Raises ExportError where the network needs a plugin that has not been imported."""
+    for field, registry in (("model", MODELS), ("activation", ACTIVATIONS)):
+        name = fields.get(field)
+        if isinstance(name, str) and name not in registry:
+            raise ExportError(
+                f"{folder} holds a network whose {field} {name!r} comes from a plugin: import that plugin's module, "
+                "which the spec names under `plugins`, before `load`."
+            )
+
+
 HUB_DATASETS = {"mnist": "ylecun/mnist", "fashion_mnist": "zalando-datasets/fashion_mnist"}
 """Names of our datasets on the Hugging Face Hub, whose model cards begin with YAML."""
 _TEMPLATE = """---
@@ -96,7 +108,7 @@ _TEMPLATE = """---
 
 # {name}: {cell}, seed {seed}
 
-A `{kind}` with {width} latent dimensions, trained on `{dataset}` (data digest {digest}) for {step:,} steps.
+Model `{kind}` with {width} latent dimensions, trained on `{dataset}` (data digest {digest}) for {step:,} steps.
 Input: images `(n, {pixels})`, {shape}, values in [0, 1] in the order of an array (height, width, channels).
 
 ```python

@@ -107,3 +107,12 @@ def test_load_of_a_damaged_model_is_refused_in_one_line(replicate, tmp_path, nam
 def test_load_of_a_folder_without_a_model_names_what_is_absent(tmp_path):
     with pytest.raises(ExportError, match=r"must hold model.safetensors and config.json, but .*config.json is absent"):
         load(tmp_path)
+
+
+@pytest.mark.parametrize("field", ["model", "activation"])
+def test_load_of_a_plugins_network_without_the_plugin_says_so(replicate, tmp_path, field):
+    export(replicate, tmp_path / "model")
+    path = tmp_path / "model" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {field: "theirs"}))
+    with pytest.raises(ExportError, match=rf"whose {field} 'theirs' comes from a plugin: import that plugin's module"):
+        load(tmp_path / "model")

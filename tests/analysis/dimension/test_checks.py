@@ -40,9 +40,9 @@ def evidence() -> Evidence:
 def test_row_that_recovers_every_k_says_so_and_tells_its_offsets(evidence: Evidence) -> None:
     length, units = evidence.checks["L"], evidence.checks["U"]
     assert abs(length.one_class[8].error) < 0.5 and not length.recovers, "the grid leaves N = 5 to 8 open"
-    assert length.short.startswith("right at k = 4; undecided by 2 seeds at k = 8 (-0.3)")
+    assert length.short.startswith("right at k = 4; -0.3 at k = 8: open with 2 seeds")
     assert units.offsets is not None and units.offsets == pytest.approx((7.0, 7.0))
-    assert units.short == "undecided by 2 seeds at k = 4 (+0.0), 8 (+0.0); ten classes +7.0"
+    assert units.short == "+0.0 at k = 4, 8: open with 2 seeds; ten classes +7.0"
     assert units.text == f"one class {units.short}" and not units.recovers, (
         "two seeds leave counts too wide an interval"
     )
@@ -66,7 +66,7 @@ def test_control_of_another_size_checks_a_row_only_where_none_of_mnists_size_doe
 def test_row_that_fails_says_where(evidence: Evidence) -> None:
     images = evidence.checks["I"]
     assert not images.recovers and images.at(Verdict.REFUTED) == [4]
-    assert images.short == "wrong by 3 seeds at k = 4 (-3.0)"
+    assert images.short == "wrong: -3.0 at k = 4"
 
 
 def control(known: int, low: float, high: float, **changes: Any) -> ControlEstimate:
