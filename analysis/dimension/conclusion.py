@@ -192,8 +192,8 @@ def _paragraph(evidence: Evidence, by_key: dict[str, Estimate]) -> Iterator[str]
         largest = max(law.predicted)
         yield (
             f"A plain auto-encoder pays nothing: **up to N = {largest}, its loss goes on falling**, about like N to "
-            f"the power -{law.b[0]:.2f}. Its N follows from the loss that one accepts above the limit of that curve, which "
-            "no network reaches: "
+            f"the power -{law.b[0]:.2f}. Its N follows from the loss that one accepts above the limit of that curve, "
+            "which no network reaches: "
             f"{', '.join(_accepted(law, m) for m in ACCEPTED)}."
         )
     if evidence.dataset == PAPERS:
