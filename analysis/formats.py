@@ -66,6 +66,9 @@ def p_value(value: float) -> str:
     return f"< {SMALLEST_P:.4f}" if value < SMALLEST_P else f"{value:.2g}"
 
 
+_ACRONYMS = {"nll", "kl", "elbo", "pca"}
+
+
 def word(name: str) -> str:
     """A config field's or a metric's name as a reader calls it: "validation KL", "latent dimension N".
 
@@ -75,7 +78,7 @@ def word(name: str) -> str:
     if metric in METRIC_WORDS and split in ("test", "val", "train"):
         silent = split == "test" and not metric.startswith("nll")
         return f"{'' if silent else split.replace('val', 'validation') + ' '}{METRIC_WORDS[metric]}"
-    return WORDS.get(name, name.replace("_", " "))
+    return WORDS.get(name) or " ".join(part.upper() if part in _ACRONYMS else part for part in name.split("_"))
 
 
 def in_words(cell: str) -> str:

@@ -57,7 +57,8 @@ def plot_history(data: pd.DataFrame) -> Axes:
         log_values(axes)
         axes.set_xlabel("trial")
         axes.set_ylabel(f"{word(objective)} [{METRICS[objective].unit}]")
-        axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=4)
+        if axes.get_legend_handles_labels()[0]:  # none of a search that has just begun
+            axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=4)
     return axes
 
 

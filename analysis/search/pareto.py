@@ -102,7 +102,8 @@ def plot_front(data: pd.DataFrame) -> Figure:
         axes.set_xlim(right=min(float(np.nanpercentile(data[x], 95)) * 1.05, REFERENCE["nll"]))
         axes.set_xlabel(f"distortion: {word(x)} [{METRICS[x].unit}]")
         axes.set_ylabel(f"rate: {word(y)} [{METRICS[y].unit}]")
-        axes.legend(frameon=True)
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(frameon=True)
     return figure
 
 

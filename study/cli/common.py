@@ -71,8 +71,7 @@ class Output(Console):
     def size(self) -> ConsoleDimensions:
         """The terminal's size; a pipe or a file is as wide as any line, so that no name in a table is cut."""
         width, height = super().size
-        known = self.is_terminal or self._width is not None or "COLUMNS" in os.environ
-        return ConsoleDimensions(width or NARROW if known else WIDE, height)
+        return ConsoleDimensions(width or NARROW if self.is_terminal else WIDE, height)
 
     @size.setter
     def size(self, size: tuple[int, int]) -> None:

@@ -165,7 +165,7 @@ def test_model_of_a_plugin_is_drawn_and_named_in_the_report_and_a_variational_on
     assert isinstance(network, Drawn) and set(network.frame["cell"]) == {"elu, bent"}, "a config draws ours alone"
     assert isinstance(vae, Skipped) and isinstance(curves, Drawn)
     for cell in ("tied", "tied vae"):
-        assert f"{cell}  {ends.loc[cell]['test_nll'].mean():,.1f}" in curves.svg(), "its last value, in the legend"
+        assert f"{cell}:  {ends.loc[cell]['test_nll'].mean():,.1f}" in curves.svg(), "its last value, in the legend"
         assert f">{cell}<" in report
 
 

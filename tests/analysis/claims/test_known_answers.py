@@ -106,7 +106,7 @@ def test_threshold_against_another_value_is_of_the_same_replicate() -> None:
     part = THRESHOLD | {"value": {"profile": "recognition"}, "against": {"profile": "recognition_originals"}}
     (outcome,) = verdict_of(trials, part | {"direction": "less", "margin": 0}).outcomes
     assert outcome.estimate == pytest.approx(0.80 - 0.99)
-    assert outcome.sample.contrast == "elu, minus its recognition_originals"
+    assert outcome.sample.contrast == "elu, minus its recognition originals"
 
 
 def test_threshold_each_index_is_a_test_of_its_own() -> None:
@@ -178,10 +178,10 @@ def test_equivalence_against_another_value_is_of_the_same_replicate_or_of_the_ot
     part = {"kind": "equivalence", "value": VALUE, "against": {"profile": "logistic_pca_nll"}, "margin": 1}
     (own,) = verdict_of(trials, part | {"arms": ["elu"]}).outcomes
     assert own.verdict == "confirmed" and own.estimate == pytest.approx(-0.2)
-    assert own.sample.contrast == "elu, minus its logistic_pca_nll"
+    assert own.sample.contrast == "elu, minus its logistic PCA NLL"
     (other,) = verdict_of(trials, part | {"pairs": [["elu", "pca"]], "beside_excess": [0.05]}).outcomes
     assert other.verdict == "refuted" and other.estimate == pytest.approx(11.0)
-    assert (other.sample.contrast, other.sample.excess) == ("elu minus pca's logistic_pca_nll", 45.0)
+    assert (other.sample.contrast, other.sample.excess) == ("elu minus pca's logistic PCA NLL", 45.0)
     without = [one for one in trials if one["config"].task == "train"]
     assert verdict_of(without, part | {"pairs": [["elu", "pca"]]}).verdict == "not measured"
 
@@ -539,7 +539,7 @@ def test_specification_says_a_logarithm_as_the_ratio_that_it_stands_for() -> Non
     frame = specification_data(_readings(("clipped", "sigmoid"), ("he", "xavier"), (5.0,)))
     assert set(frame["claimed"]) == {"above 10 times; dashed: 100 times"}
     assert "(claimed, the line: above 10 times; dashed: 100 times)" in specification_caption(frame)
-    (upper, _), title = (figure := plot_specification(frame)).axes, "test_nll: linear over elu\nclaimed: above 10 times"
+    (upper, _), title = (figure := plot_specification(frame)).axes, "test NLL: linear over elu\nclaimed: above 10 times"
     assert upper.get_title(loc="left") == title and upper.get_ylabel() == "ratio" and len(figure.axes) == 2
     assert [label.get_text() for label in upper.get_yticklabels()] == ["equal", "10 times", "100 times"]
 

@@ -1,6 +1,7 @@
 """The command line as a user meets it: what it prints, its exit codes, and one readable line for bad input."""
 
 import errno
+import io
 import os
 import re
 import signal
@@ -16,6 +17,9 @@ from tensorboardX.proto.event_pb2 import Event
 
 from study import spec
 from study.cli import app
+from study.cli.common import Output
+from study.cli.views import cells_table
+from study.plan import Plan
 from study.run.display import Display
 from study.table import load_tables
 from tests.support import tiny
@@ -135,9 +139,9 @@ def test_pipe_has_the_cells_whole_names_and_a_narrow_terminal_folds_them(study, 
     monkeypatch.delenv("COLUMNS")
     _, out, _ = study("show", "readings")
     assert "linear output=clipped init=default grad_clip=0.0 l2=0.0" in out and "…" not in out
-    monkeypatch.setenv("COLUMNS", "60")
-    _, out, _ = study("show", "latent")
-    first = [line.split()[0] for line in out.splitlines() if line.startswith(" ") and line.strip()]
+    narrow = Output(file=io.StringIO(), force_terminal=True, no_color=True, width=60)
+    narrow.print(cells_table(Plan(spec.load("latent"))))
+    first = [line.split()[0] for line in narrow.file.getvalue().splitlines() if line.startswith(" ") and line.strip()]
     assert "elulatent_dim=200" in "".join(first)
 
 
