@@ -75,9 +75,10 @@ class EstimateRow:
 
 @dataclass(frozen=True)
 class DimensionPart:
-    """The conclusion, the card, every estimate, and what the estimators return where the dimension is known."""
+    """The conclusion, its picture, the card, every estimate, and what these return where the dimension is known."""
 
     conclusion: Conclusion
+    picture: Figures
     beforehand: str
     rows: Sequence[EstimateRow]
     card: Figures
@@ -119,6 +120,7 @@ def dimension_part(runs: Sequence[str], evidence: Evidence) -> DimensionPart | N
     settings = evidence.multiverse
     return DimensionPart(
         conclusion=found,
+        picture=embed([answer.draw_answer(evidence)] if found.papers else [], "", lambda name: command),
         beforehand=answer.beforehand(evidence) if found.papers else "",
         rows=[_row(estimate) for estimate in estimates],
         card=embed([card.draw_card(evidence, title)], "", lambda name: command),

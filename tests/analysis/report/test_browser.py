@@ -102,7 +102,7 @@ def test_title_and_error_with_html_are_shown_and_not_run(watched: Watched) -> No
 def test_first_screen_answers_the_question_and_links_each_claim_to_its_tests(watched: Watched) -> None:
     page = watched.page
     answer = page.locator(".answer")
-    box = answer.bounding_box()
+    box = answer.locator(".picture svg").bounding_box()
     assert box is not None and box["y"] + box["height"] < 900
     assert "10 < N < 100" in answer.inner_text() and "Active units" in answer.inner_text()
     assert column(page, "claims-table", 1) == [f"C{number}" for number in range(1, 22)]
