@@ -24,6 +24,7 @@ SECTIONS = {
     "scale": "Scale on paper and by simulation: one driver, many trials and nodes",
     "commands": "Commands on a run of 10,000 replicates",
     "tables": "Tables, figures and the report",
+    "page": "The report in a browser",
     "growth": "Growth (growth.png)",
     "early_stopping": "What early stopping saves a search",
     "gpu": "A pack on a GPU",

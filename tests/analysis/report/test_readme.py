@@ -57,7 +57,7 @@ def test_documents_are_what_the_tables_give(made: dict[str, str]) -> None:
 
 def test_answer_is_the_verdict_on_its_claim(made: dict[str, str]) -> None:
     (verdict,) = {row[3] for row in table_rows(made["docs/claims.md"]) if row[0] == "C15"}
-    assert f"*fixed beforehand*, the verdict is {verdict.strip('*')}." in made["README.md"]
+    assert f"so the verdict on them is {verdict.strip('*')}." in made["README.md"]
 
 
 def test_every_block_is_shown() -> None:
