@@ -39,7 +39,8 @@ def test_interrupt_while_modules_are_imported_leaves_no_traceback(wait_s):
     time.sleep(0.2 + wait_s)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode in (0, scripts.INTERRUPTED) and "Traceback" not in errors
+    quiet = (0, scripts.INTERRUPTED, -signal.SIGINT)  # the last while Python itself ends, of which a shell makes 130
+    assert process.returncode in quiet and "Traceback" not in errors
 
 
 @pytest.mark.parametrize(("error", "reported"), [(KeyboardInterrupt, False), (ValueError, True)])
