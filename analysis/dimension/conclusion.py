@@ -201,7 +201,7 @@ def _paragraph(evidence: Evidence, by_key: dict[str, Estimate]) -> Iterator[str]
 
 
 def _too_many(evidence: Evidence) -> str:
-    """How many units more than there are factors (U) reads where images have ten classes and known factors."""
+    """The sentence on how far (U) overcounts on images of ten classes with known factors; empty without them."""
     offsets = evidence.checks["U"].offsets
     if offsets is None or offsets[0] <= 0:
         return ""

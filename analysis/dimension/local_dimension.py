@@ -19,7 +19,7 @@ NAMED_SCALE = 20
 DISTURBED = {"-blurred": "blurred by one pixel", "-noisy": "with noise of sd 0.1"}
 """Endings of the names of the same images, disturbed, and how."""
 CONTROLS_SIZE = 4000
-"""How many images (I) is read at, so that it stands beside the controls, whose images' dimension is read at as many."""
+"""The sample size of (I): that of the controls, beside which it stands."""
 NEIGHBOURHOOD = ("twonn", "mle", "gride")
 """The estimators of (I); the mean over points of the MLE is the same formula again."""
 _BY_DIGIT = (("twonn", NO_SCALE), ("mle", NAMED_SCALE))

@@ -18,7 +18,7 @@ OVERFITS = 0.25
 LOWER_BOUND = "a lower bound"
 """How a block begins that leaves a verdict where the bound lies beyond the band already."""
 OVERFITTED = "overfits"
-"""How a block begins where the test loss rises at the end of training: then no N is told."""
+"""The beginning of a block where the test loss rises at the end of training: then no N is told."""
 _MOST_NAMED = 4
 
 

@@ -29,7 +29,7 @@ SHOWN = ("test_nll", "test_kl", "test_active_units")
 LEAST_POINTS = 3
 """How many values of a field make an axis of it; of fewer, each network has a row."""
 MOST_BANDS = 8
-"""How many lines have bands; those of more would hide the lines, and are in the data alone."""
+"""Lines that may have bands; the bands of more would hide the lines, and are in the data alone."""
 MOST_ROWS, MOST_MAPS, MOST_NAMED = 40, 4, 24
 """How many networks have a row, how many arms a heat map, and how many lines a name in the legend."""
 WIDE = 8.0

@@ -31,7 +31,7 @@ ESTIMATES = {
 CHECKED = {"L": "description length (L)", "U": "active units (U)", "I": "the images' own dimension (I)"}
 """Those that are checked where the dimension is known."""
 MOST_PLACES, MOST_DATASETS = 3, 2
-"""How many values of a swept field are compared, and how many data sets; of more, the first and the last."""
+"""The most values of a swept field that are compared, and data sets; of more, the first and the last are."""
 
 
 def answer(tables: Tables) -> list[str]:
@@ -233,7 +233,7 @@ def _order(every: pd.DataFrame, last: pd.DataFrame) -> list[int]:
 
 
 def _not_apart(last: pd.DataFrame, every: pd.DataFrame, one: int, other: int) -> bool:
-    """Whether the interval of the paired difference of two networks' losses holds 0; no where there is none."""
+    """Whether the interval of the paired difference of two networks' losses holds 0; false without an interval."""
     differences = _differences(last, every, one, other)
     if len(differences) < 2:
         return False

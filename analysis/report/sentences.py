@@ -1,4 +1,4 @@
-"""What went wrong in a run, in sentences, and its final numbers as a table. It states numbers and no verdicts."""
+"""Tells what went wrong in a run, in sentences, and its final numbers as a table. It states no verdicts."""
 
 from __future__ import annotations
 

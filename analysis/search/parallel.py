@@ -21,18 +21,18 @@ if TYPE_CHECKING:
     from study.table import Tables
 
 BEST = 5
-"""How many of the best trials, or of the front, stand out."""
+"""The best trials, or those of the front, that stand out, at most."""
 _NOT_DRAWN = -0.12
-"""Where a trial lies on the axis of a setting that was not drawn for it."""
+"""The place of a trial on the axis of a setting that was not drawn for it."""
 _ABOVE_ZERO, TICKS = 0.15, 5
-"""Where a logarithmic axis begins above a value of 0; how many ticks an axis has."""
+"""The beginning of a logarithmic axis above a value of 0, and an axis's number of ticks."""
 _KINDS: dict[str, dict[str, Any]] = {
     "stopped": {"color": GREY, "linewidth": 0.8, "alpha": 0.5, "linestyle": ":"},
     "finished": {"color": GREY, "linewidth": 0.8, "alpha": 0.6},
     "among the best": {"color": "#0072B2", "linewidth": 1.6},
     "best": {"color": "#D55E00", "linewidth": 2.6},
 }
-"""How the trials are drawn, in this order, the last on top."""
+"""The trials' looks, in the order in which they are drawn: the last lies on top."""
 
 
 def parallel_data(tables: Tables) -> pd.DataFrame:
