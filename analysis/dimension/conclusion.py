@@ -14,7 +14,7 @@ import numpy as np
 from analysis.dimension.curve_shapes import first_within
 from analysis.dimension.description_length import accepted_loss
 from analysis.dimension.estimate import TOO_WIDE, Estimate
-from analysis.dimension.loss_law import LossLaw
+from analysis.dimension.loss_law import ACCEPTED, LossLaw
 from analysis.dimension.network_estimates import plateau_of, rising_from
 from analysis.dimension.remedies import remedies
 from analysis.dimension.seed_estimates import LOWER_BOUND
@@ -37,8 +37,6 @@ AFTER = "chosen after MNIST's tables had been seen"
 BEFORE = "fixed beforehand"
 POINT = 0.01
 """The accuracy within which codes classify as well as the best ones."""
-ACCEPTED = (4.0, 2.0, 1.0)
-"""Losses above a plain auto-encoder's limit, in nats, at which its N is told."""
 NEAR, FAR = 1.0, 4.0
 """Multiples of the margin within which an auto-encoder reconstructs."""
 
@@ -213,7 +211,9 @@ def _accepted(law: LossLaw, margin: float) -> str:
     """The N of a plain auto-encoder for an accepted loss, with its interval, marked where it is an extrapolation."""
     value, low, high = law.tolerance[margin]
     ends = f" [{low:.0f}, {high:.0f}]" if math.isfinite(low) else ""
-    return f"{value:.0f}{ends} for {_nats(margin)}{', beyond all N trained' * (value > max(law.predicted))}"
+    doubts = {"not converged": not law.converged(margin), "beyond all N trained": value > max(law.predicted)}
+    doubt = " and ".join(text for text, applies in doubts.items() if applies)
+    return f"{value:.0f}{ends} for {_nats(margin)}" + f" ({doubt})" * bool(doubt)
 
 
 def _margin(evidence: Evidence) -> str:

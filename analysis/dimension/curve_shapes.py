@@ -6,6 +6,8 @@ import numpy as np
 
 LAST_FIFTH = 0.8
 """Share of the run at which its last fifth begins."""
+MOST_MOVED = 0.05
+"""An estimate that moved by a larger share of its value in the last fifth of training has not converged."""
 
 _ROUNDING = 1e-9
 
@@ -69,6 +71,11 @@ def knee(latent_dims: np.ndarray, excess: np.ndarray) -> float:
     return float(np.exp(x[farthest] - (slope / (2 * curvature) if curvature < 0 else 0.0)))
 
 
+def before_last_fifth(fractions: np.ndarray) -> int:
+    """The index of the share of the run at which its last fifth begins; the shares rise to 1, `(num_fractions,)`."""
+    return int(np.flatnonzero(fractions <= LAST_FIFTH + 1e-9)[-1])
+
+
 def moved(history: np.ndarray, fractions: np.ndarray) -> float:
     """By how much an estimate changed over the last fifth of training, as a share of its last value.
 
@@ -79,7 +86,7 @@ def moved(history: np.ndarray, fractions: np.ndarray) -> float:
     Returns:
         The share, 0 or more; NaN where one of the two ends is not known.
     """
-    start = history[np.flatnonzero(fractions <= LAST_FIFTH + 1e-9)[-1]]
+    start = history[before_last_fifth(fractions)]
     with np.errstate(divide="ignore", invalid="ignore"):  # a last value of 0: infinite, or NaN if it was 0 before
         return float(abs(history[-1] - start) / abs(history[-1]))
 

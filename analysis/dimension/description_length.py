@@ -76,8 +76,9 @@ def plateau(latent_dims: np.ndarray, values: np.ndarray, mean_image: float) -> P
     """The plateau of other data: the lowest one that the curve has.
 
     Either neighbouring N (WINDOW, WIDTH) whose seed means differ by no more than the seeds' spread, or than half the
-    margin; or a least value after which the curve rises by more than that, as it does where each further latent costs
-    more than it saves.
+    margin; or the least value with the neighbours that lie within such a difference of it, if the curve lies higher at
+    every larger N, as it does where each further latent costs more than it saves. No plateau lies above the least
+    value by more than such a difference.
 
     Args:
         latent_dims: N, rising, `(num_dims,)`.
@@ -89,30 +90,41 @@ def plateau(latent_dims: np.ndarray, values: np.ndarray, mean_image: float) -> P
     """
     means = values.mean(0)
     variance = values.var(0, ddof=1) if len(values) > 1 else np.zeros_like(means)
-    candidates: list[Plateau] = []
+    least, lowest = int(np.argmin(means)), float(means.min())
 
     def margin(level: float) -> float:
         return max(MARGIN_SHARE * (mean_image - level), 0.0)
 
+    def alike(places: slice) -> float:
+        """The difference within which the seed means of these N count as equal, nats per image."""
+        return max(float(np.sqrt(variance[places].mean())), margin(float(means[places].mean())) / 2)
+
+    candidates: list[Plateau] = []
     for start, first in enumerate(latent_dims):
         end = max(start + WINDOW, int(np.searchsorted(latent_dims, WIDTH * first)) + 1)
         if end > len(latent_dims):
             break
         window = slice(start, end)
-        own = margin(float(means[window].mean()))
-        if np.ptp(means[window]) <= max(np.sqrt(variance[window].mean()), own / 2):
-            where = np.zeros(len(means), bool)
-            where[window] = True
-            candidates.append(Plateau(where, float(means[window].std(ddof=1)), own))
-    least, lowest = int(np.argmin(means)), float(means.min())
-    rise = max(np.sqrt(variance[least:].mean()), margin(lowest) / 2)
-    if least + 1 < len(means) and (means[least + 1 :] > lowest + rise).all():
-        candidates.append(_best(means, margin(lowest), "")._replace(spread=float(np.sqrt(variance[least]))))
+        if np.ptp(means[window]) <= alike(window) and means[window].mean() <= lowest + alike(window):
+            candidates.append(_mean_of(window, means, variance)._replace(margin=margin(float(means[window].mean()))))
+    higher = np.flatnonzero(means > lowest + alike(slice(least, None)))
+    before, after = higher[higher < least], higher[higher > least]
+    if len(after) and after[0] + len(after) == len(means):
+        basin = slice(before[-1] + 1 if len(before) else 0, after[0])
+        candidates.append(_mean_of(basin, means, variance)._replace(margin=margin(float(means[basin].mean()))))
     if not candidates:
         return _best(
             means, margin(lowest), f"plateau not reached: the curve is nowhere flat up to N = {latent_dims[-1]}"
         )
     return _judged(min(candidates, key=lambda found: found.level(means)))
+
+
+def _mean_of(places: slice, means: np.ndarray, variance: np.ndarray) -> Plateau:
+    """The plateau of these N, without its margin; the spread of one N alone is that of its seeds."""
+    where = np.zeros(len(means), bool)
+    where[places] = True
+    spread = means[where].std(ddof=1) if where.sum() > 1 else np.sqrt(variance[where][0])
+    return Plateau(where, float(spread), 0.0)
 
 
 def _best(means: np.ndarray, margin: float, reason: str) -> Plateau:

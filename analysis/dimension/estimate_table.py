@@ -17,7 +17,7 @@ from itertools import groupby
 import numpy as np
 import pandas as pd
 
-from analysis.dimension.curve_shapes import moved
+from analysis.dimension.curve_shapes import MOST_MOVED, moved
 from analysis.dimension.description_length import MARGINS
 from analysis.dimension.estimate import LEVEL, TOO_WIDE, Estimate, judged, not_measured, verdict_on
 from analysis.dimension.intrinsic_estimates import Intrinsic
@@ -40,8 +40,6 @@ OWN_ARMS = {"needs study intrinsic": "task: intrinsic_dimension", "needs a study
 """Fields of an arm that gives an estimate in a study of the paper's data."""
 ORDER = "LUIabcefg"
 """The estimates in the order in which they are listed, by the first letter of their keys."""
-MOST_MOVED = 0.05
-"""An estimate that moved by a larger share of its value in the last fifth of training has not converged."""
 PCA_SHARES = (90, 95, 99)
 _FACTORS = re.compile(r"(?:strokes|mnist-pca|mnist-decoder)-(\d+)(?:-one)?(?:-tail|-16px|-64px|-colour)?")
 _SHORT = {

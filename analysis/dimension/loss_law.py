@@ -8,13 +8,14 @@ All of this was chosen after the tables of MNIST had been seen: docs/science.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import minimize_scalar
 
+from analysis.dimension.curve_shapes import MOST_MOVED
 from analysis.intervals import t_interval
 
 FIRST, LAST = 20, 100
@@ -25,6 +26,8 @@ LEAST_FITTED = 4
 """The least number of N to which a law of three numbers is fitted."""
 TOLERANCES = (0.25, 0.5, 1.0, 2.0, 4.0)
 """Nats per image at which the tolerance curve is printed."""
+ACCEPTED = (4.0, 2.0, 1.0)
+"""Those of TOLERANCES at which the answer tells N."""
 _SEARCHED = 400
 """Number of values of a law's shape that are tried before the best is refined."""
 
@@ -66,6 +69,7 @@ class LossLaw:
         errors: By law, the largest error on the N that were fitted, and on those that were predicted.
         by_range: By range of N, as text, the power law that is fitted to the mean over it.
         tolerance: By m in nats per image: N(m) with the ends of its interval: that over seeds, and over `by_range`.
+        moved: By m, the change of N(m) over the last fifth of training, as a share of it; NaN where it is not known.
     """
 
     fit: Fit
@@ -76,6 +80,11 @@ class LossLaw:
     errors: dict[str, tuple[float, float]]
     by_range: dict[str, Fit]
     tolerance: dict[float, tuple[float, float, float]]
+    moved: Mapping[float, float]
+
+    def converged(self, margin: float) -> bool:
+        """Whether N(m) moved by no more than MOST_MOVED over the last fifth of training."""
+        return self.moved[margin] <= MOST_MOVED
 
     @property
     def exponents(self) -> list[float]:
@@ -127,12 +136,15 @@ def tolerated(fit: Fit, margin: float) -> float:
     return float((fit.a / margin) ** (1 / fit.shape)) if fit.a > 0 else float("nan")
 
 
-def loss_law(latent_dims: np.ndarray, excess: np.ndarray, *, first: int = FIRST, last: int = LAST) -> LossLaw | str:
+def loss_law(
+    latent_dims: np.ndarray, excess: np.ndarray, earlier: np.ndarray, *, first: int = FIRST, last: int = LAST
+) -> LossLaw | str:
     """Fits the law to N from `first` to `last`, and compares what it predicts for the larger N.
 
     Args:
         latent_dims: N, rising, `(num_dims,)`.
         excess: The loss above the entropy floor by seed, `(num_seeds, num_dims)`, nats per image.
+        earlier: Its mean over seeds at four fifths of training, `(num_dims,)`; NaN where it is not known.
         first: The least N that the law is fitted to.
         last: The largest one.
 
@@ -154,6 +166,7 @@ def loss_law(latent_dims: np.ndarray, excess: np.ndarray, *, first: int = FIRST,
     seeds = [fit_law("power law", dims, row[inside]) for row in excess]
     by_range = _by_range(latent_dims, mean, first)
     told = predict("power law", fit, latent_dims[beyond])
+    before = fit_law("power law", dims, earlier[inside]) if np.isfinite(earlier[inside]).all() else None
     return LossLaw(
         fit=fit,
         c=(fit.c, *_interval([one.c for one in seeds])),
@@ -166,7 +179,15 @@ def loss_law(latent_dims: np.ndarray, excess: np.ndarray, *, first: int = FIRST,
         errors=errors,
         by_range=by_range,
         tolerance={m: (tolerated(fit, m), *_tolerance_interval(seeds, by_range.values(), m)) for m in TOLERANCES},
+        moved={m: _moved(before, fit, m) for m in TOLERANCES},
     )
+
+
+def _moved(before: Fit | None, fit: Fit, margin: float) -> float:
+    """The change of N(m) from an earlier law to this one, as a share of the latter."""
+    if before is None:
+        return float("nan")
+    return abs(tolerated(fit, margin) - tolerated(before, margin)) / tolerated(fit, margin)
 
 
 def _tolerance_interval(seeds: Sequence[Fit], by_range: Iterable[Fit], margin: float) -> tuple[float, float]:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from analysis.dimension.curve_shapes import first_within, knee, saturation
+from analysis.dimension.curve_shapes import before_last_fifth, first_within, knee, saturation
 from analysis.dimension.description_length import (
     MARGIN,
     MARGINS,
@@ -22,7 +22,7 @@ from analysis.dimension.description_length import (
     papers_plateau,
     plateau,
 )
-from analysis.dimension.loss_law import FIRST, LAST, LEAST_FITTED, LossLaw, loss_law
+from analysis.dimension.loss_law import ACCEPTED, FIRST, LAST, LEAST_FITTED, LossLaw, loss_law
 from analysis.dimension.seed_estimates import (
     LOWER_BOUND,
     SeedEstimates,
@@ -40,7 +40,7 @@ from analysis.dimension.seed_estimates import (
     overfits,
     unfinished,
 )
-from analysis.dimension.sweeps import LEAST_DIMS, PAPERS, Sweep, needs
+from analysis.dimension.sweeps import FRACTIONS, LEAST_DIMS, PAPERS, Sweep, needs
 from analysis.figures.base import NotApplicableError
 
 LEAST_LATENTS = 100
@@ -175,6 +175,7 @@ def law_of_loss(sweeps: Sweeps) -> LossLaw:
     """The law of the plain auto-encoder's loss; on other data than the paper's, of the N above that of (L)."""
     curves = curves_of(sweeps, "elu")
     excess = final_values(curves, "test_nll") - floor_of(curves)
+    earlier = curves.values["test_nll"][before_last_fifth(FRACTIONS)].mean(0) - floor_of(curves)
     first, last = FIRST, LAST
     if sweeps.dataset != PAPERS:
         bend = description_length(sweeps).value
@@ -184,9 +185,13 @@ def law_of_loss(sweeps: Sweeps) -> LossLaw:
         first, last = int(larger[0]), int(larger[max(LEAST_FITTED - 1, len(larger) - 3)])
     if rising := rising_from(curves, first):
         raise NotApplicableError(rising)
-    found = loss_law(curves.latent_dims, excess, first=first, last=last)
+    found = loss_law(curves.latent_dims, excess, earlier, first=first, last=last)
     if isinstance(found, str):
         raise NotApplicableError(found)
+    if not any(found.converged(m) for m in ACCEPTED):
+        share = found.moved[ACCEPTED[0]]
+        change = f"moved by {100 * share:.0f} %" if np.isfinite(share) else "is not known to have settled"
+        raise NotApplicableError(f"not converged: its N for {ACCEPTED[0]:g} nats {change} over the last fifth of training")
     return found
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from analysis.dimension.curve_shapes import LAST_FIFTH, still_gained
+from analysis.dimension.curve_shapes import before_last_fifth, still_gained
 from analysis.dimension.sweeps import FRACTIONS, LEAST_DIMS, NETWORKS, PAPERS, WANTED, Networks, Sweep, needs, sweep
 from analysis.figures.base import NotApplicableError
 
@@ -168,8 +168,8 @@ def final_values(curves: Sweep, metric: str) -> np.ndarray:
 
 def overfits(curves: Sweep, metric: str, where: np.ndarray, margin: float) -> tuple[str, ...]:
     """A block where a test loss rises over the last fifth of training, averaged over the seeds and the N of `where`."""
-    start = int(np.flatnonzero(FRACTIONS <= LAST_FIFTH + 1e-9)[-1])
-    rise = (curves.values[metric][-1] - curves.values[metric][start])[:, where]
+    losses = curves.values[metric]
+    rise = (losses[-1] - losses[before_last_fifth(FRACTIONS)])[:, where]
     if not rise.size or not np.isfinite(rise).all() or rise.mean() <= OVERFITS * margin:
         return ()
     return (f"{OVERFITTED}: the test loss rises by {rise.mean():.2g} nats over the last fifth of training",)

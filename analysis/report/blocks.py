@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
@@ -14,8 +15,8 @@ from analysis.dimension import estimate_table, multiverse, ruler
 from analysis.dimension.conclusion import law_text
 from analysis.evidence import Evidence
 from analysis.figures import answer
-from analysis.formats import decimals, table, with_interval
-from analysis.report import published, vocabulary
+from analysis.formats import ABSENT, decimals, table, with_interval
+from analysis.report import published, short_run, vocabulary
 from analysis.report.surprises import surprises
 from analysis.search.best import best_data
 from analysis.verdict import counts_of
@@ -88,9 +89,12 @@ def law(evidence: Evidence) -> str:
     found = evidence.law
     if isinstance(found, str):
         return f"Not measured: {found}."
-    curve = [(f"{m:g}", with_interval(*numbers)) for m, numbers in found.tolerance.items()]
+    curve = [
+        (f"{m:g}", with_interval(*numbers), f"{100 * found.moved[m]:.0f} %" if math.isfinite(found.moved[m]) else ABSENT)
+        for m, numbers in found.tolerance.items()
+    ]
     text = law_text(found)
-    return f"{text[0].upper()}{text[1:]}.\n\n{table(('nats above the limit', 'N [95 % interval]'), curve)}"
+    return f"{text[0].upper()}{text[1:]}.\n\n{table(('nats above the limit', 'N [95 % interval]', 'change over the last fifth of training'), curve)}"
 
 
 def settings(evidence: Evidence) -> str:
@@ -150,6 +154,7 @@ BLOCKS = {
     "controls": Block(_of(ruler.markdown), "analysis dimension"),
     "law": Block(_of(law), "analysis report"),
     "multiverse": Block(_of(settings), "analysis report"),
+    "short-run": Block(_of(short_run.markdown), "analysis report"),
     "published": Block(_of(published.markdown), "analysis report"),
     "searches": Block(_of(searches), "analysis search"),
     "surprises": Block(unexpected, "analysis report"),

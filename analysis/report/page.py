@@ -23,7 +23,7 @@ from analysis.cells import evaluated, is_papers
 from analysis.dimension.sweeps import DATA, PAPERS
 from analysis.evidence import Evidence
 from analysis.figures.base import Skipped
-from analysis.report import published
+from analysis.report import published, short_run
 from analysis.report.embed import Figures, Grid, Parts
 from analysis.report.first_screen import ClaimsPart, DimensionPart, claims_part, dimension_part
 from analysis.report.pictures import share
@@ -51,6 +51,7 @@ class Page:
     price: str
     command: str
     published: Grid
+    short_run: Grid
     data: str
     style: Markup
     scripts: Sequence[Markup]
@@ -118,6 +119,7 @@ def _together(runs: Runs, price: float | None, evidence: Evidence) -> Page:
         papers=paper_figures(*main) if main else Figures(),
         papers_run=main[0] if main else "",
         published=parts.add("Published against ours", lambda: published.grid(evidence)) or Grid() if papers else Grid(),
+        short_run=parts.add("A short run", lambda: short_run.grid(evidence)) or Grid() if papers else Grid(),
         data=DATA.get(evidence.dataset, evidence.dataset),
         surprises=parts.add("What surprised us", lambda: surprises([r for r in runs if evaluated(r[1])])) or [],
         price=rate,

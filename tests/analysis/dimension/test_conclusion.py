@@ -43,7 +43,7 @@ def test_paragraph_tells_the_three_numbers_and_the_law_in_plain_words() -> None:
     assert "lie in **12 to 13** directions (I)" in found.paragraph
     assert "up to N = 200, its loss goes on falling**, about like N to the power -1.00" in found.paragraph
     assert "75 [75, 75] for 4 nats, 150 [150, 150] for 2 nats" in found.paragraph
-    assert "300 [300, 300] for 1 nat, beyond all N trained" in found.paragraph
+    assert "300 [300, 300] for 1 nat (beyond all N trained)" in found.paragraph
     assert "10 < N < 100 holds for (L), (U) and (I); for a plain auto-encoder it has no answer" in found.paragraph
     assert (found.verdict, found.papers, found.data) == ("confirmed", True, "MNIST")
 

@@ -94,6 +94,21 @@ def test_plateau_of_a_curve_that_rises_again_is_its_least_value() -> None:
     assert found.where.tolist() == [False, False, True, False, False, False] and not found.reason
 
 
+def test_plateau_is_the_least_value_with_its_equals_where_the_curve_rises_beyond_them() -> None:
+    curve = np.array([[140.0, 120, 100, 100.3, 103, 104.2]] * 2)
+    found = description_length.plateau(DIMS, curve, MEAN_IMAGE)
+    assert found.where.tolist() == [False, False, True, True, False, False] and not found.reason
+    assert found.level(curve[0]) == pytest.approx(100.15)
+
+
+def test_plateau_does_not_lie_above_the_least_value() -> None:
+    """Wide networks that have been trained too little are alike, and worse than a narrower one."""
+    curve = np.array([[140.0, 110, 100, 103, 103.1, 103.2]] * 2)
+    assert description_length.plateau(DIMS, curve, MEAN_IMAGE).where.tolist() == [False, False, True, *[False] * 3]
+    curve = np.array([[140.0, 110, 100, 103, 103.1, 100.3]] * 2)
+    assert "nowhere flat" in description_length.plateau(DIMS, curve, MEAN_IMAGE).reason
+
+
 def test_plateau_of_a_curve_that_still_falls_is_not_reached() -> None:
     curve = np.array([[140.0, 130, 120, 110, 100, 90]] * 2)
     found = description_length.plateau(DIMS, curve, MEAN_IMAGE)

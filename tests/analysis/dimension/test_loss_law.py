@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from analysis.dimension import loss_law
+from analysis.dimension.conclusion import concluded
 from analysis.dimension.loss_law import LossLaw
 from analysis.evidence import Evidence
 from tests.support.sweeps import FLOOR, sweep_tables
@@ -13,8 +14,8 @@ from tests.support.sweeps import FLOOR, sweep_tables
 DIMS = np.array([5, 10, 20, 32, 50, 64, 100, 128, 200])
 
 
-def found(excess: np.ndarray) -> LossLaw:
-    law = loss_law.loss_law(DIMS, excess)
+def found(excess: np.ndarray, earlier: np.ndarray | None = None) -> LossLaw:
+    law = loss_law.loss_law(DIMS, excess, excess.mean(0) if earlier is None else earlier)
     assert isinstance(law, LossLaw)
     return law
 
@@ -44,21 +45,40 @@ def test_tolerance_has_the_hull_of_the_seeds_and_of_the_ranges() -> None:
     assert np.isnan(found(bent[None]).tolerance[1.0][1:]).all()
 
 
+def test_tolerance_that_still_moves_has_not_converged() -> None:
+    law = found(np.stack([3.0 + 300.0 * DIMS**-1.0] * 2), earlier=3.0 + 310.0 * DIMS**-1.0)
+    assert law.moved == pytest.approx(dict.fromkeys(loss_law.TOLERANCES, 1 / 30), rel=1e-2) and law.converged(1.0)
+    law = found(np.stack([3.0 + 300.0 * DIMS**-1.0] * 2), earlier=3.0 + 330.0 * DIMS**-1.0)
+    assert not law.converged(4.0)
+    law = found(np.stack([3.0 + 300.0 * DIMS**-1.0] * 2), earlier=np.full(len(DIMS), np.nan))
+    assert np.isnan(law.moved[1.0]) and not law.converged(1.0)
+
+
+def test_law_of_networks_that_are_still_learning_is_not_told_and_the_remedy_is_longer_training() -> None:
+    def curve(network: str, n: int, seed: int, fraction: float) -> float:
+        return FLOOR + 3.0 + (600.0 - 300.0 * fraction) / n + 0.01 * seed
+
+    dims = (5, 10, 20, 32, 50, 64, 100, 128)
+    evidence = Evidence([sweep_tables(dims=dims, nll=curve, steps=2000)])
+    assert evidence.law == "not converged: its N for 4 nats moved by 20 % over the last fifth of training"
+    (line,) = [line for line in concluded(evidence).open if "law" in line]
+    assert "Train longer: `study launch latent --steps 4000" in line
+
+
 def test_law_of_an_exponential_does_not_hold() -> None:
     law = found(np.stack([3.0 + 60 * np.exp(-DIMS / 30.0)] * 2))
     assert not law.holds and law.errors["exponential"][1] < 1e-3
 
 
 def test_law_of_a_cliff_is_none() -> None:
-    assert loss_law.loss_law(DIMS, np.where(DIMS < 16, 30.0, 0.3 + DIMS * 1e-4)[None]) == (
-        "the loss does not fall from N = 20 on"
-    )
+    cliff = np.where(DIMS < 16, 30.0, 0.3 + DIMS * 1e-4)
+    assert loss_law.loss_law(DIMS, cliff[None], cliff) == "the loss does not fall from N = 20 on"
 
 
 @pytest.mark.parametrize("dims", [(20, 32, 50, 200), (20, 32, 50, 64, 100)], ids=["few fitted", "none beyond"])
 def test_law_of_too_few_n_says_what_it_needs(dims) -> None:
     array = np.array(dims)
-    assert str(loss_law.loss_law(array, 100.0 / array[None])).startswith("needs 4 N from 20 to 100 and one beyond")
+    assert str(loss_law.loss_law(array, 100.0 / array[None], 100.0 / array)).startswith("needs 4 N from 20 to 100 and one beyond")
 
 
 def test_law_on_other_data_is_fitted_above_the_description_length() -> None:
