@@ -191,7 +191,8 @@ def law_of_loss(sweeps: Sweeps) -> LossLaw:
     if not any(found.converged(m) for m in ACCEPTED):
         share = found.moved[ACCEPTED[0]]
         change = f"moved by {100 * share:.0f} %" if np.isfinite(share) else "is not known to have settled"
-        raise NotApplicableError(f"not converged: its N for {ACCEPTED[0]:g} nats {change} over the last fifth of training")
+        reason = f"its N for {ACCEPTED[0]:g} nats {change} over the last fifth of training"
+        raise NotApplicableError(f"not converged: {reason}")
     return found
 
 

@@ -89,12 +89,11 @@ def law(evidence: Evidence) -> str:
     found = evidence.law
     if isinstance(found, str):
         return f"Not measured: {found}."
-    curve = [
-        (f"{m:g}", with_interval(*numbers), f"{100 * found.moved[m]:.0f} %" if math.isfinite(found.moved[m]) else ABSENT)
-        for m, numbers in found.tolerance.items()
-    ]
+    header = ("nats above the limit", "N [95 % interval]", "change over the last fifth of training")
+    changes = {m: f"{100 * share:.0f} %" if math.isfinite(share) else ABSENT for m, share in found.moved.items()}
+    curve = [(f"{m:g}", with_interval(*numbers), changes[m]) for m, numbers in found.tolerance.items()]
     text = law_text(found)
-    return f"{text[0].upper()}{text[1:]}.\n\n{table(('nats above the limit', 'N [95 % interval]', 'change over the last fifth of training'), curve)}"
+    return f"{text[0].upper()}{text[1:]}.\n\n{table(header, curve)}"
 
 
 def settings(evidence: Evidence) -> str:

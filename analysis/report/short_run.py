@@ -41,11 +41,10 @@ def short_run(evidence: Evidence) -> tuple[str, pd.DataFrame] | None:
     if not isinstance(curves, Sweep):
         return None
     both = [{one.key: one for one in each.estimates} for each in (short, evidence)]
-    rows = [
-        (f"{NAMES[key][0]} ({key})" if key in NAMES else mine.name, _number(mine), _number(full), _difference(mine, full))
-        for key in SHOWN
-        for mine, full in [(both[0][key], both[1][key])]
-    ]
+    rows: list[tuple[str, ...]] = []
+    for mine, full in ((both[0][key], both[1][key]) for key in SHOWN):
+        name = f"{NAMES[mine.key][0]} ({mine.key})" if mine.key in NAMES else mine.name
+        rows.append((name, _number(mine), _number(full), _difference(mine, full)))
     laws = [each.law for each in (short, evidence)]
     rows.append((f"{NAMES['law'][0]}, for {ACCEPTED[0]:g} nats", *map(_law, laws), _of_laws(*laws)))
     hours = sum(device_hours(one.ends)["hours"].sum() for one in tables)

@@ -78,7 +78,8 @@ def test_law_of_a_cliff_is_none() -> None:
 @pytest.mark.parametrize("dims", [(20, 32, 50, 200), (20, 32, 50, 64, 100)], ids=["few fitted", "none beyond"])
 def test_law_of_too_few_n_says_what_it_needs(dims) -> None:
     array = np.array(dims)
-    assert str(loss_law.loss_law(array, 100.0 / array[None], 100.0 / array)).startswith("needs 4 N from 20 to 100 and one beyond")
+    needed = loss_law.loss_law(array, 100.0 / array[None], 100.0 / array)
+    assert str(needed).startswith("needs 4 N from 20 to 100 and one beyond")
 
 
 def test_law_on_other_data_is_fitted_above_the_description_length() -> None:
