@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from analysis.evidence import Evidence
@@ -12,7 +13,7 @@ from tests.support.sweeps import FLOOR, sweep_tables
 from trainables.registry import register
 
 pytestmark = pytest.mark.usefixtures("own_images")
-DIMS = (2, 4, 8, 16, 32, 64, 100, 128, 200)
+DIMS = (2, 4, 8, 16, 32, 50, 64, 100, 128, 200)
 
 
 @pytest.fixture
@@ -32,9 +33,15 @@ def tables(known: int, *, dataset: str = "mnist", learning: float = 0.0, steps: 
     return sweep_tables(dims=DIMS, dataset=dataset, nll=curve, steps=steps)
 
 
+def compared(*runs: Tables) -> tuple[str, pd.DataFrame]:
+    found = short_run.short_run(Evidence(runs))
+    assert found is not None
+    return found
+
+
 def test_short_run_is_read_by_the_rules_of_own_images_and_compared_row_by_row() -> None:
-    text, frame = short_run.short_run(Evidence([tables(16), tables(8, dataset="MNIST", steps=2000)])) or ("", None)
-    assert text.startswith("9 N from 2 to 200, 2,000 steps, 3 seeds: ")
+    text, frame = compared(tables(16), tables(8, dataset="MNIST", steps=2000))
+    assert text.startswith("10 N from 2 to 200, 2,000 steps, 3 seeds: ")
     rows = frame.set_index("estimate")
     length = rows.loc["Description length (L)"]
     assert (
@@ -49,7 +56,7 @@ def test_short_run_is_read_by_the_rules_of_own_images_and_compared_row_by_row() 
 
 
 def test_what_a_short_run_cannot_settle_is_said_to_be_open() -> None:
-    _, frame = short_run.short_run(Evidence([tables(16), tables(16, dataset="MNIST", learning=300.0)])) or ("", None)
+    _, frame = compared(tables(16), tables(16, dataset="MNIST", learning=300.0))
     law = frame.set_index("estimate").loc["A plain auto-encoder, for 4 nats"]
     assert law["short run"] == "– (not settled: not converged)" and law["difference"] == "–"
 
