@@ -28,7 +28,7 @@ from analysis.dimension.local_dimension import (
     largest_sample,
     local_dimension,
 )
-from analysis.dimension.network_estimates import CONTROL_ESTIMATORS, ESTIMATORS, Estimator
+from analysis.dimension.network_estimates import CONTROL_ESTIMATORS, ESTIMATORS, OTHER_PLATEAU, Estimator
 from analysis.dimension.seed_estimates import OVERFITTED, SeedEstimates, Sweeps
 from analysis.dimension.sweeps import FRACTIONS, PAPERS
 from analysis.figures.base import NotApplicableError
@@ -43,8 +43,8 @@ ORDER = "LUIabcefg"
 PCA_SHARES = (90, 95, 99)
 _FACTORS = re.compile(r"(?:strokes|mnist-pca|mnist-decoder)-(\d+)(?:-one)?(?:-tail|-16px|-64px|-colour)?")
 _SHORT = {
-    "L": "VAE, -ELBO", "L bound": "importance-weighted", "L best": "first edition", "U": "variance > 0.01",
-    "U kl": "KL > 0.01 nats", "I": "TwoNN, MLE, Gride",
+    "L": "VAE, -ELBO", "L bound": "importance-weighted", "L rule": "other plateau", "L best": "first edition",
+    "U": "variance > 0.01", "U kl": "KL > 0.01 nats", "I": "TwoNN, MLE, Gride",
     "a": "ELU, 1 nat", "a 1 %": "ELU, 1 % of excess", "a 5 %": "ELU, 5 % of excess", "a linear": "linear, 1 nat",
     "a vae": "VAE, 1 nat", "b": "ELU", "b equal": "ELU, equal steps",
     "c": "variance > 0.01", "c 0.1": "variance > 0.1", "f": "ELU", "f vae": "VAE", "f linear": "linear",
@@ -125,7 +125,11 @@ def estimates_of(
         *_pca_estimates(spectrum),
     ]
     if sweeps.dataset != PAPERS:
-        estimates = [replace(one, verdict=_without_band(one), reason=_for_others(one.reason)) for one in estimates]
+        estimates = [
+            replace(one, verdict=_without_band(one), reason=_for_others(one.reason))
+            for one in estimates
+            if one.key != OTHER_PLATEAU
+        ]
     return sorted(estimates, key=lambda estimate: ORDER.index(estimate.key[0]))
 
 

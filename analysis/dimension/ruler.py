@@ -12,17 +12,25 @@ import pandas as pd
 
 from analysis.dimension.estimate_table import ControlEstimate
 from analysis.dimension.intrinsic_estimates import ALL_DIGITS
+from analysis.dimension.network_estimates import OTHER_PLATEAU
 from analysis.evidence import Evidence
 from analysis.formats import ABSENT, figures, table
 
-TRAINED = {"(L) description length": "L", "(U) active units": "U", "(a) saturation": "a", "(c) of the largest": "c"}
+TRAINED = {
+    "(L) description length": "L",
+    "(L) other plateau": OTHER_PLATEAU,
+    "(U) active units": "U",
+    "(a) saturation": "a",
+    "(c) of the largest": "c",
+}
 """Columns of estimates from trained networks, by heading their key in `estimates`."""
 INTRINSIC = ("TwoNN", "TwoNN corrected", "MLE 20", "MLE 20 corrected")
 """Columns of the images' own dimension: an estimator, and the same corrected for bias."""
 NOTE = (
     "In brackets the error; of (U), a range over N, that of its farther end. *: not settled (one seed, not "
     "converged, or only a bound). –: not measured. strokes-k-one are of one class; of strokes-k the class is a "
-    "factor too. Of mnist-pca-k, k is a bound. TwoNN and MLE are of as many images in every row. A row with steps "
+    "factor too. Of mnist-pca-k, k is a bound. The other plateau: of controls by MNIST's rule, of MNIST by that of "
+    "other data. TwoNN and MLE are of as many images in every row. A row with steps "
     "and N is read as if its networks had been trained as the controls were; the last row is of all that was "
     "trained."
 )

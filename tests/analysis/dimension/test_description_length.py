@@ -121,6 +121,19 @@ def test_plateau_is_not_three_close_n_on_a_slope() -> None:
     assert "not reached" in description_length.plateau(dims, curve, MEAN_IMAGE).reason
 
 
+def test_length_by_the_other_plateau_swaps_the_rules_of_mnist_and_of_controls() -> None:
+    def basin(network: str, n: int, seed: int, fraction: float) -> float:
+        return elbow(n) + 4.0 * (n >= 32) + 0.001 * seed  # least at N = 16 and 20, worse beyond
+
+    dims = (2, 5, 8, 12, 16, 20, 32, 50, 100)
+    row = {one.key: one for one in Evidence([papers(curve=basin, dims=dims)]).estimates}
+    assert row["L"].value < 13 and row["L rule"].value == pytest.approx(16 * np.exp(-(100 / 108) / 30), rel=0.02)
+    own = papers(curve=basin, dims=dims, dataset="strokes-16-one")
+    control = {one.estimator: one for one in Evidence([own]).controls}
+    assert control["L"].value == pytest.approx(row["L rule"].value, rel=0.01) and control["L rule"].value < 13
+    assert "L rule" not in {one.key for one in Evidence([own], "strokes-16-one").estimates}
+
+
 def test_length_on_other_data_takes_the_same_share_of_the_loss_and_knows_no_band() -> None:
     tables = papers(
         dims=(2, 4, 8, 16, 32), curve=lambda network, n, seed, f: elbow(n, 4) + 0.1 * seed, dataset="strokes"
