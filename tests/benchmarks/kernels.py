@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from unittest import mock
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from analysis.intervals import t_interval
 from tests.benchmarks.lines import Line, finish
-from trainables import datasets, kernels, losses, metrics
+from tests.benchmarks.peers_work import torchs_own_kernels
+from trainables import datasets, kernels, metrics
 from trainables.pack import Pack
-from trainables.registry import ACTIVATIONS
 from trainables.schema import TrialConfig
 
 SEEDS, STEPS, MARGIN = 5, 1_000, 0.1
@@ -38,8 +36,7 @@ def test_nll(model: str, seed: int, images: dict[str, Tensor]) -> float:
 
 def torchs_own_nll(model: str, seed: int, images: dict[str, Tensor]) -> float:
     """The same with the functions of kernels 1."""
-    own_elu = mock.patch.dict(ACTIVATIONS, {"elu": "torch.nn.functional:elu"})
-    with own_elu, mock.patch.object(losses, "bernoulli_nll_from_logits", _cross_entropy):
+    with torchs_own_kernels():
         return test_nll(model, seed, images)
 
 
@@ -61,10 +58,6 @@ def shift(name: str, pairs: Sequence[tuple[float, float]]) -> Line:
     note = f"mean {np.mean(shifts):+.1e}, 95 % interval {low:+.1e} to {high:+.1e}, of {len(pairs)} seeds"
     what = f"{name}: shift of the test NLL after {STEPS:,} steps, kernels {kernels.VERSION} against torch's own"
     return Line(what, max(abs(low), abs(high)), "nats", MARGIN, note=note)
-
-
-def _cross_entropy(logits: Tensor, x: Tensor) -> Tensor:
-    return functional.binary_cross_entropy_with_logits(logits, x, reduction="none").sum(-1)
 
 
 if __name__ == "__main__":

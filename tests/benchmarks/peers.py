@@ -3,7 +3,8 @@
 Peers of one process: a plain PyTorch loop with a DataLoader, Lightning's Trainer, pythae's BaseTrainer. Of two: a Ray
 Tune function trainable. Each is tried in several settings (SETTINGS) and compared in its best one, in rounds of a seed
 each, two processes at a time as in a study. All train the same network from the same init on the same batches in the
-same order, one thread a process; a VAE's noise is each one's own.
+same order, one thread a process; a VAE's noise is each one's own. Peers take torch's own ELU and cross-entropy, as
+their users would; with our kernels they are lines of their own.
 
 The quantity is training steps per second and core, steps / (wall x cores): a process has one core and one more for each
 worker of its DataLoader; under Ray both trials together have the two cores that Ray was given. The first steps are not
@@ -25,6 +26,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -33,17 +35,21 @@ import torch
 from torch import Tensor, nn
 
 from tests.benchmarks.lines import Line, finish
-from tests.benchmarks.peers_work import Clock, Setting, Work
+from tests.benchmarks.peers_work import Clock, Setting, Work, torchs_own_kernels
 from tests.benchmarks.step import shares
 from trainables import datasets, metrics
+from trainables.numerics import has_native_bf16
 from trainables.pack import Pack
 from trainables.schema import TrialConfig
 
-GOAL, LOSS_GOAL = 1.4, 1.0
+GOAL, BF16_GOAL, LOSS_GOAL, BF16_LOSS_GOAL = 1.2, 1.4, 1.0, 0.5
+"""The least ratios in fp32, and with bf16 where the processor has it; the largest differences of the loss, in nats."""
 SEEDS, RAY_ROUNDS = 3, 2
 STEPS, RAY_STEPS, SEARCH_STEPS, WARM_UP = 500, 200, 60, 15
 MODELS = {"autoencoder": "ELU", "vae": "VAE"}
 OURS = "ours"
+BF16, OUR_KERNELS = ", bf16", ", our kernels"
+"""The endings of a peer's name where it trains in bf16, and where it is given our kernels."""
 TRAINERS = {
     OURS: "tests.benchmarks.peers_work:train_ours",
     "plain loop": "tests.benchmarks.peers_work:train_loop",
@@ -55,6 +61,7 @@ TUTORIAL = Setting("torchvision", adam="loop")
 """What a tutorial has: torchvision's MNIST, and Adam as it comes."""
 SETTINGS: dict[str, list[Setting]] = {
     OURS: [Setting()],
+    OURS + BF16: [Setting(precision="bf16")],
     "plain loop": [
         TUTORIAL,
         *(Setting(data, workers) for data in ("torchvision", "batches") for workers in range(3)),
@@ -71,7 +78,12 @@ SETTINGS: dict[str, list[Setting]] = {
         *(Setting("torchvision"), Setting("tensors"), Setting(), Setting(workers=1)),
         *(Setting(adam="loop"), Setting(adam="foreach")),
     ],
+    "plain loop" + BF16: [Setting(precision="bf16"), Setting("tensors", precision="bf16")],
+    "Lightning" + BF16: [Setting(precision="bf16", mode="barebones")],
+    "plain loop" + OUR_KERNELS: [Setting(kernels="ours"), Setting("tensors", kernels="ours")],
+    "Lightning" + OUR_KERNELS: [Setting(kernels="ours", mode="barebones")],
 }
+"""The settings in which each is tried, by name."""
 
 
 @dataclass(frozen=True)
@@ -105,9 +117,11 @@ def measure(task: Task) -> Result:
     """Trains, in the process that calls it."""
     config, images = TrialConfig(model=task.model), _images()
     clock = Clock(WARM_UP, task.steps)
-    train: Callable[[Work, Setting], nn.Module] = pkgutil.resolve_name(TRAINERS[task.peer])
+    train: Callable[[Work, Setting], nn.Module] = pkgutil.resolve_name(TRAINERS[_tool(task.peer)])
+    own = task.peer.startswith(OURS) or task.setting.kernels == "ours"
     try:
-        model = train(Work(config, task.seed, task.steps, images["train"], clock), task.setting)
+        with nullcontext() if own else torchs_own_kernels():
+            model = train(Work(config, task.seed, task.steps, images["train"], clock), task.setting)
     except Exception as error:  # noqa: BLE001 (a peer that does not run with today's torch is a result)
         return Result(error=f"{type(error).__name__}: {error}")
     nll = None
@@ -173,7 +187,12 @@ def main() -> None:
 
 def search(pool: ProcessPoolExecutor) -> dict[Task, Result]:
     """Every setting of every peer that is installed, on the auto-encoder; ours beside them."""
-    installed = [peer for peer in TRAINERS if importlib.util.find_spec(PACKAGES.get(peer, "torch"))]
+    native = has_native_bf16()
+    installed = [
+        peer
+        for peer in SETTINGS
+        if importlib.util.find_spec(PACKAGES.get(_tool(peer), "torch")) and (native or not peer.endswith(BF16))
+    ]
     tasks = [Task(peer, "autoencoder", 0, SEARCH_STEPS, s, False) for peer in installed for s in SETTINGS[peer]]
     return run(pool, tasks)
 
@@ -191,7 +210,7 @@ def all_lines(
 ) -> list[Line]:
     """What was measured, against the goals."""
     lines = [line for model in MODELS for line in _lines(model, rounds, under_ray, share)]
-    missing = [peer for peer in TRAINERS if peer not in best_settings(searched)]
+    missing = [peer for peer in SETTINGS if peer not in best_settings(searched)]
     return [*lines, _tutorial(searched), *(_absent(peer, searched) for peer in missing)]
 
 
@@ -220,18 +239,29 @@ def _lines(
             cpu.setdefault(task.peer, []).append(result.cpu_ms + result.workers_ms)
     ours = statistics.median(cost[OURS])
     yield Line(f"ours, {name}", 1e3 / ours, "steps/s/core", note=_range([1e3 / c for c in cost[OURS]]))
-    peers = sorted((statistics.median(values), peer) for peer, values in cost.items() if peer != OURS)
-    for rank, (peer_ms, peer) in enumerate(peers):
-        bound = peer_ms / (share * ours)
-        why = f"; {share:.0%} of our step is matrix products: without anything else it would be {bound:.2f}"
-        ratios = [theirs / own for theirs, own in zip(cost[peer], cost[OURS], strict=True)]
+
+    def against(own: str, peer: str, what: str = "", goal: float | None = None, why: str = "") -> Line:
+        """The line of a peer against ours, by the median of the rounds."""
+        times = statistics.median(cost[peer]) / statistics.median(cost[own])
+        ratios = [theirs / mine for theirs, mine in zip(cost[peer], cost[own], strict=True)]
         setting = next(str(task.setting) for task in rounds if task.peer == peer)
-        by_cpu = statistics.median(cpu[peer]) / statistics.median(cpu[OURS])
-        note = f"{setting}; {_range(ratios)}; by processor time {by_cpu:.2f}{'' if rank else why}"
-        title = f"ours / {peer}{'' if rank else ', the best peer of one process'}, {name}"
-        yield Line(title, peer_ms / ours, "times", None if rank else GOAL, "more", note)
+        by_cpu = statistics.median(cpu[peer]) / statistics.median(cpu[own])
+        note = f"{setting}; {_range(ratios)}; by processor time {by_cpu:.2f}{why}"
+        return Line(f"{own} / {peer}{what}, {name}", times, "times", goal, "more", note)
+
+    peers = sorted((peer for peer in cost if not peer.startswith(OURS)), key=lambda peer: statistics.median(cost[peer]))
+    as_they_are = [peer for peer in peers if not peer.endswith(OUR_KERNELS)]
+    fp32, *others = [peer for peer in as_they_are if not peer.endswith(BF16)]
+    bound = statistics.median(cost[fp32]) / (share * ours)
+    why = f"; {share:.0%} of our step is matrix products: without anything else it would be {bound:.2f}"
+    yield against(OURS, fp32, ", the best peer of one process in fp32", GOAL, why)
+    yield from (against(OURS, peer) for peer in others)
+    yield from (against(OURS, peer) for peer in peers if peer.endswith(OUR_KERNELS))
+    if OURS + BF16 in cost:
+        yield against(OURS + BF16, as_they_are[0], ", the best peer in any precision", BF16_GOAL)
+        yield from (against(OURS + BF16, peer) for peer in as_they_are[1:] if peer.endswith(BF16))
     yield _ray_line(model, under_ray)
-    yield _loss_line(model, rounds)
+    yield from _loss_lines(model, rounds)
 
 
 def _ray_line(model: str, rounds: Sequence[Mapping[str, Any]]) -> Line:
@@ -246,8 +276,8 @@ def _ray_line(model: str, rounds: Sequence[Mapping[str, Any]]) -> Line:
     return Line(f"ours / Ray function trainable, two trials, {MODELS[model]}", ratio, "times", GOAL, "more", note)
 
 
-def _loss_line(model: str, rounds: Mapping[Task, Result]) -> Line:
-    """How far a peer's test NLL lies from ours with the same seed, at most: differences of two signs cancel in a mean.
+def _loss_lines(model: str, rounds: Mapping[Task, Result]) -> Iterable[Line]:
+    """How far a test NLL lies from ours in fp32 with the same seed, at most: of a peer in fp32, and of ours in bf16.
 
     An auto-encoder's runs differ by rounding only. A VAE's peers draw another noise than ours, as another seed would.
     """
@@ -257,16 +287,21 @@ def _loss_line(model: str, rounds: Mapping[Task, Result]) -> Line:
             nlls.setdefault(task.peer, []).append(result.nll)
     ours = nlls.pop(OURS)
     apart = {peer: [theirs - own for theirs, own in zip(nlls[peer], ours, strict=True)] for peer in nlls}
-    peer = max(apart, key=lambda name: max(map(abs, apart[name])))
-    steps, mean = max(task.steps for task in rounds), statistics.mean(apart[peer])
-    note = f"{steps} steps, {len(ours)} seeds; {peer} - ours: {mean:.2g}"
-    if len(ours) > 1:
-        error = statistics.stdev(apart[peer]) / len(ours) ** 0.5
-        note += f" on average, standard error {error:.2g}; sd over our seeds {statistics.stdev(ours):.2g}"
-    if TrialConfig(model=model).variational:
-        note += "; not the same noise"
-    far = max(map(abs, apart[peer]))
-    return Line(f"test NLL, largest difference to a peer, {MODELS[model]}", far, "nats", LOSS_GOAL, note=note)
+    steps = max(task.steps for task in rounds)
+
+    def line(peer: str, what: str, goal: float) -> Line:
+        note = f"{steps} steps, {len(ours)} seeds; {peer} - ours: {statistics.mean(apart[peer]):.2g}"
+        if len(ours) > 1:
+            error = statistics.stdev(apart[peer]) / len(ours) ** 0.5
+            note += f" on average, standard error {error:.2g}; sd over our seeds {statistics.stdev(ours):.2g}"
+        if TrialConfig(model=model).variational and peer != OURS + BF16:
+            note += "; not the same noise"
+        return Line(f"test NLL, {what}, {MODELS[model]}", max(map(abs, apart[peer])), "nats", goal, note=note)
+
+    peer = max((p for p in apart if not p.endswith(BF16)), key=lambda name: max(map(abs, apart[name])))
+    yield line(peer, "largest difference to a peer", LOSS_GOAL)
+    if OURS + BF16 in apart:
+        yield line(OURS + BF16, "largest difference of ours in bf16 to fp32", BF16_LOSS_GOAL)
 
 
 def _absent(peer: str, searched: Mapping[Task, Result]) -> Line:
@@ -298,6 +333,11 @@ def _listed(found: Mapping[Task, Result]) -> list[dict[str, Any]]:
 
 def _range(values: Sequence[float]) -> str:
     return f"rounds {min(values):.3g} to {max(values):.3g}"
+
+
+def _tool(peer: str) -> str:
+    """The key of TRAINERS behind a name in SETTINGS."""
+    return peer.removesuffix(BF16).removesuffix(OUR_KERNELS)
 
 
 def _prepare() -> None:

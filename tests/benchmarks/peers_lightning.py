@@ -50,7 +50,8 @@ def train(work: Work, setting: Setting) -> nn.Module:
     if setting.mode != "manual":
         options = options | {"gradient_clip_val": work.config.grad_clip, "gradient_clip_algorithm": "value"}
     module = Module(work, setting)
-    trainer = lightning.Trainer(accelerator="cpu", devices=1, max_epochs=1, **options)
+    precision = "bf16-mixed" if setting.precision == "bf16" else "32-true"
+    trainer = lightning.Trainer(accelerator="cpu", devices=1, max_epochs=1, precision=precision, **options)
     torch.manual_seed(work.seed)
     trainer.fit(module, loader(work, setting))
     model: nn.Module = module.model

@@ -23,7 +23,7 @@ import torch
 import yaml
 from ray import tune
 
-from tests.benchmarks.peers_work import Clock, Setting, Work, train_loop
+from tests.benchmarks.peers_work import Clock, Setting, Work, torchs_own_kernels, train_loop
 from trainables import checkpoint
 from trainables.schema import TrialConfig
 from trainables.storage import Folder
@@ -67,7 +67,8 @@ def train(params: Mapping[str, Any], *, images: np.ndarray, steps: int, setting:
     torch.set_num_threads(1)
     clock = Clock(round(FIRST * steps), steps)
     work = Work(TrialConfig(model=params["model"]), 0, steps, torch.tensor(images), clock)
-    train_loop(work, Setting(**setting))
+    with torchs_own_kernels():
+        train_loop(work, Setting(**setting))
     tune.report({"step_s": clock.step_s})
 
 

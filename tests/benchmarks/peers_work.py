@@ -9,19 +9,23 @@ import multiprocessing
 import os
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
+from unittest import mock
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler, Subset, TensorDataset
 
-from trainables import datasets
+from trainables import datasets, losses
 from trainables.batches import generator
 from trainables.losses import objective
 from trainables.models import build
 from trainables.pack import Pack
+from trainables.registry import ACTIVATIONS
 from trainables.schema import TrialConfig
 
 
@@ -31,14 +35,17 @@ class Setting:
 
     `data`: torchvision's MNIST with ToTensor, a TensorDataset of floats in memory, or the same with a BatchSampler as
     its sampler, so that a batch is one index operation. `workers`: the DataLoader's, persistent. `adam`: its
-    implementation. `clip`: clip_grad_value_ over all tensors at once, or one by one (the plain loop only). `mode`:
-    what only one peer has.
+    implementation. `clip`: clip_grad_value_ over all tensors at once, or one by one (the plain loop only).
+    `precision`: fp32, or bf16 by the peer's own switch. `kernels`: torch's own ELU and cross-entropy, or ours, which a
+    peer does not have by itself. `mode`: what only one peer has.
     """
 
     data: Literal["torchvision", "tensors", "batches"] = "batches"
     workers: int = 0
     adam: Literal["loop", "foreach", "fused"] = "fused"
     clip: Literal["foreach", "loop"] = "foreach"
+    precision: Literal["fp32", "bf16"] = "fp32"
+    kernels: Literal["torch", "ours"] = "torch"
     mode: str = ""
 
     @property
@@ -48,7 +55,8 @@ class Setting:
 
     def __str__(self) -> str:
         clip = "" if self.clip == "foreach" else ", clipped one by one"
-        return f"{self.data}, workers {self.workers}, Adam {self.adam}{clip}{self.mode and ', '}{self.mode}"
+        others = (self.mode, "bf16" * (self.precision == "bf16"), "our kernels" * (self.kernels == "ours"))
+        return ", ".join(filter(None, (f"{self.data}, workers {self.workers}, Adam {self.adam}{clip}", *others)))
 
 
 @dataclass
@@ -156,6 +164,19 @@ def adam(model: nn.Module, config: TrialConfig, setting: Setting) -> torch.optim
     return torch.optim.Adam(groups, lr=config.learning_rate or 0.0, **kinds.get(setting.adam, {"fused": True}))
 
 
+@contextmanager
+def torchs_own_kernels() -> Iterator[None]:
+    """Gives our networks and Eq. 1 the functions that torch has for them, as a peer's user would take."""
+    with ExitStack() as stack:
+        stack.enter_context(mock.patch.dict(ACTIVATIONS, {"elu": "torch.nn.functional:elu"}))
+        stack.enter_context(mock.patch.object(losses, "bernoulli_nll_from_logits", _cross_entropy))
+        yield
+
+
+def _cross_entropy(logits: Tensor, x: Tensor) -> Tensor:
+    return functional.binary_cross_entropy_with_logits(logits, x, reduction="none").sum(-1)
+
+
 def batch_loss(model: nn.Module, x: Tensor, config: TrialConfig) -> Tensor:
     """What a step minimises, for a batch as the loader gives it."""
     x = x.flatten(1)  # (batch, 784)
@@ -165,8 +186,9 @@ def batch_loss(model: nn.Module, x: Tensor, config: TrialConfig) -> Tensor:
 
 
 def train_ours(work: Work, setting: Setting) -> nn.Module:
-    """Ours, stepped as `trainables.trial` does; there is nothing to set."""
-    pack = Pack([work.config], [work.seed], work.images)
+    """Ours, stepped as `trainables.trial` does; only the precision can be set."""
+    config = work.config.model_copy(update={"precision": setting.precision})
+    pack = Pack([config], [work.seed], work.images)
     while pack.steps_done < work.steps:
         work.clock.tick()
         pack.step()
@@ -180,7 +202,8 @@ def train_loop(work: Work, setting: Setting) -> nn.Module:
     torch.manual_seed(work.seed)
     for x, *_ in loader(work, setting):
         work.clock.tick()
-        loss = batch_loss(model, x, work.config)
+        with torch.autocast("cpu", torch.bfloat16, enabled=setting.precision == "bf16"):
+            loss = batch_loss(model, x, work.config)
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_value_(model.parameters(), clip, foreach=setting.clip == "foreach")
