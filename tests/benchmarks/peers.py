@@ -79,7 +79,7 @@ SETTINGS: dict[str, list[Setting]] = {
         *(Setting(adam="loop"), Setting(adam="foreach")),
     ],
     "plain loop" + BF16: [Setting(precision="bf16"), Setting("tensors", precision="bf16")],
-    "Lightning" + BF16: [Setting(precision="bf16", mode="barebones")],
+    "Lightning" + BF16: [Setting(adam="foreach", precision="bf16", mode="barebones")],
     "plain loop" + OUR_KERNELS: [Setting(kernels="ours"), Setting("tensors", kernels="ours")],
     "Lightning" + OUR_KERNELS: [Setting(kernels="ours", mode="barebones")],
 }
