@@ -1,63 +1,101 @@
-"""The answer of a short run on the paper's images, read as anyone's own, beside the answer of all runs.
+"""The answers of short runs: on the paper's images as if nothing were known of them, beside all runs, and on others.
 
-The run `dimension` has MNIST's files by their path, and its own rules for images of which nothing is known. So the
-differences are what such a run leaves unknown of images of one's own.
+The study `dimension` has its own rules for images of which nothing is known. On MNIST's files, read by their path, the
+differences to the answer of all runs are what such a run leaves unknown of images of one's own.
 """
 
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from analysis.dimension.conclusion import NAMES
 from analysis.dimension.estimate import Estimate
 from analysis.dimension.loss_law import ACCEPTED, LossLaw
-from analysis.dimension.sweeps import Sweep
+from analysis.dimension.sweeps import DATA, PAPERS, Sweep
 from analysis.evidence import Evidence
 from analysis.formats import ABSENT, decimals, table, with_interval
 from analysis.report.embed import Grid
 from study.cost import device_hours
 
+if TYPE_CHECKING:
+    from study.table import Tables
+
 AS_OWN = "MNIST"
 """The paper's images by the name that a path to their files gives them."""
+STUDY = "dimension"
+"""The study whose runs are short."""
 SHOWN = ("L", "U", "I", "g 90 %")
 """The estimates that are compared, by key."""
 
 
-def short_run(evidence: Evidence) -> tuple[str, pd.DataFrame] | None:
-    """Compares the estimates of the run on AS_OWN with those of all runs.
+def short_runs(evidence: Evidence) -> tuple[str, pd.DataFrame] | None:
+    """Compares the estimates of the run on AS_OWN with those of all runs, and shows those of other images beside them.
 
     Args:
         evidence: The evidence in all runs, on the paper's data.
 
     Returns:
-        What was run, in words, and a row per estimate: its name, both numbers with their intervals, and the difference.
-        None without such a run.
+        What was run, in words, and a row per estimate: its name, the numbers of all runs and of the short one with
+        their intervals, the difference, and the numbers of each other data set. None without a run on AS_OWN.
     """
-    tables = [one for one in evidence.tables if (one.ends["config/dataset"] == AS_OWN).any()]
-    short = Evidence(tables, AS_OWN)
-    curves = short.sweeps.by_network["vae"]
-    if not isinstance(curves, Sweep):
+    short = {name: Evidence(tables, name) for name, tables in _runs_by_data(evidence).items()}
+    if AS_OWN not in short:
         return None
-    both = [{one.key: one for one in each.estimates} for each in (short, evidence)]
-    rows: list[tuple[str, ...]] = []
-    for mine, full in ((both[0][key], both[1][key]) for key in SHOWN):
-        name = f"{NAMES[mine.key][0]} ({mine.key})" if mine.key in NAMES else mine.name
-        rows.append((name, _number(mine), _number(full), _difference(mine, full)))
-    laws = [each.law for each in (short, evidence)]
-    rows.append((f"{NAMES['law'][0]}, for {ACCEPTED[0]:g} nats", *map(_law, laws), _of_laws(*laws)))
-    hours = sum(device_hours(one.ends)["hours"].sum() for one in tables)
-    text = (
-        f"{len(curves.latent_dims)} N from {curves.latent_dims[0]} to {curves.latent_dims[-1]}, {curves.budget} steps, "
-        f"{len(curves.seeds)} seeds: {decimals(hours, 2)} core-hours of training and evaluation."
+    mine, full = short.pop(AS_OWN), evidence
+    names = [name for name, _ in _cells(mine)]
+    frame = pd.DataFrame({"estimate": names, "MNIST, all runs": _texts(full), "MNIST, short run": _texts(mine)})
+    frame["difference"] = [*_differences(mine, full), _of_laws(mine.law, full.law)]
+    for name, other in short.items():
+        frame[f"{DATA.get(name, name)}, short run"] = _texts(other)
+    budgets = [_budget(DATA.get(name, name), one) for name, one in {AS_OWN: mine, **short}.items()]
+    return f"{'; '.join(filter(None, budgets))}.", frame
+
+
+def _runs_by_data(evidence: Evidence) -> dict[str, list[Tables]]:
+    """The tables of the study `dimension` by data set, AS_OWN first."""
+    found: dict[str, list[Tables]] = {}
+    for tables in evidence.tables:
+        if tables.spec.name == STUDY:
+            for name in set(tables.ends["config/dataset"].dropna()) - {PAPERS}:
+                found.setdefault(str(name), []).append(tables)
+    return dict(sorted(found.items(), key=lambda item: (item[0] != AS_OWN, item[0])))
+
+
+def _budget(data: str, evidence: Evidence) -> str:
+    """The N, steps, seeds and hours of a short run."""
+    curves = evidence.sweeps.by_network["vae"]
+    if not isinstance(curves, Sweep):
+        return ""
+    hours = sum(device_hours(one.ends)["hours"].sum() for one in evidence.tables)
+    dims = curves.latent_dims
+    return (
+        f"{data}: {len(dims)} N from {dims[0]} to {dims[-1]}, {curves.budget} steps, {len(curves.seeds)} seeds, "
+        f"{decimals(hours, 2)} device-hours of training and evaluation"
     )
-    return text, pd.DataFrame(rows, columns=["estimate", "short run", "all runs", "difference"])
+
+
+def _cells(evidence: Evidence) -> list[tuple[str, str]]:
+    """Names and numbers of the rows."""
+    by_key = {one.key: one for one in evidence.estimates}
+    rows = [(f"{NAMES[key][0]} ({key})" if key in NAMES else by_key[key].name, _number(by_key[key])) for key in SHOWN]
+    return [*rows, (f"{NAMES['law'][0]}, for {ACCEPTED[0]:g} nats", _law(evidence.law))]
+
+
+def _texts(evidence: Evidence) -> list[str]:
+    return [number for _, number in _cells(evidence)]
+
+
+def _differences(short: Evidence, full: Evidence) -> list[str]:
+    both = [{one.key: one for one in each.estimates} for each in (short, full)]
+    return [_difference(both[0][key], both[1][key]) for key in SHOWN]
 
 
 def markdown(evidence: Evidence) -> str:
     """The comparison in Markdown."""
-    compared = short_run(evidence)
+    compared = short_runs(evidence)
     if compared is None:
         return "Not measured."
     text, frame = compared
@@ -66,7 +104,7 @@ def markdown(evidence: Evidence) -> str:
 
 def grid(evidence: Evidence) -> Grid:
     """The comparison for the report; empty without such a run."""
-    compared = short_run(evidence)
+    compared = short_runs(evidence)
     return Grid() if compared is None else Grid.of(compared[1], compared[0])
 
 

@@ -50,10 +50,11 @@ def sweep_tables(
     further: tuple[dict[str, Any], ...] = (),
     base: dict[str, Any] | None = None,
     provenance: dict[str, Any] | None = None,
+    name: str = "latent",
 ) -> Tables:
     """Tables of the study `latent` with these metrics; from N = 20 on five times as many steps, as there.
 
-    `further` are more parts of the grid, `base` more fields of every arm.
+    `further` are more parts of the grid, `base` more fields of every arm, `name` the study's name.
     """
     study = spec.load("latent")
     arms = {name: study.arms[name] for name in networks}
@@ -64,7 +65,7 @@ def sweep_tables(
     ]
     grid = [part for part in grids if part["latent_dim"]] + list(further)
     study = study.model_copy(
-        update={"arms": arms, "grid": grid, "seeds": seeds, "base": {"dataset": dataset} | (base or {})}
+        update={"arms": arms, "grid": grid, "seeds": seeds, "base": {"dataset": dataset} | (base or {}), "name": name}
     )
     results: list[dict[str, Any]] = []
     found: list[dict[str, Any]] = []

@@ -1,9 +1,8 @@
-"""A short run on the paper's images as anyone's own, beside all runs: known and open differences."""
+"""Short runs on MNIST's files and on other images: known and open differences to all runs."""
 
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from analysis.evidence import Evidence
@@ -22,7 +21,15 @@ def own_images() -> None:
     register({"DATASETS": {short_run.AS_OWN: ""}})
 
 
-def tables(known: int, *, dataset: str = "mnist", learning: float = 0.0, steps: int = 50_000) -> Tables:
+def all_runs(known: int = 16) -> Tables:
+    return _tables(known, "mnist", "latent", 50_000)
+
+
+def short(known: int, dataset: str = short_run.AS_OWN, learning: float = 0.0) -> Tables:
+    return _tables(known, dataset, short_run.STUDY, 2000, learning)
+
+
+def _tables(known: int, dataset: str, study: str, steps: int, learning: float = 0.0) -> Tables:
     """A VAE whose description length ends falling at a known N, and an auto-encoder whose loss falls like 1 / N."""
 
     def curve(network: str, n: int, seed: int, fraction: float) -> float:
@@ -30,38 +37,44 @@ def tables(known: int, *, dataset: str = "mnist", learning: float = 0.0, steps: 
             return 75.0 + 30.0 * max(np.log(known / n), 0.0) + 0.01 * seed
         return FLOOR + 3.0 + (240.0 + learning * (1 - fraction)) / n + 0.01 * seed
 
-    return sweep_tables(dims=DIMS, dataset=dataset, nll=curve, steps=steps)
+    return sweep_tables(dims=DIMS, dataset=dataset, nll=curve, steps=steps, name=study)
 
 
-def compared(*runs: Tables) -> tuple[str, pd.DataFrame]:
-    found = short_run.short_run(Evidence(runs))
+def compared(*runs: Tables) -> tuple[str, dict[str, dict[str, str]]]:
+    """What was run, and by estimate its row."""
+    found = short_run.short_runs(Evidence(runs))
     assert found is not None
-    return found
+    text, frame = found
+    return text, {row["estimate"]: dict(zip(frame, row, strict=True)) for _, row in frame.iterrows()}
 
 
 def test_short_run_is_read_by_the_rules_of_own_images_and_compared_row_by_row() -> None:
-    text, frame = compared(tables(16), tables(8, dataset="MNIST", steps=2000))
-    assert text.startswith("10 N from 2 to 200, 2,000 steps, 3 seeds: ")
-    rows = frame.set_index("estimate")
-    length = rows.loc["Description length (L)"]
-    assert (
-        length["short run"].startswith("7.7")
-        and length["all runs"].startswith("15.5")
-        and length["difference"] == "-7.7"
-    )
-    law = rows.loc["A plain auto-encoder, for 4 nats"]
-    assert law["short run"].startswith("60") and law["difference"] in ("+0.0", "-0.0")
-    assert rows.loc["The images' own dimension (I)", "short run"] == "–"
-    assert rows.loc["PCA, 90 % of the variance", "difference"] == "–"
+    text, rows = compared(all_runs(16), short(8))
+    assert text.startswith("MNIST: 10 N from 2 to 200, 2,000 steps, 3 seeds, ") and text.count(";") == 0
+    length = rows["Description length (L)"]
+    assert length["MNIST, short run"].startswith("7.7") and length["MNIST, all runs"].startswith("15.5")
+    assert length["difference"] == "-7.7"
+    law = rows["A plain auto-encoder, for 4 nats"]
+    assert law["MNIST, short run"].startswith("60") and law["difference"] in ("+0.0", "-0.0")
+    assert rows["The images' own dimension (I)"]["MNIST, short run"] == "–"
+    assert rows["PCA, 90 % of the variance"]["difference"] == "–"
 
 
 def test_what_a_short_run_cannot_settle_is_said_to_be_open() -> None:
-    _, frame = compared(tables(16), tables(16, dataset="MNIST", learning=300.0))
-    law = frame.set_index("estimate").loc["A plain auto-encoder, for 4 nats"]
-    assert law["short run"] == "– (not settled: not converged)" and law["difference"] == "–"
+    _, rows = compared(all_runs(), short(16, learning=300.0))
+    law = rows["A plain auto-encoder, for 4 nats"]
+    assert law["MNIST, short run"] == "– (not settled: not converged)" and law["difference"] == "–"
 
 
-def test_without_such_a_run_there_is_nothing_to_compare() -> None:
-    evidence = Evidence([tables(16)])
-    assert short_run.short_run(evidence) is None and not short_run.grid(evidence).rows
-    assert short_run.markdown(evidence) == "Not measured."
+def test_other_images_have_a_column_each_and_a_run_of_the_built_in_mnist_has_none() -> None:
+    text, rows = compared(all_runs(), short(8, "fashion_mnist"), short(16), short(4, "mnist"))
+    assert "; Fashion-MNIST: 10 N" in text
+    assert rows["Description length (L)"]["Fashion-MNIST, short run"].startswith("7.7")
+    assert list(rows["Active units (U)"])[3:] == ["difference", "Fashion-MNIST, short run"]
+
+
+def test_without_a_short_run_on_mnists_files_there_is_nothing_to_compare() -> None:
+    for runs in ([all_runs()], [all_runs(), short(8, "fashion_mnist")]):
+        evidence = Evidence(runs)
+        assert short_run.short_runs(evidence) is None and not short_run.grid(evidence).rows
+        assert short_run.markdown(evidence) == "Not measured."
