@@ -45,7 +45,7 @@ def compared(*runs: Tables) -> tuple[str, dict[str, dict[str, str]]]:
     found = short_run.short_runs(Evidence(runs))
     assert found is not None
     text, frame = found
-    return text, {row["estimate"]: dict(zip(frame, row, strict=True)) for _, row in frame.iterrows()}
+    return text, {row[0]: dict(zip(frame.columns, row, strict=True)) for row in frame.to_numpy()}
 
 
 def test_short_run_is_read_by_the_rules_of_own_images_and_compared_row_by_row() -> None:
