@@ -21,6 +21,7 @@ from analysis.report.surprises import surprises
 from analysis.search.best import best_data
 from analysis.verdict import counts_of
 from study.tables.trials import search_of, trials
+from trainables.registry import MEASUREMENTS
 
 if TYPE_CHECKING:
     from study.table import Tables
@@ -121,6 +122,24 @@ def searches(evidence: Evidence) -> str:
     return table(header, sorted(rows.values()))
 
 
+def devices(runs: Runs) -> str:
+    """The speed of each run's networks by device and precision, and what measuring them took of their training."""
+    rows = []
+    for run, tables in runs.items():
+        trained = tables.ends[(tables.ends["config/task"] == "train") & (tables.ends["train_s"] > 0)]
+        seconds = tables.rows("profiles", ["replicate", "value"], {"quantity": [f"{name}_s" for name in MEASUREMENTS]})
+        trained = trained.assign(measure_s=trained["replicate"].map(seconds.groupby("replicate")["value"].sum()))
+        for (device, precision), group in trained.groupby(["device", "config/precision"]):
+            steps, train_s, evaluate_s = group[["step", "train_s", "evaluate_s"]].sum()
+            measured = group[group["measure_s"].notna()]
+            share = measured["measure_s"].sum() / measured["train_s"].sum() if len(measured) else None
+            speeds = (f"{steps / train_s:,.0f}", f"{steps / (train_s + evaluate_s):,.0f}")
+            told = ABSENT if share is None else f"{100 * share:,.2g} %" if share < 1 else f"{100 * share:,.0f} %"
+            rows.append((f"`{run.removeprefix('results/')}`", device, precision, len(group), *speeds, told))
+    header = ("run", "device", "precision", "networks", "steps a second", "with evaluations", "measuring, of training")
+    return table(header, rows)
+
+
 def unexpected(runs: Runs) -> str:
     """The surprises that these runs hold, a line each."""
     return "\n".join(f"- {surprise.text} `{surprise.command}`" for surprise in surprises(list(runs.items())))
@@ -157,6 +176,7 @@ BLOCKS = {
     "published": Block(_of(published.markdown), "analysis report"),
     "searches": Block(_of(searches), "analysis search"),
     "surprises": Block(unexpected, "analysis report"),
+    "devices": Block(devices, "analysis report"),
     "fields": Block(lambda _: vocabulary.fields()),
     "metrics": Block(lambda _: vocabulary.metrics()),
     "quantities": Block(lambda _: vocabulary.quantities()),

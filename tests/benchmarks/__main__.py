@@ -1,13 +1,15 @@
 """All benchmarks in one command: `make bench`, or `python -m tests.benchmarks [SECTION...]`; about 25 minutes.
 
 Each section runs in a process of its own and writes `results/SECTION.json`; the table of all of them is printed and
-written to `results/README.md`, and the lines that have a goal to `docs/speed.md`. A section that needs a GPU is left as
-it was last measured where there is none.
+written to `results/README.md`. Pages of docs/ take what they show into blocks: `<!-- make bench -->` has the lines that
+have a goal, `<!-- make bench: SECTION -->` a section's, and `observations` what was measured once, by hand, and written
+into `results/observations.csv`. A section that needs a GPU is left as it was last measured where there is none.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import re
 import subprocess
 import sys
@@ -30,8 +32,9 @@ SECTIONS = {
     "gpu": "A pack on a GPU",
 }
 
-PAGE = Path(__file__).parents[2] / "docs" / "speed.md"
-_BLOCK = re.compile(r"(<!-- make bench -->\n).*?(?=<!-- end -->)", re.DOTALL)
+OBSERVATIONS = "observations"
+DOCS = Path(__file__).parents[2] / "docs"
+_BLOCK = re.compile(r"(?P<begin><!-- make bench(?:: (?P<section>\w+))? -->\n).*?(?=<!-- end -->)", re.DOTALL)
 
 
 def main() -> int:
@@ -50,7 +53,8 @@ def main() -> int:
         print(f"== {section}: {time.monotonic() - started:.0f} s", flush=True)
     text = summary()
     (lines.RESULTS / "README.md").write_text(text)
-    PAGE.write_text(with_goals(PAGE.read_text()))
+    for page in pages():
+        page.write_text(filled(page.read_text()))
     print(text)
     if failed:
         print(f"Not measured: {', '.join(failed)}.", file=sys.stderr)
@@ -64,22 +68,48 @@ def summary() -> str:
         if not (lines.RESULTS / f"{section}.json").is_file():
             parts.append(f"## {title}\n\nNot measured yet: `python -m tests.benchmarks.{section}`.\n")
             continue
-        machine, found = lines.read(section)
-        about = ", ".join(f"{key} {value}" for key, value in machine.items())
-        parts.append(f"## {title}\n\n{about}\n\n{lines.table(found)}\n")
+        parts.append(f"## {title}\n\n{measured(section)}\n")
     return "\n".join(parts)
 
 
-def with_goals(page: str) -> str:
-    """Returns the page on speed with every measured line that has a goal, and the command that measures it."""
+def pages() -> list[Path]:
+    """The pages of docs/ that have blocks."""
+    return [page for page in sorted(DOCS.rglob("*.md")) if _BLOCK.search(page.read_text())]
+
+
+def filled(page: str) -> str:
+    """Returns a page's text with its blocks made anew from the results."""
+
+    def body(block: re.Match[str]) -> str:
+        section = block["section"]
+        made = with_goals() if section is None else observations() if section == OBSERVATIONS else measured(section)
+        return f"{block['begin']}\n{made}\n\n"
+
+    return _BLOCK.sub(body, page)
+
+
+def measured(section: str) -> str:
+    """A section's last lines, after the machine that they were measured on, as Markdown."""
+    machine, found = lines.read(section)
+    return f"{', '.join(f'{key} {value}' for key, value in machine.items())}\n\n{lines.table(found)}"
+
+
+def observations() -> str:
+    """What was measured once, by hand: a table with the day, the machine and the command of each number."""
+    with (lines.RESULTS / f"{OBSERVATIONS}.csv").open() as file:
+        header, *rows = csv.reader(file)
+    return "\n".join(f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *rows))
+
+
+def with_goals() -> str:
+    """Every measured line that has a goal, and the command that measures it, as a Markdown table."""
     rows = ["| what | value | goal | verdict | measured by `python -m` |", "|---|---|---|---|---|"]
     for section in (name for name in SECTIONS if (lines.RESULTS / f"{name}.json").is_file()):
         machine, found = lines.read(section)
-        measured = f"`tests.benchmarks.{section}`, {machine['date']}"
+        command = f"`tests.benchmarks.{section}`, {machine['date']}"
         with_goal = lines.table([line for line in found if line.goal is not None]).splitlines()[2:]
-        rows += [f"{row.rpartition(' | ')[0]} | {measured} |" for row in with_goal]
-    table = "\n".join(rows)
-    return _BLOCK.sub(lambda block: f"{block[1]}\n{table}\n\n", page)
+        rows += [f"{row.rpartition(' | ')[0]} | {command} |" for row in with_goal]
+    return "\n".join(rows)
 
 
 if __name__ == "__main__":

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import csv
 import importlib.util
 import pkgutil
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import date
 from typing import Any
 
 import pytest
 import torch
 
 from tests.benchmarks import lines
-from tests.benchmarks.__main__ import PAGE, summary, with_goals
+from tests.benchmarks.__main__ import DOCS, OBSERVATIONS, filled, pages, summary
 from tests.benchmarks.peers import PACKAGES, TRAINERS
 from tests.benchmarks.peers_work import Clock, Setting, Work, in_memory, loader
 from trainables.datasets import Dataset
@@ -108,12 +110,24 @@ def test_clock_counts_the_time_between_its_two_steps() -> None:
 
 
 def test_pages_hold_what_was_measured_last():
-    page = PAGE.read_text()
-    assert with_goals(page) == page and "missed by" in page
+    shown = {page.name: page.read_text() for page in pages()}
+    assert {name: filled(text) for name, text in shown.items()} == shown, "run `make bench`, or write what it writes"
+    assert {"speed.md", "numerics.md"} <= set(shown) and "missed by" in shown["speed.md"]
     assert (lines.RESULTS / "README.md").read_text() == summary()
 
 
 def test_page_takes_a_changed_number(monkeypatch):
     machine, (first, *_) = lines.read("step")
     monkeypatch.setattr(lines, "read", lambda section: (machine, [replace(first, value=123456.0)]))
-    assert "| 123,456 times |" in with_goals(PAGE.read_text())
+    assert "| 123,456 times |" in filled((DOCS / "speed.md").read_text())
+    text = "Before.\n\n<!-- make bench: kernels -->\n\nold\n\n<!-- end -->\n\nAfter."
+    assert "| 123,456 times |" in filled(text) and "old" not in filled(text) and filled(text).endswith("\n\nAfter.")
+
+
+def test_observation_has_its_number_day_machine_and_command():
+    with (lines.RESULTS / f"{OBSERVATIONS}.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert rows
+    for row in rows:
+        assert float(row["value"].split()[0]) and date.fromisoformat(row["date"]), row
+        assert row["machine"] and "`" in row["command"] and None not in row, row

@@ -60,3 +60,18 @@ def test_searches_tell_cost_and_fresh_seeds() -> None:
     means = fresh[fresh["seed"] > 0].groupby("cell")["test_neg_elbo"].mean()
     assert vae[1] == "60"
     assert float(vae[4].split()[0]) in means.round(1).tolist()
+
+
+def test_devices_tell_speed_and_measuring_of_the_networks_that_trained() -> None:
+    tables = load_tables(str(ROOT / "results" / "latent"))
+    (row,) = (row for row in table_rows(blocks.devices({"results/latent": tables})) if row[1] == "NVIDIA H200")
+    results = pd.read_parquet(ROOT / "results" / "latent" / "results.parquet")
+    own = results[results["final"] & (results["device"] == "NVIDIA H200")]
+    assert row[:4] == ["`latent`", "NVIDIA H200", "tf32", str(len(own))]
+    assert row[4] == f"{own['step'].sum() / own['train_s'].sum():,.0f}"
+    assert float(row[5].replace(",", "")) < float(row[4].replace(",", "")) and row[6].endswith("%")
+
+
+def test_devices_of_networks_that_nobody_measured_have_a_dash() -> None:
+    rows = table_rows(blocks.devices({"results/vae": load_tables(str(ROOT / "results" / "vae"))}))
+    assert rows and all(row[6] == "–" for row in rows)
