@@ -55,6 +55,8 @@ def test_release_is_tagged_dated_and_holds_wheel_source_report_and_sums(clone):
     date = re.search(rf"^## \[{VERSION}\] - (\d{{4}}-\d\d-\d\d)$", (clone / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert date and yaml.safe_load((clone / "CITATION.cff").read_text())["version"] == VERSION
     assert f"\ndate-released: {date[1]}\n" in (clone / "CITATION.cff").read_text()
+    entries = (clone / "analysis" / "templates" / "citation.bib").read_text().split("\n\n")
+    assert f"year    = {{{date[1][:4]}}}," in entries[0] and "year   = {2018}" in entries[1]
     names = {path.name for path in (clone / "dist").iterdir()}
     stem = f"mnist_autoencoder_study-{VERSION}"
     assert names == {f"{stem}-py3-none-any.whl", f"{stem}.tar.gz", "report.html", "SHA256SUMS"}

@@ -29,6 +29,7 @@ from analysis.report.first_screen import ClaimsPart, DimensionPart, claims_part,
 from analysis.report.pictures import share
 from analysis.report.section import Runs, Section, paper_figures, section
 from analysis.report.surprises import Surprise, surprises
+from study.run.provenance import PACKAGE, installed, program
 from study.tables.build import load_or_build
 from trainables.printable import printable
 
@@ -41,7 +42,11 @@ _NUMBER = re.compile(r"(?:< |\[)?(-?[\d,]*\.?\d+(?:e[-+]?\d+)?)", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Page:
-    """Everything that the template shows. `papers` are the paper's figures, redrawn from the run `papers_run`."""
+    """Everything that the template shows.
+
+    `papers` are the paper's figures, redrawn from the run `papers_run`. `program` names the version that draws the page,
+    and `citations` are in BibTeX.
+    """
 
     dimension: DimensionPart | None
     claims: ClaimsPart | None
@@ -50,6 +55,8 @@ class Page:
     surprises: Sequence[Surprise]
     price: str
     command: str
+    program: str
+    citations: Sequence[str]
     published: Grid
     short_run: Grid
     data: str
@@ -124,6 +131,8 @@ def _together(runs: Runs, price: float | None, evidence: Evidence) -> Page:
         surprises=parts.add("What surprised us", lambda: surprises([r for r in runs if evaluated(r[1])])) or [],
         price=rate,
         command=shlex.join(["analysis", "report", *names, *(["--price", rate] if rate else []), *option]),
+        program=program(),
+        citations=citations(paper=papers),
         style=_asset("report.css"),
         scripts=[_asset(name) for name in SCRIPTS],
         missing=parts.missing,
@@ -173,6 +182,12 @@ def _main(runs: Runs) -> tuple[str, Tables] | None:
     """The run whose figures stand for the paper's: that of the study `paper`, else the first with its networks."""
     having = [run for run in runs if is_papers(run[1]) and evaluated(run[1])]
     return min(having, key=lambda run: run[1].spec.name != "paper", default=None)
+
+
+def citations(*, paper: bool) -> list[str]:
+    """Entries in BibTeX: of this software and, on request, of the paper that it studies."""
+    entries = str(_asset("citation.bib")).replace("VERSION", installed(PACKAGE) or "").strip().split("\n\n")
+    return entries if paper else entries[:1]
 
 
 def _asset(name: str) -> Markup:

@@ -218,7 +218,75 @@ const addCopy = (code) => {
   code.after(button);
 };
 
+// A figure as a file of its own: with its styles and a font, in the colours of a light page, since papers are white.
+const standalone = (svg) => {
+  const copy = svg.cloneNode(true);
+  const [, , width, height] = svg.getAttribute("viewBox").split(" ");
+  for (const [name, value] of Object.entries({ xmlns: "http://www.w3.org/2000/svg", width, height })) copy.setAttribute(name, value);
+  copy.removeAttribute("style");
+  const classes = new Set([...copy.querySelectorAll("[class]")].flatMap((part) => [...part.classList].map((one) => `.${one}`)));
+  const rules = [...document.styleSheets].flatMap((sheet) => [...sheet.cssRules]).filter((rule) => classes.has(rule.selectorText));
+  const style = document.createElementNS("http://www.w3.org/2000/svg", "style");
+  style.textContent = ['text { font-family: "DejaVu Sans", Verdana, Arial, sans-serif; }', ...rules.map((rule) => rule.cssText)].join("\n");
+  copy.prepend(style);
+  const page = getComputedStyle(document.documentElement);
+  const light = (name) => page.getPropertyValue(name).match(/#\w+/)[0];
+  const text = new XMLSerializer().serializeToString(copy).replace(/var\((--\w+)\)/g, (_, name) => light(name));
+  return { text, width: Number(width), height: Number(height) };
+};
+
+const save = (blob, name) => {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(blob);
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+};
+
+// Buttons beside a figure's data that save it as SVG and, drawn by the browser at 216 dots per inch, as PNG.
+const addSave = (figure) => {
+  const [svg, data] = [figure.querySelector(".paper > svg"), figure.querySelector("a[download]")];
+  if (!svg || !data) return;
+  const name = data.download.replace(/\.csv(\.gz)?$/, "");
+  const kinds = {
+    PNG: async () => {
+      const { text, width, height } = standalone(svg);
+      const image = new Image();
+      image.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(text)}`;
+      await image.decode();
+      const canvas = document.createElement("canvas");
+      [canvas.width, canvas.height] = [Math.round(3 * width), Math.round(3 * height)];
+      canvas.getContext("2d").drawImage(image, 0, 0, canvas.width, canvas.height);
+      canvas.toBlob((blob) => save(blob, `${name}.png`));
+    },
+    SVG: () => save(new Blob([standalone(svg).text], { type: "image/svg+xml" }), `${name}.svg`),
+  };
+  for (const [kind, run] of Object.entries(kinds)) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "save";
+    button.textContent = kind;
+    button.setAttribute("aria-label", `Save as ${kind}: ${svg.getAttribute("aria-label")}`);
+    button.addEventListener("click", run);
+    data.after(button);
+  }
+};
+
+// Light, dark, or as the reader's system has it; remembered where the browser lets a page store something.
+const addColours = (select) => {
+  const root = document.documentElement;
+  select.value = root.dataset.colours ?? "";
+  select.addEventListener("input", () => {
+    root.dataset.colours = select.value;
+    try {
+      localStorage.setItem("report-colours", select.value);
+    } catch {} // it holds until the page is closed
+  });
+  select.parentElement.hidden = false;
+};
+
 const enhance = (root) => {
+  root.querySelectorAll("figure").forEach(addSave);
   root.querySelectorAll(".filter").forEach(addFilter);
   root.querySelectorAll(".viewer").forEach(addViewer);
   root.querySelectorAll("[data-plot]").forEach(addPlot);
@@ -308,5 +376,6 @@ const addSearch = (box) => {
 };
 
 enhance(document);
+addColours(document.getElementById("colours"));
 addSearch(document.querySelector(".search"));
 follow();

@@ -21,7 +21,8 @@ from trainables.numerics import processor
 from trainables.schema import RESULTS_VERSION
 from trainables.storage import without_secrets
 
-PACKAGES = ("mnist-autoencoder-study", "torch", "numpy", "ray", "optuna", "pandas", "pyarrow")
+PACKAGE = "mnist-autoencoder-study"
+PACKAGES = (PACKAGE, "torch", "numpy", "ray", "optuna", "pandas", "pyarrow")
 _LOG = logging.getLogger(__name__)
 _ROOT = Path(__file__).resolve().parents[2]
 
@@ -76,6 +77,16 @@ def git_commit() -> str | None:
     if commit is None:
         return None
     return commit + ("+" if uncommitted() else "")
+
+
+def program() -> str:
+    """Names this program with its version and, in a checkout, the commit and its day."""
+    named = f"{PACKAGE} {installed(PACKAGE) or ''}".strip()
+    commit = git_commit()
+    if commit is None:
+        return named
+    changed = ", changed since" if commit.endswith("+") else ""
+    return f"{named}, commit {commit[:12]} of {_git('log', '-1', '--format=%cs')}{changed}"
 
 
 def uncommitted() -> list[str]:

@@ -12,13 +12,16 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from analysis.report.page import render
+from analysis.report.page import citations, render
 from analysis.search import importance
+from study.run.provenance import program
 from study.table import load_tables
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -343,6 +346,79 @@ def test_figures_take_the_pages_colours_in_the_dark(browser: Browser, report: Pa
         colours[scheme] = sum(map(int, re.findall(r"\d+", text.evaluate("one => getComputedStyle(one).fill"))))
         opened.context.close()
     assert colours["light"] < 3 * 130 and colours["dark"] > 3 * 150, "dark ink by day, light ink by night"
+
+
+def ink(page: Page) -> int:
+    """The brightness of a figure's text as the page shows it, from 0 to 765."""
+    colour = page.locator("figure svg text").first.evaluate("one => getComputedStyle(one).fill")
+    return sum(map(int, re.findall(r"\d+", colour)))
+
+
+def test_colours_are_chosen_followed_by_figures_ignored_by_print_and_remembered(watched: Watched) -> None:
+    page = watched.page
+    by_day = ink(page)
+    page.get_by_label("colours").select_option("dark")
+    by_night = ink(page)
+    assert by_day < 3 * 130 and by_night > 3 * 150
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(22, 24, 27)"
+    page.emulate_media(media="print")
+    assert ink(page) == 0 and page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    page.emulate_media(media="screen", color_scheme="dark")
+    page.reload()
+    assert page.get_by_label("colours").input_value() == "dark" and ink(page) == by_night
+    page.get_by_label("colours").select_option("light")
+    assert ink(page) == by_day, "the reader's choice goes before the system's"
+    page.get_by_label("colours").select_option("auto")
+    assert ink(page) == by_night
+    assert watched.said == []
+
+
+def test_colours_are_chosen_where_a_page_may_store_nothing(watched: Watched, report: Path) -> None:
+    page = watched.page
+    page.add_init_script("Object.defineProperty(window, 'localStorage', {get() { throw new Error('refused') }})")
+    page.goto(report.as_uri())
+    page.get_by_label("colours").select_option("dark")
+    assert ink(page) > 3 * 150 and watched.said == []
+
+
+@pytest.mark.parametrize("figure", ["claims_forest", "paper-f5_vae_reconstructions"])
+def test_figure_is_saved_as_svg_and_as_png_in_the_colours_of_paper(watched: Watched, figure: str) -> None:
+    page = watched.page
+    page.get_by_label("colours").select_option("dark")
+    box = page.locator(f"#{figure}")
+    texts = box.locator("svg text").all_text_contents()
+    files = {}
+    for kind in ("SVG", "PNG"):
+        with page.expect_download() as download:
+            box.get_by_role("button", name=f"Save as {kind}").click()
+        assert download.value.suggested_filename == f"{figure.removeprefix('paper-')}.{kind.lower()}"
+        files[kind] = download.value.path()
+    svg = files["SVG"].read_text()
+    tree = ElementTree.fromstring(svg)
+    assert texts and all(text in "".join(tree.itertext()) for text in texts) and "var(" not in svg
+    classes, rules = (set(re.findall(pattern, svg)) for pattern in (r'class="(s\d+)"', r"\.(s\d+) \{"))
+    assert classes <= rules, "a style of the page that the file would lack"
+    width, height = (float(tree.attrib[side]) for side in ("width", "height"))
+    with Image.open(files["PNG"]) as opened:
+        image = opened.convert("RGB")
+    assert image.size == (round(3 * width), round(3 * height))
+    assert image.getpixel((2, 2)) == (255, 255, 255)
+    dark = sum(image.convert("L").histogram()[:100]) / (image.width * image.height)
+    assert 0.002 < dark < 0.9, "it has ink, on white"
+    assert watched.said == []
+
+
+def test_head_names_version_commit_and_day_and_its_citations_can_be_copied(watched: Watched) -> None:
+    page = watched.page
+    assert page.locator("#cite summary").inner_text() == f"{program()} · how to cite"
+    assert not page.locator("#cite pre").first.is_visible()
+    page.locator("#cite summary").click()
+    page.evaluate(
+        "Object.defineProperty(navigator, 'clipboard', {value: {writeText: (text) => (window.copied = text)}})"
+    )
+    for place, entry in enumerate(citations(paper=True)):
+        page.locator("#cite pre + button.copy").nth(place).click()
+        assert page.evaluate("window.copied") == entry
 
 
 def test_pointer_shows_the_values_of_the_nearest_point_and_series_can_be_hidden(watched: Watched) -> None:

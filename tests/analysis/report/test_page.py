@@ -12,11 +12,12 @@ from pathlib import Path
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from analysis.cells import summarise
 from analysis.cli import main
 from analysis.evidence import Evidence
-from analysis.report.page import render
+from analysis.report.page import citations, render
 from analysis.report.section import section
 from analysis.report.sentences import trouble_sentences
 from study.table import Tables
@@ -80,7 +81,7 @@ class Checker(HTMLParser):
 
 def test_render_hostile_texts_are_escaped(html: str) -> None:
     assert "alert('x')</script" not in html
-    assert html.count("<script") == html.count("</script") == 4  # the viewer's data, and three of the page's own
+    assert html.count("<script") == html.count("</script") == 5  # the viewer's data, and four of the page's own
     assert html.count("&lt;script&gt;") >= 3  # the page's title, the heading, the error
 
 
@@ -100,6 +101,18 @@ def test_render_page_needs_nothing_from_elsewhere(html: str) -> None:
     assert page.sources == []
     assert all(link.startswith(("#", "data:image/png;base64,", *CSV)) for link in page.links)
     assert "@import" not in html
+
+
+def test_citations_say_what_the_citation_file_says() -> None:
+    software, paper = (dict(re.findall(r"(\w+) += \{+(.*?)\}+,?$", entry, re.M)) for entry in citations(paper=True))
+    cited = yaml.safe_load((Path(__file__).parents[3] / "CITATION.cff").read_text())
+    (author,), (article,) = cited["authors"], cited["references"]
+    wanted = {"title": cited["title"], "version": cited["version"], "license": cited["license"]}
+    assert software == wanted | {"author": author["name"], "year": str(cited.get("date-released", "2026"))[:4]}
+    (writer,) = article["authors"]
+    name = f"{writer['family-names']}, {writer['given-names']}"
+    assert paper == {"author": name, "title": article["title"], "year": str(article["year"])}
+    assert len(citations(paper=False)) == 1
 
 
 def test_render_twice_is_the_same() -> None:

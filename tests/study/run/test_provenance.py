@@ -64,3 +64,11 @@ def test_collect_of_a_checkout_has_the_lock_and_the_commit():
     origin = provenance.collect({})
     assert re.fullmatch("[0-9a-f]{16}", origin["lock_sha256"])
     assert re.fullmatch(r"[0-9a-f]{40}\+?", origin["git_commit"])
+
+
+def test_program_names_its_version_and_in_a_checkout_the_commit_and_its_day(monkeypatch):
+    version = provenance.installed(provenance.PACKAGE)
+    named = rf"mnist-autoencoder-study {version}, commit [0-9a-f]{{12}} of \d{{4}}-\d\d-\d\d(, changed since)?"
+    assert version and re.fullmatch(named, provenance.program())
+    monkeypatch.setattr(provenance, "_git", lambda *words: None)
+    assert provenance.program() == f"mnist-autoencoder-study {version}"
