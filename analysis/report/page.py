@@ -44,7 +44,7 @@ _NUMBER = re.compile(r"(?:< |\[)?(-?[\d,]*\.?\d+(?:e[-+]?\d+)?)", re.IGNORECASE)
 class Page:
     """Everything that the template shows.
 
-    `papers` are the paper's figures, redrawn from the run `papers_run`. `program` names the version that draws the page,
+    `papers` are the paper's figures, redrawn from the run `papers_run`. `program` names the version that draws it all,
     and `citations` are in BibTeX.
     """
 
