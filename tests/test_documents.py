@@ -63,6 +63,7 @@ ALLOWED = {
         "four fifths of their latents",
         "at most four fifths of them",
         "at least 1.5 times the first",
+        "that of 4 nats",
         "rises by more than 2 %",
     ),
     "a setting of the code or of Ray": (
