@@ -81,7 +81,7 @@ def list_studies(json: Json = False) -> None:
     """List the built-in studies."""
     studies = map(spec.load, spec.names())
     if json:
-        outputs.listed(studies).print()
+        outputs.StudyList(studies=[outputs.ListedStudy(**views.size_of(study)) for study in studies]).print()
         return
     OUT.print(views.studies_table(studies))
 

@@ -25,7 +25,7 @@ from study.run.lock import RunError
 from study.run.stop import Stop
 from study.spec import StudySpec
 from study.tables.build import Builder
-from study.tables.files import Tables, damage
+from study.tables.files import Tables
 from trainables import datasets
 from trainables.registry import added
 from trainables.storage import Folder, StorageError
@@ -131,8 +131,6 @@ def _claim(run: Folder, plan: Plan) -> tuple[Plan, dict[str, Any]]:
         )
     for name in set(Plan(whole).datasets) - origin["data_digests"].keys():
         origin["data_digests"][name] = datasets.load(name, whole.data.get(name)).digest
-    for problem in damage(run):
-        _LOG.warning("%s. It is made anew.", problem.rstrip("."))
     whole = whole.with_asked([])
     runfolder.write_run(run, whole, origin)
     return Plan(whole, origin["data_digests"]), {key: origin[key] for key in ("git_commit", "lock_sha256")}

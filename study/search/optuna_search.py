@@ -127,8 +127,10 @@ class OptunaSearch:
         """Tells Optuna of the trials that ended while no driver listened."""
         for number in self._state.open:
             trial = self._frozen(number)
-            if STOPPED in trial.user_attrs and self._has_reached(number, max(trial.intermediate_values)):
-                self._stop(number, trial.user_attrs[STOPPED])
+            if STOPPED in trial.user_attrs:
+                rung = max(trial.intermediate_values)
+                if all(standing.ended or standing.step >= rung for standing in self._standings(number)):
+                    self._stop(number, trial.user_attrs[STOPPED])
             self.close(number)
 
     def recover(self, hashes: Collection[str]) -> None:
@@ -340,10 +342,6 @@ class OptunaSearch:
             if value is not None and step not in self._frozen(number).intermediate_values:
                 trial.report(value, step)
                 trial.should_prune()
-
-    def _has_reached(self, number: int, step: int) -> bool:
-        """Whether each of a trial's replicates has ended or has a checkpoint of this step or a later one."""
-        return all(standing.ended or standing.step >= step for standing in self._standings(number))
 
     def _standings(self, number: int) -> list[Standing]:
         """Reads how far each of a trial's replicates is."""

@@ -187,18 +187,6 @@ def check(run: Folder, name: str) -> None:
     _check_columns(file, opened.schema_arrow, SCHEMAS[name])
 
 
-def damage(run: Folder) -> list[str]:
-    """Lists what is wrong with the tables of a run folder, as far as it has any; a launch builds them anew."""
-    problems = []
-    for name in SCHEMAS:
-        try:
-            if run.exists(f"{name}.parquet"):
-                check(run, name)
-        except TableError as error:
-            problems.append(str(error))
-    return problems
-
-
 def load_tables(folder: str | Folder) -> Tables:
     """Opens and checks the tables of a run folder or a folder under `results/`, given by its path or URL.
 

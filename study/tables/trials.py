@@ -95,7 +95,7 @@ def ranked(tables: Tables) -> pd.DataFrame:
     signs = [1 if METRICS[name].mode == "min" else -1 for name in search.objectives]
     losses = found[search.objectives].to_numpy(float) * signs
     if len(search.objectives) > 1:
-        found = found[np.array([not _dominated(row, losses) for row in losses], bool)]
+        found = found[np.array([not ((losses <= row).all(1) & (losses < row).any(1)).any() for row in losses], bool)]
     name = search.objectives[0]
     return found.sort_values(name, ascending=signs[0] == 1, kind="stable", ignore_index=True)
 
@@ -145,10 +145,6 @@ def spec_of_best(tables: Tables, count: int, seeds: int) -> StudySpec:
         measurements=[],
         search=None,
     )
-
-
-def _dominated(row: Any, losses: Any) -> bool:
-    return bool(((losses <= row).all(1) & (losses < row).any(1)).any())
 
 
 def _first(errors: Sequence[Any] | pd.Series) -> str | None:
