@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -25,11 +24,9 @@ from analysis.dimension.network_estimates import law_of_loss
 from analysis.dimension.seed_estimates import Sweeps, sweeps_of
 from analysis.dimension.sweeps import PAPERS, Networks, pca
 from analysis.figures.base import NotApplicableError
+from study.table import Tables
 from trainables.errors import ReadableError
 from trainables.registry import unknown
-
-if TYPE_CHECKING:
-    from study.table import Tables
 
 
 class EvidenceError(ReadableError):

@@ -180,11 +180,11 @@ def seeds_needed(
         ValueError: Fewer than two seeds, a difference that is not finite, or another argument out of range.
     """
     array = _seeds(differences)
-    _check_alpha(alpha)
-    if not alpha < power < 1:
-        raise ValueError(f"`alpha < power < 1` must hold, but got {alpha=}, {power=}.")
+    if not (0 < alpha < 0.5 and alpha < power < 1):
+        raise ValueError(f"`0 < alpha < 0.5` and `alpha < power < 1` must hold, but got {alpha=}, {power=}.")
     if goal == "equivalence":
-        _check_margin(margin)
+        if not 0 < margin < np.inf:
+            raise ValueError(f"`0 < margin < inf` must hold for equivalence, but got {margin=}.")
         gaps, level = [float(_gap(array, -margin)), -float(_gap(array, margin))], alpha
     elif goal == "difference":
         gaps, level = [abs(float(_gap(array, margin)))], alpha / 2
@@ -214,16 +214,6 @@ def _seeds(values: Values) -> np.ndarray:
 def _check_level(level: float) -> None:
     if not 0 < level < 1:
         raise ValueError(f"`0 < level < 1` must hold, but got {level=}.")
-
-
-def _check_alpha(alpha: float) -> None:
-    if not 0 < alpha < 0.5:
-        raise ValueError(f"`0 < alpha < 0.5` must hold, but got {alpha=}.")
-
-
-def _check_margin(margin: float) -> None:
-    if not 0 < margin < np.inf:
-        raise ValueError(f"`0 < margin < inf` must hold for equivalence, but got {margin=}.")
 
 
 def _spread(values: np.ndarray) -> np.ndarray:

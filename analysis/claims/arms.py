@@ -187,5 +187,5 @@ def seedwise(rows: pd.DataFrame) -> pd.Series:
 
 def valued(pool: Pool, rows: pd.DataFrame, value: Value, *, lower: bool = False) -> pd.DataFrame:
     """These rows with the column `value`, or its lower bound, NaN for replicates that have not finished."""
-    numbers = rows["replicate"].map(pool.lower_bounds(value) if lower else pool.values(value)).astype(float)
+    numbers = rows["replicate"].map(pool.along(value, lower=True) if lower else pool.values(value)).astype(float)
     return rows.assign(value=numbers.where(rows["status"] == "finished"))

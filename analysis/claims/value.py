@@ -109,7 +109,7 @@ class Value(Entry):
         """Its name for a reader."""
         name = word(str(self.metric or self.profile))
         if self.profile and self.index:
-            name += f"[{self.index}]"
+            name += f" ({self.index})" if isinstance(self.index, str) else f"[{self.index}]"
         if self.reduce:
             name = f"{self.reduce} {name}"
         if self.at is not None:

@@ -42,11 +42,6 @@ class Check:
         return [k for k, one in self.one_class.items() if k <= MOST_KNOWN and recovery(one) == verdict]
 
     @property
-    def recovers(self) -> bool:
-        """Whether the row recovers every k up to MOST_KNOWN that one class was measured at."""
-        return bool(self.at(Verdict.CONFIRMED)) and not self.at(Verdict.REFUTED) and not self.at(Verdict.INCONCLUSIVE)
-
-    @property
     def short(self) -> str:
         """The check in a few words, up to MOST_KNOWN."""
         if not self.one_class:

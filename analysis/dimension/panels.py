@@ -104,9 +104,24 @@ def plot_estimates(rows: pd.DataFrame, ax: Axes) -> Axes:
 
 def number(row: Mapping[Any, Any]) -> str:
     """The number of an estimate's row with its interval, or its range alone, as a reader writes them."""
-    if np.isfinite(row["least"]) and row["least"] < row["most"]:
-        return f"{figures(row['least'])} to {figures(row['most'])}"
+    if len(ends := _ends(row)) == 2:
+        return " to ".join(map(figures, ends))
     return with_interval(row["value"], row["low"], row["high"])
+
+
+def mark(row: Mapping[Any, Any], line: float, ax: Axes, *, width: float, size: float) -> None:
+    """Draws an estimate's interval and the marker of its verdict, at both ends if the estimate is a range."""
+    color, face, marker, _ = VERDICTS[row["verdict"]]
+    if np.isfinite(row["low"]):
+        ax.plot([row["low"], row["high"]], [line, line], color=color, linewidth=width, solid_capstyle="butt")
+    style: dict[str, Any] = {"color": color, "markerfacecolor": face, "markersize": size, "markeredgewidth": 1.2}
+    ax.plot(_ends(row), [line] * len(_ends(row)), marker, **style)
+
+
+def _ends(row: Mapping[Any, Any]) -> list[float]:
+    """Both ends of an estimate that is a range, else its value."""
+    least, most = row.get("least", np.nan), row.get("most", np.nan)
+    return [least, most] if least < most else [row["value"]]
 
 
 def _papers(rows: pd.DataFrame) -> bool:
@@ -137,15 +152,10 @@ def _estimate(row: Mapping[Any, Any], name: str, line: float, ax: Axes) -> None:
         reason = reason if len(reason) <= _LONGEST_REASON else reason.partition(":")[0]
         _beside(reason, 0.02, line, ax, fontsize=_SMALL, style="italic", color=GREY)
         return
-    color, face, marker, _ = VERDICTS[row["verdict"]]
-    if np.isfinite(row["low"]):
-        ax.plot([row["low"], row["high"]], [line, line], color=color, linewidth=width, solid_capstyle="butt")
+    mark(row, line, ax, width=width, size=size)
     least, tag = min(row["value"], row["low"] if np.isfinite(row["low"]) else np.inf), row["reason"].split(":")[0]
     if row["verdict"] in ("inconclusive", "not settled") and least > _CLEAR and len(tag) <= _LONGEST_TAG:
         _beside(tag, 0.02, line, ax, fontsize=_SMALL, style="italic", color=GREY)
-    ranged = np.isfinite(row["least"]) and row["least"] < row["most"]
-    for end in (row["least"], row["most"]) if ranged else (row["value"],):
-        ax.plot(end, line, marker=marker, color=color, markerfacecolor=face, markersize=size, markeredgewidth=1.2)
     _beside(number(row), _NUMBERS, line, ax, fontsize=8, fontweight=weight)
 
 

@@ -5,16 +5,13 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from analysis.dimension.estimate import Estimate
 from analysis.dimension.loss_law import NO_FALL, LossLaw
 from analysis.dimension.seed_estimates import LOWER_BOUND, Sweeps
 from analysis.dimension.sweeps import PAPERS, Sweep
 from study import spec
-
-if TYPE_CHECKING:
-    from study.table import Tables
+from study.table import Tables
 
 SEEDS = 3
 """The seeds that a remedy names where there are too few for an interval."""

@@ -215,13 +215,9 @@ def unfinished(curves: Sweep) -> tuple[str, ...]:
 def left_out(curves: Sweep) -> tuple[str, ...]:
     """Remarks on settings that are not the defaults, and on what was left out."""
     names, runs = ", ".join(map(str, curves.left_out)), ", ".join(curves.beside)
-    return tuple(
-        filter(
-            None,
-            (
-                f"with {curves.settings}" if curves.settings else "",
-                f"seed {names} left out: not finished, or not measured, at every N" if names else "",
-                f"left out: {runs}" if runs else "",
-            ),
-        )
-    )
+    remarks = {
+        f"with {curves.settings}": curves.settings,
+        f"seed {names} left out: not finished, or not measured, at every N": names,
+        f"left out: {runs}": runs,
+    }
+    return tuple(text for text, applies in remarks.items() if applies)

@@ -13,17 +13,15 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from analysis.figures.base import NotApplicableError
+from study.table import Tables
 from trainables.quantities import QUANTITIES
 from trainables.schema import TrialConfig, applies
-
-if TYPE_CHECKING:
-    from study.table import Tables
 
 FRACTIONS = np.arange(1, 51) / 50
 """Shares of a run at which histories are read: the evaluations of the default config."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -13,10 +13,8 @@ from matplotlib.patches import FancyBboxPatch, Polygon
 from analysis.cells import paper_cells
 from analysis.figures.base import NotApplicableError
 from analysis.figures.style import GREY, INK, blank, theme
+from study.table import Tables
 from trainables.shape import MNIST, Shape
-
-if TYPE_CHECKING:
-    from study.table import Tables
 
 _PART_COLORS = {"input": "#D9D9D9", "encoder": "#A9CCE3", "code": "#F2B134", "decoder": "#A9D8C3", "output": "#D9D9D9"}
 _STEP = 1.55

@@ -5,32 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from analysis.cells import cells, is_papers, paper_cells
 from analysis.figures import architecture, curves, mosaics, sweep
 from analysis.figures.base import Drawn, FigureEntry, Skipped
-
-if TYPE_CHECKING:
-    from study.table import Tables
+from study.table import Tables
 
 
-def _linear(tables: Tables) -> pd.DataFrame:
+def _plain(tables: Tables, *, linear: bool) -> pd.DataFrame:
+    """The reconstructions of the plain auto-encoders that are linear, at every step, or of the others at the last."""
     chosen = paper_cells(tables)
-    return mosaics.reconstructions_data(tables, _of(chosen, linear=True), every_step=True)
-
-
-def _non_linear(tables: Tables) -> pd.DataFrame:
-    return mosaics.reconstructions_data(tables, _of(paper_cells(tables), linear=False))
-
-
-def _of(chosen: pd.DataFrame, *, linear: bool) -> list[str]:
-    """Networks of the plain auto-encoders that are linear or not; if there is none, a text for the message."""
     trained = chosen[(chosen["task"] == "train") & (chosen["model"] == "autoencoder")]
-    names = trained[(trained["activation"] == "linear") == linear]["network"]
-    return list(dict.fromkeys(names)) or ["a linear auto-encoder" if linear else "a non-linear auto-encoder"]
+    names = trained[(trained["activation"] == "linear") == linear]["network"].unique()
+    absent = "a linear auto-encoder" if linear else "a non-linear auto-encoder"  # for the message
+    return mosaics.reconstructions_data(tables, list(names) or [absent], every_step=linear)
 
 
 FIGURES: dict[str, FigureEntry] = {
@@ -46,14 +36,14 @@ FIGURES: dict[str, FigureEntry] = {
     ),
     "f2_linear": FigureEntry(
         "The linear network while it learns, against the input",
-        _linear,
+        partial(_plain, linear=True),
         mosaics.plot_mosaic,
         mosaics.reconstructions_caption,
         paper='The paper shows it at 10,000, 30,000 and 50,000 steps: "quite bad", a few can be identified (C4).',
     ),
     "f3_non_linear": FigureEntry(
         "The non-linear auto-encoders against the input",
-        _non_linear,
+        partial(_plain, linear=False),
         mosaics.plot_mosaic,
         mosaics.reconstructions_caption,
         paper="The paper shows the three nets against the input and finds them virtually indistinguishable (C9).",

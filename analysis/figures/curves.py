@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,9 +17,7 @@ from analysis.figures.base import NotApplicableError
 from analysis.figures.lines import lines
 from analysis.figures.style import GREY, INK, TICK, looks, theme
 from analysis.formats import in_words
-
-if TYPE_CHECKING:
-    from study.table import Tables
+from study.table import Tables
 
 START = 0.2
 """Share of the run after which Fig. 7's enlargement starts and the noise of a batch is measured."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,10 +17,8 @@ from analysis.cells import cells, counted, paper_cells
 from analysis.figures.base import NotApplicableError
 from analysis.figures.style import DIGITS, GREY, INK, blank, theme
 from analysis.formats import in_words
+from study.table import Tables
 from trainables.shape import Shape
-
-if TYPE_CHECKING:
-    from study.table import Tables
 
 SIDE = 28
 """Pixels along the longer side of an image that the lengths below are for; other images are drawn at the same size."""
@@ -114,7 +112,9 @@ def reconstructions_data(
                 drawn[drawn["step"] == step], number, group, label, cell, seed, nlls.get((replicate, int(step)))
             )
     if not rows:
-        raise NotApplicableError(f"no reconstruction of {_names(select)} is in the tables")
+        raise NotApplicableError(
+            f"no reconstruction of {'any cell' if select is None else ', '.join(select)} is in the tables"
+        )
     return _of_so_many(pd.DataFrame(rows), count)
 
 
@@ -123,7 +123,8 @@ def reconstructions_caption(frame: pd.DataFrame) -> str:
     return (
         f"The same {_count(frame)}, and their reconstructions (a VAE at its posterior mean). "
         f"{_seeds_text(frame)}, one per network. At the right: the network's test NLL at that step, over all test "
-        f"images (a VAE's at its posterior mean too). {_ink_text(frame)}{_part_text(frame)}"
+        f"images (a VAE's at its posterior mean too). "
+        f"{'' if slot(frame).channels > 1 else 'Light ink on black is drawn dark on white.'}{_part_text(frame)}"
     )
 
 
@@ -131,10 +132,6 @@ def _count(frame: pd.DataFrame) -> str:
     """The number of test images in the first input row, in words."""
     inputs = int(((frame["cell"] == "") & (frame["row"] == frame["row"].min())).sum())
     return "ten test images" if inputs == 10 else f"{inputs} test image{'s' * (inputs != 1)}"
-
-
-def _ink_text(frame: pd.DataFrame) -> str:
-    return "" if slot(frame).channels > 1 else "Light ink on black is drawn dark on white."
 
 
 def samples_data(tables: Tables) -> pd.DataFrame:
@@ -232,16 +229,13 @@ def plane_data(tables: Tables) -> pd.DataFrame:
 def plane_caption(frame: pd.DataFrame) -> str:
     """The caption: the two panels."""
     codes = int((frame["kind"] == "code").sum() / frame["cell"].nunique())
+    labelled = ", coloured by class, whose number also stands at the median of its codes"
+    labelled = labelled if frame["digit"].notna().any() else ""
     return (
-        f"Left: codes (a VAE's posterior means) of {codes:,} test images{_classes_text(frame)}; the frame leaves out "
+        f"Left: codes (a VAE's posterior means) of {codes:,} test images{labelled}; the frame leaves out "
         "those far from the rest. Right: images decoded on a grid over the "
         f"1 % to 99 % range of the codes, at the place of their code. One seed.{_part_text(frame)}"
     )
-
-
-def _classes_text(frame: pd.DataFrame) -> str:
-    labelled = frame["digit"].notna().any()
-    return ", coloured by class, whose number also stands at the median of its codes" if labelled else ""
 
 
 @theme()
@@ -386,7 +380,3 @@ def _frame(values: pd.Series[float]) -> tuple[float, float]:
 
 def _steps_text(step: int) -> str:
     return f"{step:,} steps" if step else "closed form"
-
-
-def _names(select: Iterable[str] | None) -> str:
-    return "any cell" if select is None else ", ".join(select)

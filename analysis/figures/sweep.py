@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -19,10 +19,8 @@ from analysis.figures.base import NotApplicableError
 from analysis.figures.lines import lines
 from analysis.figures.style import TICK, looks, theme
 from analysis.formats import in_words, word
+from study.table import Tables
 from trainables.schema import METRICS, TrialConfig
-
-if TYPE_CHECKING:
-    from study.table import Tables
 
 SHOWN = ("test_nll", "test_kl", "test_active_units")
 """The metrics that are drawn, a panel each, of those that the run has."""

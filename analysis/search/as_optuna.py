@@ -15,7 +15,7 @@ from analysis.figures.base import NotApplicableError
 from analysis.figures.style import TICK
 from analysis.intervals import Values
 from study.searchspace import Parameter
-from study.tables.trials import curves, parameters, search_of, trials
+from study.tables.trials import curves, search_of, trials
 from trainables.schema import METRICS
 
 if TYPE_CHECKING:
@@ -95,9 +95,3 @@ def _is_log(parameter: Parameter) -> bool:
 def sign(objective: str) -> int:
     """1 if less of the objective is better, -1 if more is."""
     return 1 if METRICS[objective].mode == "min" else -1
-
-
-def drawn_of(tables: Tables, numbers: Sequence[int]) -> list[Parameters]:
-    """The values that Optuna drew for these trials."""
-    every = parameters(tables)
-    return [every[number] for number in numbers]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -13,11 +11,9 @@ from matplotlib.figure import Figure
 from analysis.figures.style import GREY, INK, theme
 from analysis.formats import word
 from analysis.search.as_optuna import log_values, sign
+from study.table import Tables
 from study.tables.trials import curves, search_of, trials
 from trainables.schema import METRICS
-
-if TYPE_CHECKING:
-    from study.table import Tables
 
 _MARKERS = {"finished": "o", "stopped": "v", "failed": "X", "running": "d"}
 _COLORS = {"finished": "#0072B2", "stopped": "#D55E00", "failed": INK, "running": GREY}

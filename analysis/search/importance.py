@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,11 +14,9 @@ from analysis.figures.base import NotApplicableError
 from analysis.figures.lines import INTERVAL, three_rows
 from analysis.figures.style import INK, theme
 from analysis.intervals import Values
-from analysis.search.as_optuna import Parameters, common_step, drawn_of, sign, to_optuna, values_at
-from study.tables.trials import search_of
-
-if TYPE_CHECKING:
-    from study.table import Tables
+from analysis.search.as_optuna import Parameters, common_step, sign, to_optuna, values_at
+from study.table import Tables
+from study.tables.trials import parameters, search_of
 
 LEAST_TRIALS = 20
 """With fewer, a forest says more about chance than about the settings."""
@@ -108,16 +106,16 @@ def _importances_at(tables: Tables, objective: str, step: int | None) -> pd.Data
     values = values_at(tables, objective, step).dropna() * sign(objective)
     if len(values) < LEAST_TRIALS or values.nunique() < 2:
         return pd.DataFrame()
-    drawn = drawn_of(tables, [int(number) for number in values.index])
+    every = parameters(tables)
+    drawn: list[Parameters] = [every[int(number)] for number in values.index]
     point = importances(drawn, values.to_numpy(), trees=TREES)
     rng = np.random.default_rng(0)
     draws = []
     for index in range(RESAMPLES):
         chosen = rng.integers(0, len(values), len(values))
         draws.append(importances([drawn[i] for i in chosen], values.to_numpy()[chosen], seed=index, trees=FEWER_TREES))
-    every = list(dict.fromkeys(name for trial in drawn for name in trial))
     rows = []
-    for name in every:
+    for name in dict.fromkeys(name for trial in drawn for name in trial):
         resampled = [draw.get(name, 0.0) for draw in draws]
         known = name in point
         reach = 1.96 * float(np.std(resampled, ddof=1))

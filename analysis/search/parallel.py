@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,10 +15,8 @@ from analysis.figures.style import GREY, INK, theme
 from analysis.formats import figures, word
 from analysis.search.slices import varying
 from study.searchspace import Range, SearchSpec
+from study.table import Tables
 from study.tables.trials import ranked, search_of, trials
-
-if TYPE_CHECKING:
-    from study.table import Tables
 
 BEST = 5
 """The best trials, or those of the front, that stand out, at most."""

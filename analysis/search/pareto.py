@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,11 +14,9 @@ from analysis.figures.base import NotApplicableError
 from analysis.figures.style import GREY, INK, theme
 from analysis.formats import word
 from analysis.search.as_optuna import sign
+from study.table import Tables
 from study.tables.trials import ranked, search_of, trials
 from trainables.schema import METRICS
-
-if TYPE_CHECKING:
-    from study.table import Tables
 
 REFERENCE = {"nll": 206.0, "kl": 60.0}
 """The hypervolume's reference point by metric, its split apart, in nats: the mean image's loss, and a rate that no

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from analysis.figures.base import Drawn, FigureEntry, NotApplicableError, Skipped
 from analysis.search import history, importance, parallel, pareto, slices
 from study.searchspace import SearchSpec
+from study.table import Tables
 from study.tables.trials import search_of
-
-if TYPE_CHECKING:
-    from study.table import Tables
-
 
 _HISTORY = FigureEntry("How the search went", history.history_data, history.plot_history, history.history_caption)
 _IMPORTANCE = FigureEntry(

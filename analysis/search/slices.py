@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -19,11 +18,9 @@ from analysis.figures.style import TICK, theme
 from analysis.formats import word
 from analysis.search.as_optuna import common_step, log_values, values_at
 from study.searchspace import Range, SearchSpec
+from study.table import Tables
 from study.tables.trials import search_of, trials
 from trainables.schema import METRICS
-
-if TYPE_CHECKING:
-    from study.table import Tables
 
 COLUMNS = 3
 PAIRS = 3

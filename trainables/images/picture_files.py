@@ -119,7 +119,7 @@ def decode(name: str, content: Path | bytes, source: ImageSource) -> np.ndarray:
         wide = as_array(fit(picture, source.size, source.grey))
         return np.asarray(np.rint(wide).clip(0, 2**16 - 1).astype(np.uint16))
     array = as_array(fit(picture, source.size, source.grey))
-    return array[..., :1] if _is_grey(array) else array
+    return array[..., :1] if (array == array[..., :1]).all() else array
 
 
 def _plain(picture: Image.Image) -> Image.Image:
@@ -130,10 +130,6 @@ def _plain(picture: Image.Image) -> Image.Image:
         whole = picture.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", whole.size, "white"), whole).convert("RGB")
     return picture.convert("L" if picture.mode in ("1", "L") else "RGB")
-
-
-def _is_grey(array: np.ndarray) -> bool:
-    return array.shape[2] == 3 and bool((array == array[..., :1]).all())
 
 
 def split_of(name: str) -> str:
