@@ -93,15 +93,10 @@ def paired_test(
 
 
 def holm(p_values: Values) -> np.ndarray:
-    """Holm's adjusted p values of one family of tests, in the order given (Holm 1979).
+    """Holm's adjusted p values of one family of tests, in the order given (Holm 1979); `(num_tests,)`, may be empty.
 
-    Not taken from statsmodels, whose function collects the garbage of the whole process at each call (0.1 s).
-
-    Args:
-        p_values: Shape `(num_tests,)`, in [0, 1]; may be empty.
-
-    Raises:
-        ValueError: Not a vector, or a value outside [0, 1] or NaN.
+    Not taken from statsmodels, whose function collects the garbage of the whole process at each call (0.1 s). Raises
+    ValueError for anything but a vector of numbers in [0, 1].
     """
     array = np.asarray(p_values, dtype=np.float64)
     if array.ndim != 1 or not ((array >= 0) & (array <= 1)).all():

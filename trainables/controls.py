@@ -61,14 +61,10 @@ class Source(NamedTuple):
 
 
 def pca_source(dataset: Dataset, components: int) -> Source:
-    """A dataset's images in the plane of the first principal components of its training images.
+    """A dataset's images, in the order val, train, test, in the plane of its first principal components (in [1, 784]).
 
     One affine map of the grey values, the same for all pixels and images, takes their range to [0, 1]: clipping instead
     would bend the plane and add dimensions.
-
-    Args:
-        dataset: Its images come in the order val, train, test.
-        components: K, in [1, 784].
     """
     mean, plane = _principal_plane(dataset, components)
     images = np.concatenate([dataset.images[part] for part in _FILE_ORDER])
@@ -79,15 +75,9 @@ def pca_source(dataset: Dataset, components: int) -> Source:
 
 
 def with_tail(greys: np.ndarray, dataset: Dataset, components: int) -> np.ndarray:
-    """Images plus what a dataset's images hold beyond its first principal components, cut to black and white.
+    """Adds to images what a dataset's images hold beyond its first principal components, cut to black and white.
 
-    Args:
-        greys: `(n, 784)` uint8; image i gets the tail of the dataset's image i, in the order val, train, test.
-        dataset: At least n images.
-        components: As for `pca_source`.
-
-    Returns:
-        `(n, 784)` uint8.
+    Image i of `greys`, `(n, 784)` uint8, gets the tail of the dataset's image i, in the order val, train, test.
     """
     mean, plane = _principal_plane(dataset, components)
     images = np.concatenate([dataset.images[part] for part in _FILE_ORDER])[: len(greys)]

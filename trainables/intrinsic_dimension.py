@@ -41,19 +41,10 @@ EXTRA = 16
 
 
 def subsample(config: TrialConfig, seed: int, images: Tensor, labels: Tensor | None) -> Tensor:
-    """Draws the points of a trial: training images of a class or of all.
+    """Draws the points of a trial: `sample_size` training images of a class or of all, floats in [0, 1].
 
-    Args:
-        config: Its `digit` and `sample_size` are used.
-        seed: The replicate's seed.
-        images: uint8 `(n, pixels)`.
-        labels: `(n,)`; None if the images have none.
-
-    Returns:
-        Floats in [0, 1], `(sample_size, pixels)`.
-
-    Raises:
-        ValueError: There are fewer images than `sample_size`, or no labels to tell a class by.
+    `images`: uint8 `(n, pixels)`; `labels`: `(n,)`, None if the images have none. Raises ValueError if there are fewer
+    images, or no labels to tell a class by.
     """
     if config.digit is not None and labels is None:
         raise ValueError(f"`digit` must be left out where images have no labels, but got {config.digit}.")

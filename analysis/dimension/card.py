@@ -50,16 +50,13 @@ def draw_card(evidence: Evidence, title: str = "") -> Drawn | Skipped:
 
 
 def card_data(evidence: Evidence) -> pd.DataFrame:
-    """Everything that the card shows, a row for each point or estimate; COLUMNS.
+    """Collects what the card shows, a row for each point or estimate; COLUMNS.
 
     By `panel`: `estimate` (`key`, `series` is its name, `value` with interval, `verdict`), `nll` (test NLL in nats per
     image against N in `x`, by network; reference levels without `x`), `active` (units against N, by threshold),
     `training` (estimates against the share of training), `scale` (dimension against neighbours, by
     estimator), `length` (description length against N; plateau and margin without `x`), `control` (returned against
     known dimension, `reason` is the dataset). A panel without data is one row with a `reason`.
-
-    Args:
-        evidence: Of any runs.
     """
     dataset, sweeps = evidence.dataset, evidence.sweeps
     images = [one for one in evidence.intrinsic_of(dataset) if one.digit == ALL_DIGITS]
@@ -139,7 +136,7 @@ def _range(counts: pd.Series[Any]) -> str:
 
 
 def _lacking(panel: str, sweeps: Sweeps) -> str:
-    """What a panel without data needs: of trained networks, what their sweep says."""
+    """The needs of a panel without data: of trained networks, the reason of their sweep."""
     found = sweeps.by_network["vae" if panel in ("active", "length") else "elu"]
     return found.replace(": ", ":\n") if "latent" in PANELS[panel] and isinstance(found, str) else PANELS[panel]
 

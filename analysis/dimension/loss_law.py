@@ -149,7 +149,7 @@ def loss_law(
         last: The largest one.
 
     Returns:
-        The law, or why there is none.
+        The law, or the reason why these N allow none.
     """
     inside, beyond = (latent_dims >= first) & (latent_dims <= last), latent_dims > last
     if inside.sum() < LEAST_FITTED or not beyond.any():

@@ -47,13 +47,7 @@ class Setting:
 
 
 def multiverse(studies: Sequence[Networks], dataset: str, own: Sweeps) -> list[Setting]:
-    """The default setting, then each of the study's; none on other data than the paper's.
-
-    Args:
-        studies: The networks of any studies.
-        dataset: A name in DATASETS.
-        own: The dataset's sweeps with the default settings.
-    """
+    """The default setting (`own` sweeps), then each of the study's; none on other data than the paper's."""
     if dataset != PAPERS:
         return []
     found = [Setting(DEFAULT, {key: estimated(key, ESTIMATORS[key], own) for key in KEYS})]

@@ -26,14 +26,9 @@ IMAGES = "{task: intrinsic_dimension, sample_size: 4000}"
 def remedies(
     tables: Sequence[Tables], dataset: str, sweeps: Sweeps, estimates: Sequence[Estimate], law: LossLaw | str
 ) -> list[str]:
-    """A line for each of the answer's estimates that has no verdict yet, and for the law: why, and what to do.
+    """A line for each of the answer's estimates without a verdict, and for the law: the reason, and the command to run.
 
-    Args:
-        tables: Of any runs.
-        dataset: The data set that is asked about.
-        sweeps: Its sweeps.
-        estimates: Its estimates; those of the answer are read.
-        law: The law of its auto-encoder, or why there is none.
+    `law`: the law of the auto-encoder, or the reason why it has none.
     """
     launch = Launch(tables, dataset, sweeps)
     open_still = {f"({one.key})": one for one in estimates if one.headline and not one.settled}
@@ -88,7 +83,7 @@ class Launch:
         return f"`{self.command(steps=steps)}`"
 
     def wider(self) -> str:
-        """More N."""
+        """Adds larger N to the grid."""
         dims = [self._widest * LONGER**power for power in (1, 2)]
         more = ", ".join(str(n) for n in dims if self._pixels is None or n <= self._pixels)
         if not more:

@@ -1,10 +1,8 @@
-"""A network's metrics against the latent dimension and training, by seed, read from the tables of one study.
+"""Reads a network's metrics against the latent dimension and training, by seed, from the tables of one study.
 
 A sweep holds fixed whatever is constant in its run. Free are the dataset, N, the number of steps and evaluations, and
 the precision: see `_FREE`. Networks that differ in any other field are other sweeps. If the runs hold several, the one
-with
-    the default settings is read, or else the one with the most latent dimensions; sweeps of two studies are never
-    mixed.
+with the default settings is read, or else the one with the most latent dimensions. Sweeps of two studies never mix.
 """
 
 from __future__ import annotations
@@ -224,8 +222,8 @@ def sweep(
         dataset: A name in DATASETS.
         network: A key of NETWORKS.
         largest: Whether to read only the study's largest latent dimension, so that its seeds need no others.
-        settings: What must differ from the default settings; None takes the sweep that `_rank` puts first.
-        steps: How long the networks must have been trained; None for any length.
+        settings: The difference from the default settings; None takes the sweep that `_rank` puts first.
+        steps: The length of training; None for any.
         at: A number of steps and the latent dimensions to read, as if the study had ended there.
 
     Raises:

@@ -73,7 +73,7 @@ def _draw(ax: Axes, images: pd.DataFrame, places: Sequence[tuple[int, int]], **p
 def reconstructions_data(
     tables: Tables, select: Iterable[str] | None = None, *, every_step: bool = False
 ) -> pd.DataFrame:
-    """The fixed test images and what the cells make of them: one row per image.
+    """The fixed test images and the cells' reconstructions of them: one row per image.
 
     Columns: `row` (of the figure), `group`, `label`, `cell` (empty for the input), `seed`, `step`, `index` (digit),
     `test_nll_mean` (nats per image, of the whole test set, at that step, a VAE at its posterior mean), `shape` and

@@ -198,13 +198,8 @@ def _rows(frame: pd.DataFrame) -> Figure:
 def _scale(ax: Axes, values: np.ndarray, along: Literal["x", "y"], most: int) -> None:
     """Makes an axis logarithmic where positive means span much, and leaves room on both sides.
 
-    An interval far wider than the others leaves the frame, so that these can be read.
-
-    Args:
-        ax: The axes.
-        values: Lower ends, means and upper ends, `(num_points, 3)`; ends may be NaN.
-        along: The axis.
-        most: How many ticks it may have.
+    An interval far wider than the others leaves the frame, so that these can be read. `values`: lower ends, means and
+    upper ends, `(num_points, 3)`, ends may be NaN; `most`: the largest number of ticks.
     """
     means, ends = values[:, 1], values[np.isfinite(values)]
     logarithmic = means.min() > 0 and means.max() > WIDE * means.min()

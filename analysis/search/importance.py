@@ -27,16 +27,10 @@ TREES, FEWER_TREES = 64, 8
 
 
 def importances(drawn: Sequence[Parameters], values: Values, *, seed: int = 0, trees: int) -> dict[str, float]:
-    """The share of the variance over the space that each parameter explains alone, as a forest sees it.
+    """The share of the variance over the space that each parameter explains alone, as a forest of `trees` sees it.
 
     Only what was drawn for every trial takes part. What parameters explain only together is in none of the shares,
     which add up to less than 1 by it.
-
-    Args:
-        drawn: Each trial's parameters.
-        values: Each trial's objective.
-        seed: Of the forest.
-        trees: In it.
     """
     import optuna
     from optuna.importance import FanovaImportanceEvaluator

@@ -41,13 +41,7 @@ _LOG = logging.getLogger(__name__)
 
 
 def launch(spec: StudySpec, url: str, options: Options, console: Console) -> Counts:
-    """Runs what is not finished of a study in a run folder.
-
-    Args:
-        spec: The study.
-        url: The run folder.
-        options: How to run.
-        console: For progress.
+    """Runs what is not finished of a study in the run folder `url`, with its progress on `console`.
 
     Returns:
         How many of the launch's replicates ended in each way; some are left if somebody stopped the launch.
@@ -55,8 +49,8 @@ def launch(spec: StudySpec, url: str, options: Options, console: Console) -> Cou
     Raises:
         RunError: The folder is in use, cannot be written, has no room, or belongs to another spec.
         trainables.storage.StorageError: The folder could no longer be written.
-        trainables.errors.DataError: A dataset is not to be had.
-        study.spec.SpecError: A cell is no valid config or asks what its data do not have, or a plugin's model does not
+        trainables.errors.DataError: A dataset is absent or damaged.
+        study.spec.SpecError: A cell is no valid config or wants what its data do not have, or a plugin's model does not
             have the form of ours.
     """
     spec = spec.with_asked([])

@@ -118,14 +118,9 @@ def best_trials(tables: Tables, count: int) -> pd.DataFrame:
 
 
 def spec_of_best(tables: Tables, count: int, seeds: int) -> StudySpec:
-    """Makes a study that trains the best trials again: they become arms, beside the arms that the study had.
+    """Makes a study that trains the best `count` trials again: they become arms, beside the arms that the study had.
 
     `seeds` fresh seeds follow the search's own, which chose the trials; `--first-seed` leaves those out.
-
-    Args:
-        tables: The tables of a search.
-        count: How many of the best trials.
-        seeds: How many fresh seeds.
     """
     search, old, configs = search_of(tables), tables.spec, tables.plan.trials
     swept = {field for grid in old.grids for field in old.fields_of(grid)}

@@ -67,15 +67,10 @@ def _pictures(paths: Iterable[Path]) -> list[Path]:
 
 
 def stack(pictures: Iterable[tuple[str, Path | bytes]], count: int, source: ImageSource) -> np.ndarray:
-    """Reads pictures into one array `(n, height, width, channels)`, grey if no picture has a colour in it.
+    """Reads `count` pictures into one array `(n, height, width, channels)`, grey if no picture has a colour in it.
 
-    Args:
-        pictures: The name of each, for messages, and its file or bytes.
-        count: How many there are.
-        source: Says what becomes of their size and colour.
-
-    Raises:
-        DataError: One cannot be read, or their sizes differ.
+    `pictures`: the name of each, for messages, and its file or bytes; `source` says what becomes of their size and
+    colour. Raises DataError if one cannot be read, or their sizes differ.
     """
     arrays: list[np.ndarray] = []
     first = ""
@@ -98,16 +93,8 @@ def stack(pictures: Iterable[tuple[str, Path | bytes]], count: int, source: Imag
 def decode(name: str, content: Path | bytes, source: ImageSource) -> np.ndarray:
     """Reads a picture, turned as its camera says, what is transparent on white: uint8, or uint16 where it has 16 bits.
 
-    Args:
-        name: For messages.
-        content: The picture's file or its bytes.
-        source: Says what becomes of its size and colour.
-
-    Returns:
-        `(height, width, channels)`; one channel if all three are the same.
-
-    Raises:
-        DataError: It is damaged, or no picture.
+    Returns `(height, width, channels)`, one channel if all three are the same. `source` says what becomes of its size
+    and colour. Raises DataError, which names the picture, if it is damaged, or no picture.
     """
     try:
         with Image.open(io.BytesIO(content) if isinstance(content, bytes) else content) as opened:

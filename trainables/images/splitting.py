@@ -24,16 +24,10 @@ class Part(NamedTuple):
 
 
 def by_content(parts: Mapping[str, Part], where: object) -> dict[str, Part]:
-    """Splits images into train, val and test, each sorted by a hash of the image.
+    """Splits uint8 images into train, val and test, each sorted by a hash of the image; equal images stay in one split.
 
-    Equal images stay in one split.
-
-    Args:
-        parts: uint8 images; "train", and "val" and "test" where they are given.
-        where: The file or folder, for messages.
-
-    Raises:
-        DataError: There are not enough images, or two of the given sets have one in common.
+    `parts`: "train", and "val" and "test" where they are given. Raises DataError, which names the file `where`, if
+    there are not enough images, or two of the given sets have one in common.
     """
     hashes = {name: _hashes(part.images) for name, part in parts.items()}
     for one, other in itertools.combinations(hashes, 2):
