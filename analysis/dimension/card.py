@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from analysis.dimension import panels
 from analysis.dimension.description_length import MARGIN
 from analysis.dimension.estimate import Estimate
-from analysis.dimension.estimate_table import ControlEstimate, headline, history, to_frame
+from analysis.dimension.estimate_table import headline, history, to_frame
 from analysis.dimension.intrinsic_estimates import ALL_DIGITS, NO_SCALE, Intrinsic, label
 from analysis.dimension.network_estimates import plateau_of
 from analysis.dimension.seed_estimates import Sweeps
@@ -73,7 +73,12 @@ def card_data(evidence: Evidence) -> pd.DataFrame:
             if row["key"] in TRAINED_KEYS
         ],
         "scale": list(_dimensions(_corrected_sample([one for one in images if one.scale != NO_SCALE]), "scale")),
-        "control": list(_controls(evidence.controls)),
+        "control": [
+            {"x": one.known, "reason": one.dataset, "series": one.estimator}
+            | {"value": one.value, "low": one.low, "high": one.high}
+            for one in evidence.controls
+            if one.estimator in CONTROL_SERIES
+        ],
     }
     given = [
         {"panel": panel, "dataset": dataset} | row
@@ -218,13 +223,6 @@ def _dimensions(images: list[Intrinsic], axis: str) -> Iterator[dict[str, Any]]:
         if np.isfinite(one.corrected):
             corrected = {"value": one.corrected, "low": one.corrected_low, "high": one.corrected_high}
             yield common | corrected | {"series": f"{name} corrected"}
-
-
-def _controls(controls: list[ControlEstimate]) -> Iterator[dict[str, Any]]:
-    for control in controls:
-        if control.estimator in CONTROL_SERIES:
-            numbers = {"value": control.value, "low": control.low, "high": control.high}
-            yield {"x": control.known, "reason": control.dataset, "series": control.estimator} | numbers
 
 
 def _of(frame: pd.DataFrame, panel: str) -> pd.DataFrame:

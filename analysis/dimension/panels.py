@@ -292,18 +292,15 @@ def _control(rows: pd.DataFrame, ax: Axes) -> None:
             if np.isfinite(row["low"]):
                 ax.plot([x, x], [row["low"], row["high"]], color=look.color, linewidth=1.1)
             style: Any = {"color": look.color, "markersize": 4.8, "markerfacecoloralt": "white"}
-            ax.plot(x, row["value"], look.marker, fillstyle=_fill(row["reason"]), **style)
+            dataset = row["reason"]  # strokes of ten classes are hollow, what is made from MNIST is half filled
+            fill = "left" if dataset.startswith("mnist") else "full" if dataset.endswith("-one") else "none"
+            ax.plot(x, row["value"], look.marker, fillstyle=fill, **style)
         ax.plot([], [], look.marker, color=look.color, markersize=4.8, label=name if len(name) > 1 else f"({name})")
     ax.set(xscale="log", yscale="log", xlabel="known dimension", ylabel="returned")
     _label(ax.xaxis, known)
     _label_log(ax, pd.concat([rows["value"], rows["x"]]), room=2.6)
     ax.set_xlim(known.min() / 1.5, known.max() * 1.5)
     ax.legend(loc="upper left", bbox_to_anchor=(0.1, 1.03), **_LEGEND | {"handlelength": 0.8, "handletextpad": 0.3})
-
-
-def _fill(dataset: str) -> Any:
-    """Full for strokes of one class, none for those of ten, half for what is made from MNIST."""
-    return "left" if dataset.startswith("mnist") else "full" if dataset.endswith("-one") else "none"
 
 
 PANELS: dict[str, tuple[str, Callable[[pd.DataFrame, Axes], None]]] = {

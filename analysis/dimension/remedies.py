@@ -55,7 +55,8 @@ class Launch:
         found = None if dataset == PAPERS else max(grids, key=breadth, default=None)
         self._source, self._options = ("latent", {}) if found is None else _launched(found)
         self._name = "latent" if found is None else found.spec.name
-        if _is_of_other_data(self._source, dataset):
+        built_in = self._source in spec.names()
+        if built_in and spec.load(self._source).base.get("dataset", PAPERS) != dataset:
             self._options = {"--dataset": ["--dataset", dataset]} | self._options
         read = [sweep for sweep in sweeps.by_network.values() if isinstance(sweep, Sweep)]
         self._steps = max((int(sweep.steps.max()) for sweep in read), default=0)
@@ -114,11 +115,6 @@ _REMEDIES = (
     (r"add the arm", lambda launch: f"Then `{launch.command()}`"),
 )
 """The remedies by a pattern of the reason."""
-
-
-def _is_of_other_data(study: str, dataset: str) -> bool:
-    """Whether a study is built in, and made for another data set."""
-    return study in spec.names() and spec.load(study).base.get("dataset", PAPERS) != dataset
 
 
 def _launched(tables: Tables) -> tuple[str, dict[str, list[str]]]:

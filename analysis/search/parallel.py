@@ -93,15 +93,11 @@ def plot_parallel(data: pd.DataFrame, search: SearchSpec) -> Figure:
         bottom = float(lines.drop(columns="trial").min().min()) - 0.04
         for place, name in enumerate(axes):
             _axis(ax, place, bottom, scaled[name][1])
-        ax.set_xticks(range(len(axes)), [_title(name) for name in axes])
+        ax.set_xticks(range(len(axes)), [word(name.removeprefix("field/")).replace(" ", "\n") for name in axes])
         ax.set(xlabel="", ylabel="", yticks=[], xlim=(-0.35, len(axes) - 0.3), ylim=(bottom, 1.04))
         ax.grid(visible=False)
         ax.spines[:].set_visible(False)
     return figure
-
-
-def _title(name: str) -> str:
-    return word(name.removeprefix("field/")).replace(" ", "\n")
 
 
 def _axis(ax: Axes, place: int, bottom: float, ticks: dict[str, float]) -> None:

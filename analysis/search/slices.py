@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -76,14 +77,16 @@ def slices_caption(data: pd.DataFrame) -> str:
     return f"{which}: {what}, against one setting. Where a setting was not drawn, there is no point."
 
 
-def plot_pairs(data: pd.DataFrame, search: SearchSpec, order: list[str]) -> Figure:
-    """The objective over the pairs of the first three settings of `order`: contours where both are numbers.
+def pairs_data(tables: Tables, order: Sequence[str]) -> pd.DataFrame:
+    """`slices_data`; raises NotApplicableError too if fewer than two settings vary (`order`)."""
+    data = slices_data(tables)
+    if len(order) < 2:
+        raise NotApplicableError("fewer than two settings vary")
+    return data
 
-    Args:
-        data: Of `slices_data`.
-        search: The search.
-        order: Fields, the most important first.
-    """
+
+def plot_pairs(data: pd.DataFrame, search: SearchSpec, order: list[str]) -> Figure:
+    """The objective over the pairs of the first three fields of `order`: contours where both are numbers."""
     pairs = list(itertools.combinations(order[:3], 2))[:PAIRS]
     with theme():
         figure = Figure(figsize=(3.4 * len(pairs) + 0.6, 3.0), layout="constrained")
@@ -138,7 +141,7 @@ def _axis(axes: Axes, data: pd.DataFrame, field: str, search: SearchSpec, *, alo
     given = data[f"field/{field}"]
     if _is_number(search, field):
         places = pd.to_numeric(given).to_numpy(float)
-        if _is_log(search, field):
+        if any(isinstance(option, Range) and option.log for option in search.options(field)):
             log_axis(axes, places, "x" if along == "x" else "y")
         return places
     names = [str(option).replace(" ", "") for option in search.options(field)]
@@ -150,10 +153,6 @@ def _axis(axes: Axes, data: pd.DataFrame, field: str, search: SearchSpec, *, alo
 
 def _is_number(search: SearchSpec, field: str) -> bool:
     return any(isinstance(option, Range) for option in search.options(field))
-
-
-def _is_log(search: SearchSpec, field: str) -> bool:
-    return any(isinstance(option, Range) and option.log for option in search.options(field))
 
 
 def _label(data: pd.DataFrame) -> str:

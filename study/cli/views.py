@@ -91,7 +91,8 @@ def search_lines(plan: Plan, search: SearchSpec, price: float | None = None) -> 
             f"{share:.0%} of all steps are expected to be trained."
         )
     else:
-        yield f"No early stopping: every trial is trained for {_steps(steps)} steps."
+        length = f"{min(steps):,}" + f" to {max(steps):,}" * (len(steps) > 1)
+        yield f"No early stopping: every trial is trained for {length} steps."
     yield f"The search costs {_cost(cost.search_core_hours(plan), price)}."
 
 
@@ -132,7 +133,7 @@ def status_table(plan: Plan, standings: Mapping[str, Standing]) -> Table:
         text = ", ".join(f"{count} {key}" for key, count in cell.statuses.items())
         text += " (collapsed)" if cell.collapsed else ""
         steps = "-" if cell.step is None else f"{cell.step:,} of {cell.steps:,}"
-        nll = "-" if cell.test_nll is None else _decimal(cell.test_nll)
+        nll = "-" if cell.test_nll is None else f"{cell.test_nll:{'.2f' if abs(cell.test_nll) < 1e6 else '.3g'}}"
         table.add_row(cell.cell, str(cell.replicates), text, steps, nll)
     return table
 
@@ -198,10 +199,6 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def _decimal(value: float) -> str:
-    return f"{value:.2f}" if abs(value) < 1e6 else f"{value:.3g}"
-
-
 def _used(plan: Plan) -> dict[str, set[Any]]:
     """Collects the values of each field over all cells."""
     cells = plan.cells.values()
@@ -216,10 +213,6 @@ def _cost(hours: float, price: float | None) -> str:
 def _range(limits: Range) -> str:
     scale = ", log" if limits.log else f", by {limits.step:g}" if limits.step else ""
     return f"{limits.low:g} ... {limits.last:g}{scale}"
-
-
-def _steps(steps: set[int]) -> str:
-    return f"{min(steps):,}" if len(steps) == 1 else f"{min(steps):,} to {max(steps):,}"
 
 
 def _short(value: Any) -> str:

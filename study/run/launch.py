@@ -72,12 +72,12 @@ def launch(spec: StudySpec, url: str, options: Options, console: Console) -> Cou
         replicates = options.part(drawn.replicates)
         if search is not None:
             search.catch_up()
-        final = set() if opened is None else opened.ended_hashes
+        final = set() if opened is None else opened.state.hashes(ended=True)
         backlog = Backlog.read(run, plan, replicates, final)
         if search is not None:
             search.reopen(backlog.lost(final))
         _announce(console, run, backlog, search)
-        todo = backlog.unfinished(replicates, but=set() if search is None else search.hashes)
+        todo = backlog.unfinished(replicates, but=set() if search is None else search.state.hashes())
         preflight.check_room(run, todo + ([] if search is None else search.expected()), plan)
         builder = Builder(run)
         if (todo or (search is not None and search.remaining)) and not stop.asked():
@@ -212,7 +212,7 @@ class _Rebuilds:
 
 def _count(tables: Tables, hashes: set[str], search: OptunaSearch | None) -> Counts:
     """Counts how the replicates of a launch ended, by the tables; those that the search has yet to draw are pending."""
-    searched = set() if search is None else search.hashes
+    searched = set() if search is None else search.state.hashes()
     ends = tables.rows("results", ["replicate", "status"], {"replicate": sorted(hashes | searched)})
     ends = ends.drop_duplicates("replicate")
     apart = ends["replicate"].isin(searched) & (ends["status"] == "diverged")

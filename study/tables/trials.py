@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -57,8 +56,9 @@ def trials(tables: Tables) -> pd.DataFrame:
         values = {n: float(members[n].mean()) if state == "finished" else float("nan") for n in search.objectives}
         if state == "finished" and pd.isna(list(values.values())).any():
             state = "failed"
+        error = next((error for error in members["error"] if isinstance(error, str)), None)
         rows.append(
-            {"trial": number, "cell": labels[config], "state": state, "error": _first(members["error"])}
+            {"trial": number, "cell": labels[config], "state": state, "error": error}
             | {"step": int(members["step"].max() if members["step"].notna().any() else 0)}
             | {"seconds": float(members[["train_s", "evaluate_s"]].fillna(0).to_numpy().sum())}
             | values
@@ -140,7 +140,3 @@ def spec_of_best(tables: Tables, count: int, seeds: int) -> StudySpec:
         measurements=[],
         search=None,
     )
-
-
-def _first(errors: Sequence[Any] | pd.Series) -> str | None:
-    return next((error for error in errors if isinstance(error, str)), None)

@@ -46,7 +46,8 @@ def by_content(parts: Mapping[str, Part], where: object) -> dict[str, Part]:
     for name, share in {"test": TEST_SHARE, "val": VALIDATION_SHARE}.items():
         if name not in parts:
             chosen[name], hashes[name], chosen["train"], hashes["train"] = _cut(chosen["train"], hashes["train"], share)
-    return {name: _sorted(part, hashes[name]) for name, part in chosen.items()}
+    labels = {name: [] if part.labels is None else [part.labels] for name, part in chosen.items()}
+    return {name: _rows(part, np.lexsort([*labels[name], hashes[name]])) for name, part in chosen.items()}
 
 
 def _hashes(images: np.ndarray) -> np.ndarray:
@@ -59,10 +60,6 @@ def _cut(part: Part, hashes: np.ndarray, share: int) -> tuple[Part, np.ndarray, 
     different = np.unique(hashes)
     first = hashes <= different[max(1, round(len(different) / share)) - 1]
     return _rows(part, first), hashes[first], _rows(part, ~first), hashes[~first]
-
-
-def _sorted(part: Part, hashes: np.ndarray) -> Part:
-    return _rows(part, np.argsort(hashes, kind="stable") if part.labels is None else np.lexsort((part.labels, hashes)))
 
 
 def _rows(part: Part, rows: np.ndarray) -> Part:
