@@ -72,7 +72,7 @@ def card_data(evidence: Evidence) -> pd.DataFrame:
             for row in _records(history(sweeps))
             if row["key"] in TRAINED_KEYS
         ],
-        "scale": list(_dimensions(_corrected_sample([one for one in images if one.scale != NO_SCALE]), "scale")),
+        "scale": list(_by_scale(_corrected_sample([one for one in images if one.scale != NO_SCALE]))),
         "control": [
             {"x": one.known, "reason": one.dataset, "series": one.estimator}
             | {"value": one.value, "low": one.low, "high": one.high}
@@ -200,11 +200,9 @@ def _levels(sweeps: Sweeps, closed_form: pd.Series) -> Iterator[dict[str, Any]]:
         return
     for latent_dim, value in closed_form.items():
         yield {"series": "pca", "x": latent_dim, "value": value}
-    for series, values in (
-        ("entropy floor", [found.floor for found in recorded]),
-        ("mean image", [found.mean_image for found in recorded]),
-    ):
-        yield from ({"series": series, "value": value} for value in values[:1] if value is not None)
+    for series, value in (("entropy floor", recorded[0].floor), ("mean image", recorded[0].mean_image)):
+        if value is not None:
+            yield {"series": series, "value": value}
 
 
 def _corrected_sample(images: list[Intrinsic]) -> list[Intrinsic]:
@@ -214,11 +212,11 @@ def _corrected_sample(images: list[Intrinsic]) -> list[Intrinsic]:
     return [one for one in images if one.sample_size == size]
 
 
-def _dimensions(images: list[Intrinsic], axis: str) -> Iterator[dict[str, Any]]:
-    """Raw and corrected estimates on all digits, along the scale or the sample size."""
+def _by_scale(images: list[Intrinsic]) -> Iterator[dict[str, Any]]:
+    """Raw and corrected estimates on all digits, along the scale."""
     for one in images:
-        name = label(one.estimator, NO_SCALE) if axis == "scale" else one.label
-        common = {"x": getattr(one, axis), "reason": f"{one.sample_size:,} images", "series": name}
+        name = label(one.estimator, NO_SCALE)
+        common = {"x": one.scale, "reason": f"{one.sample_size:,} images", "series": name}
         yield common | {"value": one.value, "low": one.low, "high": one.high}
         if np.isfinite(one.corrected):
             corrected = {"value": one.corrected, "low": one.corrected_low, "high": one.corrected_high}

@@ -228,15 +228,12 @@ def _has_room(units: Estimate) -> bool:
 
 def _on_the_band(rows: Sequence[Estimate]) -> str:
     """The sentence on the paper's hypothesis."""
-    groups = {
-        verdict: [f"({one.key})" for one in rows if one.verdict == verdict]
-        for verdict in (Verdict.CONFIRMED, Verdict.REFUTED, Verdict.INCONCLUSIVE)
-    }
     words = {
         Verdict.CONFIRMED: "holds for",
         Verdict.REFUTED: "does not hold for",
         Verdict.INCONCLUSIVE: "is not decided yet for",
     }
+    groups = {verdict: [f"({one.key})" for one in rows if one.verdict == verdict] for verdict in words}
     parts = [f"{words[verdict]} {_and(keys)}" for verdict, keys in groups.items() if keys]
     if not parts:
         return "Whether 10 < N < 100 holds is not measured."

@@ -256,12 +256,6 @@ def _training(rows: pd.DataFrame, ax: Axes) -> None:
 
 
 def _scale(rows: pd.DataFrame, ax: Axes) -> None:
-    _dimensions(rows, ax)
-    ax.set(xscale="log", xlabel=f"neighbours, among {rows['reason'].iloc[0]}")
-    _label(ax.xaxis, sorted(rows["x"].unique()))
-
-
-def _dimensions(rows: pd.DataFrame, ax: Axes) -> None:
     """Raw estimates as solid lines, corrected ones dashed in the same colour."""
     named = {series: re.subn(" corrected$", "", series) for series in sorted(set(rows["series"]))}
     found = {series: LINES.get(re.sub(r" \d+$", "", name), Look(GREY, "-", "*")) for series, (name, _) in named.items()}
@@ -275,7 +269,8 @@ def _dimensions(rows: pd.DataFrame, ax: Axes) -> None:
     ax.plot([], [], color=INK, linestyle=(0, (3, 1.5)), linewidth=1.3, label="corrected")
     low, high = rows["value"].min(), rows["value"].max()
     ax.set_ylim(low - 0.15 * (high - low) - 0.2, high + 0.75 * (high - low) + 0.2)
-    ax.set_ylabel("dimension")
+    ax.set(xscale="log", xlabel=f"neighbours, among {rows['reason'].iloc[0]}", ylabel="dimension")
+    _label(ax.xaxis, sorted(rows["x"].unique()))
     _band(rows, ax, horizontal=True)
     ax.legend(loc="upper center", ncols=2, columnspacing=1.0, **_LEGEND)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import pandas as pd
 
@@ -23,6 +24,8 @@ def _plain(tables: Tables, *, linear: bool) -> pd.DataFrame:
     return mosaics.reconstructions_data(tables, list(names) or [absent], every_step=linear)
 
 
+_MOSAIC: Any = mosaics.plot_mosaic, mosaics.reconstructions_caption
+_ARCHITECTURE: Any = architecture.plot_architecture, architecture.architecture_caption
 FIGURES: dict[str, FigureEntry] = {
     "sweep": FigureEntry(
         "Final values against what the run varies", sweep.sweep_data, sweep.plot_sweep, sweep.sweep_caption
@@ -30,36 +33,31 @@ FIGURES: dict[str, FigureEntry] = {
     "f1_autoencoder": FigureEntry(
         "The auto-encoder",
         partial(architecture.architecture_data, variational=False),
-        architecture.plot_architecture,
-        architecture.architecture_caption,
+        *_ARCHITECTURE,
         paper="The paper draws 784-500-500-5-500-500-784; here the sizes are those of the config that was trained.",
     ),
     "f2_linear": FigureEntry(
         "The linear network while it learns, against the input",
         partial(_plain, linear=True),
-        mosaics.plot_mosaic,
-        mosaics.reconstructions_caption,
+        *_MOSAIC,
         paper='The paper shows it at 10,000, 30,000 and 50,000 steps: "quite bad", a few can be identified (C4).',
     ),
     "f3_non_linear": FigureEntry(
         "The non-linear auto-encoders against the input",
         partial(_plain, linear=False),
-        mosaics.plot_mosaic,
-        mosaics.reconstructions_caption,
+        *_MOSAIC,
         paper="The paper shows the three nets against the input and finds them virtually indistinguishable (C9).",
     ),
     "f4_vae": FigureEntry(
         "The variational auto-encoder",
         partial(architecture.architecture_data, variational=True),
-        architecture.plot_architecture,
-        architecture.architecture_caption,
+        *_ARCHITECTURE,
         paper="The paper draws two layers of 500 ELU on both sides and a sampled z between them.",
     ),
     "f5_vae_reconstructions": FigureEntry(
         "The variational auto-encoder against the input",
         partial(mosaics.reconstructions_data, select=("vae",)),
-        mosaics.plot_mosaic,
-        mosaics.reconstructions_caption,
+        *_MOSAIC,
         paper="The paper shows the VAE against the input and finds it comparable to the simple nets (C10).",
     ),
     "f6_loss_all": FigureEntry(
@@ -76,12 +74,7 @@ FIGURES: dict[str, FigureEntry] = {
         partial(curves.curves_caption, linear=False),
         paper="The paper reads: very similar while converging (C11), and each net leads some of the time (C12).",
     ),
-    "reconstructions": FigureEntry(
-        "Reconstructions of every network",
-        mosaics.reconstructions_data,
-        mosaics.plot_mosaic,
-        mosaics.reconstructions_caption,
-    ),
+    "reconstructions": FigureEntry("Reconstructions of every network", mosaics.reconstructions_data, *_MOSAIC),
     "vae_samples": FigureEntry(
         "Samples from the variational auto-encoder's prior",
         mosaics.samples_data,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from itertools import count as count_from
 from typing import Any
 
 import numpy as np
@@ -95,22 +96,17 @@ def reconstructions_data(
     kept = _images(tables, shown, "input", "reconstruction")
     nlls = _nlls(tables, shown)
     rows: list[dict[str, Any]] = []
-    dataset = None
+    number, group, dataset = count_from(0), -1, None
     for cell, seed, replicate in shown:
         mine = kept[kept["replicate"] == replicate].sort_values(["step", "index"])
         if tables.configs[cell].dataset != dataset:  # each data set has test images of its own
-            dataset = tables.configs[cell].dataset
-            row, group = (rows[-1]["row"] + 1, rows[-1]["group"] + 1) if rows else (0, 0)
-            rows += _image_rows(mine[mine["kind"] == "input"], row, group, "input", "")
-        drawn = mine[mine["kind"] == "reconstruction"]
-        steps = sorted(drawn["step"].unique())[0 if every_step else -1 :]
-        group = rows[-1]["group"] + 1 if rows else 1
-        for step in steps:
+            dataset, group = tables.configs[cell].dataset, group + 1
+            rows += _image_rows(mine[mine["kind"] == "input"], next(number), group, "input", "")
+        drawn, group = mine[mine["kind"] == "reconstruction"], group + 1
+        for step in sorted(drawn["step"].unique())[0 if every_step else -1 :]:
+            images, nll = drawn[drawn["step"] == step], nlls.get((replicate, int(step)))
             label = f"{in_words(cell)}\n{_steps_text(int(step))}"
-            number = rows[-1]["row"] + 1 if rows else 1
-            rows += _image_rows(
-                drawn[drawn["step"] == step], number, group, label, cell, seed, nlls.get((replicate, int(step)))
-            )
+            rows += _image_rows(images, next(number), group, label, cell, seed, nll)
     if not rows:
         raise NotApplicableError(
             f"no reconstruction of {'any cell' if select is None else ', '.join(select)} is in the tables"
@@ -141,6 +137,7 @@ def samples_data(tables: Tables) -> pd.DataFrame:
         NotApplicableError: No variational network has left samples.
     """
     rows: list[dict[str, Any]] = []
+    number = count_from(0)
     shown, count = _shown(tables, cells(tables), "sample", MOST_SAMPLED)
     kept = _images(tables, shown, "sample")
     for group, (cell, seed, replicate) in enumerate(shown):
@@ -148,9 +145,8 @@ def samples_data(tables: Tables) -> pd.DataFrame:
         last = mine[mine["step"] == mine["step"].max()].sort_values("index")
         label = f"{in_words(cell)}\n{_steps_text(int(last['step'].iloc[0]))}"
         for part in range(0, len(last), _SAMPLES_A_ROW):
-            number = rows[-1]["row"] + 1 if rows else 0
             ten = last.iloc[part : part + _SAMPLES_A_ROW]
-            rows += _image_rows(ten, number, group, label if part == 0 else "", cell, seed)
+            rows += _image_rows(ten, next(number), group, label if part == 0 else "", cell, seed)
     if not rows:
         raise NotApplicableError("no variational network has left samples of the prior")
     return _of_so_many(pd.DataFrame(rows), count)

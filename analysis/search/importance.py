@@ -66,22 +66,22 @@ def importance_data(tables: Tables) -> pd.DataFrame:
     return every.reset_index(drop=True)
 
 
+@theme()
 def plot_importance(data: pd.DataFrame) -> Figure:
     """Bars with intervals, a panel for each step."""
     shown = data[data["left_out"].isna()]
     order = list(dict.fromkeys(shown.sort_values("importance", ascending=False)["parameter"]))
     ats = list(dict.fromkeys(shown["at"]))
-    with theme():
-        figure = Figure(figsize=(3.6 * len(ats) + 0.8, 0.34 * len(order) + 1.3), layout="constrained")
-        panels = figure.subplots(1, len(ats), sharey=True, squeeze=False)[0]
-        for axes, at in zip(panels, ats, strict=True):
-            rows = three_rows(shown[shown["at"] == at], ["parameter"], "importance")
-            bars: dict[str, Any] = {"color": "#0072B2", "saturation": 1, "width": 0.62}
-            bars |= INTERVAL | {"err_kws": {"color": INK, "linewidth": 1.2}}
-            sns.barplot(rows, x="at", y="parameter", order=order, ax=axes, **bars)
-            axes.set(xlim=(0, 1), xlabel="importance (share of variance)", ylabel="")
-            axes.grid(axis="y", visible=False)
-            axes.set_title(f"{at} ({int(shown.loc[shown['at'] == at, 'trials'].iloc[0])} trials)")
+    figure = Figure(figsize=(3.6 * len(ats) + 0.8, 0.34 * len(order) + 1.3), layout="constrained")
+    panels = figure.subplots(1, len(ats), sharey=True, squeeze=False)[0]
+    for axes, at in zip(panels, ats, strict=True):
+        rows = three_rows(shown[shown["at"] == at], ["parameter"], "importance")
+        bars: dict[str, Any] = {"color": "#0072B2", "saturation": 1, "width": 0.62}
+        bars |= INTERVAL | {"err_kws": {"color": INK, "linewidth": 1.2}}
+        sns.barplot(rows, x="at", y="parameter", order=order, ax=axes, **bars)
+        axes.set(xlim=(0, 1), xlabel="importance (share of variance)", ylabel="")
+        axes.grid(axis="y", visible=False)
+        axes.set_title(f"{at} ({int(shown.loc[shown['at'] == at, 'trials'].iloc[0])} trials)")
     return figure
 
 

@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from study.plan import Plan
-from study.runfolder import TableError, read_run
+from study.runfolder import TableError, read_plan
 from study.spec import StudySpec
 from study.tables.columns import CONFIG, LATER_COLUMNS, SCHEMAS, complete
 from study.tables.order import in_order
@@ -195,10 +195,10 @@ def load_tables(folder: str | Folder) -> Tables:
             another RESULTS_VERSION.
     """
     run = folder if isinstance(folder, Folder) else Folder(folder)
-    spec, provenance = read_run(run)
+    plan, provenance = read_plan(run)
     for name in SCHEMAS:
         check(run, name)
-    tables = open_tables(run, spec, provenance)
+    tables = open_tables(run, plan.spec, provenance)
     _check_one_build(tables)
     tables = replace(tables, files={name: _in_our_types(file, SCHEMAS[name]) for name, file in tables.files.items()})
     labels = tables.rows("results", ["results_version", "cell"]).drop_duplicates()
