@@ -337,7 +337,7 @@ def _ledger(path: Path | None) -> Ledger:
 
 
 def _folders(runs: list[str], out: Path | None) -> list[Path]:
-    """Where each run's figures go: one run straight into the folder, several into one of its own each."""
+    """The folder of each run's figures: `out` itself for one run, a folder in it for each of several."""
     if len(runs) == 1:
         return [out or (Path(runs[0]) / "figures" if _is_local(runs[0]) else Path("figures"))]
     names = [run.rstrip("/").rpartition("/")[2] for run in runs]

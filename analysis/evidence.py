@@ -1,4 +1,4 @@
-"""Everything that follows from the tables of several runs, each thing made once."""
+"""The results that follow from the tables of several runs; each is computed once."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Evidence:
 
     @cached_property
     def pool(self) -> Pool:
-        """All replicates, from which claims are decided."""
+        """The replicates of all runs, from which claims are decided."""
         return Pool(self.tables)
 
     @cached_property
@@ -87,7 +87,7 @@ class Evidence:
 
     @cached_property
     def checks(self) -> dict[str, Check]:
-        """How the answer's rows do where the dimension is known, by their key."""
+        """Checks of the answer's rows on data whose dimension is known, by the rows' key."""
         return checks(self.controls)
 
     @cached_property

@@ -55,7 +55,7 @@ class _Marker(BaseModel):
     error: str | None
     files: _Files
     replicate: dict[str, Any] | None = None
-    """Its description, from which a search that has lost its journal knows a trial whose record is damaged."""
+    """The replicate's description: by it, a search that has lost its journal knows a trial with a damaged record."""
     step: int | None = None
     """The step at which it has ended, for the same use; absent from old markers."""
 

@@ -38,7 +38,7 @@ DECODER = Path(__file__).with_name("weights") / "decoder-8.safetensors"
 LATENTS, HIDDEN, STEPS = 8, (128, 128), 10_000
 """The decoder's VAE has ELU and is trained as the study trains its own."""
 TAIL_FROM = 50
-"""The tail is what MNIST's images hold beyond so many principal components."""
+"""The tail is what MNIST's images hold beyond this number of principal components."""
 BLUR, NOISE = 1.0, 0.1
 """The sd of the Gaussian blur in pixels, and of the noise that is added to grey values in [0, 1], cut to these."""
 CHUNK = 5_000

@@ -37,7 +37,7 @@ class Arm(NamedTuple):
         return getattr(self.config, field) is not None or field == "digit"
 
     def rows(self, pool: Pool) -> pd.DataFrame:
-        """Its replicates with the fields that differ between them."""
+        """The arm's replicates, with the fields that differ between them."""
         matched = TrialConfig.model_fields.keys() - self.unmatched - set(self.free)
         masks = [pool.having(name, getattr(self.config, name)) for name in sorted(matched)]
         return pool.ends.loc[np.logical_and.reduce(masks), [*dict.fromkeys((*_COLUMNS, *BUDGET_FIELDS, *self.free))]]

@@ -1,4 +1,4 @@
-"""All runs' replicates in one pool, each once, and one number of each, from which claims are decided."""
+"""The pool of all runs' replicates, each once, and the number of each from which claims are decided."""
 
 from __future__ import annotations
 

@@ -106,7 +106,7 @@ class Value(Entry):
 
     @property
     def label(self) -> str:
-        """Its name for a reader."""
+        """The value's name for a reader."""
         name = word(str(self.metric or self.profile))
         if self.profile and self.index:
             name += f" ({self.index})" if isinstance(self.index, str) else f"[{self.index}]"

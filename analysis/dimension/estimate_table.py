@@ -110,7 +110,7 @@ def within(low: float, high: float, known: float, tolerance: float) -> Verdict:
 def estimates_of(
     sweeps: Sweeps, images: Sequence[Intrinsic], spectrum: np.ndarray | None, disturbed: Sequence[Intrinsic] = ()
 ) -> list[Estimate]:
-    """All estimates of the latent dimension of a dataset, (L), (U), (I) and (a) to (g) of docs/science.md.
+    """Makes the estimates of a dataset's latent dimension, (L), (U), (I) and (a) to (g) of docs/science.md.
 
     Args:
         sweeps: Of networks trained on the dataset.
@@ -171,7 +171,7 @@ def history(sweeps: Sweeps) -> pd.DataFrame:
 
 
 def controls_of(dataset: str, sweeps: Sweeps, images: Sequence[Intrinsic]) -> list[ControlEstimate]:
-    """All estimators' results on a dataset whose dimension is known; none on another.
+    """Makes the results of all estimators on a dataset whose dimension is known; none on another.
 
     Args:
         dataset: A name in DATASETS.

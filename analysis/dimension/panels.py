@@ -62,9 +62,9 @@ _LEGEND: dict[str, Any] = {
     "borderpad": 0.2,
 }
 _LABELS, _INDENT, _NUMBERS = -0.72, -0.68, 1.03
-"""Where texts beside the estimates begin, in widths of the axis."""
+"""The left ends of the texts at each side of the estimates, in widths of the axis."""
 _CLEAR, _LONGEST_TAG = 8.0, 20
-"""An estimate above this leaves room for a few words at the left of the axis, of so many letters."""
+"""An estimate above the first number leaves room for a few words at the left of the axis, of this many letters."""
 _LONGEST_REASON = 45
 """A longer reason is cut at its first colon."""
 SHOWN = 40
@@ -74,7 +74,7 @@ _NETWORKS = {"linear": "linear", "elu": "ELU", "vae": "VAE", "pca": "PCA"}
 
 
 def plot_estimates(rows: pd.DataFrame, ax: Axes) -> Axes:
-    """All estimates on a logarithmic axis, in groups, the band of the hypothesis shaded."""
+    """Draws all estimates on a logarithmic axis, in groups, the band of the hypothesis shaded."""
     _band(rows, ax)
     line = 0.0
     for group, heading in GROUPS.items():
@@ -130,20 +130,20 @@ def _papers(rows: pd.DataFrame) -> bool:
 
 
 def _band(rows: pd.DataFrame, ax: Axes, *, horizontal: bool = False) -> None:
-    """The paper's hypothesis as a shade, on its own data."""
+    """Shades the paper's hypothesis, on its own data."""
     if _papers(rows):
         (ax.axhspan if horizontal else ax.axvspan)(*BAND, color=SHADE, zorder=0, linewidth=0)
 
 
 def say(text: str, ax: Axes) -> None:
-    """An empty panel that says what it needs."""
+    """Makes an empty panel that says what it needs."""
     ax.set(xticks=[], yticks=[])
     ax.spines[:].set(color="#D0D0D0", linestyle=(0, (3, 3)))
     ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", style="italic", color=GREY, fontsize=8.5)
 
 
 def _estimate(row: Mapping[Any, Any], name: str, line: float, ax: Axes) -> None:
-    """Its name at the left, marker and interval on the axis, the numbers at the right; why it has no verdict."""
+    """Draws an estimate: name at the left, marker and interval, numbers at the right; why it has no verdict."""
     weight, width, size = ("bold", 2.4, 7.0) if row["headline"] else ("normal", 1.3, 4.8)
     _beside(name, _INDENT, line, ax, fontsize=8, fontweight=weight)
     ax.axhline(line, color="#EFEFEF", linewidth=0.6, zorder=0.5)
@@ -160,7 +160,7 @@ def _estimate(row: Mapping[Any, Any], name: str, line: float, ax: Axes) -> None:
 
 
 def _digits(rows: pd.DataFrame, line: float, ax: Axes) -> int:
-    """The digits' corrected TwoNN in one line, its two ends named; returns how many lines that took, 0 or 1."""
+    """Draws the digits' corrected TwoNN in one line, its two ends named; returns the lines that this took, 0 or 1."""
     found = {
         int(row["key"].split()[3]): float(row["value"])
         for row in rows.to_dict("records")

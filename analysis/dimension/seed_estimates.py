@@ -16,9 +16,9 @@ from analysis.figures.base import NotApplicableError
 OVERFITS = 0.25
 """A test loss that rises over the last fifth of training by more than this share of the margin is overfitted."""
 LOWER_BOUND = "a lower bound"
-"""How a block begins that leaves a verdict where the bound lies beyond the band already."""
+"""The beginning of a block that leaves a verdict where the bound lies beyond the band already."""
 OVERFITTED = "overfits"
-"""The beginning of a block where the test loss rises at the end of training: then no N is told."""
+"""The beginning of a block where the test loss rises at the end of training: then no N is given."""
 _MOST_NAMED = 4
 
 

@@ -50,11 +50,11 @@ _PROFILED = {
     "probe_linear": QUANTITIES["probe_linear"].place("55,000 labels"),
     "probe_knn": QUANTITIES["probe_knn"].place("55,000 labels"),
 }
-"""Profiles that are read as one number, and at which index."""
+"""Profiles that are read as one number, and the index of that number."""
 _COUNTED = {"active_units_0.1": ("code_variance", ACTIVE_THRESHOLD), "active_units_kl": ("kl_per_latent", KL_THRESHOLD)}
 """Counts of the latents whose value in a profile lies above a threshold."""
 COUNTS = ("test_active_units", *_COUNTED)
-"""Those of SWEPT that count something."""
+"""The metrics of SWEPT that are counts."""
 SWEPT = (*_RECORDED, *_COUNTED, *_PROFILED)
 """Metrics and quantities that a sweep has."""
 _LEVELS = {"test_nll_floor": 0, "test_nll_mean_image": 0}

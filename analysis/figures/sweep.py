@@ -226,6 +226,6 @@ def _label(metric: str, form: str = ", {}") -> str:
 
 
 def _some(names: Sequence[str], most: int = MOST_NAMED) -> list[str]:
-    """All names, or of many this number, evenly between the first and the last."""
+    """Selects all names, or `most` of them, evenly spaced from the first to the last."""
     places = np.linspace(0, len(names) - 1, min(len(names), most)).round().astype(int)
     return [names[place] for place in places]

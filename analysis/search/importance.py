@@ -19,9 +19,9 @@ from study.table import Tables
 from study.tables.trials import parameters, search_of
 
 LEAST_TRIALS = 20
-"""With fewer, a forest says more about chance than about the settings."""
+"""The least number of trials: with fewer, a forest says more about chance than about the settings."""
 RESAMPLES = 25
-"""Enough for a standard error (Efron and Tibshirani, 1993, section 6.4), not for percentiles."""
+"""Resamples: enough for a standard error (Efron and Tibshirani, 1993, section 6.4), not for percentiles."""
 TREES, FEWER_TREES = 64, 8
 """Trees of the forest, and of each resample's; that these are fewer makes the standard errors a little too large."""
 

@@ -111,7 +111,7 @@ def _axis(ax: Axes, place: int, bottom: float, ticks: dict[str, float]) -> None:
 
 
 def _scaled(values: pd.Series[Any], name: str, search: SearchSpec) -> tuple[np.ndarray, dict[str, float]]:
-    """The places of values on their axis, 0 to 1, below it where there is none; and the axis's ticks by their text."""
+    """The places of values on their axis, 0 to 1, or below it for a missing one; and the axis's ticks by their text."""
     field = name.removeprefix("field/")
     options = search.options(field) if name.startswith("field/") else []
     ranges = [option for option in options if isinstance(option, Range)]

@@ -98,7 +98,7 @@ def search_lines(plan: Plan, search: SearchSpec, price: float | None = None) -> 
 
 @dataclass(frozen=True, kw_only=True)
 class CellStanding:
-    """How far the replicates of a cell have come; see `study.cli.outputs.CellStatus`."""
+    """The progress of a cell's replicates; see `study.cli.outputs.CellStatus`."""
 
     cell: str
     replicates: int

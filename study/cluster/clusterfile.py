@@ -189,7 +189,7 @@ def _mounts(cluster: _Cluster) -> Iterator[str]:
 
 
 def _images(cluster: _Cluster) -> Iterator[str]:
-    """An image's Ray is what starts; the lock file's is what a driver from here speaks."""
+    """Problems of the images: the cluster starts an image's Ray, which must be a local driver's (the lock file's)."""
     here = version("ray")
     for key in ("image", "head_image", "worker_image"):
         name, at, digest = getattr(cluster.docker, key).partition("@")
