@@ -207,7 +207,7 @@ def overfitting(tables: Tables) -> dict[str, float]:
 
 
 def none_if_null(value: Any) -> Any:
-    """A table's value: None for NaN, NaT and NA, an int for a whole float (a column of ints with nulls is one of floats)."""
+    """A table's value: None for NaN, NaT and NA, an int for a whole float (ints with nulls are floats)."""
     if value is None or pd.isna(value):
         return None
     return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -67,7 +67,10 @@ def to_optuna(drawn: Sequence[Parameters], values: Values) -> list[FrozenTrial]:
     found = []
     for given, value in zip(drawn, values, strict=True):
         spread = {name: distribution(parameter) for name, (parameter, _) in given.items()}
-        held = {name: math.log(value) if _is_log(parameter) else value for name, (parameter, value) in given.items()}
+        held = {
+            name: math.log(value) if parameter.range is not None and parameter.range.log else value
+            for name, (parameter, value) in given.items()
+        }
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of a step that does not divide a range, for which the study was warned
             found.append(create_trial(params=held, distributions=spread, value=float(value)))
@@ -86,10 +89,6 @@ def distribution(parameter: Parameter) -> BaseDistribution:
     if parameter.whole:
         return IntDistribution(int(limits.low), int(limits.last), step=int(limits.step or 1))
     return FloatDistribution(limits.low, limits.last, step=limits.step)
-
-
-def _is_log(parameter: Parameter) -> bool:
-    return parameter.range is not None and parameter.range.log
 
 
 def sign(objective: str) -> int:

@@ -255,7 +255,7 @@ def status(run: str, plan: Plan, standings: Mapping[str, Standing]) -> RunStatus
     ]
     return RunStatus(
         run=without_secrets(run),
-        cells=[CellStatus(**vars(cell)) for cell in views.cell_standings(plan, standings)],
+        cells=[CellStatus(**cell) for cell in views.cell_standings(plan, standings)],
         statuses=Counter(standing.status for standing in standings.values()),
         errors=errors,
         device_hours=views.device_hours(standings.values()),

@@ -6,6 +6,7 @@ import math
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -110,11 +111,10 @@ def compare(rows: pd.DataFrame, replicate: str, again: Record) -> Comparison:
     """
     own = rows[rows["replicate"] == replicate].set_index("step")
     differences = [
-        Difference(row["step"], metric, None if pd.isna(stored) else float(stored), row[metric])
+        Difference(row["step"], metric, _number(own.at[row["step"], metric]), row[metric])
         for row in again.rows
         if row["step"] in own.index
         for metric in METRICS
-        for stored in [own.at[row["step"], metric]]
     ]
     last = _last(differences)
     peers = rows[rows["cell"].isin(own["cell"]) & rows["step"].isin({difference.step for difference in last})]
@@ -174,3 +174,7 @@ def _in_spreads(differences: list[Difference], peers: pd.DataFrame) -> Iterator[
         else:
             spread = float(peers[difference.metric].std())
             yield abs(difference.stored - difference.again) / spread if spread > 0 else math.inf
+
+
+def _number(value: Any) -> float | None:
+    return None if value != value else float(value)
