@@ -14,7 +14,7 @@ MOST_LATENTS = 10
 NUM_FITTED = 20_000
 """How many training images, the first, it is fitted to."""
 SWEEPS = 25
-"""How often the codes and the decoder are fitted in turn, at most."""
+"""The most times that the codes and the decoder are fitted in turn."""
 SETTLED = 3e-4
 """The relative gain of a sweep below which the fit has ended."""
 NEWTON_STEPS = 8
