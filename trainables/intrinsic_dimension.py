@@ -95,8 +95,8 @@ def estimate(points: Tensor, seed: int) -> dict[str, list[float]]:
     return profiles
 
 
-def neighbour_distances(points: Tensor, queries: int, num: int = max(NEIGHBOURS)) -> np.ndarray:
-    """Distances of points to their nearest neighbours, themselves left out.
+def neighbour_distances(points: Tensor, queries: int) -> np.ndarray:
+    """Distances of points to the nearest neighbours that estimators need, themselves left out.
 
     The search rounds distances, so it takes EXTRA more neighbours; their distances are then taken from the differences,
     summed in float64.
@@ -104,14 +104,14 @@ def neighbour_distances(points: Tensor, queries: int, num: int = max(NEIGHBOURS)
     Args:
         points: Different points, floats `(n, d)`, on the device to search on.
         queries: How many points, the first, neighbours are searched for, always among all points.
-        num: How many neighbours of each.
 
     Returns:
-        `(queries, num)`, float64, rising along each row.
+        `(queries, max(NEIGHBOURS))`, float64, rising along each row.
 
     Raises:
         ValueError: There are not more points than neighbours.
     """
+    num = max(NEIGHBOURS)
     if len(points) <= num:
         raise ValueError(f"`different points > {num}` must hold, but got {len(points)} of them.")
     centred = points - points.mean(0)

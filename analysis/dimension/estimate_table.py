@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -246,7 +247,7 @@ def _because(estimate: Estimate) -> str:
 
 def estimated(key: str, estimator: Estimator, sweeps: Sweeps) -> Estimate:
     """An estimate from trained networks, with its interval and verdict."""
-    place = {"headline": estimator.headline, "beforehand": estimator.beforehand}
+    place: dict[str, Any] = {"headline": estimator.headline, "beforehand": estimator.beforehand}
     try:
         seeds = estimator.measure(sweeps)
     except NotApplicableError as reason:

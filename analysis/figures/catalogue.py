@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import pandas as pd
 
@@ -24,8 +23,8 @@ def _plain(tables: Tables, *, linear: bool) -> pd.DataFrame:
     return mosaics.reconstructions_data(tables, list(names) or [absent], every_step=linear)
 
 
-_MOSAIC: Any = mosaics.plot_mosaic, mosaics.reconstructions_caption
-_ARCHITECTURE: Any = architecture.plot_architecture, architecture.architecture_caption
+_MOSAIC = mosaics.plot_mosaic, mosaics.reconstructions_caption
+_ARCHITECTURE = architecture.plot_architecture, architecture.architecture_caption
 FIGURES: dict[str, FigureEntry] = {
     "sweep": FigureEntry(
         "Final values against what the run varies", sweep.sweep_data, sweep.plot_sweep, sweep.sweep_caption
