@@ -176,11 +176,11 @@ def dimension(runs: Runs, out: Out = None, dataset: Dataset = None, json: Json =
         outputs.DimensionEstimates(runs=runs, dataset=evidence.dataset, estimates=every).print()
     else:
         short = {one.key: name for one in evidence.estimates if (name := estimate_table.card_name(one.key)) is not None}
-        named = [one for one in evidence.estimates if one.key in short]
-        rows = [(one.key.removesuffix(f" {short[one.key]}"), short[one.key], one.text, one.verdict) for one in named]
+        named = [(one.key.removesuffix(f" {short[one.key]}"), one) for one in evidence.estimates if one.key in short]
+        rows = [(key, short[one.key], one.text, one.verdict) for key, one in named]
         _say(f"{found.data}. {found.paragraph.replace('**', '')}")
         _show(["", "estimate", "N [95 % interval]", "verdict"], rows)
-        notes = [f"({one.key}) {one.name}" + f": {one.reason}" * bool(one.reason) for one in named]
+        notes = [f"({key}) {one.name}" + f": {one.reason}" * bool(one.reason) for key, one in named]
         for line in (*notes, *found.purposes, *found.open):
             _say(line.replace("`", ""))
     if out is None:
