@@ -8,18 +8,16 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from analysis.formats import ABSENT
 from analysis.intervals import least_error, t_interval
+from study.table import Tables
 from study.tables.trials import ranked, searched
 from trainables.schema import METRICS, TrialConfig
-
-if TYPE_CHECKING:
-    from study.table import Tables
 
 PAPER_LATENT_DIM = 5
 PAPER_ARMS = {"linear", "sigmoid", "relu", "elu", "vae"}
@@ -209,7 +207,7 @@ def overfitting(tables: Tables) -> dict[str, float]:
 
 
 def none_if_null(value: Any) -> Any:
-    """None for NaN, NaT and NA; a float that is whole as an int (a column of ints with nulls is one of floats)."""
+    """A table's value: None for NaN, NaT and NA, an int for a whole float (ints with nulls are floats)."""
     if value is None or pd.isna(value):
         return None
     return int(value) if isinstance(value, float) and value.is_integer() else value

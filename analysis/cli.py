@@ -175,11 +175,13 @@ def dimension(runs: Runs, out: Out = None, dataset: Dataset = None, json: Json =
         ]
         outputs.DimensionEstimates(runs=runs, dataset=evidence.dataset, estimates=every).print()
     else:
-        named = [one for one in evidence.estimates if estimate_table.card_name(one.key) is not None]
-        header = ["", "estimate", "N [95 % interval]", "verdict", "note"]
+        short = {one.key: name for one in evidence.estimates if (name := estimate_table.card_name(one.key)) is not None}
+        named = [(one.key.removesuffix(f" {short[one.key]}"), one) for one in evidence.estimates if one.key in short]
+        rows = [(key, short[one.key], one.text, one.verdict) for key, one in named]
         _say(f"{found.data}. {found.paragraph.replace('**', '')}")
-        _show(header, [(one.key, one.name, one.text, one.verdict, one.reason) for one in named])
-        for line in (*found.purposes, *found.open):
+        _show(["", "estimate", "N [95 % interval]", "verdict"], rows)
+        notes = [f"({key}) {one.name}" + f": {one.reason}" * bool(one.reason) for key, one in named]
+        for line in (*notes, *found.purposes, *found.open):
             _say(line.replace("`", ""))
     if out is None:
         return
@@ -335,7 +337,7 @@ def _ledger(path: Path | None) -> Ledger:
 
 
 def _folders(runs: list[str], out: Path | None) -> list[Path]:
-    """Where each run's figures go: one run straight into the folder, several into one of its own each."""
+    """The folder of each run's figures: `out` itself for one run, a folder in it for each of several."""
     if len(runs) == 1:
         return [out or (Path(runs[0]) / "figures" if _is_local(runs[0]) else Path("figures"))]
     names = [run.rstrip("/").rpartition("/")[2] for run in runs]

@@ -1,11 +1,10 @@
-"""Everything that follows from the tables of several runs, each thing made once."""
+"""The results that follow from the tables of several runs; each is computed once."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -25,11 +24,9 @@ from analysis.dimension.network_estimates import law_of_loss
 from analysis.dimension.seed_estimates import Sweeps, sweeps_of
 from analysis.dimension.sweeps import PAPERS, Networks, pca
 from analysis.figures.base import NotApplicableError
+from study.table import Tables
 from trainables.errors import ReadableError
 from trainables.registry import unknown
-
-if TYPE_CHECKING:
-    from study.table import Tables
 
 
 class EvidenceError(ReadableError):
@@ -50,7 +47,7 @@ class Evidence:
 
     @cached_property
     def pool(self) -> Pool:
-        """All replicates, from which claims are decided."""
+        """The replicates of all runs, from which claims are decided."""
         return Pool(self.tables)
 
     @cached_property
@@ -90,7 +87,7 @@ class Evidence:
 
     @cached_property
     def checks(self) -> dict[str, Check]:
-        """How the answer's rows do where the dimension is known, by their key."""
+        """Checks of the answer's rows on data whose dimension is known, by the rows' key."""
         return checks(self.controls)
 
     @cached_property

@@ -66,7 +66,7 @@ def p_value(value: float) -> str:
     return f"< {SMALLEST_P:.4f}" if value < SMALLEST_P else f"{value:.2g}"
 
 
-_ACRONYMS = {"nll", "kl", "elbo", "pca"}
+_ACRONYMS = {"nll", "kl", "elbo", "pca", "sse", "mle", "knn"}
 
 
 def word(name: str) -> str:

@@ -93,15 +93,10 @@ def paired_test(
 
 
 def holm(p_values: Values) -> np.ndarray:
-    """Holm's adjusted p values of one family of tests, in the order given (Holm 1979).
+    """Holm's adjusted p values of one family of tests, in the order given (Holm 1979); `(num_tests,)`, may be empty.
 
-    Not taken from statsmodels, whose function collects the garbage of the whole process at each call (0.1 s).
-
-    Args:
-        p_values: Shape `(num_tests,)`, in [0, 1]; may be empty.
-
-    Raises:
-        ValueError: Not a vector, or a value outside [0, 1] or NaN.
+    Not taken from statsmodels, whose function collects the garbage of the whole process at each call (0.1 s). Raises
+    ValueError for anything but a vector of numbers in [0, 1].
     """
     array = np.asarray(p_values, dtype=np.float64)
     if array.ndim != 1 or not ((array >= 0) & (array <= 1)).all():
@@ -180,11 +175,11 @@ def seeds_needed(
         ValueError: Fewer than two seeds, a difference that is not finite, or another argument out of range.
     """
     array = _seeds(differences)
-    _check_alpha(alpha)
-    if not alpha < power < 1:
-        raise ValueError(f"`alpha < power < 1` must hold, but got {alpha=}, {power=}.")
+    if not (0 < alpha < 0.5 and alpha < power < 1):
+        raise ValueError(f"`0 < alpha < 0.5` and `alpha < power < 1` must hold, but got {alpha=}, {power=}.")
     if goal == "equivalence":
-        _check_margin(margin)
+        if not 0 < margin < np.inf:
+            raise ValueError(f"`0 < margin < inf` must hold for equivalence, but got {margin=}.")
         gaps, level = [float(_gap(array, -margin)), -float(_gap(array, margin))], alpha
     elif goal == "difference":
         gaps, level = [abs(float(_gap(array, margin)))], alpha / 2
@@ -214,16 +209,6 @@ def _seeds(values: Values) -> np.ndarray:
 def _check_level(level: float) -> None:
     if not 0 < level < 1:
         raise ValueError(f"`0 < level < 1` must hold, but got {level=}.")
-
-
-def _check_alpha(alpha: float) -> None:
-    if not 0 < alpha < 0.5:
-        raise ValueError(f"`0 < alpha < 0.5` must hold, but got {alpha=}.")
-
-
-def _check_margin(margin: float) -> None:
-    if not 0 < margin < np.inf:
-        raise ValueError(f"`0 < margin < inf` must hold for equivalence, but got {margin=}.")
 
 
 def _spread(values: np.ndarray) -> np.ndarray:

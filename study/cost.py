@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from study.plan import Plan
 from study.spec import resolve_trial
-from trainables.schema import Replicate, TrialConfig
+from trainables.schema import TrialConfig
 from trainables.shape import MNIST, Shape, Size
 
 if TYPE_CHECKING:
@@ -49,11 +48,6 @@ def search_core_hours(plan: Plan) -> float:
         core_hours(config, plan.size(config)) * spec.search.expected_share(config.steps or 1) for config in configs
     ]
     return sum(hours) / len(hours) * spec.search.trials * spec.seeds
-
-
-def total_core_hours(replicates: Iterable[Replicate]) -> float:
-    """Estimates the core-hours of these replicates on a CPU."""
-    return sum(core_hours(replicate.config) for replicate in replicates)
 
 
 def num_weights(config: TrialConfig, shape: Shape = MNIST) -> int:

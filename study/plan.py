@@ -119,17 +119,10 @@ class Plan:
             drawn = set(search.options("dataset") if "dataset" in search.space else fixed)
         return sorted({config.dataset for config in self.cells.values()} | drawn)
 
-    def with_digests(self, digests: Mapping[str, str]) -> Plan:
-        """Plans the same cells on data of these digests."""
-        return self._shared(Plan(self.spec, digests, self.sizes), "compared", "trials", "cells", "counts", "datasets")
-
     def with_asked(self, asked: list[dict[str, object]]) -> Plan:
-        """Plans the same study after its search has drawn these trials."""
-        return self._shared(Plan(self.spec.with_asked(asked), self.digests, self.sizes), "compared")
-
-    def _shared(self, plan: Plan, *names: str) -> Plan:
-        """Hands over what both plans have in common, as far as it was made."""
-        vars(plan).update({name: value for name, value in vars(self).items() if name in names})
+        """Plans the same study after its search has drawn these trials; resolves no compared cell again."""
+        plan = Plan(self.spec.with_asked(asked), self.digests, self.sizes)
+        vars(plan)["compared"] = self.compared
         return plan
 
     def check(self) -> None:

@@ -60,18 +60,12 @@ def unmeasured(run: Folder, spec: StudySpec, outcomes: Mapping[str, Standing]) -
     return {name for name, outcome in outcomes.items() if checkpoint.unmeasured(folder.child(name), outcome, wanted)}
 
 
-def read_run(run: Folder) -> tuple[StudySpec, dict[str, Any]]:
-    """Reads the spec and the provenance of a run folder or a folder under `results/`.
+def read_plan(run: Folder) -> tuple[Plan, dict[str, Any]]:
+    """Reads the plan and the provenance of a run folder or a folder under `results/`.
 
     Raises:
         TableError: It is no such folder, or one of the two cannot be read.
     """
-    plan, provenance = read_plan(run)
-    return plan.spec, provenance
-
-
-def read_plan(run: Folder) -> tuple[Plan, dict[str, Any]]:
-    """Reads the plan and the provenance of a run folder or a folder under `results/`; raises TableError."""
     provenance = read_provenance(run)
     plan = Plan(read_spec(run), provenance["data_digests"])
     try:
@@ -155,7 +149,7 @@ def _holds_only(run: Folder, plan: Plan) -> bool:
 
 
 def write_run(run: Folder, spec: StudySpec, provenance: dict[str, Any]) -> None:
-    """Writes what `read_run` reads; the spec last, since it makes the folder a run folder.
+    """Writes what `read_plan` reads; the spec last, since it makes the folder a run folder.
 
     The provenance has the digest of the spec, and of the one that it replaces: a kill may come between the two files.
     """

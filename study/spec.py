@@ -30,9 +30,9 @@ _SPECS = files("study") / "specs"
 _MAX_BYTES = 1_000_000
 _MAX_NAME = 200
 _ARMS = "arms"
+"""The key of a grid that is no field: the arms that it is for."""
 SAMPLED = 0.8
 """The share of the training images that a fitted sample holds at most, so that each seed draws others."""
-"""The key of a grid that is no field: the arms that it is for."""
 
 
 class SpecError(ReadableError):
@@ -218,8 +218,11 @@ class StudySpec(BaseModel):
                 changed["sample_size"] = min(samples, most)
             return changed
 
+        base, usual = dict(self.base), TrialConfig.model_fields["sample_size"].default
+        if usual > most and any(own.get("task") == "intrinsic_dimension" for own in (base, *self.arms.values())):
+            base.setdefault("sample_size", usual)
         arms = {arm: fit(own) for arm, own in self.arms.items()}
-        return self.with_keys(base=fit(self.base), arms=arms, grid=list(map(fit, self.grids)))
+        return self.with_keys(base=fit(base), arms=arms, grid=list(map(fit, self.grids)))
 
     def with_asked(self, asked: list[dict[str, Any]]) -> StudySpec:
         """Returns the study with these trials as drawn by its search; a study without a search stays."""

@@ -120,14 +120,8 @@ class Inputs:
 def shown_images(config: TrialConfig, seed: int, split: str, images: Tensor) -> Tensor:
     """The images of a split as a network sees them, and as its likelihood takes them, in evaluations and measurements.
 
-    Args:
-        config: The trial's config.
-        seed: The replicate's seed.
-        split: "train", "val" or "test"; the draws' purpose.
-        images: All of the split, uint8 `(n, pixels)`.
-
-    Returns:
-        The images themselves; under `input: binarised` a sample of each pixel, 0 or 255, the same at every step.
+    `split`: "train", "val" or "test", the draws' purpose; `images`: all of it, uint8 `(n, pixels)`. They are the images
+    themselves; under `input: binarised` a sample of each pixel, 0 or 255, the same at every step.
     """
     if config.input != "binarised":
         return images

@@ -55,7 +55,7 @@ class _Marker(BaseModel):
     error: str | None
     files: _Files
     replicate: dict[str, Any] | None = None
-    """Its description, from which a search that has lost its journal knows a trial whose record is damaged."""
+    """The replicate's description: by it, a search that has lost its journal knows a trial with a damaged record."""
     step: int | None = None
     """The step at which it has ended, for the same use; absent from old markers."""
 
@@ -129,11 +129,7 @@ def standing(folder: Folder, *, thorough: bool = False) -> Standing:
     """Reads how far the replicate of this folder is, by the first valid marker, else the newest valid checkpoint.
 
     A result counts before a failure: a replicate that failed once and was finished by a later attempt is finished. A
-    result counts only where its weights are there.
-
-    Args:
-        folder: The replicate's.
-        thorough: Whether the weights are read and checked too.
+    result counts only where its weights are there; `thorough` reads and checks these too.
     """
     return _look(folder, thorough)[0]
 
@@ -183,12 +179,8 @@ def read_weights(folder: Folder, ended: Standing) -> dict[str, np.ndarray]:
 def write_measurement(folder: Folder, ended: Standing, name: str, record: Record, images: np.ndarray) -> None:
     """Writes one measurement of a finished replicate's weights, then deletes damaged files of the same measurement.
 
-    Args:
-        folder: The replicate's.
-        ended: The replicate's result.
-        name: The measurement's.
-        record: Its profiles and the keys of its images, the rest is not read. An empty one says that it was made.
-        images: uint8 `(len(record.images), pixels)`.
+    `record`: its profiles and the keys of its images, the rest is not read; an empty one says that it was made;
+    `images`: uint8 `(len(record.images), pixels)`.
     """
     former = _measured(ended, _list(folder)).get(name, [])
     attempt = _attempt(ended)

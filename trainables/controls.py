@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import typer
@@ -22,7 +22,7 @@ from scipy.ndimage import gaussian_filter
 from scipy.special import expit
 
 from trainables import datasets, strokes
-from trainables.dataset_cache import cached
+from trainables.dataset_cache import Arrays, cached
 from trainables.datasets import NUM_TEST_FILE, NUM_TRAIN_FILE, NUM_VAL, Dataset, split
 from trainables.registry import DATASETS
 
@@ -38,7 +38,7 @@ DECODER = Path(__file__).with_name("weights") / "decoder-8.safetensors"
 LATENTS, HIDDEN, STEPS = 8, (128, 128), 10_000
 """The decoder's VAE has ELU and is trained as the study trains its own."""
 TAIL_FROM = 50
-"""The tail is what MNIST's images hold beyond so many principal components."""
+"""The tail is what MNIST's images hold beyond this number of principal components."""
 BLUR, NOISE = 1.0, 0.1
 """The sd of the Gaussian blur in pixels, and of the noise that is added to grey values in [0, 1], cut to these."""
 CHUNK = 5_000
@@ -61,14 +61,10 @@ class Source(NamedTuple):
 
 
 def pca_source(dataset: Dataset, components: int) -> Source:
-    """A dataset's images in the plane of the first principal components of its training images.
+    """A dataset's images, in the order val, train, test, in the plane of its first principal components (in [1, 784]).
 
     One affine map of the grey values, the same for all pixels and images, takes their range to [0, 1]: clipping instead
     would bend the plane and add dimensions.
-
-    Args:
-        dataset: Its images come in the order val, train, test.
-        components: K, in [1, 784].
     """
     mean, plane = _principal_plane(dataset, components)
     images = np.concatenate([dataset.images[part] for part in _FILE_ORDER])
@@ -79,15 +75,9 @@ def pca_source(dataset: Dataset, components: int) -> Source:
 
 
 def with_tail(greys: np.ndarray, dataset: Dataset, components: int) -> np.ndarray:
-    """Images plus what a dataset's images hold beyond its first principal components, cut to black and white.
+    """Adds to images what a dataset's images hold beyond its first principal components, cut to black and white.
 
-    Args:
-        greys: `(n, 784)` uint8; image i gets the tail of the dataset's image i, in the order val, train, test.
-        dataset: At least n images.
-        components: As for `pca_source`.
-
-    Returns:
-        `(n, 784)` uint8.
+    Image i of `greys`, `(n, 784)` uint8, gets the tail of the dataset's image i, in the order val, train, test.
     """
     mean, plane = _principal_plane(dataset, components)
     images = np.concatenate([dataset.images[part] for part in _FILE_ORDER])[: len(greys)]
@@ -155,108 +145,85 @@ def stroke_factors(dataset: str) -> dict[str, np.ndarray] | None:
     """The factors of a data set of strokes by split, `(n, k)` each, in the order of its images; None of any other."""
     module, _, name = DATASETS.get(dataset, "").partition(":")
     loader = globals().get(name) if module == __name__ else None
-    if not isinstance(loader, partial) or loader.func is not _load_strokes:
+    if not isinstance(loader, partial) or loader.args[1] is not _draw_strokes:
         return None
-    _, factors, classes = loader.args
+    factors, classes = loader.args[2:]
     _, drawn = strokes.draw_factors(NUM_TRAIN_FILE + NUM_TEST_FILE, factors=factors, seed=STROKES_SEED, classes=classes)
     return {"val": drawn[:NUM_VAL], "train": drawn[NUM_VAL:NUM_TRAIN_FILE], "test": drawn[NUM_TRAIN_FILE:]}
 
 
-def _load_strokes(
-    name: str, factors: int, classes: Sequence[int], *, side: int = strokes.IMAGE_SIDE, colour: bool = False
-) -> Dataset:
-    def draw() -> tuple[np.ndarray, np.ndarray]:
-        count = NUM_TRAIN_FILE + NUM_TEST_FILE
-        drawn = strokes.draw(count, factors=factors, seed=STROKES_SEED, classes=classes, side=side)
-        return np.rint(drawn.images[..., None] * COLOUR).astype(np.uint8) if colour else drawn.images, drawn.labels
-
-    return _load(name, draw)
+def _draw_strokes(
+    factors: int, classes: Sequence[int], *, side: int = strokes.IMAGE_SIDE, colour: bool = False
+) -> Arrays:
+    count = NUM_TRAIN_FILE + NUM_TEST_FILE
+    drawn = strokes.draw(count, factors=factors, seed=STROKES_SEED, classes=classes, side=side)
+    return np.rint(drawn.images[..., None] * COLOUR).astype(np.uint8) if colour else drawn.images, drawn.labels
 
 
-def _load_pca(components: int) -> Dataset:
-    def draw() -> tuple[np.ndarray, np.ndarray]:
-        mnist = datasets.load("mnist")
-        labels = np.concatenate([mnist.labels[part] for part in _FILE_ORDER])
-        return pca_source(mnist, components).draw(), labels
-
-    return _load(f"mnist-pca-{components}", draw)
-
-
-def load_strokes_8_one_tail() -> Dataset:
+def _draw_with_tail() -> Arrays:
     """The images of `strokes-8-one` with MNIST's tail beyond TAIL_FROM components."""
-
-    def draw() -> tuple[np.ndarray, np.ndarray]:
-        drawn = strokes.draw(NUM_TRAIN_FILE + NUM_TEST_FILE, factors=8, seed=0, classes=[ONE_DIGIT])
-        return with_tail(drawn.images.reshape(len(drawn.images), -1), datasets.load("mnist"), TAIL_FROM), drawn.labels
-
-    return _load("strokes-8-one-tail", draw)
+    images, labels = _draw_strokes(8, [ONE_DIGIT])
+    return with_tail(images.reshape(len(images), -1), datasets.load("mnist"), TAIL_FROM), labels
 
 
-def load_mnist_decoder_8() -> Dataset:
+def _draw_pca(components: int) -> Arrays:
+    mnist = datasets.load("mnist")
+    return pca_source(mnist, components).draw(), np.concatenate([mnist.labels[part] for part in _FILE_ORDER])
+
+
+def _draw_decoder() -> Arrays:
     """The decoder's images; they have no digit to be labelled with, and are all labelled 0."""
-
-    def draw() -> tuple[np.ndarray, np.ndarray]:
-        images = decoder_source(NUM_TRAIN_FILE + NUM_TEST_FILE).draw()
-        return images, np.zeros(len(images), np.uint8)
-
-    return _load("mnist-decoder-8", draw)
+    images = decoder_source(NUM_TRAIN_FILE + NUM_TEST_FILE).draw()
+    return images, np.zeros(len(images), np.uint8)
 
 
-def load_mnist_blurred() -> Dataset:
-    """MNIST's images after a Gaussian blur."""
-    return _load_disturbed(
-        "mnist-blurred",
-        lambda greys, _: gaussian_filter(greys.reshape(-1, 28, 28), (0, BLUR, BLUR)).reshape(len(greys), -1),
-    )
+def _draw_disturbed(disturb: Callable[[np.ndarray, np.random.Generator], np.ndarray]) -> Arrays:
+    """MNIST's images after a function of grey values `(n, 784)` in [0, 1] and of chance."""
+    mnist, rng = datasets.load("mnist"), np.random.default_rng(0)
+    images, labels = (np.concatenate([of[part] for part in _FILE_ORDER]) for of in (mnist.images, mnist.labels))
+    disturbed = [np.rint(255 * np.clip(disturb(part / 255, rng), 0, 1)).astype(np.uint8) for part in _chunks(images)]
+    return np.concatenate(disturbed), labels
 
 
-def load_mnist_noisy() -> Dataset:
-    """MNIST's images with Gaussian noise on each pixel."""
-    return _load_disturbed("mnist-noisy", lambda greys, rng: greys + NOISE * rng.standard_normal(greys.shape))
+def _blurred(greys: np.ndarray, _: np.random.Generator) -> np.ndarray:
+    return np.asarray(gaussian_filter(greys.reshape(-1, 28, 28), (0, BLUR, BLUR)).reshape(len(greys), -1))
 
 
-def _load_disturbed(name: str, disturb: Callable[[np.ndarray, np.random.Generator], np.ndarray]) -> Dataset:
-    def draw() -> tuple[np.ndarray, np.ndarray]:
-        mnist, rng = datasets.load("mnist"), np.random.default_rng(0)
-        images, labels = (np.concatenate([of[part] for part in _FILE_ORDER]) for of in (mnist.images, mnist.labels))
-        disturbed = [
-            np.rint(255 * np.clip(disturb(part / 255, rng), 0, 1)).astype(np.uint8) for part in _chunks(images)
-        ]
-        return np.concatenate(disturbed), labels
-
-    return _load(name, draw)
+def _noisy(greys: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    return np.asarray(greys + NOISE * rng.standard_normal(greys.shape))
 
 
-def _load(name: str, draw: Callable[[], tuple[np.ndarray, np.ndarray]]) -> Dataset:
+def _load(name: str, draw: Callable[..., Arrays], *arguments: Any, **options: Any) -> Dataset:
     """Takes a dataset of 60,000 + 10,000 from the cache, or draws it and puts it there."""
-    images, labels = cached(f"{name}-v{CONTROLS_VERSION}", draw)
+    images, labels = cached(f"{name}-v{CONTROLS_VERSION}", lambda: draw(*arguments, **options))
     train, test = slice(None, NUM_TRAIN_FILE), slice(NUM_TRAIN_FILE, None)
     return split(name, (images[train], labels[train]), (images[test], labels[test]))
 
 
+Loader = Callable[[], Dataset]
 _TEN = range(strokes.NUM_CLASSES)
-load_strokes_2: Callable[[], Dataset] = partial(_load_strokes, "strokes-2", 2, _TEN)
-load_strokes_4: Callable[[], Dataset] = partial(_load_strokes, "strokes-4", 4, _TEN)
-load_strokes_8: Callable[[], Dataset] = partial(_load_strokes, "strokes", 8, _TEN)
-load_strokes_16: Callable[[], Dataset] = partial(_load_strokes, "strokes-16", 16, _TEN)
-load_strokes_32: Callable[[], Dataset] = partial(_load_strokes, "strokes-32", 32, _TEN)
-load_strokes_2_one: Callable[[], Dataset] = partial(_load_strokes, "strokes-2-one", 2, [ONE_DIGIT])
-load_strokes_4_one: Callable[[], Dataset] = partial(_load_strokes, "strokes-4-one", 4, [ONE_DIGIT])
-load_strokes_8_one: Callable[[], Dataset] = partial(_load_strokes, "strokes-8-one", 8, [ONE_DIGIT])
-load_strokes_16_one: Callable[[], Dataset] = partial(_load_strokes, "strokes-16-one", 16, [ONE_DIGIT])
-load_strokes_32_one: Callable[[], Dataset] = partial(_load_strokes, "strokes-32-one", 32, [ONE_DIGIT])
-load_strokes_4_one_16px: Callable[[], Dataset] = partial(_load_strokes, "strokes-4-one-16px", 4, [ONE_DIGIT], side=16)
-load_strokes_8_one_16px: Callable[[], Dataset] = partial(_load_strokes, "strokes-8-one-16px", 8, [ONE_DIGIT], side=16)
-load_strokes_4_one_64px: Callable[[], Dataset] = partial(_load_strokes, "strokes-4-one-64px", 4, [ONE_DIGIT], side=64)
-load_strokes_8_one_64px: Callable[[], Dataset] = partial(_load_strokes, "strokes-8-one-64px", 8, [ONE_DIGIT], side=64)
-load_strokes_4_one_colour: Callable[[], Dataset] = partial(
-    _load_strokes, "strokes-4-one-colour", 4, [ONE_DIGIT], colour=True
-)
-load_strokes_8_one_colour: Callable[[], Dataset] = partial(
-    _load_strokes, "strokes-8-one-colour", 8, [ONE_DIGIT], colour=True
-)
-load_mnist_pca_8: Callable[[], Dataset] = partial(_load_pca, 8)
-load_mnist_pca_32: Callable[[], Dataset] = partial(_load_pca, 32)
+load_strokes_2: Loader = partial(_load, "strokes-2", _draw_strokes, 2, _TEN)
+load_strokes_4: Loader = partial(_load, "strokes-4", _draw_strokes, 4, _TEN)
+load_strokes_8: Loader = partial(_load, "strokes", _draw_strokes, 8, _TEN)
+load_strokes_16: Loader = partial(_load, "strokes-16", _draw_strokes, 16, _TEN)
+load_strokes_32: Loader = partial(_load, "strokes-32", _draw_strokes, 32, _TEN)
+load_strokes_2_one: Loader = partial(_load, "strokes-2-one", _draw_strokes, 2, [ONE_DIGIT])
+load_strokes_4_one: Loader = partial(_load, "strokes-4-one", _draw_strokes, 4, [ONE_DIGIT])
+load_strokes_8_one: Loader = partial(_load, "strokes-8-one", _draw_strokes, 8, [ONE_DIGIT])
+load_strokes_16_one: Loader = partial(_load, "strokes-16-one", _draw_strokes, 16, [ONE_DIGIT])
+load_strokes_32_one: Loader = partial(_load, "strokes-32-one", _draw_strokes, 32, [ONE_DIGIT])
+load_strokes_4_one_16px: Loader = partial(_load, "strokes-4-one-16px", _draw_strokes, 4, [ONE_DIGIT], side=16)
+load_strokes_8_one_16px: Loader = partial(_load, "strokes-8-one-16px", _draw_strokes, 8, [ONE_DIGIT], side=16)
+load_strokes_4_one_64px: Loader = partial(_load, "strokes-4-one-64px", _draw_strokes, 4, [ONE_DIGIT], side=64)
+load_strokes_8_one_64px: Loader = partial(_load, "strokes-8-one-64px", _draw_strokes, 8, [ONE_DIGIT], side=64)
+load_strokes_4_one_colour: Loader = partial(_load, "strokes-4-one-colour", _draw_strokes, 4, [ONE_DIGIT], colour=True)
+load_strokes_8_one_colour: Loader = partial(_load, "strokes-8-one-colour", _draw_strokes, 8, [ONE_DIGIT], colour=True)
+load_mnist_pca_8: Loader = partial(_load, "mnist-pca-8", _draw_pca, 8)
+load_mnist_pca_32: Loader = partial(_load, "mnist-pca-32", _draw_pca, 32)
+load_strokes_8_one_tail: Loader = partial(_load, "strokes-8-one-tail", _draw_with_tail)
+load_mnist_decoder_8: Loader = partial(_load, "mnist-decoder-8", _draw_decoder)
+load_mnist_blurred: Loader = partial(_load, "mnist-blurred", _draw_disturbed, _blurred)
+load_mnist_noisy: Loader = partial(_load, "mnist-noisy", _draw_disturbed, _noisy)
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ class Replayed:
         self._calls += 1
 
     def _call_aside(self) -> None:
-        """On a stream of its own, as what is to be captured later must be warmed up."""
+        """Calls the function on a stream of its own: a warm-up, which a later capture needs."""
         aside = torch.cuda.Stream(self._device)
         aside.wait_stream(torch.cuda.current_stream(self._device))
         with torch.cuda.stream(aside):

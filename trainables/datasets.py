@@ -251,15 +251,12 @@ def _read_file(raw: Path, file: str) -> tuple[Path, bytes]:
 
 def _check_owner(path: Path, content: bytes, folder: str) -> None:
     """Raises DataError where a file in a dataset's folder is another dataset's: all of them have the same names."""
-    owners = [other for other, md5s in _PACKED_MD5.items() if path.suffix == ".gz" and _md5(path) in md5s]
+    packed = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() if path.suffix == ".gz" else ""
+    owners = [other for other, md5s in _PACKED_MD5.items() if packed in md5s]
     if hashlib.sha256(content).hexdigest() in _MNIST_SHA256.values():
         owners.append("MNIST")
     if owners and folder not in owners:
         raise DataError(f"{path} must be {folder}'s, but it is {owners[0]}'s. {_AGAIN}")
-
-
-def _md5(path: Path) -> str:
-    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
 
 
 def _parse_idx(path: Path, content: bytes, shape: tuple[int, ...], sha256: str | None) -> np.ndarray:

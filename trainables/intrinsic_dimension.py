@@ -41,19 +41,10 @@ EXTRA = 16
 
 
 def subsample(config: TrialConfig, seed: int, images: Tensor, labels: Tensor | None) -> Tensor:
-    """Draws the points of a trial: training images of a class or of all.
+    """Draws the points of a trial: `sample_size` training images of a class or of all, floats in [0, 1].
 
-    Args:
-        config: Its `digit` and `sample_size` are used.
-        seed: The replicate's seed.
-        images: uint8 `(n, pixels)`.
-        labels: `(n,)`; None if the images have none.
-
-    Returns:
-        Floats in [0, 1], `(sample_size, pixels)`.
-
-    Raises:
-        ValueError: There are fewer images than `sample_size`, or no labels to tell a class by.
+    `images`: uint8 `(n, pixels)`; `labels`: `(n,)`, None if the images have none. Raises ValueError if there are fewer
+    images, or no labels to tell a class by.
     """
     if config.digit is not None and labels is None:
         raise ValueError(f"`digit` must be left out where images have no labels, but got {config.digit}.")
@@ -104,8 +95,8 @@ def estimate(points: Tensor, seed: int) -> dict[str, list[float]]:
     return profiles
 
 
-def neighbour_distances(points: Tensor, queries: int, num: int = max(NEIGHBOURS)) -> np.ndarray:
-    """Distances of points to their nearest neighbours, themselves left out.
+def neighbour_distances(points: Tensor, queries: int) -> np.ndarray:
+    """Distances of points to the nearest neighbours that estimators need, themselves left out.
 
     The search rounds distances, so it takes EXTRA more neighbours; their distances are then taken from the differences,
     summed in float64.
@@ -113,14 +104,14 @@ def neighbour_distances(points: Tensor, queries: int, num: int = max(NEIGHBOURS)
     Args:
         points: Different points, floats `(n, d)`, on the device to search on.
         queries: How many points, the first, neighbours are searched for, always among all points.
-        num: How many neighbours of each.
 
     Returns:
-        `(queries, num)`, float64, rising along each row.
+        `(queries, max(NEIGHBOURS))`, float64, rising along each row.
 
     Raises:
         ValueError: There are not more points than neighbours.
     """
+    num = max(NEIGHBOURS)
     if len(points) <= num:
         raise ValueError(f"`different points > {num}` must hold, but got {len(points)} of them.")
     centred = points - points.mean(0)

@@ -31,12 +31,7 @@ def elu(x: Tensor) -> Tensor:
 def bernoulli_nll_from_logits(logits: Tensor, x: Tensor) -> Tensor:
     """Eq. 1 of the paper from the logits of the mean, summed over pixels. Differentiable once, by the logits.
 
-    Args:
-        logits: `(..., pixels)`.
-        x: Grey images, `(..., pixels)` in [0, 1].
-
-    Returns:
-        `(...,)` nats per image.
+    `logits`: `(..., pixels)`; `x`: grey images, same shape, in [0, 1]. Returns `(...,)` nats per image.
     """
     if logits.is_cuda:
         return functional.binary_cross_entropy_with_logits(logits, x, reduction="none").sum(-1)

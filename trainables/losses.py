@@ -41,12 +41,9 @@ def decoder_mean(decoded: Tensor, config: TrialConfig) -> Tensor:
 
 
 def eq_1(decoded: Tensor, x: Tensor, config: TrialConfig) -> Tensor:
-    """Eq. 1 of images on the decoder's mean whatever the likelihood, `(...,)` nats per image.
+    """Eq. 1 of grey images `(..., pixels)` on the decoder's mean whatever the likelihood, `(...,)` nats per image.
 
-    Args:
-        decoded: The decoder's last layer, `(..., pixels)`.
-        x: Grey images, `(..., pixels)` in [0, 1].
-        config: The trial's config.
+    `decoded`: the decoder's last layer, `(..., pixels)`.
     """
     if config.likelihood == "continuous_bernoulli":
         return bernoulli_nll(continuous_bernoulli_mean(decoded), x, "clipped")
@@ -61,14 +58,8 @@ def is_eq_1(config: TrialConfig) -> bool:
 def bernoulli_nll(decoded: Tensor, x: Tensor, output: str | None) -> Tensor:
     """Eq. 1 of the paper, -sum over pixels of x log x' + (1 - x) log(1 - x'), on the decoder's mean x'.
 
-    Args:
-        decoded: The decoder's last layer, `(..., pixels)`: logits if `output` is "sigmoid", else means, which are
-            clipped.
-        x: Grey images, `(..., pixels)` in [0, 1].
-        output: The output head.
-
-    Returns:
-        `(...,)` nats per image.
+    `decoded`: the decoder's last layer, `(..., pixels)`: logits if the head `output` is "sigmoid", else means, which
+    are clipped; `x`: grey images, same shape, in [0, 1]. Returns `(...,)` nats per image.
     """
     if output == "sigmoid":
         return bernoulli_nll_from_logits(decoded, x)
@@ -86,14 +77,8 @@ def continuous_bernoulli_nll(logits: Tensor, x: Tensor) -> Tensor:
     """Negative log likelihood of the continuous Bernoulli: Eq. 1 minus log C(lambda), summed over pixels.
 
     Loaiza-Ganem & Cunningham 2019, eq. 7. It has no lower bound: black and white pixels, foretold surely, have an
-    unbounded density.
-
-    Args:
-        logits: Of the parameter lambda, `(..., pixels)`.
-        x: Grey images, `(..., pixels)` in [0, 1].
-
-    Returns:
-        `(...,)` nats per image.
+    unbounded density. `logits`: of lambda, `(..., pixels)`; `x`: grey images, same shape, in [0, 1]; `(...,)` nats per
+    image.
     """
     return bernoulli_nll(logits, x, "sigmoid") - continuous_bernoulli_log_normaliser(logits).sum(-1)
 

@@ -106,14 +106,7 @@ def evaluate(
 def evaluation_noise(config: TrialConfig, seed: int, split: str, images: Tensor) -> Tensor:
     """The noise of the sampled z of a split's images, on their device: the same at every step of a replicate.
 
-    Args:
-        config: The trial's config.
-        seed: The replicate's seed.
-        split: "val" or "test"; the noise's purpose.
-        images: The split, `(n, pixels)`.
-
-    Returns:
-        `(n, N)` standard normal values; `(n, 0)` if the model has no posterior.
+    `split`: "val" or "test", the noise's purpose. Standard normal, `(n, N)`; `(n, 0)` if the model has no posterior.
     """
     if not config.variational:
         return torch.empty(len(images), 0, device=images.device)

@@ -161,7 +161,7 @@ class Pack:
         else:
             with _FeatureMajor() if len(self.members) > 1 else contextlib.nullcontext():
                 out = functional_call(self._template, {name: w.to(low) for name, w in weights.items()}, inputs)
-        out = Output(*map(_float, out))
+        out = Output._make(part if part is None else part.float() for part in out)
         loss, nll = objective(out, batch.target, self.config, batch.beta)
         return loss, nll if is_eq_1(self.config) else eq_1(out.decoded, batch.x, self.config).mean()
 
@@ -238,10 +238,6 @@ def _check(configs: Sequence[TrialConfig], widest: TrialConfig) -> None:
 
 def _part(state: dict[str, Tensor], key: str, device: torch.device) -> dict[str, Tensor]:
     return {name.removeprefix(f"{key}/"): t.to(device) for name, t in state.items() if name.startswith(f"{key}/")}
-
-
-def _float(part: Any) -> Any:
-    return None if part is None else part.float()
 
 
 def _pad(tensor: Tensor, shape: torch.Size) -> Tensor:

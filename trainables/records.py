@@ -83,4 +83,4 @@ class Progress:
     members: int
     ended: Mapping[str, Status]
     rows: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """At a pause, the row of each running member, by hash; its `step` is the pause's."""
+    """The row of each running member at a pause, by hash; its `step` is the pause's."""

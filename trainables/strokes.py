@@ -146,16 +146,10 @@ def _check_factors(factors: int) -> None:
 
 
 def _ink(points: np.ndarray, pressure: np.ndarray, side: int, sigma: float) -> np.ndarray:
-    """Inks pen points: a Gaussian dot at each, summed and saturated.
+    """Inks pen points: a Gaussian dot at each, summed and saturated; `(num_images, side, side)`, float32 in [0, 1].
 
-    Args:
-        points: `(x, y)` of the pen points, shape `(num_images, 2, pen_points)`, float32 in pixels of IMAGE_SIDE.
-        pressure: Peak ink of each dot, shape `(pen_points,)`, float32.
-        side: Pixels along an image's side.
-        sigma: Standard deviation of a dot, in pixels of IMAGE_SIDE.
-
-    Returns:
-        Shape `(num_images, side, side)`, float32 in [0, 1].
+    `points`: `(x, y)` of the pen points, `(num_images, 2, pen_points)`, and `sigma`, the standard deviation of a dot,
+    in pixels of IMAGE_SIDE; `pressure`: peak ink of each dot, `(pen_points,)`.
     """
     centres = (np.arange(side) + 0.5) * IMAGE_SIDE / side - 0.5
     offsets = (points[:, :, None] - centres.astype(np.float32)[:, None]) / np.float32(
@@ -169,14 +163,9 @@ def _ink(points: np.ndarray, pressure: np.ndarray, side: int, sigma: float) -> n
 def _pen(digit: int, factors: int, sigma: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The affine map from the factors to the pen points of one digit.
 
-    Args:
-        digit: In [0, 9].
-        factors: Number of factors k.
-        sigma: Standard deviation of a dot of ink, pixels.
-
     Returns:
-        The undisplaced pen points, shape `(2, pen_points)`, and their displacement per unit of each factor, shape
-        `(k, 2, pen_points)`, both float32 in pixels; the peak ink of each dot, shape `(pen_points,)`, float32.
+        The undisplaced pen points, `(2, pen_points)`, and their displacement per unit of each factor,
+        `(k, 2, pen_points)`, both float32 in pixels; the peak ink of each dot, `(pen_points,)`, float32.
     """
     curves = [_smooth(np.array(stroke, dtype=np.float64)) for stroke in TEMPLATES[digit]]
     lengths = np.array([np.hypot(*np.diff(curve, axis=0).T).sum() for curve in curves])

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -64,8 +64,9 @@ def run(
     if device == "cpu":
         torch.set_num_threads(1)
     numbers = numerics(device) + (" in a pack" if len(replicates) > 1 else "")
-    stamp = {"device": _device_name(device), "numerics": numbers, "torch": torch.__version__} | dict(provenance or {})
-    settings = _Settings(
+    name = "cpu" if device == "cpu" else torch.cuda.get_device_name(device)
+    stamp = {"device": name, "numerics": numbers, "torch": torch.__version__} | dict(provenance or {})
+    trial = _Trial(
         data=Data.on(device, data),
         folder=folder,
         stamp=stamp,
@@ -74,12 +75,15 @@ def run(
         measurements=measurements,
         pauses=pauses,
     )
-    yield from _Trial(settings).run(replicates)
+    yield from trial.run(replicates)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Settings:
-    """The arguments of `run` that all members share; `stamp` is the provenance of their records."""
+@dataclass(kw_only=True)
+class _Trial:
+    """The arguments of `run` that all members share, and the times of its last checkpoint and its last report.
+
+    `stamp`: the provenance of the members' records.
+    """
 
     data: Data
     folder: Folder
@@ -88,15 +92,9 @@ class _Settings:
     members: int
     measurements: Sequence[str]
     pauses: Collection[int]
-
-
-class _Trial:
-    """A run under its settings, with the times of its last checkpoint and its last report."""
-
-    def __init__(self, settings: _Settings):
-        self.settings = settings
-        self._saved = self._reported = time.monotonic()
-        self._saved_step = 0
+    _saved: float = field(default_factory=time.monotonic)
+    _reported: float = field(default_factory=time.monotonic)
+    _saved_step: int = 0
 
     def run(self, replicates: Sequence[Replicate]) -> Iterator[Progress]:
         """Brings replicates to their end. A pack that the device's memory does not hold goes on as two halves."""
@@ -126,7 +124,7 @@ class _Trial:
         """Trains members that are at the same step as one pack, to the end; reports each end and each pause."""
         pack = self._pack(members)
         evaluated = set.intersection(*({row["step"] for row in member.record.rows} for member in members))
-        for step in sorted(evaluated & set(self.settings.pauses)):  # the driver may have died before it got these rows
+        for step in sorted(evaluated & set(self.pauses)):  # the driver may have died before it got these rows
             yield self._progress(pack, rows=_rows(members, step))
         targets = [step for step in pack.config.evaluation_steps if step >= pack.steps_done and step not in evaluated]
         with self._saved_on_exit(pack, members):
@@ -136,7 +134,7 @@ class _Trial:
                     if self._report_is_due():
                         yield self._progress(pack)
                     continue
-                paused = targets.pop(0) in self.settings.pauses
+                paused = targets.pop(0) in self.pauses
                 ended = self.evaluate(pack, members)
                 running = [member for member in members if member.status == "running"]
                 if running and (ended or paused):
@@ -152,7 +150,7 @@ class _Trial:
         """Trains one step towards the next evaluation, and saves checkpoints when they are due."""
         started = time.perf_counter()
         pack.step()
-        due = time.monotonic() - self._saved > self.settings.checkpoint_every_s and pack.steps_done < target
+        due = time.monotonic() - self._saved > self.checkpoint_every_s and pack.steps_done < target
         if due or pack.steps_done == target:
             pack.synchronize()  # a GPU is many steps behind its queue
         charge(members, train_s=time.perf_counter() - started)
@@ -170,9 +168,9 @@ class _Trial:
             started = time.perf_counter()
             model = pack.module(index)
             row = member.evaluate(model, step, record_images=step in pack.config.image_steps)
-            row |= {"step": step, "epoch": step * pack.batch_size / len(self.settings.data.images["train"])}
+            row |= {"step": step, "epoch": step * pack.batch_size / len(self.data.images["train"])}
             row |= {"loss": losses[index], "train_nll": nlls[index]}
-            member.follow(model, step, self.settings.measurements)
+            member.follow(model, step, self.measurements)
             charge([member], evaluate_s=time.perf_counter() - started)
             member.append(row)
             diverged = not all_finite(row.values())
@@ -193,7 +191,7 @@ class _Trial:
         """Does a task without steps: PCA of the training split, or an estimate of its dimension."""
         started = time.perf_counter()
         member = self._start(replicate)
-        config, images = replicate.config, self.settings.data.images["train"]
+        config, images = replicate.config, self.data.images["train"]
         row: dict[str, Any] = {"step": 0, "epoch": 0.0}
         model = None
         if config.task == "pca":
@@ -204,9 +202,7 @@ class _Trial:
         else:
             from trainables import intrinsic_dimension  # loads scikit-learn, which no other trial needs
 
-            points = intrinsic_dimension.subsample(
-                config, replicate.seed, images, self.settings.data.labels.get("train")
-            )
+            points = intrinsic_dimension.subsample(config, replicate.seed, images, self.data.labels.get("train"))
             member.note(0, intrinsic_dimension.estimate(points, replicate.seed))
         charge([member], evaluate_s=time.perf_counter() - started - member.record.train_s)
         member.append(row)
@@ -215,8 +211,8 @@ class _Trial:
 
     def examine(self, replicate: Replicate) -> Iterator[Progress]:
         """Makes the measurements that a finished replicate lacks, from its weights."""
-        wanted = [name for name in self.settings.measurements if name in MEASUREMENTS]
-        folder, data = self._folder(replicate), self.settings.data
+        wanted = [name for name in self.measurements if name in MEASUREMENTS]
+        folder, data = self._folder(replicate), self.data
         ended = checkpoint.result(folder) if wanted else None
         missing = [] if ended is None else checkpoint.unmeasured(folder, ended, wanted)
         if ended is None or not missing:
@@ -225,15 +221,15 @@ class _Trial:
         model = restore(replicate.config, weights, data.shape).to(data.images["test"].device)
         subject = data.subject(model, replicate)
         for name in missing:
-            record, images = measure(subject, name, replicate, self.settings.stamp)
+            record, images = measure(subject, name, replicate, self.stamp)
             checkpoint.write_measurement(folder, ended, name, record, images)
             yield self._end(replicate, None)
 
     def _folder(self, replicate: Replicate) -> Folder:
-        return self.settings.folder.child(replicate.hash)
+        return self.folder.child(replicate.hash)
 
     def _start(self, replicate: Replicate) -> Member:
-        return Member.start(replicate, self.settings.data, self._folder(replicate), self.settings.stamp)
+        return Member.start(replicate, self.data, self._folder(replicate), self.stamp)
 
     def _packs(self, replicates: Sequence[Replicate]) -> list[list[Member]]:
         """Resumes replicates; those at one step share a pack.
@@ -246,7 +242,7 @@ class _Trial:
         slowest = min((member.step for member in members), default=0)
         packs: dict[int, list[Member]] = {}
         for member in members:
-            if self.settings.pauses and member.step > slowest:
+            if self.pauses and member.step > slowest:
                 member.resume(at_most=slowest)
             packs.setdefault(member.step, []).append(member)
         return [pack for _, pack in sorted(packs.items())]
@@ -254,7 +250,7 @@ class _Trial:
     def _pack(self, members: list[Member]) -> Pack:
         """Builds the networks of a pack, in the state of their members' checkpoints."""
         configs, seeds = zip(*((member.replicate.config, member.replicate.seed) for member in members), strict=True)
-        pack = Pack(configs, seeds, self.settings.data.images["train"], self.settings.data.shape)
+        pack = Pack(configs, seeds, self.data.images["train"], self.data.shape)
         if members[0].step:
             states = [{name: torch.tensor(array) for name, array in member.state.items()} for member in members]
             pack.load(states, members[0].step)
@@ -284,18 +280,14 @@ class _Trial:
         self, pack: Pack, ended: Sequence[Member] = (), rows: Mapping[str, Mapping[str, Any]] | None = None
     ) -> Progress:
         statuses = {member.replicate.hash: member.status for member in ended}
-        return Progress(pack.steps_done, pack.config.steps or 0, self.settings.members, statuses, rows or {})
+        return Progress(pack.steps_done, pack.config.steps or 0, self.members, statuses, rows or {})
 
     def _end(self, replicate: Replicate, status: Status | None) -> Progress:
         """The report on a replicate at its last step: its end, or without a status a measurement after it."""
         steps = replicate.config.steps or 1
-        return Progress(steps, steps, self.settings.members, {} if status is None else {replicate.hash: status})
+        return Progress(steps, steps, self.members, {} if status is None else {replicate.hash: status})
 
 
 def _rows(members: Sequence[Member], step: int) -> dict[str, dict[str, Any]]:
     """The members' rows of a step, by hash."""
     return {member.replicate.hash: row for member in members for row in member.record.rows if row["step"] == step}
-
-
-def _device_name(device: str) -> str:
-    return "cpu" if device == "cpu" else torch.cuda.get_device_name(device)

@@ -37,7 +37,7 @@ class Arm(NamedTuple):
         return getattr(self.config, field) is not None or field == "digit"
 
     def rows(self, pool: Pool) -> pd.DataFrame:
-        """Its replicates with the fields that differ between them."""
+        """The arm's replicates, with the fields that differ between them."""
         matched = TrialConfig.model_fields.keys() - self.unmatched - set(self.free)
         masks = [pool.having(name, getattr(self.config, name)) for name in sorted(matched)]
         return pool.ends.loc[np.logical_and.reduce(masks), [*dict.fromkeys((*_COLUMNS, *BUDGET_FIELDS, *self.free))]]
@@ -187,5 +187,5 @@ def seedwise(rows: pd.DataFrame) -> pd.Series:
 
 def valued(pool: Pool, rows: pd.DataFrame, value: Value, *, lower: bool = False) -> pd.DataFrame:
     """These rows with the column `value`, or its lower bound, NaN for replicates that have not finished."""
-    numbers = rows["replicate"].map(pool.lower_bounds(value) if lower else pool.values(value)).astype(float)
+    numbers = rows["replicate"].map(pool.along(value, lower=True) if lower else pool.values(value)).astype(float)
     return rows.assign(value=numbers.where(rows["status"] == "finished"))

@@ -1,4 +1,4 @@
-"""From samples to outcomes: t tests of the effect over seeds, adjusted by Holm within a family, and their verdicts.
+"""Decides samples: t tests of the effect over seeds, adjusted by Holm within a family, and their verdicts.
 
 An outcome is confirmed or refuted where its adjusted p value is below 5 %, on the side where the estimate lies, and
 inconclusive otherwise. Its interval is not adjusted.

@@ -31,7 +31,7 @@ _NOISE_DRAWS = 100_000
 
 
 def samples_of_rates(pool: Pool, ledger: Ledger, part: Rate) -> list[Sample]:
-    """For each pair of arms the share of trials in trouble, first arm minus second, over all cells that both have."""
+    """The share of trials in trouble of each pair of arms, first minus second, over the cells that both have."""
     pairs = [(bind(ledger, one, part, part.over), bind(ledger, other, part, part.over)) for one, other in part.pairs]
     return [_rate(pool, part, arms) for arms in pairs]
 
@@ -74,7 +74,7 @@ def samples_of_curves(pool: Pool, ledger: Ledger, part: Curves) -> list[Sample]:
 
 
 def samples_of_reach(pool: Pool, ledger: Ledger, part: Reach) -> list[Sample]:
-    """For each seed the N at which one arm comes down to the other's value; each N at its longest run."""
+    """The N, for each seed, at which one arm comes down to the other's value; each N at its longest run."""
     arm = bind(ledger, part.curve, part, ("latent_dim",))
     goal = bind(ledger, part.goal, part, ("latent_dim",))
     if part.goal_at is not None:

@@ -18,7 +18,7 @@ KIND = "redrawn"
 
 
 def samples_of_images(pool: Pool, ledger: Ledger, part: ToldApart) -> list[Sample]:
-    """For each pair of arms and each seed the share of images of which a classifier tells the first arm's."""
+    """A sample for each pair of arms: by seed, the share of images of which a classifier tells the first arm's."""
     images = pool.images(KIND)
     pairs = [(bind(ledger, one, part, ()), bind(ledger, other, part, ())) for one, other in part.pairs]
     return [_told_apart(pool, images, arms) for arms in pairs]
@@ -53,17 +53,17 @@ def _told_apart(pool: Pool, images: Mapping[str, np.ndarray], arms: tuple[Arm, A
 
 
 def shares_told(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """The share of pairs of images that a classifier tells apart, by seed: two-alternative forced choice.
+    """Computes the share of pairs of images that a classifier tells apart, by seed: two-alternative forced choice.
 
     The classifier is a ridge regression on grey and squared grey. For each seed it learns from the first half of the
-    images of all other seeds, and is asked about the second half of this one's.
+    images of all other seeds, and guesses on the second half of this one's. Equal images count as one half.
 
     Args:
         first: One arm's reconstructions, `(num_seeds, num_images, 784)`, in [0, 1]; two seeds and two images or more.
         second: The other arm's, of the same images, same shape.
 
     Returns:
-        `(num_seeds,)`, in [0, 1]; alike images count as guessed, one half.
+        `(num_seeds,)`, in [0, 1].
     """
     features = np.concatenate([first - second, np.square(first) - np.square(second)], axis=2)
     half = features.shape[1] // 2

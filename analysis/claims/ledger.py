@@ -301,7 +301,7 @@ class Erratum(Entry):
 
 
 class Ledger(Entry):
-    """All claims, the arms that they speak of (TrialConfig fields by name), and the paper's errata.
+    """The claims, the arms that they compare (TrialConfig fields by name), and the paper's errata.
 
     `history` says of each version when it was written, in which commit, and what it changed; or it is empty.
     """

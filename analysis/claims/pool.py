@@ -1,10 +1,10 @@
-"""All runs' replicates in one pool, each once, and one number of each, from which claims are decided."""
+"""The pool of all runs' replicates, each once, and the number of each from which claims are decided."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,11 +12,9 @@ import pandas as pd
 from analysis.cells import none_if_null
 from analysis.claims.ledger import FLOAT32
 from analysis.claims.value import Value
+from study.table import Tables
 from study.tables.trials import searched
 from trainables.schema import METRICS, TrialConfig
-
-if TYPE_CHECKING:
-    from study.table import Tables
 
 _BEST_FIRST = ("finished", "diverged", "stopped", "failed", "running", "pending")
 PLATEAU = 0.1
@@ -110,13 +108,9 @@ class Pool:
             self._values[key] = self._numbers(value)
         return self._values[key]
 
-    def lower_bounds(self, value: Value) -> pd.Series:
-        """By replicate, the step up to which a time had not come for certain: the evaluation before it, or the last."""
-        return self._along(value, lower=True)
-
     def _numbers(self, value: Value) -> pd.Series:
         if value.steps_until is not None or value.at is not None:
-            numbers = self._along(value)
+            numbers = self.along(value)
         elif value.metric is not None:
             numbers = self._by_replicate[value.metric].astype(float)
         else:
@@ -133,8 +127,8 @@ class Pool:
             rows = rows[rows["index"] == value.place]
         return rows.groupby("replicate")["value"].agg(value.reduce or "first").astype(float)
 
-    def _along(self, value: Value, *, lower: bool = False) -> pd.Series:
-        """The number that is read off each replicate's curve."""
+    def along(self, value: Value, *, lower: bool = False) -> pd.Series:
+        """The number that is read off each replicate's curve; of a time, if wanted, the step before it at the least."""
         if value.metric is not None:
             rows = self.curve(value.metric)
         else:

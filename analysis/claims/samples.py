@@ -31,6 +31,7 @@ from analysis.claims.pool import Pool
 from analysis.claims.value import Value
 from trainables.schema import TrialConfig
 
+_USUAL = {name: TrialConfig.model_fields[name].default for name in READING_FIELDS}
 OfValues = Difference | Log10Ratio | Threshold | Equivalence | Interaction
 
 
@@ -103,7 +104,7 @@ def matched(pool: Pool, part: OfValues, value: Value, arms: tuple[Arm, ...]) -> 
         keys = [frozenset((f, v) for f, v in key if f in arm.free) for arm in arms]
         partners = [of.get(own, rows[:0]) for of, own, rows in zip(cells, keys, every, strict=True)] if key else every
         fields = dict(key)
-        departs = tuple((f, fields[f]) for f in free if f in part.readings and f in fields and fields[f] != _default(f))
+        departs = tuple((f, fields[f]) for f in free if f in part.readings and f in fields and fields[f] != _USUAL[f])
         at = {part.by: fields[part.by]} if part.by in fields else {}
         yield Match(at_budget(partners, arms), at, _reading(arms, fields), departs)
 
@@ -288,7 +289,3 @@ def _reading(arms: tuple[Arm, ...], shared: Mapping[str, Any]) -> dict[str, Any]
         reading["other output"] = shared.get("output") if "output" in other.free else other.config.output
         reading["other network"] = other.config.model if other.config.variational else other.config.activation
     return {key: value for key, value in reading.items() if value is not None}
-
-
-def _default(name: str) -> Any:
-    return TrialConfig.model_fields[name].default

@@ -102,7 +102,7 @@ def drawn_specification(judgement: Judgement) -> Drawn | None:
 @theme()
 def plot_specification(frame: pd.DataFrame) -> Figure:
     """Draws `specification_data`: effects above, a panel for each measure and margin; choices below."""
-    choices = _choice_rows(frame)
+    choices = [(column, value) for column in _choices(frame) for value in sorted(frame[column].unique(), key=_rank)]
     panels = [rows for _, rows in frame.groupby("panel")]
     one_unit = frame["unit"].nunique() == 1
     figure = Figure(figsize=(_WIDTH, _TOP + _ROW * len(choices) + 0.8), layout="constrained")
@@ -179,11 +179,6 @@ def _text(name: str, value: Any) -> str:
         sign = "±" if name == "grad_clip" else ""
         return f"{sign}{value:g}" if value else "off"
     return str(value)
-
-
-def _choice_rows(frame: pd.DataFrame) -> list[tuple[str, str]]:
-    """Each choice with each of its values, in the order of the rows of the lower panel."""
-    return [(column, value) for column in _choices(frame) for value in sorted(frame[column].unique(), key=_rank)]
 
 
 def _choices(frame: pd.DataFrame) -> list[str]:

@@ -106,10 +106,10 @@ class Value(Entry):
 
     @property
     def label(self) -> str:
-        """Its name for a reader."""
+        """The value's name for a reader."""
         name = word(str(self.metric or self.profile))
         if self.profile and self.index:
-            name += f"[{self.index}]"
+            name += f" ({self.index})" if isinstance(self.index, str) else f"[{self.index}]"
         if self.reduce:
             name = f"{self.reduce} {name}"
         if self.at is not None:

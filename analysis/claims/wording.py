@@ -42,7 +42,7 @@ def brief(outcome: Outcome) -> str:
 
 
 def effect(outcome: Outcome) -> str:
-    """Its estimate with the interval, if it has one, its level unless that is 95 %, and the unit."""
+    """The estimate of a test with its interval, if any, the interval's level unless that is 95 %, and the unit."""
     text = with_interval(outcome.estimate, *interval(outcome), number)
     level = f" ({100 * outcome.level:g} %)" if outcome.level != 0.95 and text.endswith("]") else ""
     return f"{text}{level} {outcome.part.unit}".rstrip()

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from analysis.dimension import panels
 from analysis.dimension.description_length import MARGIN
 from analysis.dimension.estimate import Estimate
-from analysis.dimension.estimate_table import ControlEstimate, headline, history, to_frame
+from analysis.dimension.estimate_table import headline, history, to_frame
 from analysis.dimension.intrinsic_estimates import ALL_DIGITS, NO_SCALE, Intrinsic, label
 from analysis.dimension.network_estimates import plateau_of
 from analysis.dimension.seed_estimates import Sweeps
@@ -50,16 +50,13 @@ def draw_card(evidence: Evidence, title: str = "") -> Drawn | Skipped:
 
 
 def card_data(evidence: Evidence) -> pd.DataFrame:
-    """Everything that the card shows, a row for each point or estimate; COLUMNS.
+    """Collects what the card shows, a row for each point or estimate; COLUMNS.
 
     By `panel`: `estimate` (`key`, `series` is its name, `value` with interval, `verdict`), `nll` (test NLL in nats per
     image against N in `x`, by network; reference levels without `x`), `active` (units against N, by threshold),
     `training` (estimates against the share of training), `scale` (dimension against neighbours, by
     estimator), `length` (description length against N; plateau and margin without `x`), `control` (returned against
     known dimension, `reason` is the dataset). A panel without data is one row with a `reason`.
-
-    Args:
-        evidence: Of any runs.
     """
     dataset, sweeps = evidence.dataset, evidence.sweeps
     images = [one for one in evidence.intrinsic_of(dataset) if one.digit == ALL_DIGITS]
@@ -75,8 +72,13 @@ def card_data(evidence: Evidence) -> pd.DataFrame:
             for row in _records(history(sweeps))
             if row["key"] in TRAINED_KEYS
         ],
-        "scale": list(_dimensions(_corrected_sample([one for one in images if one.scale != NO_SCALE]), "scale")),
-        "control": list(_controls(evidence.controls)),
+        "scale": list(_by_scale(_corrected_sample([one for one in images if one.scale != NO_SCALE]))),
+        "control": [
+            {"x": one.known, "reason": one.dataset, "series": one.estimator}
+            | {"value": one.value, "low": one.low, "high": one.high}
+            for one in evidence.controls
+            if one.estimator in CONTROL_SERIES
+        ],
     }
     given = [
         {"panel": panel, "dataset": dataset} | row
@@ -139,7 +141,7 @@ def _range(counts: pd.Series[Any]) -> str:
 
 
 def _lacking(panel: str, sweeps: Sweeps) -> str:
-    """What a panel without data needs: of trained networks, what their sweep says."""
+    """The needs of a panel without data: of trained networks, the reason of their sweep."""
     found = sweeps.by_network["vae" if panel in ("active", "length") else "elu"]
     return found.replace(": ", ":\n") if "latent" in PANELS[panel] and isinstance(found, str) else PANELS[panel]
 
@@ -198,11 +200,9 @@ def _levels(sweeps: Sweeps, closed_form: pd.Series) -> Iterator[dict[str, Any]]:
         return
     for latent_dim, value in closed_form.items():
         yield {"series": "pca", "x": latent_dim, "value": value}
-    for series, values in (
-        ("entropy floor", [found.floor for found in recorded]),
-        ("mean image", [found.mean_image for found in recorded]),
-    ):
-        yield from ({"series": series, "value": value} for value in values[:1] if value is not None)
+    for series, value in (("entropy floor", recorded[0].floor), ("mean image", recorded[0].mean_image)):
+        if value is not None:
+            yield {"series": series, "value": value}
 
 
 def _corrected_sample(images: list[Intrinsic]) -> list[Intrinsic]:
@@ -212,22 +212,15 @@ def _corrected_sample(images: list[Intrinsic]) -> list[Intrinsic]:
     return [one for one in images if one.sample_size == size]
 
 
-def _dimensions(images: list[Intrinsic], axis: str) -> Iterator[dict[str, Any]]:
-    """Raw and corrected estimates on all digits, along the scale or the sample size."""
+def _by_scale(images: list[Intrinsic]) -> Iterator[dict[str, Any]]:
+    """Raw and corrected estimates on all digits, along the scale."""
     for one in images:
-        name = label(one.estimator, NO_SCALE) if axis == "scale" else one.label
-        common = {"x": getattr(one, axis), "reason": f"{one.sample_size:,} images", "series": name}
+        name = label(one.estimator, NO_SCALE)
+        common = {"x": one.scale, "reason": f"{one.sample_size:,} images", "series": name}
         yield common | {"value": one.value, "low": one.low, "high": one.high}
         if np.isfinite(one.corrected):
             corrected = {"value": one.corrected, "low": one.corrected_low, "high": one.corrected_high}
             yield common | corrected | {"series": f"{name} corrected"}
-
-
-def _controls(controls: list[ControlEstimate]) -> Iterator[dict[str, Any]]:
-    for control in controls:
-        if control.estimator in CONTROL_SERIES:
-            numbers = {"value": control.value, "low": control.low, "high": control.high}
-            yield {"x": control.known, "reason": control.dataset, "series": control.estimator} | numbers
 
 
 def _of(frame: pd.DataFrame, panel: str) -> pd.DataFrame:

@@ -42,11 +42,6 @@ class Check:
         return [k for k, one in self.one_class.items() if k <= MOST_KNOWN and recovery(one) == verdict]
 
     @property
-    def recovers(self) -> bool:
-        """Whether the row recovers every k up to MOST_KNOWN that one class was measured at."""
-        return bool(self.at(Verdict.CONFIRMED)) and not self.at(Verdict.REFUTED) and not self.at(Verdict.INCONCLUSIVE)
-
-    @property
     def short(self) -> str:
         """The check in a few words, up to MOST_KNOWN."""
         if not self.one_class:
@@ -131,15 +126,10 @@ def checks(controls: Iterable[ControlEstimate]) -> dict[str, Check]:
 
 
 def matched(studies: Sequence[Networks], own: Sweeps, controls: Iterable[Sweeps]) -> Matched | None:
-    """Reads a dataset's estimates after as many steps as most controls had, at the N that these and the dataset have.
+    """Reads a dataset's estimates from its `own` sweeps at the protocol of the `controls`'.
 
-    Args:
-        studies: The networks of any studies.
-        own: The dataset's sweeps.
-        controls: The controls' sweeps.
-
-    Returns:
-        The estimates; None where there is nothing to match: no control, no sweep, or the same protocol.
+    The protocol is the number of steps that most controls had, and the N that all of these and the dataset have. None
+    where there is nothing to match: no control, no sweep, or the same protocol.
     """
     sweeps = [sweep for control in controls for sweep in _sweeps(control) if len(sweep.latent_dims) > 1]
     mine = _sweeps(own)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.dimension.curve_shapes import first_within
-from analysis.dimension.description_length import accepted_loss
+from analysis.dimension.description_length import MARGIN, accepted_loss
 from analysis.dimension.estimate import TOO_WIDE, Estimate
 from analysis.dimension.loss_law import ACCEPTED, LossLaw
 from analysis.dimension.network_estimates import plateau_of, rising_from
@@ -24,14 +24,14 @@ from analysis.formats import ABSENT, decimals, table, with_interval
 from analysis.verdict import Verdict, combine
 
 NAMES = {
-    "L": ("Description length", "all further latents together save a VAE less than 1 nat"),
+    "L": ("Description length", "all further latents together save a VAE less than {margin}"),
     "U": ("Active units", "latents that a VAE with room to spare uses"),
     "I": ("The images' own dimension", "directions in which neighbouring images differ"),
     "law": ("A plain auto-encoder", "set by the loss that one accepts"),
     "a": ("Its saturation", "its loss is within 1 nat of the grid's best"),
     "c": ("The largest VAE", "latents that this one network uses"),
 }
-"""The rows: what each is called, and what its N means."""
+"""The rows: what each is called, and what its N means, with the margin of (L) left open."""
 HEADER = ("", "estimate", "N is", "N", "10 < N < 100", "error where N is known")
 AFTER = "chosen after MNIST's tables had been seen"
 BEFORE = "fixed beforehand"
@@ -93,10 +93,13 @@ def concluded(evidence: Evidence) -> Conclusion:
     """The conclusion from some runs."""
     by_key = {one.key: one for one in evidence.estimates}
     papers = evidence.dataset == PAPERS
-    rows = [_row(by_key[key], evidence) for key in ("L", "U", "I")]
+    margin = "a small share of its loss"
+    if papers or math.isfinite(by_key["L"].value):
+        margin = _nats(MARGIN) if papers else _margin(evidence)
+    rows = [_row(by_key[key], evidence, margin) for key in ("L", "U", "I")]
     rows.append(_law_row(evidence.law, papers))
     if papers:
-        rows += [_row(by_key[key], evidence) for key in ("a", "c")]
+        rows += [_row(by_key[key], evidence, margin) for key in ("a", "c")]
     return Conclusion(
         data=DATA.get(evidence.dataset, evidence.dataset),
         papers=papers,
@@ -109,17 +112,14 @@ def concluded(evidence: Evidence) -> Conclusion:
     )
 
 
-def _row(estimate: Estimate, evidence: Evidence) -> Row:
+def _row(estimate: Estimate, evidence: Evidence, margin: str) -> Row:
     check = evidence.checks[estimate.key].short if estimate.key in evidence.checks else ""
     when = {True: AFTER, False: BEFORE if estimate.beforehand else ""}[estimate.headline]
     reason = estimate.reason if estimate.verdict != Verdict.CONFIRMED else ""
     if estimate.key == "a" and estimate.margins:
         reason = f"no answer: {reason}"
     notes = (when if evidence.dataset == PAPERS else "", reason)
-    name, meaning = NAMES[estimate.key]
-    if estimate.key == "L" and evidence.dataset != PAPERS:
-        margin = _margin(evidence) if math.isfinite(estimate.value) else "a small share of its loss"
-        meaning = meaning.replace("1 nat", margin)
+    name, meaning = (text.format(margin=margin) for text in NAMES[estimate.key])
     number = "; ".join(filter(None, (estimate.text, _on_this_grid(estimate))))
     return Row(estimate.key, name, meaning, number, _with_cause(estimate), check, "; ".join(filter(None, notes)))
 
@@ -228,15 +228,12 @@ def _has_room(units: Estimate) -> bool:
 
 def _on_the_band(rows: Sequence[Estimate]) -> str:
     """The sentence on the paper's hypothesis."""
-    groups = {
-        verdict: [f"({one.key})" for one in rows if one.verdict == verdict]
-        for verdict in (Verdict.CONFIRMED, Verdict.REFUTED, Verdict.INCONCLUSIVE)
-    }
     words = {
         Verdict.CONFIRMED: "holds for",
         Verdict.REFUTED: "does not hold for",
         Verdict.INCONCLUSIVE: "is not decided yet for",
     }
+    groups = {verdict: [f"({one.key})" for one in rows if one.verdict == verdict] for verdict in words}
     parts = [f"{words[verdict]} {_and(keys)}" for verdict, keys in groups.items() if keys]
     if not parts:
         return "Whether 10 < N < 100 holds is not measured."

@@ -13,12 +13,12 @@ _ROUNDING = 1e-9
 
 
 def first_within(latent_dims: np.ndarray, values: np.ndarray, threshold: float) -> float:
-    """The smallest latent dimension whose value is at or below a threshold, interpolated linearly in log N.
+    """Finds the smallest N whose value is at or below a threshold, interpolated linearly in log N.
 
     Args:
-        latent_dims: N, rising, shape `(num_dims,)`.
-        values: The smaller the better, same shape, in any unit.
-        threshold: In the unit of `values`.
+        latent_dims: N, rising, `(num_dims,)`.
+        values: The smaller the better, `(num_dims,)`, in the unit of `threshold`.
+        threshold: The value that is enough.
 
     Returns:
         N, not whole in general; the first N where its value is within already; NaN where none is.
@@ -77,14 +77,10 @@ def before_last_fifth(fractions: np.ndarray) -> int:
 
 
 def moved(history: np.ndarray, fractions: np.ndarray) -> float:
-    """By how much an estimate changed over the last fifth of training, as a share of its last value.
+    """The change of an estimate over the last fifth of training, as a share of its last value, 0 or more.
 
-    Args:
-        history: The estimate at shares of the run, shape `(num_fractions,)`; NaN where there is none.
-        fractions: These shares, rising to 1, same shape.
-
-    Returns:
-        The share, 0 or more; NaN where one of the two ends is not known.
+    NaN where the estimate is not known at one of the two ends. `history`: the estimate at shares of the run,
+    `(num_fractions,)`, NaN where it has no value; `fractions`: these shares, rising to 1, same shape.
     """
     start = history[before_last_fifth(fractions)]
     with np.errstate(divide="ignore", invalid="ignore"):  # a last value of 0: infinite, or NaN if it was 0 before
@@ -92,18 +88,11 @@ def moved(history: np.ndarray, fractions: np.ndarray) -> float:
 
 
 def bias_corrected(raw: float, cube_dims: np.ndarray, cube_estimates: np.ndarray) -> float:
-    """The dimension of flat cubes for which an estimator returns this raw value: its estimate without bias.
+    """The dimension of flat cubes for which an estimator returns this raw value; NaN beyond the last cube.
 
     Linear between the cubes, and from (0, 0) to the first. Where noise makes a larger cube's estimate smaller, the
-    largest so far holds.
-
-    Args:
-        raw: The estimate on the data.
-        cube_dims: Known dimensions of the cubes, rising, shape `(num_cubes,)`.
-        cube_estimates: The estimate for each cube, with the data's number of points and neighbours.
-
-    Returns:
-        The dimension; NaN beyond the last cube.
+    largest so far holds. `cube_dims`: the cubes' dimensions, rising, `(num_cubes,)`; `cube_estimates`: the estimate for
+    each, with the data's number of points and neighbours.
     """
     estimates = np.maximum.accumulate(np.concatenate([[0.0], cube_estimates]))
     if not 0 <= raw <= estimates[-1]:

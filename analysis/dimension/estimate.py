@@ -13,7 +13,7 @@ from analysis.verdict import Verdict
 BAND = (10.0, 100.0)
 """The paper's hypothesis (its section 2): the right N lies between these, both left out."""
 TOO_WIDE = "too wide"
-"""The beginning of a reason that speaks of the band."""
+"""The beginning of a reason that is about the band."""
 LEVEL = 0.95
 
 

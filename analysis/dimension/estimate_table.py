@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -110,7 +111,7 @@ def within(low: float, high: float, known: float, tolerance: float) -> Verdict:
 def estimates_of(
     sweeps: Sweeps, images: Sequence[Intrinsic], spectrum: np.ndarray | None, disturbed: Sequence[Intrinsic] = ()
 ) -> list[Estimate]:
-    """All estimates of the latent dimension of a dataset, (L), (U), (I) and (a) to (g) of docs/science.md.
+    """Makes the estimates of a dataset's latent dimension, (L), (U), (I) and (a) to (g) of docs/science.md.
 
     Args:
         sweeps: Of networks trained on the dataset.
@@ -171,7 +172,7 @@ def history(sweeps: Sweeps) -> pd.DataFrame:
 
 
 def controls_of(dataset: str, sweeps: Sweeps, images: Sequence[Intrinsic]) -> list[ControlEstimate]:
-    """All estimators' results on a dataset whose dimension is known; none on another.
+    """Makes the results of all estimators on a dataset whose dimension is known; none on another.
 
     Args:
         dataset: A name in DATASETS.
@@ -246,22 +247,18 @@ def _because(estimate: Estimate) -> str:
 
 def estimated(key: str, estimator: Estimator, sweeps: Sweeps) -> Estimate:
     """An estimate from trained networks, with its interval and verdict."""
+    place: dict[str, Any] = {"headline": estimator.headline, "beforehand": estimator.beforehand}
     try:
         seeds = estimator.measure(sweeps)
     except NotApplicableError as reason:
-        absent = not_measured(key, estimator.name, str(reason))
-        return replace(absent, headline=estimator.headline, beforehand=estimator.beforehand)
+        return replace(not_measured(key, estimator.name, str(reason)), **place)
+    number = len(seeds.per_seed)
     if rising := [block for block in seeds.blocks if block.startswith(OVERFITTED)]:
         withheld = judged(key, estimator.name, math.nan, (math.nan, math.nan), blocks=rising)
-        withheld = replace(withheld, headline=estimator.headline, beforehand=estimator.beforehand)
-        return replace(withheld, seeds=len(seeds.per_seed), steps=seeds.steps)
+        return replace(withheld, seeds=number, steps=seeds.steps, **place)
     low, high, problem = _interval(seeds)
     blocks = [*_not_converged(seeds), *seeds.blocks, *problem]
-    alike = (
-        (f"the same in each of {len(seeds.per_seed)} seeds",)
-        if len(seeds.per_seed) > 1 and not np.ptp(seeds.per_seed)
-        else ()
-    )
+    alike = [f"the same in each of {number} seeds"] if number > 1 and not np.ptp(seeds.per_seed) else []
     margins = {
         share: (value, *_interval(replace(seeds, per_seed=own, parts=()))[:2])
         for share, (value, own) in seeds.margins.items()
@@ -272,14 +269,13 @@ def estimated(key: str, estimator: Estimator, sweeps: Sweeps) -> Estimate:
     means = [float(part.mean()) for part in seeds.parts]
     return replace(
         estimate,
-        seeds=len(seeds.per_seed),
+        seeds=number,
         steps=seeds.steps,
         between=seeds.between,
-        headline=estimator.headline,
-        beforehand=estimator.beforehand,
         least=min(means, default=math.nan),
         most=max(means, default=math.nan),
         margins=margins,
+        **place,
     )
 
 

@@ -8,16 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from analysis.dimension.curve_shapes import bias_corrected
 from analysis.intervals import t_interval
-
-if TYPE_CHECKING:
-    from study.table import Tables
+from study.table import Tables
 
 NAMES = {"twonn": "TwoNN", "mle": "MLE", "mle_mean": "MLE mean", "gride": "Gride"}
 """Estimators as a reader writes them; others by the name of their quantity."""

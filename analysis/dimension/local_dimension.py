@@ -19,14 +19,14 @@ NAMED_SCALE = 20
 DISTURBED = {"-blurred": "blurred by one pixel", "-noisy": "with noise of sd 0.1"}
 """Endings of the names of the same images, disturbed, and how."""
 CONTROLS_SIZE = 4000
-"""The sample size of (I): that of the controls, beside which it stands."""
+"""The sample size of (I): that of the controls, with which it is compared."""
 NEIGHBOURHOOD = ("twonn", "mle", "gride")
 """The estimators of (I); the mean over points of the MLE is the same formula again."""
 _BY_DIGIT = (("twonn", NO_SCALE), ("mle", NAMED_SCALE))
 
 
 def intrinsic_estimates(images: Sequence[Intrinsic]) -> Iterator[Estimate]:
-    """(e) Each estimator at each scale on all digits, TwoNN and the MLE by digit; raw and corrected."""
+    """Yields (e): each estimator at each scale on all digits, TwoNN and the MLE by digit; raw and corrected."""
     if not images:
         for estimator, scale in _BY_DIGIT:
             yield not_measured(f"e {label(estimator, scale)}", label(estimator, scale), "needs study intrinsic")
@@ -106,7 +106,7 @@ def _sorted(images: Iterable[Intrinsic]) -> list[Intrinsic]:
 
 
 def all_digits(images: Iterable[Intrinsic]) -> list[Intrinsic]:
-    """Those of all digits together, sorted."""
+    """The estimates of all digits together, sorted."""
     return [one for one in _sorted(images) if one.digit == ALL_DIGITS]
 
 

@@ -19,7 +19,7 @@ from analysis.dimension.curve_shapes import MOST_MOVED
 from analysis.intervals import t_interval
 
 FIRST, LAST = 20, 100
-"""On MNIST: the law is fitted to N from 20 to 100, and predicts the larger ones."""
+"""The least and the largest N to which the law is fitted on MNIST; it predicts the larger ones."""
 NO_FALL = "the loss does not fall"
 """The beginning of the reason where a loss has reached its limit before the law begins."""
 LEAST_FITTED = 4
@@ -27,7 +27,7 @@ LEAST_FITTED = 4
 TOLERANCES = (0.25, 0.5, 1.0, 2.0, 4.0)
 """Nats per image at which the tolerance curve is printed."""
 ACCEPTED = (4.0, 2.0, 1.0)
-"""Those of TOLERANCES at which the answer tells N."""
+"""The values of TOLERANCES at which the answer gives N."""
 _SEARCHED = 400
 """Number of values of a law's shape that are tried before the best is refined."""
 
@@ -149,7 +149,7 @@ def loss_law(
         last: The largest one.
 
     Returns:
-        The law, or why there is none.
+        The law, or the reason why these N allow none.
     """
     inside, beyond = (latent_dims >= first) & (latent_dims <= last), latent_dims > last
     if inside.sum() < LEAST_FITTED or not beyond.any():

@@ -47,19 +47,14 @@ class Setting:
 
 
 def multiverse(studies: Sequence[Networks], dataset: str, own: Sweeps) -> list[Setting]:
-    """The default setting, then each of the study's; none on other data than the paper's.
-
-    Args:
-        studies: The networks of any studies.
-        dataset: A name in DATASETS.
-        own: The dataset's sweeps with the default settings.
-    """
+    """The default setting (`own` sweeps), then each of the study's; none on other data than the paper's."""
     if dataset != PAPERS:
         return []
     found = [Setting(DEFAULT, {key: estimated(key, ESTIMATORS[key], own) for key in KEYS})]
     planned: dict[str, tuple[dict[str, Any], int | None, set[str]]] = {}
     for config in _configs():
-        settings, steps = settings_of(config, kind(config)), _other_steps(config)
+        settings = settings_of(config, kind(config))
+        steps = None if config.steps == TrialConfig.model_fields["steps"].default else config.steps
         name = _name(settings | ({} if steps is None else {"steps": steps}))
         planned.setdefault(name, (settings, steps, set()))[2].add(kind(config))
     for name, (settings, steps, networks) in planned.items():
@@ -91,9 +86,7 @@ def as_text(settings: Sequence[Setting]) -> pd.DataFrame:
 
 def text(settings: Sequence[Setting]) -> str:
     """The shares in a sentence, and what is pending."""
-    names = {"L": "(L)", "U": "(U)", "a": "(a)"}
-    shares = (share_confirmed(settings, key) for key in KEYS)
-    parts = [f"{names[key]} in {held} of {measured}" for key, (held, measured, _) in zip(KEYS, shares, strict=True)]
+    parts = ["({}) in {} of {}".format(key, *share_confirmed(settings, key)) for key in KEYS]
     pending = [setting.name for setting in settings if not setting.measured]
     waiting = f" Not trained yet: {', '.join(pending)} (study {STUDY})." if pending else ""
     return f"10 < N < 100 holds for {', '.join(parts)} measured settings.{waiting}"
@@ -107,11 +100,6 @@ def _configs() -> Iterator[TrialConfig]:
         for values in itertools.product(*swept.values()):
             for arm in study.arms_of(grid):
                 yield spec.resolve(study, arm, dict(zip(swept, values, strict=True)))
-
-
-def _other_steps(config: TrialConfig) -> int | None:
-    """The steps of a config where they are not the default."""
-    return None if config.steps == TrialConfig.model_fields["steps"].default else config.steps
 
 
 def _name(settings: Mapping[str, Any]) -> str:

@@ -103,7 +103,7 @@ def _length(papers: bool, curves: Sweep, metric: str) -> SeedEstimates:
 def _at_margins(
     within: Callable[[np.ndarray, float], float], final: np.ndarray, papers: bool
 ) -> dict[float, tuple[float, np.ndarray]]:
-    """By multiple of the margin, N on the mean over seeds, and by seed; `within` gives N of a curve at a multiple."""
+    """The N on the mean over seeds and by seed, by multiple of the margin; `within` gives a curve's N at a multiple."""
     shares = SCANNED if papers else MARGINS
     return {share: (within(final.mean(0), share), np.array([within(row, share) for row in final])) for share in shares}
 

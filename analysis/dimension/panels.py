@@ -62,9 +62,9 @@ _LEGEND: dict[str, Any] = {
     "borderpad": 0.2,
 }
 _LABELS, _INDENT, _NUMBERS = -0.72, -0.68, 1.03
-"""Where texts beside the estimates begin, in widths of the axis."""
+"""The left ends of the texts at each side of the estimates, in widths of the axis."""
 _CLEAR, _LONGEST_TAG = 8.0, 20
-"""An estimate above this leaves room for a few words at the left of the axis, of so many letters."""
+"""An estimate above the first number leaves room for a few words at the left of the axis, of this many letters."""
 _LONGEST_REASON = 45
 """A longer reason is cut at its first colon."""
 SHOWN = 40
@@ -74,7 +74,7 @@ _NETWORKS = {"linear": "linear", "elu": "ELU", "vae": "VAE", "pca": "PCA"}
 
 
 def plot_estimates(rows: pd.DataFrame, ax: Axes) -> Axes:
-    """All estimates on a logarithmic axis, in groups, the band of the hypothesis shaded."""
+    """Draws all estimates on a logarithmic axis, in groups, the band of the hypothesis shaded."""
     _band(rows, ax)
     line = 0.0
     for group, heading in GROUPS.items():
@@ -104,9 +104,24 @@ def plot_estimates(rows: pd.DataFrame, ax: Axes) -> Axes:
 
 def number(row: Mapping[Any, Any]) -> str:
     """The number of an estimate's row with its interval, or its range alone, as a reader writes them."""
-    if np.isfinite(row["least"]) and row["least"] < row["most"]:
-        return f"{figures(row['least'])} to {figures(row['most'])}"
+    if len(ends := _ends(row)) == 2:
+        return " to ".join(map(figures, ends))
     return with_interval(row["value"], row["low"], row["high"])
+
+
+def mark(row: Mapping[Any, Any], line: float, ax: Axes, *, width: float, size: float) -> None:
+    """Draws an estimate's interval and the marker of its verdict, at both ends if the estimate is a range."""
+    color, face, marker, _ = VERDICTS[row["verdict"]]
+    if np.isfinite(row["low"]):
+        ax.plot([row["low"], row["high"]], [line, line], color=color, linewidth=width, solid_capstyle="butt")
+    style: dict[str, Any] = {"color": color, "markerfacecolor": face, "markersize": size, "markeredgewidth": 1.2}
+    ax.plot(_ends(row), [line] * len(_ends(row)), marker, **style)
+
+
+def _ends(row: Mapping[Any, Any]) -> list[float]:
+    """Both ends of an estimate that is a range, else its value."""
+    least, most = row.get("least", np.nan), row.get("most", np.nan)
+    return [least, most] if least < most else [row["value"]]
 
 
 def _papers(rows: pd.DataFrame) -> bool:
@@ -115,20 +130,20 @@ def _papers(rows: pd.DataFrame) -> bool:
 
 
 def _band(rows: pd.DataFrame, ax: Axes, *, horizontal: bool = False) -> None:
-    """The paper's hypothesis as a shade, on its own data."""
+    """Shades the paper's hypothesis, on its own data."""
     if _papers(rows):
         (ax.axhspan if horizontal else ax.axvspan)(*BAND, color=SHADE, zorder=0, linewidth=0)
 
 
 def say(text: str, ax: Axes) -> None:
-    """An empty panel that says what it needs."""
+    """Makes an empty panel that says what it needs."""
     ax.set(xticks=[], yticks=[])
     ax.spines[:].set(color="#D0D0D0", linestyle=(0, (3, 3)))
     ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", style="italic", color=GREY, fontsize=8.5)
 
 
 def _estimate(row: Mapping[Any, Any], name: str, line: float, ax: Axes) -> None:
-    """Its name at the left, marker and interval on the axis, the numbers at the right; why it has no verdict."""
+    """Draws an estimate: name at the left, marker and interval, numbers at the right; why it has no verdict."""
     weight, width, size = ("bold", 2.4, 7.0) if row["headline"] else ("normal", 1.3, 4.8)
     _beside(name, _INDENT, line, ax, fontsize=8, fontweight=weight)
     ax.axhline(line, color="#EFEFEF", linewidth=0.6, zorder=0.5)
@@ -137,20 +152,15 @@ def _estimate(row: Mapping[Any, Any], name: str, line: float, ax: Axes) -> None:
         reason = reason if len(reason) <= _LONGEST_REASON else reason.partition(":")[0]
         _beside(reason, 0.02, line, ax, fontsize=_SMALL, style="italic", color=GREY)
         return
-    color, face, marker, _ = VERDICTS[row["verdict"]]
-    if np.isfinite(row["low"]):
-        ax.plot([row["low"], row["high"]], [line, line], color=color, linewidth=width, solid_capstyle="butt")
+    mark(row, line, ax, width=width, size=size)
     least, tag = min(row["value"], row["low"] if np.isfinite(row["low"]) else np.inf), row["reason"].split(":")[0]
     if row["verdict"] in ("inconclusive", "not settled") and least > _CLEAR and len(tag) <= _LONGEST_TAG:
         _beside(tag, 0.02, line, ax, fontsize=_SMALL, style="italic", color=GREY)
-    ranged = np.isfinite(row["least"]) and row["least"] < row["most"]
-    for end in (row["least"], row["most"]) if ranged else (row["value"],):
-        ax.plot(end, line, marker=marker, color=color, markerfacecolor=face, markersize=size, markeredgewidth=1.2)
     _beside(number(row), _NUMBERS, line, ax, fontsize=8, fontweight=weight)
 
 
 def _digits(rows: pd.DataFrame, line: float, ax: Axes) -> int:
-    """The digits' corrected TwoNN in one line, its two ends named; returns how many lines that took, 0 or 1."""
+    """Draws the digits' corrected TwoNN in one line, its two ends named; returns the lines that this took, 0 or 1."""
     found = {
         int(row["key"].split()[3]): float(row["value"])
         for row in rows.to_dict("records")
@@ -246,12 +256,6 @@ def _training(rows: pd.DataFrame, ax: Axes) -> None:
 
 
 def _scale(rows: pd.DataFrame, ax: Axes) -> None:
-    _dimensions(rows, ax)
-    ax.set(xscale="log", xlabel=f"neighbours, among {rows['reason'].iloc[0]}")
-    _label(ax.xaxis, sorted(rows["x"].unique()))
-
-
-def _dimensions(rows: pd.DataFrame, ax: Axes) -> None:
     """Raw estimates as solid lines, corrected ones dashed in the same colour."""
     named = {series: re.subn(" corrected$", "", series) for series in sorted(set(rows["series"]))}
     found = {series: LINES.get(re.sub(r" \d+$", "", name), Look(GREY, "-", "*")) for series, (name, _) in named.items()}
@@ -265,7 +269,8 @@ def _dimensions(rows: pd.DataFrame, ax: Axes) -> None:
     ax.plot([], [], color=INK, linestyle=(0, (3, 1.5)), linewidth=1.3, label="corrected")
     low, high = rows["value"].min(), rows["value"].max()
     ax.set_ylim(low - 0.15 * (high - low) - 0.2, high + 0.75 * (high - low) + 0.2)
-    ax.set_ylabel("dimension")
+    ax.set(xscale="log", xlabel=f"neighbours, among {rows['reason'].iloc[0]}", ylabel="dimension")
+    _label(ax.xaxis, sorted(rows["x"].unique()))
     _band(rows, ax, horizontal=True)
     ax.legend(loc="upper center", ncols=2, columnspacing=1.0, **_LEGEND)
 
@@ -282,18 +287,15 @@ def _control(rows: pd.DataFrame, ax: Axes) -> None:
             if np.isfinite(row["low"]):
                 ax.plot([x, x], [row["low"], row["high"]], color=look.color, linewidth=1.1)
             style: Any = {"color": look.color, "markersize": 4.8, "markerfacecoloralt": "white"}
-            ax.plot(x, row["value"], look.marker, fillstyle=_fill(row["reason"]), **style)
+            dataset = row["reason"]  # strokes of ten classes are hollow, what is made from MNIST is half filled
+            fill = "left" if dataset.startswith("mnist") else "full" if dataset.endswith("-one") else "none"
+            ax.plot(x, row["value"], look.marker, fillstyle=fill, **style)
         ax.plot([], [], look.marker, color=look.color, markersize=4.8, label=name if len(name) > 1 else f"({name})")
     ax.set(xscale="log", yscale="log", xlabel="known dimension", ylabel="returned")
     _label(ax.xaxis, known)
     _label_log(ax, pd.concat([rows["value"], rows["x"]]), room=2.6)
     ax.set_xlim(known.min() / 1.5, known.max() * 1.5)
     ax.legend(loc="upper left", bbox_to_anchor=(0.1, 1.03), **_LEGEND | {"handlelength": 0.8, "handletextpad": 0.3})
-
-
-def _fill(dataset: str) -> Any:
-    """Full for strokes of one class, none for those of ten, half for what is made from MNIST."""
-    return "left" if dataset.startswith("mnist") else "full" if dataset.endswith("-one") else "none"
 
 
 PANELS: dict[str, tuple[str, Callable[[pd.DataFrame, Axes], None]]] = {

@@ -5,16 +5,13 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from analysis.dimension.estimate import Estimate
 from analysis.dimension.loss_law import NO_FALL, LossLaw
 from analysis.dimension.seed_estimates import LOWER_BOUND, Sweeps
 from analysis.dimension.sweeps import PAPERS, Sweep
 from study import spec
-
-if TYPE_CHECKING:
-    from study.table import Tables
+from study.table import Tables
 
 SEEDS = 3
 """The seeds that a remedy names where there are too few for an interval."""
@@ -29,14 +26,9 @@ IMAGES = "{task: intrinsic_dimension, sample_size: 4000}"
 def remedies(
     tables: Sequence[Tables], dataset: str, sweeps: Sweeps, estimates: Sequence[Estimate], law: LossLaw | str
 ) -> list[str]:
-    """A line for each of the answer's estimates that has no verdict yet, and for the law: why, and what to do.
+    """A line for each of the answer's estimates without a verdict, and for the law: the reason, and the command to run.
 
-    Args:
-        tables: Of any runs.
-        dataset: The data set that is asked about.
-        sweeps: Its sweeps.
-        estimates: Its estimates; those of the answer are read.
-        law: The law of its auto-encoder, or why there is none.
+    `law`: the law of the auto-encoder, or the reason why it has none.
     """
     launch = Launch(tables, dataset, sweeps)
     open_still = {f"({one.key})": one for one in estimates if one.headline and not one.settled}
@@ -63,7 +55,8 @@ class Launch:
         found = None if dataset == PAPERS else max(grids, key=breadth, default=None)
         self._source, self._options = ("latent", {}) if found is None else _launched(found)
         self._name = "latent" if found is None else found.spec.name
-        if _is_of_other_data(self._source, dataset):
+        built_in = self._source in spec.names()
+        if built_in and spec.load(self._source).base.get("dataset", PAPERS) != dataset:
             self._options = {"--dataset": ["--dataset", dataset]} | self._options
         read = [sweep for sweep in sweeps.by_network.values() if isinstance(sweep, Sweep)]
         self._steps = max((int(sweep.steps.max()) for sweep in read), default=0)
@@ -91,7 +84,7 @@ class Launch:
         return f"`{self.command(steps=steps)}`"
 
     def wider(self) -> str:
-        """More N."""
+        """Adds larger N to the grid."""
         dims = [self._widest * LONGER**power for power in (1, 2)]
         more = ", ".join(str(n) for n in dims if self._pixels is None or n <= self._pixels)
         if not more:
@@ -122,11 +115,6 @@ _REMEDIES = (
     (r"add the arm", lambda launch: f"Then `{launch.command()}`"),
 )
 """The remedies by a pattern of the reason."""
-
-
-def _is_of_other_data(study: str, dataset: str) -> bool:
-    """Whether a study is built in, and made for another data set."""
-    return study in spec.names() and spec.load(study).base.get("dataset", PAPERS) != dataset
 
 
 def _launched(tables: Tables) -> tuple[str, dict[str, list[str]]]:

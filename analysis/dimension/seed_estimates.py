@@ -16,9 +16,9 @@ from analysis.figures.base import NotApplicableError
 OVERFITS = 0.25
 """A test loss that rises over the last fifth of training by more than this share of the margin is overfitted."""
 LOWER_BOUND = "a lower bound"
-"""How a block begins that leaves a verdict where the bound lies beyond the band already."""
+"""The beginning of a block that leaves a verdict where the bound lies beyond the band already."""
 OVERFITTED = "overfits"
-"""The beginning of a block where the test loss rises at the end of training: then no N is told."""
+"""The beginning of a block where the test loss rises at the end of training: then no N is given."""
 _MOST_NAMED = 4
 
 
@@ -215,13 +215,9 @@ def unfinished(curves: Sweep) -> tuple[str, ...]:
 def left_out(curves: Sweep) -> tuple[str, ...]:
     """Remarks on settings that are not the defaults, and on what was left out."""
     names, runs = ", ".join(map(str, curves.left_out)), ", ".join(curves.beside)
-    return tuple(
-        filter(
-            None,
-            (
-                f"with {curves.settings}" if curves.settings else "",
-                f"seed {names} left out: not finished, or not measured, at every N" if names else "",
-                f"left out: {runs}" if runs else "",
-            ),
-        )
-    )
+    remarks = {
+        f"with {curves.settings}": curves.settings,
+        f"seed {names} left out: not finished, or not measured, at every N": names,
+        f"left out: {runs}": runs,
+    }
+    return tuple(text for text, applies in remarks.items() if applies)

@@ -1,10 +1,8 @@
-"""A network's metrics against the latent dimension and training, by seed, read from the tables of one study.
+"""Reads a network's metrics against the latent dimension and training, by seed, from the tables of one study.
 
 A sweep holds fixed whatever is constant in its run. Free are the dataset, N, the number of steps and evaluations, and
 the precision: see `_FREE`. Networks that differ in any other field are other sweeps. If the runs hold several, the one
-with
-    the default settings is read, or else the one with the most latent dimensions; sweeps of two studies are never
-    mixed.
+with the default settings is read, or else the one with the most latent dimensions. Sweeps of two studies never mix.
 """
 
 from __future__ import annotations
@@ -13,17 +11,15 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from analysis.figures.base import NotApplicableError
+from study.table import Tables
 from trainables.quantities import QUANTITIES
 from trainables.schema import TrialConfig, applies
-
-if TYPE_CHECKING:
-    from study.table import Tables
 
 FRACTIONS = np.arange(1, 51) / 50
 """Shares of a run at which histories are read: the evaluations of the default config."""
@@ -54,11 +50,11 @@ _PROFILED = {
     "probe_linear": QUANTITIES["probe_linear"].place("55,000 labels"),
     "probe_knn": QUANTITIES["probe_knn"].place("55,000 labels"),
 }
-"""Profiles that are read as one number, and at which index."""
+"""Profiles that are read as one number, and the index of that number."""
 _COUNTED = {"active_units_0.1": ("code_variance", ACTIVE_THRESHOLD), "active_units_kl": ("kl_per_latent", KL_THRESHOLD)}
 """Counts of the latents whose value in a profile lies above a threshold."""
 COUNTS = ("test_active_units", *_COUNTED)
-"""Those of SWEPT that count something."""
+"""The metrics of SWEPT that are counts."""
 SWEPT = (*_RECORDED, *_COUNTED, *_PROFILED)
 """Metrics and quantities that a sweep has."""
 _LEVELS = {"test_nll_floor": 0, "test_nll_mean_image": 0}
@@ -226,8 +222,8 @@ def sweep(
         dataset: A name in DATASETS.
         network: A key of NETWORKS.
         largest: Whether to read only the study's largest latent dimension, so that its seeds need no others.
-        settings: What must differ from the default settings; None takes the sweep that `_rank` puts first.
-        steps: How long the networks must have been trained; None for any length.
+        settings: The difference from the default settings; None takes the sweep that `_rank` puts first.
+        steps: The length of training; None for any.
         at: A number of steps and the latent dimensions to read, as if the study had ended there.
 
     Raises:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from analysis.dimension.conclusion import AFTER, BEFORE, concluded
 from analysis.dimension.estimate import BAND
 from analysis.dimension.estimate_table import to_frame, turning
-from analysis.dimension.panels import SHADE, VERDICTS, number
+from analysis.dimension.panels import SHADE, mark, number
 from analysis.evidence import Evidence
 from analysis.figures.base import Drawn, FigureEntry, Skipped
 from analysis.figures.style import GREY, theme
@@ -92,12 +92,7 @@ def plot_answer(frame: pd.DataFrame) -> Figure:
         text = number(row)
         ax.annotate(text, (1.04, line), xycoords=("axes fraction", "data"), fontsize=10.5, weight=weight, va="center")
         if np.isfinite(row["value"]):
-            color, face, marker, _ = VERDICTS[row["verdict"]]
-            low, high = (row[end] if np.isfinite(row[end]) else row["value"] for end in ("low", "high"))
-            ax.plot([low, high], [line, line], color=color, linewidth=2)
-            ranged = np.isfinite(row["least"]) and row["least"] < row["most"]
-            ends = [row["least"], row["most"]] if ranged else [row["value"]]
-            ax.plot(ends, [line] * len(ends), marker, color=color, markerfacecolor=face, markersize=9)
+            mark(row, line, ax, width=2, size=9)
     ax.set(xscale="log", xlim=(4, 250), ylim=(len(frame) - 0.5, -0.5), xlabel="latent dimensions N")
     ax.xaxis.label.set_fontsize(10)
     ax.set_xticks(_TICKS, [f"{tick}" for tick in _TICKS], fontsize=10)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -13,12 +13,12 @@ from matplotlib.patches import FancyBboxPatch, Polygon
 from analysis.cells import paper_cells
 from analysis.figures.base import NotApplicableError
 from analysis.figures.style import GREY, INK, blank, theme
+from study.table import Tables
 from trainables.shape import MNIST, Shape
 
-if TYPE_CHECKING:
-    from study.table import Tables
-
 _PART_COLORS = {"input": "#D9D9D9", "encoder": "#A9CCE3", "code": "#F2B134", "decoder": "#A9D8C3", "output": "#D9D9D9"}
+Box = tuple[float, float, float]
+"""Centre x, centre y and height of a box."""
 _STEP = 1.55
 _BAR = 0.44
 
@@ -94,9 +94,8 @@ def plot_architecture(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     widest = int(frame["width"].max())
     boxes = {row["position"]: _box(row, columns[row["position"]], widest) for row in frame.to_dict("records")}
     for left, right in _links(frame):
-        parameters = frame["parameters"].iloc[right]
-        stacked = frame["name"].iloc[right] in ("μ", "log σ")
-        _link(ax, boxes[left], boxes[right], parameters, below=frame["name"].iloc[right] == "log σ", stacked=stacked)
+        shift = {"μ": 0.2, "log σ": -0.2}.get(frame["name"].iloc[right], 0.0)
+        _link(ax, boxes[left], boxes[right], frame["parameters"].iloc[right], shift)
     for row in frame.to_dict("records"):
         _draw_box(ax, row, boxes[row["position"]])
     _braces(ax, frame, columns)
@@ -118,8 +117,8 @@ def _columns(frame: pd.DataFrame) -> dict[int, int]:
     return columns
 
 
-def _box(row: Mapping[Any, Any], column: int, widest: int) -> tuple[float, float, float]:
-    """Centre x, centre y and height of a box; `widest`: the width of the widest layer."""
+def _box(row: Mapping[Any, Any], column: int, widest: int) -> Box:
+    """The place of a box; `widest`: the width of the widest layer."""
     height = 0.32 + (0.7 if row["part"] == "code" else 2.1) * math.log(row["width"] + 1) / math.log(widest + 1)
     offset = {"μ": 0.78, "log σ": -0.78}.get(row["name"], 0.0)
     return column * _STEP, offset, height
@@ -135,27 +134,18 @@ def _links(frame: pd.DataFrame) -> list[tuple[int, int]]:
     return [*(pair for pair in chain if pair[0] not in (mu, log_sigma)), (mu - 1, log_sigma), (mu, z), (log_sigma, z)]
 
 
-def _link(
-    ax: Axes,
-    left: tuple[float, float, float],
-    right: tuple[float, float, float],
-    parameters: int,
-    *,
-    below: bool,
-    stacked: bool,
-) -> None:
-    """The weights between two boxes: a pale trapezoid with their number."""
+def _link(ax: Axes, left: Box, right: Box, parameters: int, shift: float) -> None:
+    """The weights between two boxes: a pale trapezoid with their number, shifted where two boxes lie in a column."""
     (x0, y0, h0), (x1, y1, h1) = left, right
     corners = [(x0 + _BAR / 2, y0 + h0 / 2), (x1 - _BAR / 2, y1 + h1 / 2)]
     corners += [(x1 - _BAR / 2, y1 - h1 / 2), (x0 + _BAR / 2, y0 - h0 / 2)]
-    ax.add_patch(Polygon(corners, closed=True, facecolor="#EFEFEF" if not stacked else "#EFEFEFB0", edgecolor="none"))
+    ax.add_patch(Polygon(corners, closed=True, facecolor="#EFEFEFB0" if shift else "#EFEFEF", edgecolor="none"))
     if parameters:
-        y = (y0 + y1) / 2 + (0.0 if not stacked else (-0.2 if below else 0.2))
-        middle = (x0 + x1) / 2
-        ax.text(middle, y, f"{parameters:,}", ha="center", va="center", fontsize=8, color=GREY)
+        middle = (x0 + x1) / 2, (y0 + y1) / 2 + shift
+        ax.text(*middle, f"{parameters:,}", ha="center", va="center", fontsize=8, color=GREY)
 
 
-def _draw_box(ax: Axes, row: Mapping[Any, Any], box: tuple[float, float, float]) -> None:
+def _draw_box(ax: Axes, row: Mapping[Any, Any], box: Box) -> None:
     x, y, height = box
     code = row["part"] == "code"
     ax.add_patch(

@@ -27,7 +27,7 @@ def log_spaced(values: np.ndarray) -> bool:
 
 
 def log_ticks(values: np.ndarray, most: int = TICKS) -> list[float]:
-    """At most `most` ticks of a logarithmic axis of these values, round ones if there are, and 0 if it is a value."""
+    """Ticks of a logarithmic axis of these values, at most `most`: round ones if possible, and 0 if it is a value."""
     positive = values[values > 0]
     low, high = float(positive.min()), float(positive.max())
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)

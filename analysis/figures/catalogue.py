@@ -5,34 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from analysis.cells import cells, is_papers, paper_cells
 from analysis.figures import architecture, curves, mosaics, sweep
 from analysis.figures.base import Drawn, FigureEntry, Skipped
-
-if TYPE_CHECKING:
-    from study.table import Tables
+from study.table import Tables
 
 
-def _linear(tables: Tables) -> pd.DataFrame:
+def _plain(tables: Tables, *, linear: bool) -> pd.DataFrame:
+    """The reconstructions of the plain auto-encoders that are linear, at every step, or of the others at the last."""
     chosen = paper_cells(tables)
-    return mosaics.reconstructions_data(tables, _of(chosen, linear=True), every_step=True)
-
-
-def _non_linear(tables: Tables) -> pd.DataFrame:
-    return mosaics.reconstructions_data(tables, _of(paper_cells(tables), linear=False))
-
-
-def _of(chosen: pd.DataFrame, *, linear: bool) -> list[str]:
-    """Networks of the plain auto-encoders that are linear or not; if there is none, a text for the message."""
     trained = chosen[(chosen["task"] == "train") & (chosen["model"] == "autoencoder")]
-    names = trained[(trained["activation"] == "linear") == linear]["network"]
-    return list(dict.fromkeys(names)) or ["a linear auto-encoder" if linear else "a non-linear auto-encoder"]
+    names = trained[(trained["activation"] == "linear") == linear]["network"].unique()
+    absent = "a linear auto-encoder" if linear else "a non-linear auto-encoder"  # for the message
+    return mosaics.reconstructions_data(tables, list(names) or [absent], every_step=linear)
 
 
+_MOSAIC = mosaics.plot_mosaic, mosaics.reconstructions_caption
+_ARCHITECTURE = architecture.plot_architecture, architecture.architecture_caption
 FIGURES: dict[str, FigureEntry] = {
     "sweep": FigureEntry(
         "Final values against what the run varies", sweep.sweep_data, sweep.plot_sweep, sweep.sweep_caption
@@ -40,36 +32,31 @@ FIGURES: dict[str, FigureEntry] = {
     "f1_autoencoder": FigureEntry(
         "The auto-encoder",
         partial(architecture.architecture_data, variational=False),
-        architecture.plot_architecture,
-        architecture.architecture_caption,
+        *_ARCHITECTURE,
         paper="The paper draws 784-500-500-5-500-500-784; here the sizes are those of the config that was trained.",
     ),
     "f2_linear": FigureEntry(
         "The linear network while it learns, against the input",
-        _linear,
-        mosaics.plot_mosaic,
-        mosaics.reconstructions_caption,
+        partial(_plain, linear=True),
+        *_MOSAIC,
         paper='The paper shows it at 10,000, 30,000 and 50,000 steps: "quite bad", a few can be identified (C4).',
     ),
     "f3_non_linear": FigureEntry(
         "The non-linear auto-encoders against the input",
-        _non_linear,
-        mosaics.plot_mosaic,
-        mosaics.reconstructions_caption,
+        partial(_plain, linear=False),
+        *_MOSAIC,
         paper="The paper shows the three nets against the input and finds them virtually indistinguishable (C9).",
     ),
     "f4_vae": FigureEntry(
         "The variational auto-encoder",
         partial(architecture.architecture_data, variational=True),
-        architecture.plot_architecture,
-        architecture.architecture_caption,
+        *_ARCHITECTURE,
         paper="The paper draws two layers of 500 ELU on both sides and a sampled z between them.",
     ),
     "f5_vae_reconstructions": FigureEntry(
         "The variational auto-encoder against the input",
         partial(mosaics.reconstructions_data, select=("vae",)),
-        mosaics.plot_mosaic,
-        mosaics.reconstructions_caption,
+        *_MOSAIC,
         paper="The paper shows the VAE against the input and finds it comparable to the simple nets (C10).",
     ),
     "f6_loss_all": FigureEntry(
@@ -86,12 +73,7 @@ FIGURES: dict[str, FigureEntry] = {
         partial(curves.curves_caption, linear=False),
         paper="The paper reads: very similar while converging (C11), and each net leads some of the time (C12).",
     ),
-    "reconstructions": FigureEntry(
-        "Reconstructions of every network",
-        mosaics.reconstructions_data,
-        mosaics.plot_mosaic,
-        mosaics.reconstructions_caption,
-    ),
+    "reconstructions": FigureEntry("Reconstructions of every network", mosaics.reconstructions_data, *_MOSAIC),
     "vae_samples": FigureEntry(
         "Samples from the variational auto-encoder's prior",
         mosaics.samples_data,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,9 +17,7 @@ from analysis.figures.base import NotApplicableError
 from analysis.figures.lines import lines
 from analysis.figures.style import GREY, INK, TICK, looks, theme
 from analysis.formats import in_words
-
-if TYPE_CHECKING:
-    from study.table import Tables
+from study.table import Tables
 
 START = 0.2
 """Share of the run after which Fig. 7's enlargement starts and the noise of a batch is measured."""
@@ -35,18 +33,14 @@ _COLUMNS = ["kind", "cell", "network", "note", "step", "seeds", "mean", "low", "
 
 
 def curves_data(tables: Tables, *, linear: bool) -> pd.DataFrame:
-    """Seed means of the test NLL by step, with their 95 % t intervals, and what the curves are read against.
+    """Seed means of the test NLL by step, with their 95 % t intervals, and the levels that the curves are read against.
 
     Rows by `kind`: `curve` (per cell and step: `seeds`, `mean`, `low`, `high`), `reference` (a level, in `mean`:
     entropy floor, mean image, PCA), `noise` (per step the mean of all curves, and that plus and minus the standard
     deviation of the NLL of one training batch: how far a point of the paper's curves strays). Nats per image.
 
-    Args:
-        tables: A run's tables.
-        linear: Whether linear networks are among the curves (Fig. 6) or not (Fig. 7).
-
-    Raises:
-        NotApplicableError: No network of these has been evaluated.
+    Linear networks are among the curves if `linear` (Fig. 6), or not (Fig. 7). Raises NotApplicableError if no network
+    of these has been evaluated.
     """
     cells = paper_cells(tables)
     trained = cells[cells["task"] == "train"]

@@ -32,7 +32,7 @@ COLUMNS = (
 _WIDTH, _ROW, _WRAP = 11.4, 0.43, 62
 """Inches: the figure's width, the height of a row; characters in a line of a claim."""
 _AXIS, _RIGHT = (0.39, 0.28), 0.69
-"""In widths of the figure: the axis's left end and width, and the left end of the numbers."""
+"""The axis's left end and width, and the left end of the numbers, in widths of the figure."""
 _TICKS = (-1000, -100, -10, -1, 0, 1, 10, 100, 1000)
 _COLORS = {Verdict.CONFIRMED: GOOD, Verdict.REFUTED: BAD, Verdict.PARTLY_REFUTED: BAD}
 

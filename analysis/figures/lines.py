@@ -24,13 +24,13 @@ def three_rows(frame: pd.DataFrame, keys: list[str], value: str) -> pd.DataFrame
 def lines(
     frame: pd.DataFrame, ax: Axes, looks: Mapping[str, Look], *, by: str, x: str = "x", y: str = "value", **style: Any
 ) -> dict[str, Line2D]:
-    """Draws a line for each value of a column, with a marker at each point and the band of its intervals.
+    """Draws a line for each value of the column `by`, with a marker at each point and the band of its intervals.
 
     Args:
         frame: A row a point: `x`, `y`, `by`, and `low` and `high`, which may be null.
         ax: The axes to draw on; their labels are left alone.
-        looks: The look of each line by the value of `by`; in this order they are drawn.
-        by: The column that tells lines apart.
+        looks: The look of each line by the value of `by`, in the order in which they are drawn.
+        by: The column that separates the lines.
         x: The column of places.
         y: The column of values.
         **style: Properties of all lines.

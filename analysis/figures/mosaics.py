@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from itertools import count as count_from
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,10 +18,8 @@ from analysis.cells import cells, counted, paper_cells
 from analysis.figures.base import NotApplicableError
 from analysis.figures.style import DIGITS, GREY, INK, blank, theme
 from analysis.formats import in_words
+from study.table import Tables
 from trainables.shape import Shape
-
-if TYPE_CHECKING:
-    from study.table import Tables
 
 SIDE = 28
 """Pixels along the longer side of an image that the lengths below are for; other images are drawn at the same size."""
@@ -75,7 +74,7 @@ def _draw(ax: Axes, images: pd.DataFrame, places: Sequence[tuple[int, int]], **p
 def reconstructions_data(
     tables: Tables, select: Iterable[str] | None = None, *, every_step: bool = False
 ) -> pd.DataFrame:
-    """The fixed test images and what the cells make of them: one row per image.
+    """The fixed test images and the cells' reconstructions of them: one row per image.
 
     Columns: `row` (of the figure), `group`, `label`, `cell` (empty for the input), `seed`, `step`, `index` (digit),
     `test_nll_mean` (nats per image, of the whole test set, at that step, a VAE at its posterior mean), `shape` and
@@ -97,24 +96,21 @@ def reconstructions_data(
     kept = _images(tables, shown, "input", "reconstruction")
     nlls = _nlls(tables, shown)
     rows: list[dict[str, Any]] = []
-    dataset = None
+    number, group, dataset = count_from(0), -1, None
     for cell, seed, replicate in shown:
         mine = kept[kept["replicate"] == replicate].sort_values(["step", "index"])
         if tables.configs[cell].dataset != dataset:  # each data set has test images of its own
-            dataset = tables.configs[cell].dataset
-            row, group = (rows[-1]["row"] + 1, rows[-1]["group"] + 1) if rows else (0, 0)
-            rows += _image_rows(mine[mine["kind"] == "input"], row, group, "input", "")
-        drawn = mine[mine["kind"] == "reconstruction"]
-        steps = sorted(drawn["step"].unique())[0 if every_step else -1 :]
-        group = rows[-1]["group"] + 1 if rows else 1
-        for step in steps:
+            dataset, group = tables.configs[cell].dataset, group + 1
+            rows += _image_rows(mine[mine["kind"] == "input"], next(number), group, "input", "")
+        drawn, group = mine[mine["kind"] == "reconstruction"], group + 1
+        for step in sorted(drawn["step"].unique())[0 if every_step else -1 :]:
+            images, nll = drawn[drawn["step"] == step], nlls.get((replicate, int(step)))
             label = f"{in_words(cell)}\n{_steps_text(int(step))}"
-            number = rows[-1]["row"] + 1 if rows else 1
-            rows += _image_rows(
-                drawn[drawn["step"] == step], number, group, label, cell, seed, nlls.get((replicate, int(step)))
-            )
+            rows += _image_rows(images, next(number), group, label, cell, seed, nll)
     if not rows:
-        raise NotApplicableError(f"no reconstruction of {_names(select)} is in the tables")
+        raise NotApplicableError(
+            f"no reconstruction of {'any cell' if select is None else ', '.join(select)} is in the tables"
+        )
     return _of_so_many(pd.DataFrame(rows), count)
 
 
@@ -123,7 +119,8 @@ def reconstructions_caption(frame: pd.DataFrame) -> str:
     return (
         f"The same {_count(frame)}, and their reconstructions (a VAE at its posterior mean). "
         f"{_seeds_text(frame)}, one per network. At the right: the network's test NLL at that step, over all test "
-        f"images (a VAE's at its posterior mean too). {_ink_text(frame)}{_part_text(frame)}"
+        f"images (a VAE's at its posterior mean too). "
+        f"{'' if slot(frame).channels > 1 else 'Light ink on black is drawn dark on white.'}{_part_text(frame)}"
     )
 
 
@@ -133,10 +130,6 @@ def _count(frame: pd.DataFrame) -> str:
     return "ten test images" if inputs == 10 else f"{inputs} test image{'s' * (inputs != 1)}"
 
 
-def _ink_text(frame: pd.DataFrame) -> str:
-    return "" if slot(frame).channels > 1 else "Light ink on black is drawn dark on white."
-
-
 def samples_data(tables: Tables) -> pd.DataFrame:
     """Images that each variational cell decodes from the prior, ten a row; columns as in `reconstructions_data`.
 
@@ -144,6 +137,7 @@ def samples_data(tables: Tables) -> pd.DataFrame:
         NotApplicableError: No variational network has left samples.
     """
     rows: list[dict[str, Any]] = []
+    number = count_from(0)
     shown, count = _shown(tables, cells(tables), "sample", MOST_SAMPLED)
     kept = _images(tables, shown, "sample")
     for group, (cell, seed, replicate) in enumerate(shown):
@@ -151,9 +145,8 @@ def samples_data(tables: Tables) -> pd.DataFrame:
         last = mine[mine["step"] == mine["step"].max()].sort_values("index")
         label = f"{in_words(cell)}\n{_steps_text(int(last['step'].iloc[0]))}"
         for part in range(0, len(last), _SAMPLES_A_ROW):
-            number = rows[-1]["row"] + 1 if rows else 0
             ten = last.iloc[part : part + _SAMPLES_A_ROW]
-            rows += _image_rows(ten, number, group, label if part == 0 else "", cell, seed)
+            rows += _image_rows(ten, next(number), group, label if part == 0 else "", cell, seed)
     if not rows:
         raise NotApplicableError("no variational network has left samples of the prior")
     return _of_so_many(pd.DataFrame(rows), count)
@@ -232,16 +225,13 @@ def plane_data(tables: Tables) -> pd.DataFrame:
 def plane_caption(frame: pd.DataFrame) -> str:
     """The caption: the two panels."""
     codes = int((frame["kind"] == "code").sum() / frame["cell"].nunique())
+    labelled = ", coloured by class, whose number also stands at the median of its codes"
+    labelled = labelled if frame["digit"].notna().any() else ""
     return (
-        f"Left: codes (a VAE's posterior means) of {codes:,} test images{_classes_text(frame)}; the frame leaves out "
+        f"Left: codes (a VAE's posterior means) of {codes:,} test images{labelled}; the frame leaves out "
         "those far from the rest. Right: images decoded on a grid over the "
         f"1 % to 99 % range of the codes, at the place of their code. One seed.{_part_text(frame)}"
     )
-
-
-def _classes_text(frame: pd.DataFrame) -> str:
-    labelled = frame["digit"].notna().any()
-    return ", coloured by class, whose number also stands at the median of its codes" if labelled else ""
 
 
 @theme()
@@ -386,7 +376,3 @@ def _frame(values: pd.Series[float]) -> tuple[float, float]:
 
 def _steps_text(step: int) -> str:
     return f"{step:,} steps" if step else "closed form"
-
-
-def _names(select: Iterable[str] | None) -> str:
-    return "any cell" if select is None else ", ".join(select)

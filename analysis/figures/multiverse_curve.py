@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from analysis.dimension import multiverse
 from analysis.dimension.estimate import BAND
 from analysis.dimension.multiverse import Setting
-from analysis.dimension.panels import SHADE, VERDICTS
+from analysis.dimension.panels import SHADE, mark
 from analysis.figures.base import Drawn, FigureEntry, Skipped
 from analysis.figures.style import theme
 
@@ -51,10 +51,7 @@ def plot_curve(frame: pd.DataFrame) -> Figure:
     ax.axvspan(*BAND, color=SHADE, zorder=0, linewidth=0)
     for row in frame.to_dict("records"):
         line = names.index(row["setting"]) + _SHIFT[row["key"]]
-        color, face, marker, _ = VERDICTS[row["verdict"]]
-        if np.isfinite(row["low"]):
-            ax.plot([row["low"], row["high"]], [line, line], color=color, linewidth=1.4)
-        ax.plot(row["value"], line, marker, color=color, markerfacecolor=face, markersize=6)
+        mark(row, line, ax, width=1.4, size=6)
         ax.annotate(f"({row['key']})", (row["value"], line), xytext=(6, -3), textcoords="offset points", fontsize=7.5)
     ax.set(xscale="log", xlim=(2, 400), ylim=(len(names) - 0.5, -0.5), xlabel="latent dimensions N")
     ax.set_xticks(_TICKS, [f"{tick}" for tick in _TICKS])

@@ -90,7 +90,8 @@ def look(network: str, *, rank: int = 0, count: int = 1) -> Look:
         scale = sns.color_palette("viridis", as_cmap=True)  # without its ends, which a dark or a light page hides
         return Look(to_hex(scale(0.2 + 0.65 * rank / (count - 1))), line, marker)
     lines = [line, *(other for other in _LINES if other != line)]
-    return Look(_lighter(base.color, share), lines[rank % len(lines)], marker)
+    red, green, blue = ((1 - share) * part + share for part in to_rgb(base.color))  # the lighter, the higher the rank
+    return Look(to_hex((red, green, blue)), lines[rank % len(lines)], marker)
 
 
 def looks(cells: Sequence[tuple[str, str]]) -> dict[str, Look]:
@@ -142,8 +143,3 @@ def to_png(figure: Figure) -> bytes:
     with mpl.rc_context(_RC):
         figure.savefig(buffer, format="png", dpi=PNG_DPI, metadata={"Software": None})
     return buffer.getvalue()
-
-
-def _lighter(color: str, share: float) -> str:
-    red, green, blue = ((1 - share) * part + share for part in to_rgb(color))
-    return to_hex((red, green, blue))

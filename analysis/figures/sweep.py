@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -19,10 +19,8 @@ from analysis.figures.base import NotApplicableError
 from analysis.figures.lines import lines
 from analysis.figures.style import TICK, looks, theme
 from analysis.formats import in_words, word
+from study.table import Tables
 from trainables.schema import METRICS, TrialConfig
-
-if TYPE_CHECKING:
-    from study.table import Tables
 
 SHOWN = ("test_nll", "test_kl", "test_active_units")
 """The metrics that are drawn, a panel each, of those that the run has."""
@@ -200,13 +198,8 @@ def _rows(frame: pd.DataFrame) -> Figure:
 def _scale(ax: Axes, values: np.ndarray, along: Literal["x", "y"], most: int) -> None:
     """Makes an axis logarithmic where positive means span much, and leaves room on both sides.
 
-    An interval far wider than the others leaves the frame, so that these can be read.
-
-    Args:
-        ax: The axes.
-        values: Lower ends, means and upper ends, `(num_points, 3)`; ends may be NaN.
-        along: The axis.
-        most: How many ticks it may have.
+    An interval far wider than the others leaves the frame, so that these can be read. `values`: lower ends, means and
+    upper ends, `(num_points, 3)`, ends may be NaN; `most`: the largest number of ticks.
     """
     means, ends = values[:, 1], values[np.isfinite(values)]
     logarithmic = means.min() > 0 and means.max() > WIDE * means.min()
@@ -233,6 +226,6 @@ def _label(metric: str, form: str = ", {}") -> str:
 
 
 def _some(names: Sequence[str], most: int = MOST_NAMED) -> list[str]:
-    """All names, or of many this number, evenly between the first and the last."""
+    """Selects all names, or `most` of them, evenly spaced from the first to the last."""
     places = np.linspace(0, len(names) - 1, min(len(names), most)).round().astype(int)
     return [names[place] for place in places]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -20,11 +20,9 @@ from analysis.report import published, short_run, vocabulary
 from analysis.report.surprises import surprises
 from analysis.search.best import best_data
 from analysis.verdict import counts_of
+from study.table import Tables
 from study.tables.trials import search_of, trials
 from trainables.registry import MEASUREMENTS
-
-if TYPE_CHECKING:
-    from study.table import Tables
 
 SWEEP = {
     "elu": {"test_nll": "ELU"},

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from analysis.cells import STATUSES, by_number, cells, config_text, none_if_null
 from analysis.formats import ABSENT, decimals, in_words
 from analysis.report.sentences import MAX_NAMED
-from study.table import MERGED, device_hours
+from study.table import MERGED, Tables, device_hours
 from trainables.registry import MEASUREMENTS
 from trainables.schema import TrialConfig
-
-if TYPE_CHECKING:
-    from study.table import Tables
 
 _ORDER = ("failed", "diverged", "stopped", "running", "pending")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,11 +14,9 @@ from analysis.evidence import Evidence, EvidenceError, dataset_of
 from analysis.figures.sweep import Varied, varied_fields
 from analysis.formats import decimals, figures, in_words, with_interval, word
 from analysis.intervals import t_interval
+from study.table import Tables
 from study.tables.trials import ranked, search_of, trials
 from trainables.schema import METRICS, TrialConfig
-
-if TYPE_CHECKING:
-    from study.table import Tables
 
 LOSS = "test_nll"
 ESTIMATES = {

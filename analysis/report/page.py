@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 from multiprocessing import get_context
-from typing import TYPE_CHECKING
 
 import jinja2
 from markupsafe import Markup, escape
@@ -30,11 +29,9 @@ from analysis.report.pictures import share
 from analysis.report.section import Runs, Section, paper_figures, section
 from analysis.report.surprises import Surprise, surprises
 from study.run.provenance import PACKAGE, installed, program
+from study.table import Tables
 from study.tables.build import load_or_build
 from trainables.printable import printable
-
-if TYPE_CHECKING:
-    from study.table import Tables
 
 SCRIPTS = ("vendor/sortable.min.js", "vendor/sortable.a11y.min.js", "report.js")
 _NUMBER = re.compile(r"(?:< |\[)?(-?[\d,]*\.?\d+(?:e[-+]?\d+)?)", re.IGNORECASE)

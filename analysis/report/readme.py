@@ -15,7 +15,7 @@ import shlex
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -25,11 +25,8 @@ from analysis.figures.base import Drawn
 from analysis.figures.catalogue import draw
 from analysis.report.blocks import BLOCKS, Runs, evidence_of
 from analysis.report.page import render
-from study.table import TableError, load_tables
+from study.table import TableError, Tables, load_tables
 from trainables.registry import unknown
-
-if TYPE_CHECKING:
-    from study.table import Tables
 
 DIFFERS, INPUT_IS_WRONG = 1, 2
 _BEGIN = "<!-- make report: "

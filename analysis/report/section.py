@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from analysis.cells import cells, evaluated, overfitting, summarise
 from analysis.dimension import ruler
@@ -19,11 +18,8 @@ from analysis.report.outcome import answer
 from analysis.report.sentences import FinalRow, final_rows, overfit_sentences, trouble_sentences
 from analysis.report.viewer import Viewer, viewer
 from analysis.search import best, history, search_figures, search_page
-from study.table import to_csv
+from study.table import Tables, to_csv
 from trainables.schema import METRICS, Metric
-
-if TYPE_CHECKING:
-    from study.table import Tables
 
 Runs = Sequence[tuple[str, "Tables"]]
 """Each run's folder, as the reader would name it, and its tables."""

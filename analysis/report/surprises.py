@@ -6,16 +6,13 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import permutations
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from analysis.cells import cells, counted, summarise
 from analysis.report.section import Runs
+from study.table import Tables
 from study.tables.trials import ranked, search_of, trials
-
-if TYPE_CHECKING:
-    from study.table import Tables
 
 LARGE = 100
 """Latents of a VAE from which on many of them stay idle."""

@@ -6,7 +6,7 @@ import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 from PIL import Image
@@ -15,9 +15,7 @@ from analysis.cells import cells, counted
 from analysis.figures.mosaics import canvas, slot
 from analysis.formats import in_words
 from analysis.report.pictures import png_uri, smaller
-
-if TYPE_CHECKING:
-    from study.table import Tables
+from study.table import Tables
 
 KINDS = {
     "reconstruction": "Test images, one of each class where they have classes; below them what the network makes of "

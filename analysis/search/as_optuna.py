@@ -15,7 +15,7 @@ from analysis.figures.base import NotApplicableError
 from analysis.figures.style import TICK
 from analysis.intervals import Values
 from study.searchspace import Parameter
-from study.tables.trials import curves, parameters, search_of, trials
+from study.tables.trials import curves, search_of, trials
 from trainables.schema import METRICS
 
 if TYPE_CHECKING:
@@ -67,7 +67,10 @@ def to_optuna(drawn: Sequence[Parameters], values: Values) -> list[FrozenTrial]:
     found = []
     for given, value in zip(drawn, values, strict=True):
         spread = {name: distribution(parameter) for name, (parameter, _) in given.items()}
-        held = {name: math.log(value) if _is_log(parameter) else value for name, (parameter, value) in given.items()}
+        held = {
+            name: math.log(value) if parameter.range is not None and parameter.range.log else value
+            for name, (parameter, value) in given.items()
+        }
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of a step that does not divide a range, for which the study was warned
             found.append(create_trial(params=held, distributions=spread, value=float(value)))
@@ -88,16 +91,6 @@ def distribution(parameter: Parameter) -> BaseDistribution:
     return FloatDistribution(limits.low, limits.last, step=limits.step)
 
 
-def _is_log(parameter: Parameter) -> bool:
-    return parameter.range is not None and parameter.range.log
-
-
 def sign(objective: str) -> int:
     """1 if less of the objective is better, -1 if more is."""
     return 1 if METRICS[objective].mode == "min" else -1
-
-
-def drawn_of(tables: Tables, numbers: Sequence[int]) -> list[Parameters]:
-    """The values that Optuna drew for these trials."""
-    every = parameters(tables)
-    return [every[number] for number in numbers]

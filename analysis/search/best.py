@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from analysis.cells import mean_and_interval
+from study.table import Tables
 from study.tables import trials
 from study.tables.trials import search_of
-
-if TYPE_CHECKING:
-    from study.table import Tables
 
 
 def best_data(tables: Tables, others: Sequence[Tables] = (), top: int = 5) -> pd.DataFrame:

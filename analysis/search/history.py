@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -13,11 +11,9 @@ from matplotlib.figure import Figure
 from analysis.figures.style import GREY, INK, theme
 from analysis.formats import word
 from analysis.search.as_optuna import log_values, sign
+from study.table import Tables
 from study.tables.trials import curves, search_of, trials
 from trainables.schema import METRICS
-
-if TYPE_CHECKING:
-    from study.table import Tables
 
 _MARKERS = {"finished": "o", "stopped": "v", "failed": "X", "running": "d"}
 _COLORS = {"finished": "#0072B2", "stopped": "#D55E00", "failed": INK, "running": GREY}
@@ -41,24 +37,24 @@ def history_data(tables: Tables) -> pd.DataFrame:
     return found[columns].assign(best=best, objective=objective)
 
 
+@theme()
 def plot_history(data: pd.DataFrame) -> Axes:
     """Values by trial number, logarithmic, and the best so far."""
     objective = data["objective"].iloc[0]
-    with theme():
-        axes = Figure(figsize=(6.4, 3.4), layout="constrained").add_subplot()
-        rows, states = data[data["value"].notna()], [state for state in _MARKERS if (data["state"] == state).any()]
-        if len(rows):  # seaborn warns of a palette without points
-            sns.scatterplot(
-                rows, x="trial", y="value", hue="state", style="state", hue_order=states, style_order=states,
-                palette=_COLORS, markers=_MARKERS, s=42, linewidth=0, ax=axes,
-            )  # fmt: skip
-        if data["best"].notna().any():
-            axes.step(data["trial"], data["best"], where="post", color=GREY, label="best finished so far")
-        log_values(axes)
-        axes.set_xlabel("trial")
-        axes.set_ylabel(f"{word(objective)} [{METRICS[objective].unit}]")
-        if axes.get_legend_handles_labels()[0]:  # none of a search that has just begun
-            axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=4)
+    axes = Figure(figsize=(6.4, 3.4), layout="constrained").add_subplot()
+    rows, states = data[data["value"].notna()], [state for state in _MARKERS if (data["state"] == state).any()]
+    if len(rows):  # seaborn warns of a palette without points
+        sns.scatterplot(
+            rows, x="trial", y="value", hue="state", style="state", hue_order=states, style_order=states,
+            palette=_COLORS, markers=_MARKERS, s=42, linewidth=0, ax=axes,
+        )  # fmt: skip
+    if data["best"].notna().any():
+        axes.step(data["trial"], data["best"], where="post", color=GREY, label="best finished so far")
+    log_values(axes)
+    axes.set_xlabel("trial")
+    axes.set_ylabel(f"{word(objective)} [{METRICS[objective].unit}]")
+    if axes.get_legend_handles_labels()[0]:  # none of a search that has just begun
+        axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=4)
     return axes
 
 

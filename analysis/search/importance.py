@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,31 +14,23 @@ from analysis.figures.base import NotApplicableError
 from analysis.figures.lines import INTERVAL, three_rows
 from analysis.figures.style import INK, theme
 from analysis.intervals import Values
-from analysis.search.as_optuna import Parameters, common_step, drawn_of, sign, to_optuna, values_at
-from study.tables.trials import search_of
-
-if TYPE_CHECKING:
-    from study.table import Tables
+from analysis.search.as_optuna import Parameters, common_step, sign, to_optuna, values_at
+from study.table import Tables
+from study.tables.trials import parameters, search_of
 
 LEAST_TRIALS = 20
-"""With fewer, a forest says more about chance than about the settings."""
+"""The least number of trials: with fewer, a forest says more about chance than about the settings."""
 RESAMPLES = 25
-"""Enough for a standard error (Efron and Tibshirani, 1993, section 6.4), not for percentiles."""
+"""Resamples: enough for a standard error (Efron and Tibshirani, 1993, section 6.4), not for percentiles."""
 TREES, FEWER_TREES = 64, 8
 """Trees of the forest, and of each resample's; that these are fewer makes the standard errors a little too large."""
 
 
 def importances(drawn: Sequence[Parameters], values: Values, *, seed: int = 0, trees: int) -> dict[str, float]:
-    """The share of the variance over the space that each parameter explains alone, as a forest sees it.
+    """The share of the variance over the space that each parameter explains alone, as a forest of `trees` sees it.
 
     Only what was drawn for every trial takes part. What parameters explain only together is in none of the shares,
     which add up to less than 1 by it.
-
-    Args:
-        drawn: Each trial's parameters.
-        values: Each trial's objective.
-        seed: Of the forest.
-        trees: In it.
     """
     import optuna
     from optuna.importance import FanovaImportanceEvaluator
@@ -74,22 +66,22 @@ def importance_data(tables: Tables) -> pd.DataFrame:
     return every.reset_index(drop=True)
 
 
+@theme()
 def plot_importance(data: pd.DataFrame) -> Figure:
     """Bars with intervals, a panel for each step."""
     shown = data[data["left_out"].isna()]
     order = list(dict.fromkeys(shown.sort_values("importance", ascending=False)["parameter"]))
     ats = list(dict.fromkeys(shown["at"]))
-    with theme():
-        figure = Figure(figsize=(3.6 * len(ats) + 0.8, 0.34 * len(order) + 1.3), layout="constrained")
-        panels = figure.subplots(1, len(ats), sharey=True, squeeze=False)[0]
-        for axes, at in zip(panels, ats, strict=True):
-            rows = three_rows(shown[shown["at"] == at], ["parameter"], "importance")
-            bars: dict[str, Any] = {"color": "#0072B2", "saturation": 1, "width": 0.62}
-            bars |= INTERVAL | {"err_kws": {"color": INK, "linewidth": 1.2}}
-            sns.barplot(rows, x="at", y="parameter", order=order, ax=axes, **bars)
-            axes.set(xlim=(0, 1), xlabel="importance (share of variance)", ylabel="")
-            axes.grid(axis="y", visible=False)
-            axes.set_title(f"{at} ({int(shown.loc[shown['at'] == at, 'trials'].iloc[0])} trials)")
+    figure = Figure(figsize=(3.6 * len(ats) + 0.8, 0.34 * len(order) + 1.3), layout="constrained")
+    panels = figure.subplots(1, len(ats), sharey=True, squeeze=False)[0]
+    for axes, at in zip(panels, ats, strict=True):
+        rows = three_rows(shown[shown["at"] == at], ["parameter"], "importance")
+        bars: dict[str, Any] = {"color": "#0072B2", "saturation": 1, "width": 0.62}
+        bars |= INTERVAL | {"err_kws": {"color": INK, "linewidth": 1.2}}
+        sns.barplot(rows, x="at", y="parameter", order=order, ax=axes, **bars)
+        axes.set(xlim=(0, 1), xlabel="importance (share of variance)", ylabel="")
+        axes.grid(axis="y", visible=False)
+        axes.set_title(f"{at} ({int(shown.loc[shown['at'] == at, 'trials'].iloc[0])} trials)")
     return figure
 
 
@@ -108,16 +100,16 @@ def _importances_at(tables: Tables, objective: str, step: int | None) -> pd.Data
     values = values_at(tables, objective, step).dropna() * sign(objective)
     if len(values) < LEAST_TRIALS or values.nunique() < 2:
         return pd.DataFrame()
-    drawn = drawn_of(tables, [int(number) for number in values.index])
+    every = parameters(tables)
+    drawn: list[Parameters] = [every[int(number)] for number in values.index]
     point = importances(drawn, values.to_numpy(), trees=TREES)
     rng = np.random.default_rng(0)
     draws = []
     for index in range(RESAMPLES):
         chosen = rng.integers(0, len(values), len(values))
         draws.append(importances([drawn[i] for i in chosen], values.to_numpy()[chosen], seed=index, trees=FEWER_TREES))
-    every = list(dict.fromkeys(name for trial in drawn for name in trial))
     rows = []
-    for name in every:
+    for name in dict.fromkeys(name for trial in drawn for name in trial):
         resampled = [draw.get(name, 0.0) for draw in draws]
         known = name in point
         reach = 1.96 * float(np.std(resampled, ddof=1))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,10 +15,8 @@ from analysis.figures.style import GREY, INK, theme
 from analysis.formats import figures, word
 from analysis.search.slices import varying
 from study.searchspace import Range, SearchSpec
+from study.table import Tables
 from study.tables.trials import ranked, search_of, trials
-
-if TYPE_CHECKING:
-    from study.table import Tables
 
 BEST = 5
 """The best trials, or those of the front, that stand out, at most."""
@@ -78,32 +76,28 @@ def parallel_caption(data: pd.DataFrame) -> str:
     )
 
 
+@theme()
 def plot_parallel(data: pd.DataFrame, search: SearchSpec) -> Figure:
     """Draws `parallel_data`: each axis from its least to its largest value, logarithmic where it was drawn so."""
     axes = [str(name) for name in data if name not in ("trial", "kind")]
     axes = [name for name in axes if name.startswith("field/")] + [n for n in axes if not n.startswith("field/")]
     scaled = {name: _scaled(data[name], name, search) for name in axes}
     lines = pd.DataFrame({name: places for name, (places, _) in scaled.items()}).assign(trial=data["trial"])
-    with theme():
-        figure = Figure(figsize=(min(1.05 * len(axes) + 1.6, 11.4), 4.4), layout="constrained")
-        ax = figure.add_subplot()
-        for kind, style in _KINDS.items():
-            rows = lines[data["kind"] == kind].melt("trial", var_name="axis", value_name="at")
-            rows = rows.assign(place=rows["axis"].map(axes.index)).dropna(subset="at")
-            if len(rows):
-                sns.lineplot(rows, x="place", y="at", units="trial", estimator=None, ax=ax, **style)
-        bottom = float(lines.drop(columns="trial").min().min()) - 0.04
-        for place, name in enumerate(axes):
-            _axis(ax, place, bottom, scaled[name][1])
-        ax.set_xticks(range(len(axes)), [_title(name) for name in axes])
-        ax.set(xlabel="", ylabel="", yticks=[], xlim=(-0.35, len(axes) - 0.3), ylim=(bottom, 1.04))
-        ax.grid(visible=False)
-        ax.spines[:].set_visible(False)
+    figure = Figure(figsize=(min(1.05 * len(axes) + 1.6, 11.4), 4.4), layout="constrained")
+    ax = figure.add_subplot()
+    for kind, style in _KINDS.items():
+        rows = lines[data["kind"] == kind].melt("trial", var_name="axis", value_name="at")
+        rows = rows.assign(place=rows["axis"].map(axes.index)).dropna(subset="at")
+        if len(rows):
+            sns.lineplot(rows, x="place", y="at", units="trial", estimator=None, ax=ax, **style)
+    bottom = float(lines.drop(columns="trial").min().min()) - 0.04
+    for place, name in enumerate(axes):
+        _axis(ax, place, bottom, scaled[name][1])
+    ax.set_xticks(range(len(axes)), [word(name.removeprefix("field/")).replace(" ", "\n") for name in axes])
+    ax.set(xlabel="", ylabel="", yticks=[], xlim=(-0.35, len(axes) - 0.3), ylim=(bottom, 1.04))
+    ax.grid(visible=False)
+    ax.spines[:].set_visible(False)
     return figure
-
-
-def _title(name: str) -> str:
-    return word(name.removeprefix("field/")).replace(" ", "\n")
 
 
 def _axis(ax: Axes, place: int, bottom: float, ticks: dict[str, float]) -> None:
@@ -117,7 +111,7 @@ def _axis(ax: Axes, place: int, bottom: float, ticks: dict[str, float]) -> None:
 
 
 def _scaled(values: pd.Series[Any], name: str, search: SearchSpec) -> tuple[np.ndarray, dict[str, float]]:
-    """The places of values on their axis, 0 to 1, below it where there is none; and the axis's ticks by their text."""
+    """The places of values on their axis, 0 to 1, or below it for a missing one; and the axis's ticks by their text."""
     field = name.removeprefix("field/")
     options = search.options(field) if name.startswith("field/") else []
     ranges = [option for option in options if isinstance(option, Range)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,11 +14,9 @@ from analysis.figures.base import NotApplicableError
 from analysis.figures.style import GREY, INK, theme
 from analysis.formats import word
 from analysis.search.as_optuna import sign
+from study.table import Tables
 from study.tables.trials import ranked, search_of, trials
 from trainables.schema import METRICS
-
-if TYPE_CHECKING:
-    from study.table import Tables
 
 REFERENCE = {"nll": 206.0, "kl": 60.0}
 """The hypervolume's reference point by metric, its split apart, in nats: the mean image's loss, and a rate that no
@@ -77,33 +75,31 @@ def hypervolume_data(tables: Tables) -> pd.DataFrame:
     return frame.assign(reference_x=reference[0], reference_y=reference[1])
 
 
+@theme()
 def plot_front(data: pd.DataFrame) -> Figure:
     """Rate against distortion: trials, their front, the references; those without a rate as lines."""
     x, y = data.columns[3], data.columns[4]
     tried, others = data[data["kind"] == "trial"], data[data["kind"] == "reference"]
-    with theme():
-        figure = Figure(figsize=(6.4, 4.2), layout="constrained")
-        axes = figure.add_subplot()
-        rest, front = tried[~tried["front"].astype(bool)], tried[tried["front"].astype(bool)]
-        sns.scatterplot(rest, x=x, y=y, s=30, linewidth=0, color="#BDBDBD", label="trial", ax=axes)
-        sns.lineplot(front, x=x, y=y, drawstyle="steps-post", estimator=None, color="#0072B2", ax=axes)
-        sns.scatterplot(front, x=x, y=y, s=44, linewidth=0, color="#0072B2", label="Pareto front", zorder=3, ax=axes)
-        both = others[others[y].notna()].sort_values(x)
-        if len(both):
-            axes.plot(
-                both[x], both[y], color="#D55E00", marker="s", markersize=4, linestyle="--", label="reference arms"
-            )
-            for row in both.to_dict("records"):
-                place: dict[str, Any] = {"xytext": (-6, -2), "textcoords": "offset points", "ha": "right", "va": "top"}
-                text = axes.annotate(str(row["name"]).split()[-1], (row[x], row[y]), color="#D55E00", **place)
-                text.set(fontsize=7, path_effects=[patheffects.withStroke(linewidth=2.5, foreground="white")])
-        for row, style in zip(others[others[y].isna()].to_dict("records"), (":", "-.", "--", "-"), strict=False):
-            axes.axvline(row[x], color=GREY, linestyle=style, label=f"{row['name']} (no rate)")
-        axes.set_xlim(right=min(float(np.nanpercentile(data[x], 95)) * 1.05, REFERENCE["nll"]))
-        axes.set_xlabel(f"distortion: {word(x)} [{METRICS[x].unit}]")
-        axes.set_ylabel(f"rate: {word(y)} [{METRICS[y].unit}]")
-        if axes.get_legend_handles_labels()[0]:
-            axes.legend(frameon=True)
+    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    axes = figure.add_subplot()
+    rest, front = tried[~tried["front"].astype(bool)], tried[tried["front"].astype(bool)]
+    sns.scatterplot(rest, x=x, y=y, s=30, linewidth=0, color="#BDBDBD", label="trial", ax=axes)
+    sns.lineplot(front, x=x, y=y, drawstyle="steps-post", estimator=None, color="#0072B2", ax=axes)
+    sns.scatterplot(front, x=x, y=y, s=44, linewidth=0, color="#0072B2", label="Pareto front", zorder=3, ax=axes)
+    both = others[others[y].notna()].sort_values(x)
+    if len(both):
+        axes.plot(both[x], both[y], color="#D55E00", marker="s", markersize=4, linestyle="--", label="reference arms")
+        for row in both.to_dict("records"):
+            place: dict[str, Any] = {"xytext": (-6, -2), "textcoords": "offset points", "ha": "right", "va": "top"}
+            text = axes.annotate(str(row["name"]).split()[-1], (row[x], row[y]), color="#D55E00", **place)
+            text.set(fontsize=7, path_effects=[patheffects.withStroke(linewidth=2.5, foreground="white")])
+    for row, style in zip(others[others[y].isna()].to_dict("records"), (":", "-.", "--", "-"), strict=False):
+        axes.axvline(row[x], color=GREY, linestyle=style, label=f"{row['name']} (no rate)")
+    axes.set_xlim(right=min(float(np.nanpercentile(data[x], 95)) * 1.05, REFERENCE["nll"]))
+    axes.set_xlabel(f"distortion: {word(x)} [{METRICS[x].unit}]")
+    axes.set_ylabel(f"rate: {word(y)} [{METRICS[y].unit}]")
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(frameon=True)
     return figure
 
 
@@ -116,15 +112,15 @@ def front_caption(data: pd.DataFrame) -> str:
     )
 
 
+@theme()
 def plot_hypervolume(data: pd.DataFrame) -> Figure:
     """Hypervolume against trials."""
-    with theme():
-        figure = Figure(figsize=(6.4, 2.6), layout="constrained")
-        axes = figure.add_subplot()
-        sns.lineplot(data, x="trial", y="hypervolume", drawstyle="steps-post", color=INK, ax=axes)
-        axes.set_xlabel("trial")
-        axes.set_ylabel("hypervolume [nats²]")
-        axes.set_ylim(bottom=0)
+    figure = Figure(figsize=(6.4, 2.6), layout="constrained")
+    axes = figure.add_subplot()
+    sns.lineplot(data, x="trial", y="hypervolume", drawstyle="steps-post", color=INK, ax=axes)
+    axes.set_xlabel("trial")
+    axes.set_ylabel("hypervolume [nats²]")
+    axes.set_ylim(bottom=0)
     return figure
 
 

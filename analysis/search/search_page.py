@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
 from analysis.figures.base import Drawn, Skipped
 from analysis.formats import ABSENT, decimals, figures, table, with_interval, word
 from analysis.search import history
-
-if TYPE_CHECKING:
-    from study.table import Tables
+from study.table import Tables
 
 
 def page(tables: Tables, found: pd.DataFrame, drawings: Sequence[Drawn | Skipped], command: str) -> str:

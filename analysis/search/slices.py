@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -19,11 +19,9 @@ from analysis.figures.style import TICK, theme
 from analysis.formats import word
 from analysis.search.as_optuna import common_step, log_values, values_at
 from study.searchspace import Range, SearchSpec
+from study.table import Tables
 from study.tables.trials import search_of, trials
 from trainables.schema import METRICS
-
-if TYPE_CHECKING:
-    from study.table import Tables
 
 COLUMNS = 3
 PAIRS = 3
@@ -50,25 +48,25 @@ def slices_data(tables: Tables) -> pd.DataFrame:
     return frame.reset_index(drop=True)
 
 
+@theme()
 def plot_slices(data: pd.DataFrame, search: SearchSpec) -> Figure:
     """A panel for each setting that varies; colour: the trial's number, so that one sees where the search went."""
     fields = varying(data)
     rows = math.ceil(len(fields) / COLUMNS)
-    with theme():
-        figure = Figure(figsize=(2.9 * COLUMNS, 2.3 * rows), layout="constrained")
-        panels = figure.subplots(rows, COLUMNS, sharey=True, squeeze=False)
-        points = None
-        for axes, field in itertools.zip_longest(panels.flat, fields):
-            if field is None:
-                axes.set_axis_off()
-                continue
-            x = _axis(axes, data, field, search, along="x")
-            points = axes.scatter(x, data["value"], c=data["trial"], cmap="viridis", s=14)
-            log_values(axes)
-        for axes in panels[:, 0]:
-            axes.set_ylabel(_label(data))
-        if points is not None:
-            figure.colorbar(points, ax=panels, label="trial", shrink=0.6)
+    figure = Figure(figsize=(2.9 * COLUMNS, 2.3 * rows), layout="constrained")
+    panels = figure.subplots(rows, COLUMNS, sharey=True, squeeze=False)
+    points = None
+    for axes, field in itertools.zip_longest(panels.flat, fields):
+        if field is None:
+            axes.set_axis_off()
+            continue
+        x = _axis(axes, data, field, search, along="x")
+        points = axes.scatter(x, data["value"], c=data["trial"], cmap="viridis", s=14)
+        log_values(axes)
+    for axes in panels[:, 0]:
+        axes.set_ylabel(_label(data))
+    if points is not None:
+        figure.colorbar(points, ax=panels, label="trial", shrink=0.6)
     return figure
 
 
@@ -79,32 +77,34 @@ def slices_caption(data: pd.DataFrame) -> str:
     return f"{which}: {what}, against one setting. Where a setting was not drawn, there is no point."
 
 
-def plot_pairs(data: pd.DataFrame, search: SearchSpec, order: list[str]) -> Figure:
-    """The objective over the pairs of the first three settings of `order`: contours where both are numbers.
+def pairs_data(tables: Tables, order: Sequence[str]) -> pd.DataFrame:
+    """`slices_data`; raises NotApplicableError too if fewer than two settings vary (`order`)."""
+    data = slices_data(tables)
+    if len(order) < 2:
+        raise NotApplicableError("fewer than two settings vary")
+    return data
 
-    Args:
-        data: Of `slices_data`.
-        search: The search.
-        order: Fields, the most important first.
-    """
+
+@theme()
+def plot_pairs(data: pd.DataFrame, search: SearchSpec, order: list[str]) -> Figure:
+    """The objective over the pairs of the first three fields of `order`: contours where both are numbers."""
     pairs = list(itertools.combinations(order[:3], 2))[:PAIRS]
-    with theme():
-        figure = Figure(figsize=(3.4 * len(pairs) + 0.6, 3.0), layout="constrained")
-        panels = figure.subplots(1, len(pairs), squeeze=False)[0]
-        norm = LogNorm(data["value"].min(), data["value"].max())
-        points: PathCollection | None = None
-        for axes, (first, second) in zip(panels, pairs, strict=True):
-            known = data[data[f"field/{first}"].notna() & data[f"field/{second}"].notna()]
-            x, y = _axis(axes, known, first, search, along="x"), _axis(axes, known, second, search, along="y")
-            axes.margins(0.05)
-            if all(len(search.options(field)) == 1 and _is_number(search, field) for field in (first, second)):
-                contours(axes, x, y, known["value"].to_numpy(float), norm)
-            points = axes.scatter(
-                x, y, c=known["value"], norm=norm, cmap="viridis", s=18, edgecolors="white", linewidths=0.4
-            )
-        if points is not None:
-            bar = figure.colorbar(points, ax=list(panels), label=_label(data), format=TICK)
-            bar.ax.yaxis.set_minor_formatter(TICK)
+    figure = Figure(figsize=(3.4 * len(pairs) + 0.6, 3.0), layout="constrained")
+    panels = figure.subplots(1, len(pairs), squeeze=False)[0]
+    norm = LogNorm(data["value"].min(), data["value"].max())
+    points: PathCollection | None = None
+    for axes, (first, second) in zip(panels, pairs, strict=True):
+        known = data[data[f"field/{first}"].notna() & data[f"field/{second}"].notna()]
+        x, y = _axis(axes, known, first, search, along="x"), _axis(axes, known, second, search, along="y")
+        axes.margins(0.05)
+        if all(len(search.options(field)) == 1 and _is_number(search, field) for field in (first, second)):
+            contours(axes, x, y, known["value"].to_numpy(float), norm)
+        points = axes.scatter(
+            x, y, c=known["value"], norm=norm, cmap="viridis", s=18, edgecolors="white", linewidths=0.4
+        )
+    if points is not None:
+        bar = figure.colorbar(points, ax=list(panels), label=_label(data), format=TICK)
+        bar.ax.yaxis.set_minor_formatter(TICK)
     return figure
 
 
@@ -141,7 +141,7 @@ def _axis(axes: Axes, data: pd.DataFrame, field: str, search: SearchSpec, *, alo
     given = data[f"field/{field}"]
     if _is_number(search, field):
         places = pd.to_numeric(given).to_numpy(float)
-        if _is_log(search, field):
+        if any(isinstance(option, Range) and option.log for option in search.options(field)):
             log_axis(axes, places, "x" if along == "x" else "y")
         return places
     names = [str(option).replace(" ", "") for option in search.options(field)]
@@ -153,10 +153,6 @@ def _axis(axes: Axes, data: pd.DataFrame, field: str, search: SearchSpec, *, alo
 
 def _is_number(search: SearchSpec, field: str) -> bool:
     return any(isinstance(option, Range) for option in search.options(field))
-
-
-def _is_log(search: SearchSpec, field: str) -> bool:
-    return any(isinstance(option, Range) and option.log for option in search.options(field))
 
 
 def _label(data: pd.DataFrame) -> str:

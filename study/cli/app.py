@@ -81,7 +81,7 @@ def list_studies(json: Json = False) -> None:
     """List the built-in studies."""
     studies = map(spec.load, spec.names())
     if json:
-        outputs.listed(studies).print()
+        outputs.StudyList(studies=[outputs.ListedStudy(**views.size_of(study)) for study in studies]).print()
         return
     OUT.print(views.studies_table(studies))
 
@@ -308,20 +308,12 @@ def _pack_size(pack: str) -> int | None:
 
 def _finish(counts: Counts, folder: str) -> int:
     """Says how the launch ended; returns the exit code."""
+    text, code = f"Done: {counts}. Draw the results: {command_line('analysis', 'report', folder)}", 0
     if counts.left:
-        OUT.print(
-            f"Interrupted: {counts}. Go on with the same command: {command_line('study', *sys.argv[1:])}",
-            soft_wrap=True,
-        )
-        return INTERRUPTED
-    if counts.bad:
-        OUT.print(
-            f"Done, but not all is well: {counts}. See: {command_line('study', 'status', folder)}",
-            soft_wrap=True,
-        )
-        return FAILED
-    OUT.print(
-        f"Done: {counts}. Draw the results: {command_line('analysis', 'report', folder)}",
-        soft_wrap=True,
-    )
-    return 0
+        again = command_line("study", *sys.argv[1:])
+        text, code = f"Interrupted: {counts}. Go on with the same command: {again}", INTERRUPTED
+    elif counts.bad:
+        look = command_line("study", "status", folder)
+        text, code = f"Done, but not all is well: {counts}. See: {look}", FAILED
+    OUT.print(text, soft_wrap=True)
+    return code

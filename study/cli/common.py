@@ -42,7 +42,7 @@ def hide_keys(text: str) -> str:
 
 
 class LogLevel(enum.StrEnum):
-    """How much is logged."""
+    """The least severe messages that are logged."""
 
     debug = "debug"
     info = "info"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -18,7 +18,6 @@ from study import cost
 from study.cli import views
 from study.cli.common import OUT
 from study.plan import Plan
-from study.spec import StudySpec
 from trainables.records import Standing
 from trainables.storage import without_secrets
 
@@ -219,11 +218,6 @@ class SearchResults(Output):
     searches: list[SearchResult]
 
 
-def listed(specs: Iterable[StudySpec]) -> StudyList:
-    """Fills the document of `study list`."""
-    return StudyList(studies=[ListedStudy(**views.size_of(spec)) for spec in specs])
-
-
 def shown(plan: Plan) -> ShownStudy:
     """Fills the document of `study show`."""
     spec, search = plan.spec, plan.spec.search
@@ -261,7 +255,7 @@ def status(run: str, plan: Plan, standings: Mapping[str, Standing]) -> RunStatus
     ]
     return RunStatus(
         run=without_secrets(run),
-        cells=[CellStatus(**vars(cell)) for cell in views.cell_standings(plan, standings)],
+        cells=[CellStatus(**cell) for cell in views.cell_standings(plan, standings)],
         statuses=Counter(standing.status for standing in standings.values()),
         errors=errors,
         device_hours=views.device_hours(standings.values()),

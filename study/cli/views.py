@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -91,49 +90,38 @@ def search_lines(plan: Plan, search: SearchSpec, price: float | None = None) -> 
             f"{share:.0%} of all steps are expected to be trained."
         )
     else:
-        yield f"No early stopping: every trial is trained for {_steps(steps)} steps."
+        length = f"{min(steps):,}" + f" to {max(steps):,}" * (len(steps) > 1)
+        yield f"No early stopping: every trial is trained for {length} steps."
     yield f"The search costs {_cost(cost.search_core_hours(plan), price)}."
 
 
-@dataclass(frozen=True, kw_only=True)
-class CellStanding:
-    """How far the replicates of a cell have come; see `study.cli.outputs.CellStatus`."""
-
-    cell: str
-    replicates: int
-    statuses: Mapping[str, int]
-    collapsed: bool
-    step: int | None
-    steps: int
-    test_nll: float | None
-
-
-def cell_standings(plan: Plan, standings: Mapping[str, Standing]) -> Iterator[CellStanding]:
-    """Sums up how far each cell's replicates have come."""
+def cell_standings(plan: Plan, standings: Mapping[str, Standing]) -> Iterator[dict[str, Any]]:
+    """Sums up how far each cell's replicates have come, by the fields of `study.cli.outputs.CellStatus`."""
     for label, config in plan.cells.items():
         members = [standings[replicate.hash] for replicate in plan.members[label]]
         last = [member.record.rows[-1] for member in members if member.record and member.record.rows]
         nll = [row["test_nll"] for row in last if row["test_nll"] is not None]
-        yield CellStanding(
-            cell=label,
-            replicates=len(members),
-            statuses=dict(sorted(Counter(member.status for member in members).items())),
-            collapsed=any(_collapsed(member) for member in members),
-            step=int(min(row["step"] for row in last)) if last else None,
-            steps=config.steps or 0,
-            test_nll=sum(nll) / len(nll) if nll else None,
-        )
+        yield {
+            "cell": label,
+            "replicates": len(members),
+            "statuses": dict(sorted(Counter(member.status for member in members).items())),
+            "collapsed": any(_collapsed(member) for member in members),
+            "step": int(min(row["step"] for row in last)) if last else None,
+            "steps": config.steps or 0,
+            "test_nll": sum(nll) / len(nll) if nll else None,
+        }
 
 
 def status_table(plan: Plan, standings: Mapping[str, Standing]) -> Table:
     """Lists how far each cell's replicates have come."""
     table = _Table(Column("cell", overflow="fold"), "replicates", "status", "step", "test NLL [nats/image]")
     for cell in cell_standings(plan, standings):
-        text = ", ".join(f"{count} {key}" for key, count in cell.statuses.items())
-        text += " (collapsed)" if cell.collapsed else ""
-        steps = "-" if cell.step is None else f"{cell.step:,} of {cell.steps:,}"
-        nll = "-" if cell.test_nll is None else _decimal(cell.test_nll)
-        table.add_row(cell.cell, str(cell.replicates), text, steps, nll)
+        text = ", ".join(f"{count} {key}" for key, count in cell["statuses"].items())
+        text += " (collapsed)" if cell["collapsed"] else ""
+        steps = "-" if cell["step"] is None else f"{cell['step']:,} of {cell['steps']:,}"
+        nll = cell["test_nll"]
+        number = "-" if nll is None else format(nll, ".2f" if abs(nll) < 1e6 else ".3g")
+        table.add_row(cell["cell"], str(cell["replicates"]), text, steps, number)
     return table
 
 
@@ -198,10 +186,6 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def _decimal(value: float) -> str:
-    return f"{value:.2f}" if abs(value) < 1e6 else f"{value:.3g}"
-
-
 def _used(plan: Plan) -> dict[str, set[Any]]:
     """Collects the values of each field over all cells."""
     cells = plan.cells.values()
@@ -216,10 +200,6 @@ def _cost(hours: float, price: float | None) -> str:
 def _range(limits: Range) -> str:
     scale = ", log" if limits.log else f", by {limits.step:g}" if limits.step else ""
     return f"{limits.low:g} ... {limits.last:g}{scale}"
-
-
-def _steps(steps: set[int]) -> str:
-    return f"{min(steps):,}" if len(steps) == 1 else f"{min(steps):,} to {max(steps):,}"
 
 
 def _short(value: Any) -> str:

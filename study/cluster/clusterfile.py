@@ -86,7 +86,11 @@ def problems(path: Path) -> list[str]:
     """
     text = _text(path)
     config = _parsed(path, text)
-    lines = list(_placeholders(text))
+    lines = [
+        f"line {number} still has {PLACEHOLDER}: {line.strip()}"
+        for number, line in enumerate(text.splitlines(), start=1)
+        if PLACEHOLDER in line
+    ]
     try:
         cluster = _Cluster.model_validate(config)
     except ValidationError as error:
@@ -129,12 +133,6 @@ def _parsed(path: Path, text: str) -> dict[str, Any]:
 def _misshapen(loc: tuple[int | str, ...], msg: str, input: Any, **_: Any) -> str:  # noqa: A002 (pydantic's name)
     value = "nothing" if input is None else repr(input)
     return f"`{'.'.join(map(str, loc))}`: {msg[0].lower() + msg[1:]}, but got {value[:60]}."
-
-
-def _placeholders(text: str) -> Iterator[str]:
-    for number, line in enumerate(text.splitlines(), start=1):
-        if PLACEHOLDER in line:
-            yield f"line {number} still has {PLACEHOLDER}: {line.strip()}"
 
 
 def _schema(config: dict[str, Any]) -> Iterator[str]:
@@ -189,7 +187,7 @@ def _mounts(cluster: _Cluster) -> Iterator[str]:
 
 
 def _images(cluster: _Cluster) -> Iterator[str]:
-    """An image's Ray is what starts; the lock file's is what a driver from here speaks."""
+    """Problems of the images: the cluster starts an image's Ray, which must be a local driver's (the lock file's)."""
     here = version("ray")
     for key in ("image", "head_image", "worker_image"):
         name, at, digest = getattr(cluster.docker, key).partition("@")

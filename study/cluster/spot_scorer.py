@@ -17,14 +17,8 @@ def score(
 ) -> tuple[Any, ...] | None:
     """Scores a type of node: first by whether it was available within the last half hour, then as Ray does.
 
-    Args:
-        node_resources: What a node of this type has.
-        resources: What is asked for.
-        node_type: The type's name.
-        node_availability_summary: What became of the last attempts to start a node, by type.
-
-    Returns:
-        A tuple, larger is better, or None if such a node is of no use.
+    Ray calls it with the resources of a node of this type, those that are wanted, the type's name, and the outcomes of
+    the last attempts to start a node. Returns a tuple, larger is better, or None if such a node is of no use.
     """
     fit = _default_utilization_scorer(
         node_resources, resources, node_type, node_availability_summary=node_availability_summary

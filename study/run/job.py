@@ -111,7 +111,7 @@ class Job:
         number = None if self.search is None else self.search.next()
         if self.search is None or number is None:
             return None
-        self.packs.append(self.search.members(number))
+        self.packs.append(self.search.state.members(number))
         self._trials[len(self.packs) - 1] = number
         return len(self.packs) - 1
 

@@ -25,7 +25,7 @@ from study.run.lock import RunError
 from study.run.stop import Stop
 from study.spec import StudySpec
 from study.tables.build import Builder
-from study.tables.files import Tables, damage
+from study.tables.files import Tables
 from trainables import datasets
 from trainables.registry import added
 from trainables.storage import Folder, StorageError
@@ -41,13 +41,7 @@ _LOG = logging.getLogger(__name__)
 
 
 def launch(spec: StudySpec, url: str, options: Options, console: Console) -> Counts:
-    """Runs what is not finished of a study in a run folder.
-
-    Args:
-        spec: The study.
-        url: The run folder.
-        options: How to run.
-        console: For progress.
+    """Runs what is not finished of a study in the run folder `url`, with its progress on `console`.
 
     Returns:
         How many of the launch's replicates ended in each way; some are left if somebody stopped the launch.
@@ -55,8 +49,8 @@ def launch(spec: StudySpec, url: str, options: Options, console: Console) -> Cou
     Raises:
         RunError: The folder is in use, cannot be written, has no room, or belongs to another spec.
         trainables.storage.StorageError: The folder could no longer be written.
-        trainables.errors.DataError: A dataset is not to be had.
-        study.spec.SpecError: A cell is no valid config or asks what its data do not have, or a plugin's model does not
+        trainables.errors.DataError: A dataset is absent or damaged.
+        study.spec.SpecError: A cell is no valid config or wants what its data do not have, or a plugin's model does not
             have the form of ours.
     """
     spec = spec.with_asked([])
@@ -78,12 +72,12 @@ def launch(spec: StudySpec, url: str, options: Options, console: Console) -> Cou
         replicates = options.part(drawn.replicates)
         if search is not None:
             search.catch_up()
-        final = set() if opened is None else opened.ended_hashes
+        final = set() if opened is None else opened.state.hashes(ended=True)
         backlog = Backlog.read(run, plan, replicates, final)
         if search is not None:
             search.reopen(backlog.lost(final))
         _announce(console, run, backlog, search)
-        todo = backlog.unfinished(replicates, but=set() if search is None else search.hashes)
+        todo = backlog.unfinished(replicates, but=set() if search is None else search.state.hashes())
         preflight.check_room(run, todo + ([] if search is None else search.expected()), plan)
         builder = Builder(run)
         if (todo or (search is not None and search.remaining)) and not stop.asked():
@@ -131,8 +125,6 @@ def _claim(run: Folder, plan: Plan) -> tuple[Plan, dict[str, Any]]:
         )
     for name in set(Plan(whole).datasets) - origin["data_digests"].keys():
         origin["data_digests"][name] = datasets.load(name, whole.data.get(name)).digest
-    for problem in damage(run):
-        _LOG.warning("%s. It is made anew.", problem.rstrip("."))
     whole = whole.with_asked([])
     runfolder.write_run(run, whole, origin)
     return Plan(whole, origin["data_digests"]), {key: origin[key] for key in ("git_commit", "lock_sha256")}
@@ -220,7 +212,7 @@ class _Rebuilds:
 
 def _count(tables: Tables, hashes: set[str], search: OptunaSearch | None) -> Counts:
     """Counts how the replicates of a launch ended, by the tables; those that the search has yet to draw are pending."""
-    searched = set() if search is None else search.hashes
+    searched = set() if search is None else search.state.hashes()
     ends = tables.rows("results", ["replicate", "status"], {"replicate": sorted(hashes | searched)})
     ends = ends.drop_duplicates("replicate")
     apart = ends["replicate"].isin(searched) & (ends["status"] == "diverged")

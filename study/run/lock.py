@@ -85,12 +85,8 @@ class LeasedFolder(Folder):
 def held(run: Folder, lost: Callable[[str], None]) -> Iterator[Folder]:
     """Makes the run folder and holds it; yields the folder through which the launch reads and writes.
 
-    Args:
-        run: The run folder.
-        lost: Gets the reason if another launch takes the folder over meanwhile.
-
-    Raises:
-        RunError: Another launch holds it, or it cannot be written.
+    `lost` gets the reason if another launch takes the folder over meanwhile. Raises RunError if another launch holds
+    the folder, or it cannot be written.
     """
     try:
         run.create()

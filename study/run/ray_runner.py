@@ -244,7 +244,7 @@ def _search(state: RunState, search: OptunaSearch, options: Options, fit: Fit) -
         config = tune.TuneConfig(search_alg=searcher, num_samples=search.remaining, reuse_actors=True)
         if fit({}, config) and not search.remaining:
             return
-        search.requeue()
+        search.state.requeue()
     if not state.over:
         raise OSError(_GAVE_UP)
 

@@ -60,7 +60,7 @@ class Comparison:
 
     @property
     def last(self) -> list[Difference]:
-        """Those of the last step that both have, less metrics that neither has."""
+        """The differences of the last step that both have, less metrics that neither has."""
         return _last(self.differences)
 
     @property
@@ -80,13 +80,8 @@ class Comparison:
 def train_again(replicate: Replicate, source: ImageSource | None, say: Callable[[str], None]) -> Record:
     """Trains a replicate in a folder of its own, which is deleted; returns its record.
 
-    Args:
-        replicate: What to train.
-        source: Where its images are, if they are a user's own.
-        say: Hears how far it is.
-
-    Raises:
-        trainables.errors.DataError: The data at hand are not those that it was trained on.
+    `source`: where the images are, if they are a user's own; `say` gets the progress in words. Raises
+    `trainables.errors.DataError` if the data at hand are not those that the replicate was trained on.
     """
     try:
         dataset = datasets.load(replicate.config.dataset, source)

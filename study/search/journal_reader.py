@@ -57,12 +57,7 @@ class Batches:
 def read_journal(run: Folder, *, salvage: bool = False) -> Batches:
     """Reads the whole batches of a journal; none if there is no journal.
 
-    Args:
-        run: The run folder.
-        salvage: Whether to return the batches before a damaged one rather than to refuse the journal.
-
-    Raises:
-        JournalError: A line is not as it was written.
+    Raises JournalError if a line is not as it was written; with `salvage` it returns the batches before that line.
     """
     try:
         batches = _parse(run.read(JOURNAL), f"{run.url}/{JOURNAL}")

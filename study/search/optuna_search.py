@@ -75,12 +75,12 @@ class OptunaSearch:
     @property
     def trials(self) -> int:
         """Number of trials that the spec wants, or that an earlier launch has drawn, whichever is more."""
-        return max(self._search.trials, len(self._state))
+        return max(self._search.trials, len(self.state))
 
     @property
     def ended(self) -> int:
         """Number of trials that have ended."""
-        return len(self._state) - len(self._state.open)
+        return len(self.state) - len(self.state.open)
 
     @property
     def remaining(self) -> int:
@@ -90,17 +90,7 @@ class OptunaSearch:
     @property
     def undrawn(self) -> int:
         """Number of trials that have yet to be drawn."""
-        return self.trials - len(self._state)
-
-    @property
-    def hashes(self) -> set[str]:
-        """Hashes of all trials' replicates."""
-        return self._state.hashes()
-
-    @property
-    def ended_hashes(self) -> set[str]:
-        """Hashes of the replicates of trials that have ended: Optuna knows how, and nothing may change it."""
-        return self._state.hashes(ended=True)
+        return self.trials - len(self.state)
 
     @cached_property
     def usual_steps(self) -> int:
@@ -113,10 +103,6 @@ class OptunaSearch:
         """The training steps at which ASHA decides; none without it."""
         return self._search.rungs(self.usual_steps)
 
-    def members(self, number: int) -> list[Replicate]:
-        """Returns a trial's replicates."""
-        return self._state.members(number)
-
     def expected(self) -> list[Replicate]:
         """Returns random configurations to estimate how much room the search needs; not the ones it will draw."""
         drawn = [resolve_trial(self._spec, fields) for fields in self._search.samples(self._spec.base, _SAMPLE)]
@@ -125,10 +111,12 @@ class OptunaSearch:
 
     def catch_up(self) -> None:
         """Tells Optuna of the trials that ended while no driver listened."""
-        for number in self._state.open:
+        for number in self.state.open:
             trial = self._frozen(number)
-            if STOPPED in trial.user_attrs and self._has_reached(number, max(trial.intermediate_values)):
-                self._stop(number, trial.user_attrs[STOPPED])
+            if STOPPED in trial.user_attrs:
+                rung = max(trial.intermediate_values)
+                if all(standing.ended or standing.step >= rung for standing in self._standings(number)):
+                    self._stop(number, trial.user_attrs[STOPPED])
             self.close(number)
 
     def recover(self, hashes: Collection[str]) -> None:
@@ -141,7 +129,7 @@ class OptunaSearch:
             SearchError: All files of such a replicate are damaged too.
         """
         lost = {}
-        for name in sorted(set(hashes) - self.hashes):
+        for name in sorted(set(hashes) - self.state.hashes()):
             folder = self._folder.child(name)
             remains = checkpoint.remains(folder)
             if remains is None and folder.files():
@@ -153,7 +141,7 @@ class OptunaSearch:
                 config = remains.replicate["config"]
                 lost[remains.replicate["cell"], json.dumps(config, sort_keys=True)] = config
         for (label, _), config in sorted(lost.items()):
-            while len(self._state) < min(trial_number(label), self.trials):
+            while len(self.state) < min(trial_number(label), self.trials):
                 self._draw()  # a trial of which nothing is left, so that this one keeps its number
             fields = {field: config[field] for field in self._search.space if field in applies(config)}
             try:
@@ -162,7 +150,7 @@ class OptunaSearch:
                 _LOG.warning("%s in %s belongs to no trial of this search: %s", fields, self._folder.url, error)
         if lost:
             _LOG.warning("%s had lost %d trials, which were taken from their replicates.", JOURNAL, len(lost))
-        for number in self._state.open:
+        for number in self.state.open:
             self._recover_decisions(number)
 
     def reopen(self, hashes: Collection[str]) -> None:
@@ -170,13 +158,13 @@ class OptunaSearch:
 
         Optuna keeps how they ended. A trial that had failed is not run again: its replicates are marked once more.
         """
-        for number in range(len(self._state)):
-            lost = [replicate for replicate in self.members(number) if replicate.hash in hashes]
-            if not lost or self._state.is_open(number):
+        for number in range(len(self.state)):
+            lost = [replicate for replicate in self.state.members(number) if replicate.hash in hashes]
+            if not lost or self.state.is_open(number):
                 continue
             status, _, reason = self._frozen(number).user_attrs.get(ERROR, "").partition(": ")
             if status != "failed":
-                self._state.reopen(number)
+                self.state.reopen(number)
                 continue
             for replicate in lost:
                 checkpoint.cut_short(self._folder.child(replicate.hash), replicate.described(), "failed", reason)
@@ -191,16 +179,12 @@ class OptunaSearch:
             SearchError: The sampler fails.
         """
         while True:
-            for repetition in self._state.repetitions:
+            for repetition in self.state.repetitions:
                 self._tell(repetition)
-            number = self._state.start()
+            number = self.state.start()
             if number is not None or not self.undrawn:
                 return number
             self._draw()
-
-    def requeue(self) -> None:
-        """Has `next` return all unfinished trials again, as after Ray gave up."""
-        self._state.requeue()
 
     def report(self, number: int, progress: Progress) -> str | None:
         """Takes a trial's report; once all its replicates have reached a rung, has ASHA decide.
@@ -214,7 +198,7 @@ class OptunaSearch:
         if not progress.rows or self._search.scheduler == "none":
             return None
         step = next(int(row["step"]) for row in progress.rows.values())
-        trial, rows = self._frozen(number), self._state.collect(number, step, progress.rows)
+        trial, rows = self._frozen(number), self.state.collect(number, step, progress.rows)
         reason = None
         if trial.state.is_finished() or STOPPED in trial.user_attrs:  # trained again, since a file was lost
             reason = trial.user_attrs.get(STOPPED) if step == max(trial.intermediate_values) else None
@@ -224,14 +208,15 @@ class OptunaSearch:
 
     def close(self, number: int) -> None:
         """Takes note that no worker runs a trial any more; tells Optuna how it ended, if it did."""
-        self._state.stop(number)
+        self.state.stop(number)
         self._tell(number)
 
     def _open(self, plan: Plan) -> None:
         """Opens Optuna's study, and reads the trials that it has drawn."""
         self._storage = optuna.storages.JournalStorage(self._journal)
         self._study = self._open_study()
-        self._state = SearchState(plan)
+        self.state = SearchState(plan)
+        """The trials drawn so far, which are under way, and which have ended."""
         self._ids: list[int] = []
         self.fields: list[dict[str, Any]] = []
         """The fields of TrialConfig that were drawn for each trial, by its number."""
@@ -257,13 +242,13 @@ class OptunaSearch:
         return study
 
     def _add(self, trial_id: int, fields: dict[str, Any], *, ended: bool = False) -> None:
-        self._state.add(fields, ended=ended)
+        self.state.add(fields, ended=ended)
         self._ids.append(trial_id)
         self.fields.append(fields)
 
     def _draw(self, known: Mapping[str, tuple[Parameter, Any]] | None = None) -> None:
         """Has Optuna draw a new trial, or take the `known` values of one that the journal has lost."""
-        number = len(self._state)
+        number = len(self.state)
         with self._journal.batch():
             self._study.sampler = sampler(self._search, number)
             try:
@@ -280,14 +265,14 @@ class OptunaSearch:
 
     def _tell(self, number: int) -> None:
         """Tells Optuna how a trial has ended, if it has: failed, stopped or with the mean of each objective."""
-        if not self._state.is_open(number):
+        if not self.state.is_open(number):
             return
         standings = self._standings(number)
         judgement = judge(standings, self._search.objectives)
         if judgement is None:
             return
         if self._frozen(number).state.is_finished():  # Optuna knew before a file of the trial was lost
-            self._state.end(number)
+            self.state.end(number)
             return
         with self._journal.batch():
             if judgement.state != "failed":
@@ -296,11 +281,11 @@ class OptunaSearch:
                 attribute = STOPPED if judgement.state == "stopped" else ERROR
                 self._trial(number).set_user_attr(attribute, judgement.error)
             self._study.tell(number, judgement.values, _STATES[judgement.state])
-        self._state.end(number)
+        self.state.end(number)
 
     def _recover_decisions(self, number: int) -> None:
         """Notes at which step an open trial was, and whether ASHA stopped it, where the journal has lost a decision."""
-        folders = [self._folder.child(replicate.hash) for replicate in self.members(number)]
+        folders = [self._folder.child(replicate.hash) for replicate in self.state.members(number)]
         seeds = [remains for folder in folders if (remains := checkpoint.remains(folder)) is not None]
         if not seeds or FORMER in self._frozen(number).user_attrs:
             return
@@ -341,17 +326,13 @@ class OptunaSearch:
                 trial.report(value, step)
                 trial.should_prune()
 
-    def _has_reached(self, number: int, step: int) -> bool:
-        """Whether each of a trial's replicates has ended or has a checkpoint of this step or a later one."""
-        return all(standing.ended or standing.step >= step for standing in self._standings(number))
-
     def _standings(self, number: int) -> list[Standing]:
         """Reads how far each of a trial's replicates is."""
-        return [checkpoint.standing(self._folder.child(replicate.hash)) for replicate in self.members(number)]
+        return [checkpoint.standing(self._folder.child(replicate.hash)) for replicate in self.state.members(number)]
 
     def _stop(self, number: int, reason: str) -> str:
         """Ends a trial's unfinished replicates where they are."""
-        for replicate in self.members(number):
+        for replicate in self.state.members(number):
             folder = self._folder.child(replicate.hash)
             if checkpoint.standing(folder).status in ("pending", "running"):
                 checkpoint.cut_short(folder, replicate.described(), "stopped", reason)

@@ -66,7 +66,7 @@ class SearchState:
         return self._members[number]
 
     def hashes(self, *, ended: bool = False) -> set[str]:
-        """Returns the hashes of all trials' replicates, or of those of the trials that have ended."""
+        """Returns the hashes of all trials' replicates, or of ended trials', whose end Optuna knows for good."""
         numbers = (number for number in range(len(self)) if not (ended and number in self._open))
         return {replicate.hash for number in numbers for replicate in self._members[number]}
 
@@ -100,7 +100,7 @@ class SearchState:
         return number in self._open
 
     def requeue(self) -> None:
-        """Counts no trial as under way: `start` returns all open ones again."""
+        """Counts no trial as under way, as after Ray gave up: `start` returns all open ones again."""
         self._under_way.clear()
 
     def collect(self, number: int, step: int, rows: Mapping[str, Mapping[str, Any]]) -> list[Mapping[str, Any]] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -32,6 +33,7 @@ from trainables.records import Standing
 from trainables.schema import RESULTS_VERSION, Replicate
 from trainables.storage import Folder
 
+_LOG = logging.getLogger(__name__)
 BLOCK = 100
 """How many replicates a row group holds, unless tables were merged."""
 _ATTEMPTS = 5
@@ -78,9 +80,11 @@ class Builder:
         for _ in range(_ATTEMPTS):
             before, plan = _named(self.run, BUILD), read_plan(self.run)[0]
             source = self._source(plan)
-            as_written = self.run.exists(SUMS) and not list(wrong_sums(self.run))
-            if as_written and set(_named(self.run, SOURCE)) == {source}:
+            damaged = list(wrong_sums(self.run))
+            if self.run.exists(SUMS) and not damaged and set(_named(self.run, SOURCE)) == {source}:
                 break
+            for problem in damaged:
+                _LOG.warning("%s It is made anew.", problem)
             contents = encode(self.blocks(plan), source)
             if _named(self.run, BUILD) == before:
                 write(self.run, contents)

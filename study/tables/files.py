@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from study.plan import Plan
-from study.runfolder import TableError, read_run
+from study.runfolder import TableError, read_plan
 from study.spec import StudySpec
 from study.tables.columns import CONFIG, LATER_COLUMNS, SCHEMAS, complete
 from study.tables.order import in_order
@@ -187,18 +187,6 @@ def check(run: Folder, name: str) -> None:
     _check_columns(file, opened.schema_arrow, SCHEMAS[name])
 
 
-def damage(run: Folder) -> list[str]:
-    """Lists what is wrong with the tables of a run folder, as far as it has any; a launch builds them anew."""
-    problems = []
-    for name in SCHEMAS:
-        try:
-            if run.exists(f"{name}.parquet"):
-                check(run, name)
-        except TableError as error:
-            problems.append(str(error))
-    return problems
-
-
 def load_tables(folder: str | Folder) -> Tables:
     """Opens and checks the tables of a run folder or a folder under `results/`, given by its path or URL.
 
@@ -207,10 +195,10 @@ def load_tables(folder: str | Folder) -> Tables:
             another RESULTS_VERSION.
     """
     run = folder if isinstance(folder, Folder) else Folder(folder)
-    spec, provenance = read_run(run)
+    plan, provenance = read_plan(run)
     for name in SCHEMAS:
         check(run, name)
-    tables = open_tables(run, spec, provenance)
+    tables = open_tables(run, plan.spec, provenance)
     _check_one_build(tables)
     tables = replace(tables, files={name: _in_our_types(file, SCHEMAS[name]) for name, file in tables.files.items()})
     labels = tables.rows("results", ["results_version", "cell"]).drop_duplicates()

@@ -30,20 +30,11 @@ class MissingExtraError(ReadableError):
 
 
 def write(tables: Tables, file: Path) -> int:
-    """Adds the replicates of a run to an MLflow database, under an experiment named as the study.
+    """Adds the replicates of a run to an MLflow database, a SQLite file, under an experiment named as the study.
 
     A replicate that is already there with the same status and last step stays; another version of it is replaced. Its
-    clock is its own, training and evaluation, from the moment of the export.
-
-    Args:
-        tables: The tables of a run.
-        file: The SQLite file; made if it is absent.
-
-    Returns:
-        The number of replicates that were added or replaced.
-
-    Raises:
-        MissingExtraError: MLflow is not installed.
+    clock is its own, training and evaluation, from the moment of the export. Returns the number of replicates that were
+    added or replaced; raises MissingExtraError if MLflow is not installed.
     """
     client = _client(file)
     experiment = _experiment(client, tables.spec.name)

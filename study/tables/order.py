@@ -26,15 +26,8 @@ def in_order(files: Mapping[str, pq.ParquetFile], cells: Sequence[str], folder: 
     """The tables with their rows in order: in the same files where they are so already, else sorted in memory.
 
     The rows of a replicate lie together, by rising step; replicates by seed, and within a seed by cell, in one order:
-    that of the spec, or another that a merge has written.
-
-    Args:
-        files: Each table's file, by its name.
-        cells: The labels of all cells, in the order of the spec.
-        folder: The folder of the files, for messages.
-
-    Raises:
-        TableError: A table has two rows for the same thing.
+    that of the spec (`cells`), or another that a merge has written. Raises TableError, which names `folder`, if a table
+    has two rows for the same thing.
     """
     named = files["results"].read(["replicate", "seed", "cell"]).to_pandas().drop_duplicates("replicate")
     places = named["cell"].map({label: place for place, label in enumerate(cells)})

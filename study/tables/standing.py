@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -56,11 +55,8 @@ def _last_rows(rows: pa.Table) -> dict[str, dict[str, Any]]:
     """The last row of each replicate, by hash, without pandas, which takes longer to load than all else."""
     names, steps = rows["replicate"].to_pylist(), rows["step"].to_pylist()
     last = {names[place]: place for place in sorted(range(len(rows)), key=lambda place: steps[place] or 0)}
-    return {name: {key: _known(rows[key][place].as_py()) for key in _COLUMNS} for name, place in last.items()}
-
-
-def _known(value: Any) -> Any:
-    return None if isinstance(value, float) and math.isnan(value) else value
+    values = {name: {key: rows[key][place].as_py() for key in _COLUMNS} for name, place in last.items()}
+    return {name: {key: None if v != v else v for key, v in row.items()} for name, row in values.items()}  # no NaN
 
 
 def _standing(replicate: Replicate, row: Mapping[Any, Any]) -> Standing:

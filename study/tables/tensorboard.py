@@ -11,16 +11,10 @@ from trainables.schema import METRICS
 
 
 def write(tables: Tables, folder: Path) -> int:
-    """Writes every metric of every replicate against the training step.
+    """Writes every metric of every replicate against the training step, for `tensorboard --logdir folder`.
 
-    A run is named by its cell and seed; its clock is the replicate's own, training and evaluation, from 0.
-
-    Args:
-        tables: The tables of a run.
-        folder: The folder to write; TensorBoard reads it as --logdir.
-
-    Returns:
-        The number of replicates that had been evaluated.
+    A run is named by its cell and seed; its clock is the replicate's own, training and evaluation, from 0. Returns the
+    number of replicates that had been evaluated.
     """
     columns = ["cell", "seed", "step", "train_s", "evaluate_s", *METRICS]
     rows = tables.rows("results", columns)

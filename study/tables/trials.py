@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -57,8 +56,9 @@ def trials(tables: Tables) -> pd.DataFrame:
         values = {n: float(members[n].mean()) if state == "finished" else float("nan") for n in search.objectives}
         if state == "finished" and pd.isna(list(values.values())).any():
             state = "failed"
+        error = next((error for error in members["error"] if isinstance(error, str)), None)
         rows.append(
-            {"trial": number, "cell": labels[config], "state": state, "error": _first(members["error"])}
+            {"trial": number, "cell": labels[config], "state": state, "error": error}
             | {"step": int(members["step"].max() if members["step"].notna().any() else 0)}
             | {"seconds": float(members[["train_s", "evaluate_s"]].fillna(0).to_numpy().sum())}
             | values
@@ -95,7 +95,7 @@ def ranked(tables: Tables) -> pd.DataFrame:
     signs = [1 if METRICS[name].mode == "min" else -1 for name in search.objectives]
     losses = found[search.objectives].to_numpy(float) * signs
     if len(search.objectives) > 1:
-        found = found[np.array([not _dominated(row, losses) for row in losses], bool)]
+        found = found[np.array([not ((losses <= row).all(1) & (losses < row).any(1)).any() for row in losses], bool)]
     name = search.objectives[0]
     return found.sort_values(name, ascending=signs[0] == 1, kind="stable", ignore_index=True)
 
@@ -118,14 +118,9 @@ def best_trials(tables: Tables, count: int) -> pd.DataFrame:
 
 
 def spec_of_best(tables: Tables, count: int, seeds: int) -> StudySpec:
-    """Makes a study that trains the best trials again: they become arms, beside the arms that the study had.
+    """Makes a study that trains the best `count` trials again: they become arms, beside the arms that the study had.
 
     `seeds` fresh seeds follow the search's own, which chose the trials; `--first-seed` leaves those out.
-
-    Args:
-        tables: The tables of a search.
-        count: How many of the best trials.
-        seeds: How many fresh seeds.
     """
     search, old, configs = search_of(tables), tables.spec, tables.plan.trials
     swept = {field for grid in old.grids for field in old.fields_of(grid)}
@@ -145,11 +140,3 @@ def spec_of_best(tables: Tables, count: int, seeds: int) -> StudySpec:
         measurements=[],
         search=None,
     )
-
-
-def _dominated(row: Any, losses: Any) -> bool:
-    return bool(((losses <= row).all(1) & (losses < row).any(1)).any())
-
-
-def _first(errors: Sequence[Any] | pd.Series) -> str | None:
-    return next((error for error in errors if isinstance(error, str)), None)

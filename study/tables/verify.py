@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import pyarrow as pa
-
 from study.plan import Plan
 from study.runfolder import read_plan
 from study.tables.build import Builder
@@ -70,7 +68,7 @@ def _stale_tables(run: Folder, plan: Plan) -> Iterator[str]:
         blocks += 1
         for name, file in files.items():
             stored = file.read_row_group(block) if block < file.num_row_groups else SCHEMAS[name].empty_table()
-            if not _same(stored, rows[name]):
+            if not stored.replace_schema_metadata(None).equals(rows[name].replace_schema_metadata(None)):
                 different.add(name)
     different |= {name for name, file in files.items() if file.num_row_groups > blocks}
     for name in sorted(different):
@@ -78,7 +76,3 @@ def _stale_tables(run: Folder, plan: Plan) -> Iterator[str]:
             f"{run.url}/{name}.parquet must hold what the replicates' folders hold, but differs: "
             f"`study table {run.url}` builds it again."
         )
-
-
-def _same(stored: pa.Table, built: pa.Table) -> bool:
-    return bool(stored.replace_schema_metadata(None).equals(built.replace_schema_metadata(None)))

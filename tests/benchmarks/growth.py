@@ -138,7 +138,7 @@ def _search_s(trials: int) -> float:
 
 def _run_search(search: OptunaSearch, folder: Folder) -> None:
     while (number := search.next()) is not None:
-        for replicate in search.members(number):
+        for replicate in search.state.members(number):
             record = Record(replicate.described(), rows=[{"step": 1, "val_nll": replicate.config.learning_rate}])
             checkpoint.finish(folder.child(replicate.hash), "0" * 8, "finished", record, images=None)
         search.close(number)

@@ -48,16 +48,9 @@ def test_replicates_run_seed_by_seed_and_pca_once(study):
 
 def test_replicates_hash_depends_on_the_data(study):
     plan = Plan(study, {"tiny": "d"})
-    assert plan.replicates[0].hash != plan.with_digests({"tiny": "e"}).replicates[0].hash
+    assert plan.replicates[0].hash != Plan(study, {"tiny": "e"}).replicates[0].hash
     with pytest.raises(KeyError, match="tiny"):
         _ = Plan(study).replicates
-
-
-def test_with_digests_of_a_plan_resolves_no_cell_again(study, monkeypatch):
-    plan = Plan(study)
-    plan.check()
-    monkeypatch.setattr("study.plan.resolve", lambda *_: pytest.fail("a cell was resolved again"))
-    assert plan.with_digests({"tiny": "d"}).replicates[0].config is plan.cells["linear"]
 
 
 def test_with_asked_of_a_plan_adds_the_trials_to_its_cells(monkeypatch):
@@ -122,6 +115,9 @@ def test_fitted_leaves_out_n_above_the_pixels_and_caps_samples(study):
     swept = fitted(FITTED + "grid: {latent_dim: [1, 6, 7, 100]}")
     assert swept.grids == [{"latent_dim": [1, 6]}] and swept.arms["images"]["sample_size"] == 72
     assert swept.fitted(SIZES) == swept
+    usual = fitted(FITTED.replace(", sample_size: 100", ""))
+    assert Plan(usual).cells["images"].sample_size == 72, "the default is capped too"
+    assert "sample_size" not in fitted(tiny.SPEC + "fit: true\n").base, "no arm draws a sample"
     many = fitted(FITTED + "grid: {latent_dim: [7, 100], sample_size: [10, 90, 95]}")
     assert many.grids == [{"latent_dim": [6], "sample_size": [10, 72]}]
 

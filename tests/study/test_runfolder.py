@@ -8,7 +8,7 @@ import pytest
 
 from study import spec
 from study.plan import Plan
-from study.runfolder import PROVENANCE, SPEC, TableError, read_former, read_plan, read_run, write_run
+from study.runfolder import PROVENANCE, SPEC, TableError, read_former, read_plan, write_run
 from tests.support import tiny
 from trainables.registry import DATASETS
 from trainables.storage import Folder
@@ -50,10 +50,10 @@ def harm(run, name, change):
 
 
 @pytest.mark.parametrize("change", DAMAGE)
-def test_read_run_of_a_damaged_spec_names_the_file_and_the_remedy(run, change):
+def test_read_plan_of_a_damaged_spec_names_the_file_and_the_remedy(run, change):
     harm(run, SPEC, change)
     with pytest.raises(TableError, match=r"run/spec\.yaml is damaged: .*`study launch` with the study.*mends it"):
-        read_run(run)
+        read_plan(run)
 
 
 @pytest.mark.parametrize("change", DAMAGE)
@@ -68,7 +68,7 @@ def test_read_former_mends_a_damaged_spec_of_the_same_study_alone(run, study, ch
 def test_read_former_mends_a_damaged_provenance(run, study, caplog):
     run.write(PROVENANCE, run.read(PROVENANCE).replace(b'"abc"', b'"abx"'))
     with pytest.raises(TableError, match=r"provenance\.json is damaged: it is not as a launch has written it"):
-        read_run(run)
+        read_plan(run)
     assert read_former(run, plan(study)) == (study, {"data_digests": {}})
     assert f"{PROVENANCE} is damaged" in caplog.text
 
@@ -86,17 +86,19 @@ def test_read_former_mends_spec_and_provenance_together_where_all_replicates_are
         read_former(run, plan(study))
 
 
-def test_read_run_between_the_two_writes_of_a_growing_study_has_the_older_spec(run, study):
+def test_read_plan_between_the_two_writes_of_a_growing_study_has_the_older_spec(run, study):
     old = run.read(SPEC)
     write_run(run, study.with_changes(seeds=3), ORIGIN)
-    assert read_run(run)[0].seeds == 3
+    assert read_plan(run)[0].spec.seeds == 3
     run.write(SPEC, old)  # as if the driver had been killed before it wrote the spec
-    assert read_run(run) == (study, ORIGIN)
+    held, origin = read_plan(run)
+    assert (held.spec, origin) == (study, ORIGIN)
 
 
-def test_read_run_of_a_folder_older_than_the_digests(run, study):
+def test_read_plan_of_a_folder_older_than_the_digests(run, study):
     run.write(PROVENANCE, json.dumps(ORIGIN).encode())
-    assert read_run(run) == (study, ORIGIN)
+    held, origin = read_plan(run)
+    assert (held.spec, origin) == (study, ORIGIN)
 
 
 def test_damaged_cell_of_a_folder_older_than_the_digests_is_named_with_the_remedy_and_mended(run, study, caplog):
@@ -109,7 +111,7 @@ def test_damaged_cell_of_a_folder_older_than_the_digests_is_named_with_the_remed
 
 @pytest.mark.parametrize("name", [SPEC, PROVENANCE])
 @pytest.mark.parametrize("kind", ["fifo", "device", "large"])
-def test_read_run_of_what_is_no_small_file_is_refused_at_once(run, name, kind):
+def test_read_plan_of_what_is_no_small_file_is_refused_at_once(run, name, kind):
     path = run.local / name
     path.unlink()
     if kind == "fifo":
@@ -120,7 +122,7 @@ def test_read_run_of_what_is_no_small_file_is_refused_at_once(run, name, kind):
         with path.open("wb") as file:
             file.truncate(60_000_000)
     with pytest.raises(TableError, match=name):
-        read_run(run)
+        read_plan(run)
 
 
 def test_read_plan_of_a_folder_with_plugins_imports_none_of_them(run, study, tmp_path, monkeypatch):

@@ -21,12 +21,8 @@ CHUNK = 5_000
 def as_images(array: np.ndarray, where: object) -> np.ndarray:
     """The same numbers as `(n, height, width, channels)`.
 
-    Args:
-        array: `(n, height, width)`, with one or three channels last or second; or rows `(n, pixels)` of square images.
-        where: The file, for messages.
-
-    Raises:
-        DataError: It has another shape, or holds no image.
+    `array`: `(n, height, width)`, with one or three channels last or second; or rows `(n, pixels)` of square images.
+    Raises DataError, which names the file `where`, if it has another shape, or holds no image.
     """
     if array.ndim == 2 and math.isqrt(array.shape[1]) ** 2 == array.shape[1]:
         side = math.isqrt(array.shape[1])

@@ -67,15 +67,10 @@ def _pictures(paths: Iterable[Path]) -> list[Path]:
 
 
 def stack(pictures: Iterable[tuple[str, Path | bytes]], count: int, source: ImageSource) -> np.ndarray:
-    """Reads pictures into one array `(n, height, width, channels)`, grey if no picture has a colour in it.
+    """Reads `count` pictures into one array `(n, height, width, channels)`, grey if no picture has a colour in it.
 
-    Args:
-        pictures: The name of each, for messages, and its file or bytes.
-        count: How many there are.
-        source: Says what becomes of their size and colour.
-
-    Raises:
-        DataError: One cannot be read, or their sizes differ.
+    `pictures`: the name of each, for messages, and its file or bytes; `source` says what becomes of their size and
+    colour. Raises DataError if one cannot be read, or their sizes differ.
     """
     arrays: list[np.ndarray] = []
     first = ""
@@ -98,16 +93,8 @@ def stack(pictures: Iterable[tuple[str, Path | bytes]], count: int, source: Imag
 def decode(name: str, content: Path | bytes, source: ImageSource) -> np.ndarray:
     """Reads a picture, turned as its camera says, what is transparent on white: uint8, or uint16 where it has 16 bits.
 
-    Args:
-        name: For messages.
-        content: The picture's file or its bytes.
-        source: Says what becomes of its size and colour.
-
-    Returns:
-        `(height, width, channels)`; one channel if all three are the same.
-
-    Raises:
-        DataError: It is damaged, or no picture.
+    Returns `(height, width, channels)`, one channel if all three are the same. `source` says what becomes of its size
+    and colour. Raises DataError, which names the picture, if it is damaged, or no picture.
     """
     try:
         with Image.open(io.BytesIO(content) if isinstance(content, bytes) else content) as opened:
@@ -119,7 +106,7 @@ def decode(name: str, content: Path | bytes, source: ImageSource) -> np.ndarray:
         wide = as_array(fit(picture, source.size, source.grey))
         return np.asarray(np.rint(wide).clip(0, 2**16 - 1).astype(np.uint16))
     array = as_array(fit(picture, source.size, source.grey))
-    return array[..., :1] if _is_grey(array) else array
+    return array[..., :1] if (array == array[..., :1]).all() else array
 
 
 def _plain(picture: Image.Image) -> Image.Image:
@@ -130,10 +117,6 @@ def _plain(picture: Image.Image) -> Image.Image:
         whole = picture.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", whole.size, "white"), whole).convert("RGB")
     return picture.convert("L" if picture.mode in ("1", "L") else "RGB")
-
-
-def _is_grey(array: np.ndarray) -> bool:
-    return array.shape[2] == 3 and bool((array == array[..., :1]).all())
 
 
 def split_of(name: str) -> str:

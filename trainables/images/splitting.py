@@ -24,16 +24,10 @@ class Part(NamedTuple):
 
 
 def by_content(parts: Mapping[str, Part], where: object) -> dict[str, Part]:
-    """Splits images into train, val and test, each sorted by a hash of the image.
+    """Splits uint8 images into train, val and test, each sorted by a hash of the image; equal images stay in one split.
 
-    Equal images stay in one split.
-
-    Args:
-        parts: uint8 images; "train", and "val" and "test" where they are given.
-        where: The file or folder, for messages.
-
-    Raises:
-        DataError: There are not enough images, or two of the given sets have one in common.
+    `parts`: "train", and "val" and "test" where they are given. Raises DataError, which names the file `where`, if
+    there are not enough images, or two of the given sets have one in common.
     """
     hashes = {name: _hashes(part.images) for name, part in parts.items()}
     for one, other in itertools.combinations(hashes, 2):
@@ -52,7 +46,8 @@ def by_content(parts: Mapping[str, Part], where: object) -> dict[str, Part]:
     for name, share in {"test": TEST_SHARE, "val": VALIDATION_SHARE}.items():
         if name not in parts:
             chosen[name], hashes[name], chosen["train"], hashes["train"] = _cut(chosen["train"], hashes["train"], share)
-    return {name: _sorted(part, hashes[name]) for name, part in chosen.items()}
+    labels = {name: [] if part.labels is None else [part.labels] for name, part in chosen.items()}
+    return {name: _rows(part, np.lexsort([*labels[name], hashes[name]])) for name, part in chosen.items()}
 
 
 def _hashes(images: np.ndarray) -> np.ndarray:
@@ -65,10 +60,6 @@ def _cut(part: Part, hashes: np.ndarray, share: int) -> tuple[Part, np.ndarray, 
     different = np.unique(hashes)
     first = hashes <= different[max(1, round(len(different) / share)) - 1]
     return _rows(part, first), hashes[first], _rows(part, ~first), hashes[~first]
-
-
-def _sorted(part: Part, hashes: np.ndarray) -> Part:
-    return _rows(part, np.argsort(hashes, kind="stable") if part.labels is None else np.lexsort((part.labels, hashes)))
 
 
 def _rows(part: Part, rows: np.ndarray) -> Part:

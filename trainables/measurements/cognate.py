@@ -14,7 +14,7 @@ MOST_LATENTS = 10
 NUM_FITTED = 20_000
 """How many training images, the first, it is fitted to."""
 SWEEPS = 25
-"""How often the codes and the decoder are fitted in turn, at most."""
+"""The most times that the codes and the decoder are fitted in turn."""
 SETTLED = 3e-4
 """The relative gain of a sweep below which the fit has ended."""
 NEWTON_STEPS = 8
@@ -49,12 +49,8 @@ def measure_logistic_pca(subject: Subject) -> Measured:
 def fit(images: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
     """Fits the decoder and the codes in turn, each by a Newton step, until neither gains.
 
-    Args:
-        images: `(n, pixels)` in [0, 1].
-        codes: `(n, N)`: where the fit begins, for instance PCA's.
-
-    Returns:
-        The weight `(pixels, N)` and the bias `(pixels,)` of the decoder, before its sigmoid.
+    `images`: `(n, pixels)` in [0, 1]; `codes`: `(n, N)`, where the fit begins, for instance PCA's. Returns the weight
+    `(pixels, N)` and the bias `(pixels,)` of the decoder, before its sigmoid.
     """
     ones = torch.ones(len(images), 1, device=images.device)
     nothing = torch.zeros(len(images), device=images.device)
@@ -73,16 +69,10 @@ def fit(images: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def newton(design: Tensor, offset: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-    """One Newton step of a logistic regression for each row of targets, halved where it would not gain.
+    """Takes one Newton step of a logistic regression for each row of targets, halved where it would not gain.
 
-    Args:
-        design: `(d, k)`.
-        offset: `(d,)`, added to the logits.
-        targets: `(rows, d)` in [0, 1].
-        weights: `(rows, k)`.
-
-    Returns:
-        The new weights, `(rows, k)`.
+    `design`: `(d, k)`; `offset`: `(d,)`, added to the logits; `targets`: `(rows, d)` in [0, 1]; `weights`: `(rows, k)`.
+    Returns the new weights.
     """
     return torch.cat(
         [_step(design, offset, *part) for part in zip(targets.split(CHUNK), weights.split(CHUNK), strict=True)]

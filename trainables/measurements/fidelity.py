@@ -1,4 +1,4 @@
-"""How far a network's images are digits: their precision and Fréchet distance in the classifiers' features."""
+"""Measures how far a network's images are digits: precision and Fréchet distance in the classifiers' features."""
 
 from __future__ import annotations
 

@@ -70,7 +70,9 @@ def measure_subspace(subject: Subject) -> Measured:
     principal_cos2, image_cos2 and canonical_cos2 have a 0 for each direction that the decoder's columns, its images or
     the codes lack; decoder_cosine and variance_rank are left out where fewer than two latents have an effect.
     """
-    if not _is_linear(subject) or subject.config.width > subject.images["train"].shape[1] or not subject.is_finite():
+    config = subject.config
+    is_linear = config.task == "pca" or config.activation == "linear" or config.hidden_dims == ()
+    if not is_linear or config.width > subject.images["train"].shape[1] or not subject.is_finite():
         return Measured({})
     codes = subject.codes(subject.shown("train"))
     num_latents = codes.shape[1]
@@ -136,11 +138,6 @@ def principal_cos2(first: Tensor, second: Tensor) -> Tensor:
     left = left[:, values > NEGLIGIBLE * values[0]]
     cosines = torch.linalg.svdvals(left.T @ torch.linalg.qr(second).Q)
     return functional.pad(cosines.square().clamp(max=1), (0, second.shape[1] - len(cosines)))
-
-
-def _is_linear(subject: Subject) -> bool:
-    config = subject.config
-    return config.task == "pca" or config.activation == "linear" or config.hidden_dims == ()
 
 
 @torch.no_grad()

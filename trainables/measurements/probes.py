@@ -51,16 +51,10 @@ def scaled(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def linear_answers(train: Tensor, labels: Tensor, test: Tensor, sizes: Sequence[int]) -> list[Tensor]:
-    """Classes by multinomial logistic regression on the first of the labels.
+    """Classes of test codes by multinomial logistic regression on the first of the labels.
 
-    Args:
-        train: float64 `(n, N)`.
-        labels: int64 `(n,)`.
-        test: float64 `(m, N)`.
-        sizes: How many of the training codes are used, in rising order.
-
-    Returns:
-        The test codes' classes, `(m,)`, for each of the sizes.
+    `train`: float64 `(n, N)`; `labels`: int64 `(n,)`; `test`: float64 `(m, N)`; `sizes`: how many of the training codes
+    are used, in rising order. Returns `(m,)` for each of the sizes.
     """
     device, classes = test.device, int(labels.max()) + 1
     train, labels, test = train.cpu(), labels.cpu(), test.cpu()  # L-BFGS is thousands of steps too small for a GPU

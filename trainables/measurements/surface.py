@@ -31,15 +31,9 @@ def measure_projection(subject: Subject) -> Measured:
 
 
 def project(subject: Subject, images: Tensor, shown: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Searches from the codes of images for better ones.
+    """Searches from the codes of images `(n, pixels)` in [0, 1] for better ones; `shown` are the encoded inputs.
 
-    Args:
-        subject: The network.
-        images: `(n, pixels)` in [0, 1].
-        shown: The inputs that are encoded, `(n, pixels)`; by default the images.
-
-    Returns:
-        Squared errors, `(n,)` each, at the images' codes and at the best codes.
+    Returns the squared errors, `(n,)` each, at the images' codes and at the best codes.
     """
     with torch.no_grad():
         codes = subject.model(images if shown is None else shown).mu

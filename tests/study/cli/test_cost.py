@@ -16,7 +16,7 @@ from analysis.report.bookkeeping import costs
 from analysis.report.page import render
 from study import spec
 from study.cli import app, common, views
-from study.cost import search_core_hours, total_core_hours
+from study.cost import cells_core_hours, search_core_hours
 from study.plan import Plan
 from study.runfolder import write_run
 from study.table import Tables, device_hours
@@ -125,7 +125,7 @@ def test_spent_lines_take_the_seconds_of_the_record_which_are_newer_than_its_las
 def test_show_without_price_tells_no_money_and_with_one_what_the_core_hours_cost(study: Any) -> None:
     code, plain, _ = study("show", "paper")
     assert code == 0 and " per core-hour" not in plain
-    hours = total_core_hours(Plan(spec.load("paper"), {"mnist": ""}).replicates)
+    hours = cells_core_hours(Plan(spec.load("paper")))
     code, priced, _ = study("show", "paper", "--price", "0.05")
     assert code == 0 and f"(3.36 h on 2 cores): {hours * 0.05:.2f} at 0.05 per core-hour.\n" in priced
     assert [line for line in priced.splitlines() if line not in plain.splitlines()] == [

@@ -373,7 +373,7 @@ def test_hear_waits_for_every_seed_and_decides_once(tmp_path):
     search = OptunaSearch(folder, Plan(study, {"tiny": "d"}))
     for value in (1.0, 2.0):
         number = search.next()
-        first, second = (replicate.hash for replicate in search.members(number))
+        first, second = (replicate.hash for replicate in search.state.members(number))
         said = [
             search.report(number, trial.Progress(1, 9, 2, {}, {hash_: {"step": 1, "val_sse": value}}))
             for hash_ in (first, first, second, second)
