@@ -39,6 +39,12 @@ def ends(*rows: tuple[str | None, float | None, float | None]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["device", "train_s", "evaluate_s"])
 
 
+@pytest.fixture(autouse=True)
+def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leaves the figures of runs out, which take most of a page's time and cost nothing."""
+    monkeypatch.setattr("analysis.report.section.draw", lambda *_: [])
+
+
 @pytest.fixture
 def tables() -> Tables:
     """Of six networks a seed on cpu each, 2 h of training and 1 h of evaluation; ELU's on an H100, ReLU's to come."""
