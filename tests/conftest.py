@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from threadpoolctl import threadpool_limits
 
 from tests.support import faults, ours  # noqa: F401 (`ours` before a test adds names)
 from trainables import datasets, strokes
@@ -44,7 +45,8 @@ def data_sets_as_they_were() -> Iterator[None]:
 
 
 def pytest_collection_finish() -> None:
-    """What has been imported lives on, and need not be walked by each garbage collection."""
+    """Leaves the other cores to the other workers, and what has been imported out of each garbage collection."""
+    threadpool_limits(1)  # of the libraries beside torch, which are loaded by now
     gc.collect()
     gc.freeze()
 
