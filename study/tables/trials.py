@@ -47,11 +47,11 @@ def trials(tables: Tables) -> pd.DataFrame:
     ends = tables.ends[tables.ends["seed"] < tables.spec.seeds]
     places = ends.groupby("cell").indices
     names = ["status", "error", "step", "train_s", "evaluate_s", *search.objectives]
-    held = {name: ends[name].to_numpy(object, na_value=None) for name in names}
+    held = {name: (ends[name].to_numpy(object), ends[name].notna().to_numpy()) for name in names}
     rows = []
     for number, (fields, config) in enumerate(zip(search.asked, tables.plan.trials, strict=True)):
         place = places.get(labels[config], np.array([], dtype=int))
-        of = {name: [value for value in column[place] if value is not None] for name, column in held.items()}
+        of = {name: list(values[place][known[place]]) for name, (values, known) in held.items()}
         statuses = set(of["status"])
         if len(place) < tables.spec.seeds:
             statuses.add("pending")  # the trial is younger than the tables
