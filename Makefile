@@ -47,10 +47,10 @@ test: venv ## Run the tests (minutes; STUDY_DATA_DIR says where the real MNIST i
 
 DONE := tests/end_to_end/test_tutorial.py tests/end_to_end/test_notebook.py tests/test_repository.py
 test-docs: venv ## Do what the tutorial, the notebook and the light installation say, as their reader does (minutes)
-	$(BIN)/python -m pytest -m slow $(DONE)
+	$(BIN)/python -m pytest -m slow $(PYTEST_FLAGS) --dist load $(DONE)
 
 test-recovery: venv ## Run the tests that kill, fill and remove what a study runs on (ten minutes)
-	$(BIN)/python -m pytest -m recovery $(PYTEST_FLAGS) --dist load
+	$(BIN)/python -m pytest -m recovery $(PYTEST_FLAGS) --dist load $$(grep -rl --include='test_*.py' 'mark\.recovery' tests)
 
 test-cluster: $(CLUSTER_STAMP) ## Run the tests on three hosts that are started on this machine (root, sshd, rsync; twelve minutes)
 	$(BIN)/python -m pytest -m cluster

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 import torch
+from filelock import FileLock
+from threadpoolctl import threadpool_limits
 
 from tests.support import faults, ours  # noqa: F401 (`ours` before a test adds names)
 from trainables import datasets, strokes
@@ -21,7 +23,7 @@ from trainables.registry import DATASETS
 from trainables.schema import TrialConfig
 
 NUM_TINY_TRAIN, NUM_TINY_VAL, NUM_TINY_TEST = 600, 300, 300
-LONGEST = ("browser", "extending", "optuna_search", "launch", "closed_forms", "page", "damage", "pack")
+LONGEST = ("browser", "optuna_search", "extending", "own_images", "page", "pack", "launch", "closed_forms")
 """The files of tests that take longest: begun first, so that at the end no worker waits for another."""
 
 torch.set_num_threads(1)
@@ -44,7 +46,8 @@ def data_sets_as_they_were() -> Iterator[None]:
 
 
 def pytest_collection_finish() -> None:
-    """What has been imported lives on, and need not be walked by each garbage collection."""
+    """Leaves the other cores to the other workers, and what has been imported out of each garbage collection."""
+    threadpool_limits(1)  # of the libraries beside torch, which are loaded by now
     gc.collect()
     gc.freeze()
 
@@ -133,5 +136,9 @@ def spec_path(mnist: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def whole(spec_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run of it that nothing disturbed."""
-    return faults.undisturbed(spec_path, tmp_path_factory.mktemp("whole") / "run")
+    """The run of it that nothing disturbed, made by the first of pytest-xdist's workers that needs it."""
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    run = shared / "whole"
+    with FileLock(shared / "whole.lock"):
+        return run if (run / "results.parquet").exists() else faults.undisturbed(spec_path, run)

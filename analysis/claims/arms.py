@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from typing import Any, NamedTuple, TypeAlias
@@ -92,6 +93,8 @@ def at_budget(rows: Sequence[pd.DataFrame], arms: Sequence[Arm]) -> AtBudget:
     `Pool.ends` and `value`.
     """
     budget, chosen, left_out = None, list(rows), ""
+    if any(not frame["value"].notna().any() for frame in chosen):
+        return AtBudget(tuple(chosen), missing=_missing(chosen, arms, None))
     for name in BUDGET_FIELDS:
         bound = [index for index, arm in enumerate(arms) if arm.has(name)]
         if not bound:
@@ -104,16 +107,15 @@ def at_budget(rows: Sequence[pd.DataFrame], arms: Sequence[Arm]) -> AtBudget:
         left_out = ", ".join(others).replace("(1 seeds)", "(1 seed)")
         for index in bound:
             chosen[index] = chosen[index][chosen[index][name] == budget]
-    if any(not frame["value"].notna().any() for frame in chosen):
-        return AtBudget(tuple(chosen), missing=_missing(chosen, arms, None))
     return AtBudget(tuple(chosen), budget, left_out=f"left out: {left_out}" if left_out else "")
 
 
 def _seeds_by_budget(rows: Sequence[pd.DataFrame], name: str) -> dict[int, int]:
     """How many seeds have a value in all arms, by the budgets that all of them have."""
-    sizes = [frame.loc[frame["value"].notna(), ["seed", name]].groupby(name)["seed"].agg(set) for frame in rows]
-    common = set.intersection(*(set(each.index) for each in sizes))
-    return {int(size): len(set.intersection(*(each[size] for each in sizes))) for size in common}
+    runs = [set(frame.loc[frame["value"].notna(), [name, "seed"]].itertuples(index=False, name=None)) for frame in rows]
+    sizes = set.intersection(*({size for size, _ in of_arm if size is not None} for of_arm in runs))
+    shared = Counter(size for size, _ in set.intersection(*runs))
+    return {int(size): shared[size] for size in sizes}
 
 
 def _missing(rows: Sequence[pd.DataFrame], arms: Sequence[Arm], budget: str | None) -> Missing:
@@ -186,6 +188,5 @@ def seedwise(rows: pd.DataFrame) -> pd.Series:
 
 
 def valued(pool: Pool, rows: pd.DataFrame, value: Value, *, lower: bool = False) -> pd.DataFrame:
-    """These rows with the column `value`, or its lower bound, NaN for replicates that have not finished."""
-    numbers = rows["replicate"].map(pool.along(value, lower=True) if lower else pool.values(value)).astype(float)
-    return rows.assign(value=numbers.where(rows["status"] == "finished"))
+    """These rows of `pool.ends` with the column `value`: see `Pool.values`."""
+    return rows.assign(value=pool.values(value, lower=lower)[rows.index])

@@ -70,8 +70,8 @@ def shares_told(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     shares = []
     for seed in range(len(features)):
         known = np.delete(features, seed, axis=0)[:, :half].reshape(-1, features.shape[2])
-        gram = known.T @ known
-        ridge = max(np.trace(gram) / len(gram), np.finfo(float).tiny)
-        weights = np.linalg.solve(gram + ridge * np.eye(len(gram)), known.sum(axis=0))
-        shares.append(float((np.sign(features[seed, half:] @ weights) + 1).mean() / 2))
+        ridge = max(float(np.square(known).sum()) / features.shape[2], np.finfo(float).tiny)
+        # The dual form: there are fewer pairs of images than grey values.
+        duals = np.linalg.solve(known @ known.T + ridge * np.eye(len(known)), np.ones(len(known)))
+        shares.append(float((np.sign(features[seed, half:] @ (known.T @ duals)) + 1).mean() / 2))
     return np.array(shares)

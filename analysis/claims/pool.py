@@ -32,7 +32,7 @@ class Pool:
         self._tables = list(tables)
         self._profiles: dict[str, pd.DataFrame] = {}
         self._curves: dict[str, pd.DataFrame] = {}
-        self._values: dict[str, pd.Series] = {}
+        self._values: dict[tuple[Value, bool], np.ndarray] = {}
         self._masks: dict[tuple[str, Any], np.ndarray] = {}
 
     @cached_property
@@ -101,16 +101,27 @@ class Pool:
             for name, pixels in rows.groupby("replicate")["pixels"]
         }
 
-    def values(self, value: Value) -> pd.Series:
-        """One number by replicate; NaN, or no row, where it was not recorded, infinite if never reached."""
-        key = value.model_dump_json()
+    def values(self, value: Value, *, lower: bool = False) -> np.ndarray:
+        """One number of each row of `ends`, float `(len(ends),)`.
+
+        Args:
+            value: The number. It is infinite where a wait never ended, and NaN where it was not recorded.
+            lower: Whether to give the step up to which a wait had certainly not ended instead: that of the evaluation
+                before its end, or of the last one.
+
+        Returns:
+            The numbers; NaN of each replicate that has not finished.
+        """
+        key = (value, lower)
         if key not in self._values:
-            self._values[key] = self._numbers(value)
+            by_replicate = self._along(value, lower=True) if lower else self._numbers(value)
+            numbers = self.ends["replicate"].map(by_replicate).to_numpy(dtype=float, na_value=np.nan)
+            self._values[key] = np.where(self.ends["status"] == "finished", numbers, np.nan)
         return self._values[key]
 
     def _numbers(self, value: Value) -> pd.Series:
         if value.steps_until is not None or value.at is not None:
-            numbers = self.along(value)
+            numbers = self._along(value)
         elif value.metric is not None:
             numbers = self._by_replicate[value.metric].astype(float)
         else:
@@ -127,7 +138,7 @@ class Pool:
             rows = rows[rows["index"] == value.place]
         return rows.groupby("replicate")["value"].agg(value.reduce or "first").astype(float)
 
-    def along(self, value: Value, *, lower: bool = False) -> pd.Series:
+    def _along(self, value: Value, *, lower: bool = False) -> pd.Series:
         """The number that is read off each replicate's curve; of a time, if wanted, the step before it at the least."""
         if value.metric is not None:
             rows = self.curve(value.metric)

@@ -83,16 +83,7 @@ def render(
         page = _together(runs, price, evidence or Evidence([tables for _, tables in runs]))
         meanwhile()
         page = replace(page, sections=sections())
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("analysis"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"sort_key": sort_key, "code": code, "rich": rich}
-    environment.policies["json.dumps_kwargs"] = {"sort_keys": False}  # the viewer's choices stand in our order
-    return share(printable(environment.get_template("report.html.j2").render(page=page))) + "\n"
+    return share(printable(_template().render(page=page))) + "\n"
 
 
 def sort_key(text: str) -> str:
@@ -185,6 +176,21 @@ def citations(*, paper: bool) -> list[str]:
     """Entries in BibTeX: of this software and, on request, of the paper that it studies."""
     entries = str(_asset("citation.bib")).replace("VERSION", installed(PACKAGE) or "").strip().split("\n\n")
     return entries if paper else entries[:1]
+
+
+@cache
+def _template() -> jinja2.Template:
+    """The page's template, compiled once."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("analysis"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"sort_key": sort_key, "code": code, "rich": rich}
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": False}  # the viewer's choices stand in our order
+    return environment.get_template("report.html.j2")
 
 
 def _asset(name: str) -> Markup:

@@ -45,23 +45,24 @@ def trials(tables: Tables) -> pd.DataFrame:
     search = search_of(tables)
     labels = {config: label for label, config in tables.configs.items()}
     ends = tables.ends[tables.ends["seed"] < tables.spec.seeds]
-    by_cell = dict(list(ends.groupby("cell")))
+    places = ends.groupby("cell").indices
+    names = ["status", "error", "step", "train_s", "evaluate_s", *search.objectives]
+    held = {name: (ends[name].to_numpy(object), ends[name].notna().to_numpy()) for name in names}
     rows = []
     for number, (fields, config) in enumerate(zip(search.asked, tables.plan.trials, strict=True)):
-        members = by_cell.get(labels[config], ends.iloc[:0])
-        statuses = set(members["status"])
-        if len(members) < tables.spec.seeds:
+        place = places.get(labels[config], np.array([], dtype=int))
+        of = {name: list(values[place][known[place]]) for name, (values, known) in held.items()}
+        statuses = set(of["status"])
+        if len(place) < tables.spec.seeds:
             statuses.add("pending")  # the trial is younger than the tables
         state = next((state for status, state in STATES.items() if status in statuses), "finished")
-        values = {n: float(members[n].mean()) if state == "finished" else float("nan") for n in search.objectives}
-        if state == "finished" and pd.isna(list(values.values())).any():
+        if state == "finished" and not all(of[name] for name in search.objectives):
             state = "failed"
-        error = next((error for error in members["error"] if isinstance(error, str)), None)
+        error = next(iter(of["error"]), None)
         rows.append(
             {"trial": number, "cell": labels[config], "state": state, "error": error}
-            | {"step": int(members["step"].max() if members["step"].notna().any() else 0)}
-            | {"seconds": float(members[["train_s", "evaluate_s"]].fillna(0).to_numpy().sum())}
-            | values
+            | {"step": int(max(of["step"], default=0)), "seconds": float(sum(of["train_s"] + of["evaluate_s"]))}
+            | {name: float(np.mean(of[name])) if state == "finished" else float("nan") for name in search.objectives}
             | {f"field/{name}": fields.get(name) for name in search.space}
         )
     columns = ["trial", "cell", "state", "error", "step", "seconds", *search.objectives]

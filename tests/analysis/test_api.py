@@ -24,7 +24,7 @@ from trainables.errors import ReadableError
 SPEC = """
 name: pens
 seeds: 2
-base: {dataset: strokes, hidden_dims: [8], steps: 20, evaluations: 2, batch_size: 20}
+base: {dataset: digits, hidden_dims: [8], steps: 20, evaluations: 2, batch_size: 20}
 arms: {elu: {activation: elu}, pca: {task: pca}}
 grid: {latent_dim: [2, 4]}
 """
@@ -63,8 +63,8 @@ def test_loaded_run_is_typed_and_holds_frames(run):
 
 
 def test_estimates_and_verdicts_are_those_of_the_commands_evidence(run):
-    found = estimate_dimension(run, dataset="strokes")
-    assert found.dataset == "strokes" and found.headline
+    found = estimate_dimension(run, dataset="digits")
+    assert found.dataset == "digits" and found.headline
     assert any(not math.isnan(one.value) for one in found.estimates)
     assert found.frame()["key"].tolist() == [one.key for one in found.estimates]
     decided = decide_claims(load_run(run))
@@ -84,7 +84,7 @@ def test_tables_of_the_repository_give_the_published_numbers():
     ("call", "message"),
     [
         (lambda run: estimate_dimension(), "a run must be named"),
-        (lambda run: estimate_dimension(run, dataset="strokse"), "strokes"),
+        (lambda run: estimate_dimension(run, dataset="digts"), "digits"),
         (lambda run: load_run(run.parent / "absent"), "is no run folder"),
         (lambda run: decide_claims(run, ledger=run / "spec.yaml"), "spec.yaml"),
         (lambda run: launch_study("latnet"), "latent"),

@@ -26,7 +26,7 @@ ACTIVATIONS["squared"] = "PLUGIN:squared"
 SPEC = """
 name: mine
 plugins: [PLUGIN]
-base: {dataset: strokes, latent_dim: 2, hidden_dims: [8], steps: 3, evaluations: 1, batch_size: 20}
+base: {dataset: digits, latent_dim: 2, hidden_dims: [8], steps: 3, evaluations: 1, batch_size: 20}
 arms: {mine: {activation: squared}}
 """
 

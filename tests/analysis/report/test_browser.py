@@ -41,7 +41,8 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     latent.ends.loc[latent.ends.index[-1], ["status", "error"]] = ["failed", f"ValueError: {HOSTILE}"]
     path = tmp_path_factory.mktemp("report") / "report.html"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(importance, "RESAMPLES", 3)  # its intervals are not what is looked at here
+        patch.setattr(importance, "RESAMPLES", 3)  # its numbers are not what is looked at here
+        patch.setattr(importance, "TREES", 4)
         path.write_text(render(runs), encoding="utf-8")
     return path
 

@@ -51,6 +51,12 @@ def run(tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
+@pytest.fixture
+def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leaves the figures of runs out, which take most of a page's time: `html` has them all."""
+    monkeypatch.setattr("analysis.report.section.draw", lambda *_: [])
+
+
 class Checker(HTMLParser):
     """Collects tags, ids and links, and checks that elements are closed in order."""
 
@@ -149,7 +155,7 @@ def test_what_went_wrong_is_named(tables: Tables) -> None:
     assert trouble_sentences(summarise(make_tables(seeds=1))) == []
 
 
-def test_final_table_leaves_out_usual_values() -> None:
+def test_final_table_leaves_out_usual_values(no_figures: None) -> None:
     grid = {"init": ["he", "xavier", "default"], "grad_clip": [5.0, 0.0], "l2": [1e-5, 0.0]}
     tables = make_tables(seeds=1, arms=("elu", "pca"), grid=grid)
     names = {row.name: row.cell for row in section("runs/a", tables, [], "", None, shown=False).final}
@@ -189,7 +195,7 @@ def test_cli_report_writes_into_the_run_folder(run: Path) -> None:
     assert (run / "report.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
 
 
-def test_cli_bad_input_gets_one_line_and_exit_code_2(run: Path, tmp_path: Path) -> None:
+def test_cli_bad_input_gets_one_line_and_exit_code_2(run: Path, tmp_path: Path, no_figures: None) -> None:
     missing = tmp_path / "missing"
     merge(make_tables(seeds=1, arms=("elu",)), Folder(str(missing)))
     results = pq.read_table(missing / "results.parquet")
@@ -258,7 +264,7 @@ def test_cli_infers_the_data_set_or_asks_for_it(tmp_path: Path) -> None:
     assert asked.exit_code == 0 and "strokes. " in asked.stdout
 
 
-def test_report_of_other_data_answers_for_them_and_leaves_the_paper_out(tmp_path: Path) -> None:
+def test_report_of_other_data_answers_for_them_and_leaves_the_paper_out(no_figures: None) -> None:
     tables = sweep_tables(dims=(2, 5, 10, 20, 64), dataset="kmnist", seeds=2)
     html = render([("runs/mine", tables)], evidence=Evidence([tables], "kmnist"))
     assert "N for these images (KMNIST)" in html and "To classify: " in html
@@ -267,8 +273,9 @@ def test_report_of_other_data_answers_for_them_and_leaves_the_paper_out(tmp_path
 
 
 def test_cli_run_that_trains_nothing_has_a_part_in_the_report_and_is_read_by_dimension(
-    run: Path, tmp_path: Path
+    run: Path, tmp_path: Path, no_figures: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 1)  # other processes, which make the same, would import all anew
     frames = make_tables(seeds=1, arms=("pca",))
     estimator = {"config/task": "intrinsic_dimension", "config/sample_size": 500, "test_nll": None}
     untrained = replaced(frames, "pca", 0, **estimator)
@@ -282,7 +289,7 @@ def test_cli_run_that_trains_nothing_has_a_part_in_the_report_and_is_read_by_dim
     assert call(main, ["report", str(tmp_path / "images")]).exit_code == 0
 
 
-def test_networks_that_have_not_begun_are_counted_and_in_no_table() -> None:
+def test_networks_that_have_not_begun_are_counted_and_in_no_table(no_figures: None) -> None:
     tables = make_tables(seeds=1, arms=("elu", "relu"))
     waiting = {"status": "pending", "step": None, "test_nll": None, "final": False}
     part = section("runs/a", replaced(tables, "relu", 0, **waiting), [], "", None, shown=False)
@@ -292,7 +299,7 @@ def test_networks_that_have_not_begun_are_counted_and_in_no_table() -> None:
     assert section("runs/a", tables, [], "", None, shown=False).not_begun == ""
 
 
-def test_settings_name_an_arm_once_where_its_networks_are_alike() -> None:
+def test_settings_name_an_arm_once_where_its_networks_are_alike(no_figures: None) -> None:
     tables = make_tables(seeds=1, arms=("elu", "pca"), grid={"latent_dim": [2, 5, 10]})
     common = {row.name: row.cells for row in section("runs/a", tables, [], "", None, shown=False).settings.common}
     assert common["hidden_dims"] == "elu" and common["dataset"] == "all"

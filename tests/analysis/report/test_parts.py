@@ -16,7 +16,7 @@ from analysis.report.page import render, sort_key
 from analysis.report.pictures import GREYS
 from analysis.report.section import section
 from analysis.report.surprises import guided_search, linear_catches_up, output_head, slow_pruning, surprises
-from analysis.report.viewer import KINDS, viewer
+from analysis.report.viewer import KINDS, Viewer, viewer
 from study.table import Tables, load_tables
 from study.tables.trials import ranked
 from tests.support.sweeps import intrinsic_tables
@@ -26,6 +26,15 @@ RESULTS = Path(__file__).resolve().parents[3] / "results"
 
 def loaded(*names: str) -> list[tuple[str, Tables]]:
     return [(f"results/{name}", load_tables(str(RESULTS / name))) for name in names]
+
+
+@pytest.fixture(scope="module")
+def shown() -> tuple[Tables, Viewer]:
+    """The tables of the real run with the most images, and their viewer."""
+    ((_, tables),) = loaded("latent")
+    found = viewer(tables)
+    assert found is not None
+    return tables, found
 
 
 @pytest.mark.parametrize(
@@ -48,7 +57,8 @@ def test_sort_key_is_the_first_number(text: str, key: str) -> None:
     assert sort_key(text) == key
 
 
-def test_section_of_estimates_on_images_repeats_them() -> None:
+def test_section_of_estimates_on_images_repeats_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("analysis.report.section.draw", lambda *_: [])  # figures are not looked at here
     tables = intrinsic_tables(lambda name, n, digit, seed: 3.2 + 0.01 * seed, datasets=("strokes-4", "mnist"))
     estimates = section("runs/i", tables, [], "", None, shown=False).estimates
     assert estimates is not None and estimates.columns[:3] == ["data", "known", "TwoNN"]
@@ -101,10 +111,10 @@ def test_surprises_of_an_ordinary_run_are_none() -> None:
     assert surprises(loaded("plane")) == []
 
 
-def test_viewer_orders_networks_by_latent_dimension_and_its_strips_are_the_images() -> None:
-    ((_, tables),) = loaded("latent")
-    found = viewer(tables)
-    assert found is not None
+def test_viewer_orders_networks_by_latent_dimension_and_its_strips_are_the_images(
+    shown: tuple[Tables, Viewer],
+) -> None:
+    tables, found = shown
     assert list(found.kinds) == [kind for kind in KINDS if kind in found.kinds] and len(found.kinds) >= 2
     assert {"elu", "vae", "pca"} <= set(found.arms)
     dims = [network.dim for network in found.arms["vae"]]
@@ -117,10 +127,10 @@ def test_viewer_orders_networks_by_latent_dimension_and_its_strips_are_the_image
         png = base64.b64decode(uri.partition(",")[2])
         strip = 255 - np.asarray(Image.open(io.BytesIO(png)).convert("L")).astype(int)
         rows = images[(images["kind"] == kind) & images["step"].isin([0, step])]
-        shown = rows.sort_values(["step", "index"])["pixels"].tolist()[-10:]
+        last = rows.sort_values(["step", "index"])["pixels"].tolist()[-10:]
         for column in (0, 9):
             tile = strip[:28, 31 * column : 31 * column + 28]
-            away = np.abs(tile.ravel() - np.frombuffer(shown[column], np.uint8))
+            away = np.abs(tile.ravel() - np.frombuffer(last[column], np.uint8))
             assert away.max() <= 255 / (GREYS - 1) / 2 + 1, "to half of one of the page's few shades"
     assert network.nll[step] == pytest.approx(float(ends["test_nll_mean"].iloc[0]), abs=0.051)
     vae = found.arms["vae"][-1]
@@ -136,10 +146,8 @@ def test_render_is_the_same_however_many_processes_share_the_work(monkeypatch: p
     assert render(runs, workers=2) == render(runs)
 
 
-def test_viewer_shows_the_seed_that_left_most_kinds_of_images() -> None:
-    ((_, tables),) = loaded("latent")
-    found = viewer(tables)
-    assert found is not None
+def test_viewer_shows_the_seed_that_left_most_kinds_of_images(shown: tuple[Tables, Viewer]) -> None:
+    tables, found = shown
     images = tables.rows("images", ["replicate", "kind"]).drop_duplicates()
     kinds = images[images["kind"].isin(KINDS)].groupby("replicate")["kind"].nunique()
     for network in found.arms["vae"]:

@@ -356,7 +356,7 @@ def test_last_line_quotes_the_folder(study):
 def test_launch_whose_output_cannot_be_written_goes_on_and_says_so_once(tmp_path):
     command = [sys.executable, "-c", "from study.cli.app import main; main()", "launch", "quiet.yaml"]
     (tmp_path / "quiet.yaml").write_text(
-        "name: quiet\nbase: {dataset: strokes, latent_dim: 1, task: pca}\narms: {a: {}}\n"
+        "name: quiet\nbase: {dataset: digits, latent_dim: 1, task: pca}\narms: {a: {}}\n"
     )
     for output in ("/dev/full", None):
         with open(output or os.devnull, "w") as file:

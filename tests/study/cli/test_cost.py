@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from analysis import cli as analysis_cli
+from analysis.evidence import Evidence
 from analysis.report.bookkeeping import costs
 from analysis.report.page import render
 from study import spec
@@ -36,6 +37,12 @@ HOUR = 3600.0
 
 def ends(*rows: tuple[str | None, float | None, float | None]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["device", "train_s", "evaluate_s"])
+
+
+@pytest.fixture(autouse=True)
+def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leaves the figures of runs out, which take most of a page's time and cost nothing."""
+    monkeypatch.setattr("analysis.report.section.draw", lambda *_: [])
 
 
 @pytest.fixture
@@ -192,7 +199,8 @@ def test_status_of_a_run_that_has_not_begun_says_so(study: Any, tmp_path: Path) 
 
 
 def test_report_tells_hours_of_each_device_and_money_where_there_is_a_price(tables: Tables) -> None:
-    plain = render([("results/paper", tables)])
+    shared = Evidence([tables])
+    plain = render([("results/paper", tables)], evidence=shared)
     head, *rows = cost_section(plain)
     assert head[0] == "device" and head[-1].startswith("measuring") and len(head) == 6
     assert rows == [
@@ -200,12 +208,12 @@ def test_report_tells_hours_of_each_device_and_money_where_there_is_a_price(tabl
         ["cpu", "5", "10.000", "5.000", "15.000", "0.000"],
     ]
     assert "analysis report results/paper</pre>" in plain
-    priced = render([("results/paper", tables)], 2.5)
+    priced = render([("results/paper", tables)], 2.5, evidence=shared)
     head, *rows = cost_section(priced)
     assert head[-1] == "money" and [row[-1] for row in rows] == ["1.88", "37.50"]
     assert "Money: at 2.5 per device-hour" in priced and "analysis report results/paper --price 2.5</pre>" in priced
     assert priced == render([("results/paper", tables)], 2.5)
-    free = render([("results/paper", tables)], 0.0)
+    free = render([("results/paper", tables)], 0.0, evidence=shared)
     assert [row[-1] for row in cost_section(free)[1:]] == ["0.00", "0.00"] and "--price 0</pre>" in free
 
 
