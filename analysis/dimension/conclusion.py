@@ -17,7 +17,7 @@ from analysis.dimension.estimate import TOO_WIDE, Estimate
 from analysis.dimension.loss_law import ACCEPTED, LossLaw
 from analysis.dimension.network_estimates import plateau_of, rising_from
 from analysis.dimension.remedies import remedies
-from analysis.dimension.seed_estimates import LOWER_BOUND
+from analysis.dimension.seed_estimates import NO_SPARE
 from analysis.dimension.sweeps import DATA, LEAST_DIMS, PAPERS, Sweep
 from analysis.evidence import Evidence
 from analysis.formats import ABSENT, decimals, table, with_interval
@@ -222,8 +222,8 @@ def _margin(evidence: Evidence) -> str:
 
 
 def _has_room(units: Estimate) -> bool:
-    """Whether a VAE left latents unused, so that (U) is no mere lower bound."""
-    return math.isfinite(units.value) and not units.reason.startswith(LOWER_BOUND)
+    """Whether a VAE left latents unused."""
+    return math.isfinite(units.value) and not units.reason.startswith(NO_SPARE)
 
 
 def _on_the_band(rows: Sequence[Estimate]) -> str:

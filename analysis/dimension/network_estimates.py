@@ -24,7 +24,7 @@ from analysis.dimension.description_length import (
 )
 from analysis.dimension.loss_law import ACCEPTED, FIRST, LAST, LEAST_FITTED, LossLaw, loss_law
 from analysis.dimension.seed_estimates import (
-    LOWER_BOUND,
+    NO_SPARE,
     SeedEstimates,
     Sweeps,
     absent,
@@ -127,7 +127,7 @@ def spare_units(sweeps: Sweeps, *, metric: str = "test_active_units") -> SeedEst
     curves = curves_of(sweeps, "vae")
     counts, dims = final_values(curves, metric), curves.latent_dims
     room = counts.mean(0) <= ROOM * dims
-    full = () if room.any() else (f"{LOWER_BOUND}: over {ROOM:.0%} of the latents are active at every N",)
+    full = () if room.any() else (f"{NO_SPARE}: over {100 * ROOM:.0f} % of the latents are active at every N",)
     room = room if room.any() else dims == dims[-1]
     chosen = counts[:, room]
     final = final_values(curves, "test_neg_elbo")
@@ -233,7 +233,7 @@ def active(sweeps: Sweeps, *, metric: str) -> SeedEstimates:
     values = curves.values[metric][:, :, -1]
     if not np.isfinite(values[-1]).all():
         raise NotApplicableError("not recorded")
-    full = (f"{LOWER_BOUND}: all {size} units are active",) if values[-1].mean() == size else ()
+    full = (f"{NO_SPARE}: all {size} units are active",) if values[-1].mean() == size else ()
     blocks = (*full, *overfits(curves, "test_neg_elbo", curves.latent_dims == size, MARGIN))
     notes = (f"of {size} latents", *left_out(curves))
     value = float(values[-1].mean())

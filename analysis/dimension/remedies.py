@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from analysis.dimension.estimate import Estimate
 from analysis.dimension.loss_law import NO_FALL, LossLaw
-from analysis.dimension.seed_estimates import LOWER_BOUND, Sweeps
+from analysis.dimension.seed_estimates import LOWER_BOUND, NO_SPARE, Sweeps
 from analysis.dimension.sweeps import PAPERS, Sweep
 from study import spec
 from study.table import Tables
@@ -58,6 +58,8 @@ class Launch:
         built_in = self._source in spec.names()
         if built_in and spec.load(self._source).base.get("dataset", PAPERS) != dataset:
             self._options = {"--dataset": ["--dataset", dataset]} | self._options
+        if found is not None and "--dataset" in self._options and dataset in found.spec.data:
+            self._options["--dataset"] = ["--dataset", found.spec.data[dataset].path]
         read = [sweep for sweep in sweeps.by_network.values() if isinstance(sweep, Sweep)]
         self._steps = max((int(sweep.steps.max()) for sweep in read), default=0)
         self._seeds = max((len(sweep.seeds) for sweep in read), default=1)
@@ -107,6 +109,7 @@ def _first(reason: str) -> str:
 
 
 _REMEDIES = (
+    (NO_SPARE, lambda launch: f"Training begins so. Longer: {launch.longer(LONGER)}. If it stays so: {launch.wider()}"),
     (r"1 seed|no interval|uneven plateau", lambda launch: f"More seeds: `{launch.command(seeds=SEEDS)}`"),
     (r"not converged|convergence", lambda launch: f"Train longer: {launch.longer(LONGER)}"),
     (r"overfits", lambda launch: f"Train shorter, {launch.longer(1 / LONGER)}, or with more images"),

@@ -17,6 +17,8 @@ OVERFITS = 0.25
 """A test loss that rises over the last fifth of training by more than this share of the margin is overfitted."""
 LOWER_BOUND = "a lower bound"
 """The beginning of a block that leaves a verdict where the bound lies beyond the band already."""
+NO_SPARE = "no latent to spare"
+"""The beginning of a block where a VAE uses all its latents. That bounds nothing: training begins so."""
 OVERFITTED = "overfits"
 """The beginning of a block where the test loss rises at the end of training: then no N is given."""
 _MOST_NAMED = 4

@@ -27,7 +27,7 @@ AS_OWN = "MNIST"
 """The paper's images by the name that a path to their files gives them."""
 STUDY = "dimension"
 """The study whose runs are short."""
-SHOWN = ("L", "U", "I", "g 90 %")
+SHOWN = ("L", "U", "I", "a", "b", "g 90 %")
 """The estimates that are compared, by key."""
 
 
@@ -80,7 +80,10 @@ def _budget(data: str, evidence: Evidence) -> str:
 def _cells(evidence: Evidence) -> list[tuple[str, str]]:
     """Names and numbers of the rows."""
     by_key = {one.key: one for one in evidence.estimates}
-    rows = [(f"{NAMES[key][0]} ({key})" if key in NAMES else by_key[key].name, _number(by_key[key])) for key in SHOWN]
+    rows = [
+        (f"{NAMES[key][0]} ({key})" if key in "LUI" else f"{by_key[key].name} ({key[0]})", _number(by_key[key]))
+        for key in SHOWN
+    ]
     return [*rows, (f"{NAMES['law'][0]}, for {ACCEPTED[0]:g} nats", _law(evidence.law))]
 
 

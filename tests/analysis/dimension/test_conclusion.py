@@ -10,6 +10,7 @@ from analysis.evidence import Evidence
 from study.table import Tables
 from tests.support.sweeps import FLOOR, MEAN_IMAGE, intrinsic_tables, sweep_tables
 from tests.support.tables import make_tables
+from trainables.images.source import ImageSource
 from trainables.schema import Replicate
 from trainables.shape import Shape
 
@@ -149,6 +150,15 @@ def test_what_is_open_names_the_rule_and_the_command(changes, key, remedy) -> No
     given = {"dims": DIMS, "nll": curve, "dataset": "strokes", "provenance": provenance} | changes
     lines = [line for line in concluded(of_other_data(sweep_tables(**given))).open if line.startswith(f"({key}) ")]
     assert len(lines) == 1 and "not settled at this budget" in lines[0] and remedy in lines[0], lines
+
+
+def test_remedy_names_the_whole_path_of_images_of_ones_own() -> None:
+    """A run's provenance keeps only the last name of a path that lies outside the folder of the launch."""
+    provenance = {"command": "study launch dimension --dataset raw --grey"}
+    tables = sweep_tables(dims=(2, 4, 8), nll=curve, dataset="strokes", provenance=provenance)
+    tables.spec.data["strokes"] = ImageSource(path="/images/flowers/raw")
+    lines = concluded(of_other_data(tables)).open
+    assert any("study launch dimension --dataset /images/flowers/raw --grey`" in line for line in lines), lines
 
 
 @pytest.mark.parametrize(("shape", "remedy"), [(Shape(4, 5), "Add N = 16 to"), (Shape(3, 4), "no larger N worth")])

@@ -415,9 +415,12 @@ def test_active_units_of_vaes_with_room_are_a_range_over_their_n() -> None:
     assert [row["low"], row["high"]] == pytest.approx([23 - half, 26 + half]) and row["verdict"] == "confirmed"
 
 
-def test_active_units_without_room_to_spare_are_a_lower_bound() -> None:
+def test_active_units_without_room_to_spare_bound_nothing_since_training_begins_so() -> None:
     row = by_key(sweep_tables(dims=(2, 5, 10, 20), active=lambda n, seed, f: n))["U"]
-    assert row["verdict"] == "inconclusive" and "a lower bound" in row["reason"] and row["value"] == 20.0
+    assert row["verdict"] == "inconclusive" and "no latent to spare" in row["reason"] and row["value"] == 20.0
+    frame = by_key(sweep_tables(active=lambda n, seed, f: n))
+    for key in ("U", "c"):
+        assert frame[key]["low"] > 100 and frame[key]["verdict"] == "inconclusive", "200 of 200 are active"
 
 
 def test_active_units_by_kl_are_counted_in_each_latents_kl() -> None:

@@ -57,7 +57,7 @@ def test_short_run_is_read_by_the_rules_of_own_images_and_compared_row_by_row() 
     law = rows["A plain auto-encoder, for 4 nats"]
     assert law["MNIST, short run"].startswith("60") and law["difference"] in ("+0.0", "-0.0")
     assert rows["The images' own dimension (I)"]["MNIST, short run"] == "–"
-    assert rows["PCA, 90 % of the variance"]["difference"] == "–"
+    assert rows["PCA, 90 % of the variance (g)"]["difference"] == "–"
 
 
 def test_what_a_short_run_cannot_settle_is_said_to_be_open() -> None:
