@@ -120,13 +120,13 @@ def _number(estimate: Estimate) -> str:
 
 
 def _difference(short: Estimate, full: Estimate) -> str:
-    """The short run's estimate less that of all runs; of a range, that of both ends."""
+    """The short run's estimate less that of all runs; of a range, that of both ends. None where it is not settled."""
     ends = [
         (one.least, one.most) if math.isfinite(one.least) and one.least < one.most else (one.value, one.value)
         for one in (short, full)
     ]
     differences = [mine - theirs for mine, theirs in zip(*ends, strict=True)]
-    if not all(map(math.isfinite, differences)):
+    if not short.settled or not all(map(math.isfinite, differences)):
         return ABSENT
     return " to ".join(dict.fromkeys(f"{one:+.1f}" for one in differences))
 

@@ -26,6 +26,7 @@ class Images(enum.StrEnum):
     all = "all"
     one = "one"
     last = "last"
+    none = "none"
 
 
 class Tracker(enum.StrEnum):
@@ -99,7 +100,8 @@ def make_table(
     ] = None,
     to: Annotated[str | None, typer.Option(help="Copy the tables to this folder, merged by replicate.")] = None,
     images: Annotated[
-        Images, typer.Option(help="With --to: keep all images, those of one seed a cell, or only its last step's.")
+        Images,
+        typer.Option(help="With --to: keep all images, those of one seed a cell, only its last step's, or none."),
     ] = Images.all,
     json: Json = False,
 ) -> None:

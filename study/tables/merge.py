@@ -17,8 +17,8 @@ from study.tables.sums import SUMS, write_sums
 from trainables.storage import Folder
 
 _SLICE = 10_000
-Images = Literal["all", "one", "last"]
-"""The images to keep. all: every image; one: of the seed with most, by cell; last: its last step only."""
+Images = Literal["all", "one", "last", "none"]
+"""The images to keep. all: every image; one: of the seed with most, by cell; last: its last step only; none."""
 
 
 def merge(source: Tables, target: Folder, images: Images = "all") -> Tables:
@@ -91,6 +91,7 @@ def _merged(parts: Sequence[tuple[Tables, set[str]]], images: Images) -> Iterato
 def _kept_images(parts: Sequence[tuple[Tables, set[str]]], images: Images) -> Iterator[pa.Table]:
     if images == "all":
         yield from _kept(parts, "images")
+    if images in ("all", "none"):
         return
     last = _last_drawn(parts)
     for rows in _kept(parts, "images"):

@@ -359,6 +359,8 @@ def test_merge_keeps_the_images_that_are_wanted(study, tmp_path):
         assert len(merged.profiles) == len(tables.profiles) and len(merged.results) == len(tables.results)
     again = merge(tables, Folder(str(tmp_path / "one")), "last")
     assert len(again.images) == len(last), "what was there is thinned too"
+    none = merge(tables, Folder(str(tmp_path / "one")), "none")
+    assert not len(none.images) and len(none.profiles) == len(tables.profiles)
 
 
 def test_merge_of_another_study_is_refused(study, tmp_path):
