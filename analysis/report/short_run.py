@@ -128,7 +128,7 @@ def _difference(short: Estimate, full: Estimate) -> str:
     differences = [mine - theirs for mine, theirs in zip(*ends, strict=True)]
     if not short.settled or not all(map(math.isfinite, differences)):
         return ABSENT
-    return " to ".join(dict.fromkeys(f"{one:+.1f}" for one in differences))
+    return " to ".join(dict.fromkeys(f"{one:+z.1f}" for one in differences))
 
 
 def _law(law: LossLaw | str) -> str:
@@ -140,4 +140,4 @@ def _law(law: LossLaw | str) -> str:
 def _of_laws(short: LossLaw | str, full: LossLaw | str) -> str:
     if isinstance(short, str) or isinstance(full, str) or not (short.holds and full.holds):
         return ABSENT
-    return f"{short.tolerance[ACCEPTED[0]][0] - full.tolerance[ACCEPTED[0]][0]:+.1f}"
+    return f"{short.tolerance[ACCEPTED[0]][0] - full.tolerance[ACCEPTED[0]][0]:+z.1f}"
