@@ -7,7 +7,6 @@ differences to the answer of all runs are what such a run leaves unknown of imag
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -18,10 +17,7 @@ from analysis.dimension.sweeps import DATA, PAPERS, Sweep
 from analysis.evidence import Evidence
 from analysis.formats import ABSENT, decimals, table, with_interval
 from analysis.report.embed import Grid
-from study.cost import device_hours
-
-if TYPE_CHECKING:
-    from study.table import Tables
+from study.table import Tables, device_hours
 
 AS_OWN = "MNIST"
 """The paper's images by the name that a path to their files gives them."""
