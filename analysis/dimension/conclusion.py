@@ -222,7 +222,7 @@ def _margin(evidence: Evidence) -> str:
 
 
 def _has_room(units: Estimate) -> bool:
-    """Whether a VAE left latents unused."""
+    """Whether the VAE has latents that it does not use."""
     return math.isfinite(units.value) and not units.reason.startswith(NO_SPARE)
 
 

@@ -99,6 +99,13 @@ def plateau(latent_dims: np.ndarray, values: np.ndarray, mean_image: float) -> P
         """The difference within which the seed means of these N count as equal, nats per image."""
         return max(float(np.sqrt(variance[places].mean())), margin(float(means[places].mean())) / 2)
 
+    def mean_of(places: slice) -> Plateau:
+        """The plateau of these N; the spread of one N alone is that of its seeds."""
+        where = np.zeros(len(means), bool)
+        where[places] = True
+        spread = means[where].std(ddof=1) if where.sum() > 1 else np.sqrt(variance[where][0])
+        return Plateau(where, float(spread), margin(float(means[places].mean())))
+
     candidates: list[Plateau] = []
     for start, first in enumerate(latent_dims):
         end = max(start + WINDOW, int(np.searchsorted(latent_dims, WIDTH * first)) + 1)
@@ -106,25 +113,16 @@ def plateau(latent_dims: np.ndarray, values: np.ndarray, mean_image: float) -> P
             break
         window = slice(start, end)
         if np.ptp(means[window]) <= alike(window) and means[window].mean() <= lowest + alike(window):
-            candidates.append(_mean_of(window, means, variance)._replace(margin=margin(float(means[window].mean()))))
+            candidates.append(mean_of(window))
     higher = np.flatnonzero(means > lowest + alike(slice(least, None)))
     before, after = higher[higher < least], higher[higher > least]
     if len(after) and after[0] + len(after) == len(means):
-        basin = slice(before[-1] + 1 if len(before) else 0, after[0])
-        candidates.append(_mean_of(basin, means, variance)._replace(margin=margin(float(means[basin].mean()))))
+        candidates.append(mean_of(slice(before[-1] + 1 if len(before) else 0, after[0])))
     if not candidates:
         return _best(
             means, margin(lowest), f"plateau not reached: the curve is nowhere flat up to N = {latent_dims[-1]}"
         )
     return _judged(min(candidates, key=lambda found: found.level(means)))
-
-
-def _mean_of(places: slice, means: np.ndarray, variance: np.ndarray) -> Plateau:
-    """The plateau of these N, without its margin; the spread of one N alone is that of its seeds."""
-    where = np.zeros(len(means), bool)
-    where[places] = True
-    spread = means[where].std(ddof=1) if where.sum() > 1 else np.sqrt(variance[where][0])
-    return Plateau(where, float(spread), 0.0)
 
 
 def _best(means: np.ndarray, margin: float, reason: str) -> Plateau:

@@ -83,7 +83,7 @@ class LossLaw:
     moved: Mapping[float, float]
 
     def converged(self, margin: float) -> bool:
-        """Whether N(m) moved by no more than MOST_MOVED over the last fifth of training."""
+        """Whether N(m) has settled: the last fifth of training moved it by at most MOST_MOVED."""
         return self.moved[margin] <= MOST_MOVED
 
     @property

@@ -231,7 +231,7 @@ def _order(every: pd.DataFrame, last: pd.DataFrame) -> list[int]:
 
 
 def _not_apart(last: pd.DataFrame, every: pd.DataFrame, one: int, other: int) -> bool:
-    """Whether the interval of the paired difference of two networks' losses holds 0; false without an interval."""
+    """Whether 0 lies in the interval of two networks' paired difference of losses; false without an interval."""
     differences = _differences(last, every, one, other)
     if len(differences) < 2:
         return False

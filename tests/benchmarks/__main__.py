@@ -95,7 +95,7 @@ def measured(section: str) -> str:
 
 
 def observations() -> str:
-    """What was measured once, by hand: a table with the day, the machine and the command of each number."""
+    """Returns the numbers that were measured once, by hand, as a table with the day, machine and command of each."""
     with (lines.RESULTS / f"{OBSERVATIONS}.csv").open() as file:
         header, *rows = csv.reader(file)
     return "\n".join(f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *rows))

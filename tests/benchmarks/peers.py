@@ -277,7 +277,7 @@ def _ray_line(model: str, rounds: Sequence[Mapping[str, Any]]) -> Line:
 
 
 def _loss_lines(model: str, rounds: Mapping[Task, Result]) -> Iterable[Line]:
-    """How far a test NLL lies from ours in fp32 with the same seed, at most: of a peer in fp32, and of ours in bf16.
+    """Yields the largest differences to our test NLL in fp32, by seed: of a peer in fp32, and of ours in bf16.
 
     An auto-encoder's runs differ by rounding only. A VAE's peers draw another noise than ours, as another seed would.
     """

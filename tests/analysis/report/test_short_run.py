@@ -41,7 +41,7 @@ def _tables(known: int, dataset: str, study: str, steps: int, learning: float = 
 
 
 def compared(*runs: Tables) -> tuple[str, dict[str, dict[str, str]]]:
-    """What was run, and by estimate its row."""
+    """The text on the runs, and the rows of the table by estimate."""
     found = short_run.short_runs(Evidence(runs))
     assert found is not None
     text, frame = found
