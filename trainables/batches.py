@@ -60,10 +60,10 @@ class Inputs:
         self._batches = len(images) // self._batch_size
         self.step = torch.zeros((), dtype=torch.int64, device=images.device)
         """The step to come; the step itself counts it up."""
-        self._rows = torch.arange(self._batch_size, device=images.device)
         self._betas = torch.tensor([config.beta or 0.0 for config in configs], device=images.device)
         self._epoch = self._chunk = -1
-        self._orders = torch.empty(len(seeds), len(images), dtype=torch.int64, device=images.device)
+        shape = (len(seeds), self._batches, self._batch_size)
+        self._orders = torch.empty(shape, dtype=torch.int64, device=images.device)
         self._noises, self._input_noises, self._thresholds = torch.empty(0), torch.empty(0), torch.empty(0)
         shape = (len(seeds), NOISE_CHUNK, self._batch_size)
         if widest.variational:
@@ -79,14 +79,15 @@ class Inputs:
         if self._epoch != epoch:
             self._epoch = epoch
             for order, seed in zip(self._orders, self._seeds, strict=True):
-                order.copy_(torch.randperm(len(self._images), generator=generator(seed, "order", epoch)))
+                drawn = torch.randperm(len(self._images), generator=generator(seed, "order", epoch))
+                order.copy_(drawn[: order.numel()].view(order.shape))
         if self._chunk != chunk:
             self._chunk = chunk
             self._draw_noise(chunk)
 
     def batch(self) -> Batch:
         """The inputs of the step to come."""
-        rows = self._orders.index_select(1, self.step % self._batches * self._batch_size + self._rows)
+        rows = self._orders.index_select(1, (self.step % self._batches).view(1))[:, 0]
         x = self._images.index_select(0, rows.flatten()).view(*rows.shape, -1)
         if len(rows) > 1:
             x = x.mT.contiguous().mT  # laid out as the packed network's output is, which it is compared with

@@ -39,14 +39,25 @@ def bernoulli_nll_from_logits(logits: Tensor, x: Tensor) -> Tensor:
     return nll
 
 
+def elu_values(x: Tensor) -> Tensor:
+    """`elu` on a CPU, without a derivative: max(x, exp(min(x, 0)) - 1), since exp(x) - 1 >= x."""
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))
+    below = wide.clamp(max=0).exp_().sub_(1)
+    return torch.maximum(wide, below, out=below).to(x.dtype)
+
+
+def elu_slope(change: Tensor, output: Tensor) -> Tensor:
+    """`change` times the slope of the ELU at `output`: 1, or output + 1 where that is less."""
+    product: Tensor = torch.ops.aten.elu_backward(change, 1, 1, 1, True, output)
+    return product
+
+
 class _Elu(torch.autograd.Function):
-    """max(x, exp(min(x, 0)) - 1), since exp(x) - 1 >= x; the slope comes from the output."""
+    """The ELU with the slope from the output."""
 
     @staticmethod
     def forward(x: Tensor) -> Tensor:
-        wide = torch.promote_types(x.dtype, torch.float32)
-        below = x.clamp(max=0).to(wide).exp_().sub_(1).to(x.dtype)
-        return torch.maximum(x, below)
+        return elu_values(x)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
@@ -55,21 +66,15 @@ class _Elu(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        return _times_slope(gradient, *ctx.saved_tensors)
+        return elu_slope(gradient, *ctx.saved_tensors)
 
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor) -> Tensor:
-        return _times_slope(tangent, *ctx.saved_tensors)
+        return elu_slope(tangent, *ctx.saved_tensors)
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int], x: Tensor) -> tuple[Tensor, int]:
         return elu(x), in_dims[0]
-
-
-def _times_slope(change: Tensor, output: Tensor) -> Tensor:
-    """`change` times the slope of the ELU at `output`: 1, or output + 1 where that is less."""
-    product: Tensor = torch.ops.aten.elu_backward(change, 1, 1, 1, True, output)
-    return product
 
 
 class _BernoulliNll(torch.autograd.Function):

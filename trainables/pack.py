@@ -22,6 +22,7 @@ from torch.overrides import TorchFunctionMode
 
 from trainables.batches import Batch, DropoutMasks, Inputs, corner, generator
 from trainables.cuda_graph import Replayed
+from trainables.gradients import Network, are_written_out, backpropagate
 from trainables.losses import eq_1, is_eq_1, objective
 from trainables.models import Output, build
 from trainables.optimizer import MOMENTS, Adam
@@ -68,6 +69,12 @@ class Pack:
         self._clips = self._clip_bounds()
         share = self.config.weight_dropout
         self._masks = DropoutMasks(self.members, self.seeds, self._template, share) if share else None
+        self._dtype = torch.bfloat16 if self.config.precision == "bf16" else torch.float32
+        self._weights = self._network_weights()
+        self._written_out: Network | None = None
+        """The network, if its gradients are written out."""
+        if len(configs) == 1 and self.device.type == "cpu" and are_written_out(self._template, self.config):
+            self._written_out = self._template
         self._losses = self._map(self._member_losses)
         self._replayed_update = Replayed(self._update, self.device)
 
@@ -79,15 +86,24 @@ class Pack:
 
     def _update(self) -> None:
         """The step itself: a batch, the gradients, clipped, and Adam (which adds the L2 term). Tensor work alone."""
+        self._fill_weights()
         with _products_in(self.config.precision):
-            loss, _ = self._losses(self._weights(), self._batch())
-            loss.sum().backward()
+            self._backpropagate(self._batch())
+        self._take_gradients()
         for name, bound in self._clips.items():
             if (gradient := self.parameters[name].grad) is not None:
                 gradient.clamp_(-bound, bound)
         self.optimizer.step(self._learning_rate())
         self.optimizer.zero_grad()
         self.inputs.step += 1
+
+    def _backpropagate(self, batch: Batch) -> None:
+        """Sets the gradients of the network's weights."""
+        if self._written_out is not None:
+            backpropagate(self._written_out, *self._network_inputs(batch), batch.target, batch.beta)
+        else:
+            loss, _ = self._losses(self._weights, batch)
+            loss.sum().backward()
 
     def synchronize(self) -> None:
         """Waits until the device has done all its steps."""
@@ -97,8 +113,9 @@ class Pack:
     def batch_losses(self) -> tuple[Tensor, Tensor]:
         """The loss and Eq. 1 on the batch of the step to come, before its update: each `(M,)` nats per image."""
         self._prepare()
+        self._fill_weights()
         with torch.no_grad():
-            loss, nll = self._losses(self._weights(), self._batch())
+            loss, nll = self._losses(self._weights, self._batch())
         return loss.reshape(-1), nll.reshape(-1)
 
     def module(self, index: int) -> nn.Module:
@@ -154,16 +171,19 @@ class Pack:
 
     def _member_losses(self, weights: dict[str, Tensor], batch: Batch) -> tuple[Tensor, Tensor]:
         """One member's loss and Eq. 1; the network runs in `precision`, the losses in float32 whatever that is."""
-        low = torch.bfloat16 if self.config.precision == "bf16" else torch.float32
-        inputs = (batch.shown.to(low), None if batch.noise is None else batch.noise.to(low))
-        if weights is self.parameters and low is torch.float32:
-            out = self._template(*inputs)  # a pack of one: they are the module's own
+        inputs = self._network_inputs(batch)
+        if len(self.members) == 1:
+            out = self._template(*inputs)
         else:
-            with _FeatureMajor() if len(self.members) > 1 else contextlib.nullcontext():
-                out = functional_call(self._template, {name: w.to(low) for name, w in weights.items()}, inputs)
+            with _FeatureMajor():
+                out = functional_call(self._template, weights, inputs)
         out = Output._make(part if part is None else part.float() for part in out)
         loss, nll = objective(out, batch.target, self.config, batch.beta)
         return loss, nll if is_eq_1(self.config) else eq_1(out.decoded, batch.x, self.config).mean()
+
+    def _network_inputs(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        """The images and the noise that the network takes, in the precision of its weights."""
+        return batch.shown.to(self._dtype), None if batch.noise is None else batch.noise.to(self._dtype)
 
     def _map(self, function: Callable[..., tuple[Tensor, Tensor]]) -> Callable[..., tuple[Tensor, Tensor]]:
         """`function` itself for a pack of one, else mapped over the members' axis of every tensor that there is."""
@@ -185,11 +205,37 @@ class Pack:
             return batch
         return Batch._make(part if part is None else part[0] for part in batch)
 
-    def _weights(self) -> dict[str, Tensor]:
-        """The parameters; under weight dropout, times their masks."""
-        if self._masks is None:
+    def _network_weights(self) -> dict[str, Tensor]:
+        """The weights that the network computes with: the parameters, or their copies where these differ.
+
+        They differ in bf16 and under weight dropout. A pack of one has them in its template.
+        """
+        if self._dtype is torch.float32 and self._masks is None:
             return self.parameters
-        return {name: p * self._masks.of[name] if name in self._masks.of else p for name, p in self.parameters.items()}
+        if len(self.members) == 1:
+            self._template = copy.deepcopy(self._template).to(self._dtype)
+            return dict(self._template.named_parameters())
+        return {name: p.detach().to(self._dtype, copy=True).requires_grad_() for name, p in self.parameters.items()}
+
+    @torch.no_grad()
+    def _fill_weights(self) -> None:
+        """Copies the parameters, under weight dropout times their masks, to the network's weights."""
+        if self._weights is not self.parameters:
+            for name, weight in self._weights.items():
+                weight.copy_(self._masked(name, self.parameters[name]))
+
+    @torch.no_grad()
+    def _take_gradients(self) -> None:
+        """Moves the gradients of the network's weights to the parameters, in float32."""
+        if self._weights is not self.parameters:
+            for name, weight in self._weights.items():
+                if weight.grad is not None:
+                    self.parameters[name].grad = self._masked(name, weight.grad.float())
+                    weight.grad = None
+
+    def _masked(self, name: str, values: Tensor) -> Tensor:
+        """A parameter, or its gradient, times its dropout mask if it has one."""
+        return values if self._masks is None or name not in self._masks.of else values * self._masks.of[name]
 
     def _stack(self, members: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
         """One tensor per name: a pack of one's own, or the members' padded with zeros and stacked."""
@@ -220,8 +266,11 @@ class _FeatureMajor(TorchFunctionMode):
 @contextlib.contextmanager
 def _products_in(precision: str | None) -> Iterator[None]:
     """Float32 matrix products in TF32 where the device has it, or in full."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    before, wanted = torch.get_float32_matmul_precision(), "high" if precision == "tf32" else "highest"
+    if wanted == before:
+        yield
+        return
+    torch.set_float32_matmul_precision(wanted)
     try:
         yield
     finally:
