@@ -189,8 +189,9 @@ def _made(name: str, parts: Mapping[str, Part], shape: Shape, kind: str = "") ->
     labels = {key: np.ascontiguousarray(part) for key, part in given.items() if part is not None}
     digest = hashlib.sha256()
     for key in SPLITS:
-        digest.update(images[key].tobytes())
-        digest.update(labels[key].tobytes() if labels else b"")
+        digest.update(images[key].data)
+        if labels:
+            digest.update(labels[key].data)
     if shape != MNIST:
         digest.update(repr(tuple(shape)).encode())
     return Dataset(name, images, labels, kind + digest.hexdigest()[:16], shape)
@@ -203,8 +204,13 @@ def _load_idx(name: str, folder: str, sha256: dict[str, str]) -> Dataset:
     arrays = []
     for file, shape in _FILES.items():
         path, content = _read_file(raw, file)
-        _check_owner(path, content, folder)
-        arrays.append(_parse_idx(path, content, shape, sha256.get(file)))
+        digest = hashlib.sha256(content).hexdigest()
+        _check_owner(path, digest, folder)
+        arrays.append(_parse_idx(path, content, shape))
+        if digest != sha256.get(file, digest):
+            raise DataError(
+                f"{path} is not the original file: its sha256 must be {sha256[file]}, but it is {digest}. {_AGAIN}"
+            )
         if len(shape) == 1 and arrays[-1].max() > 9:
             raise DataError(f"{path} must hold labels 0 to 9, but it holds {arrays[-1].max()}. {_AGAIN}")
     return split(name, (arrays[0], arrays[1]), (arrays[2], arrays[3]))
@@ -249,18 +255,18 @@ def _read_file(raw: Path, file: str) -> tuple[Path, bytes]:
         raise DataError(f"{path} cannot be read: {error}. {_AGAIN}") from None
 
 
-def _check_owner(path: Path, content: bytes, folder: str) -> None:
+def _check_owner(path: Path, digest: str, folder: str) -> None:
     """Raises DataError where a file in a dataset's folder is another dataset's: all of them have the same names."""
     packed = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() if path.suffix == ".gz" else ""
     owners = [other for other, md5s in _PACKED_MD5.items() if packed in md5s]
-    if hashlib.sha256(content).hexdigest() in _MNIST_SHA256.values():
+    if digest in _MNIST_SHA256.values():
         owners.append("MNIST")
     if owners and folder not in owners:
         raise DataError(f"{path} must be {folder}'s, but it is {owners[0]}'s. {_AGAIN}")
 
 
-def _parse_idx(path: Path, content: bytes, shape: tuple[int, ...], sha256: str | None) -> np.ndarray:
-    """The uint8 array of an IDX file; raises DataError where it has another shape or another digest."""
+def _parse_idx(path: Path, content: bytes, shape: tuple[int, ...]) -> np.ndarray:
+    """The uint8 array of an IDX file; raises DataError where it has another shape."""
     header = bytes([0, 0, 8, len(shape)]) + b"".join(size.to_bytes(4, "big") for size in shape)
     expected = len(header) + int(np.prod(shape))
     if len(content) != expected or not content.startswith(header):
@@ -268,7 +274,4 @@ def _parse_idx(path: Path, content: bytes, shape: tuple[int, ...], sha256: str |
             f"{path} must hold {expected:,} bytes of uint8 IDX data of shape {shape}, but it holds {len(content):,} "
             f"bytes and begins with {content[:4].hex()}. {_AGAIN}"
         )
-    digest = hashlib.sha256(content).hexdigest()
-    if sha256 not in (None, digest):
-        raise DataError(f"{path} is not the original file: its sha256 must be {sha256}, but it is {digest}. {_AGAIN}")
     return np.frombuffer(content, np.uint8, offset=len(header)).reshape(shape)

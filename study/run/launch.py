@@ -226,7 +226,7 @@ def _ray(options: Options, stop: Stop, console: Console) -> AbstractContextManag
     if options.runner == "inline":
         return nullcontext()
     what = "Starting Ray" if options.address is None else f"Joining the Ray cluster at {options.address}"
-    console.print(f"{what}; the first trial begins in 10 to 30 s.", highlight=False, markup=False)
+    console.print(f"{what}; the first trial begins in 5 to 20 s.", highlight=False, markup=False)
     from study.run import ray_cluster
 
     return ray_cluster.joined(options, stop)

@@ -182,7 +182,7 @@ def start_up(launches: Sequence[Launch], detail: dict[str, Any]) -> list[Line]:
     ]
     workers = statistics.median(setup - launch.begin for setup, launch in zip(setups, launches, strict=True))
     note = f"median of {len(found)} launches; a worker has its first trial after {workers:.1f} s"
-    return [Line("`study launch` to the first training step", statistics.median(found), "s", 8, note=note)]
+    return [Line("`study launch` to the first training step", statistics.median(found), "s", 6, note=note)]
 
 
 def per_trial(growth: Sequence[tuple[int, float]]) -> Line:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import ray
+from ray._private.node import Node
 from ray._raylet import AuthenticationMode, get_authentication_mode  # type: ignore[attr-defined]
 
 from study.cluster import token
@@ -38,6 +39,8 @@ def test_launch_keeps_strangers_out_and_its_token_out_of_files_and_command_lines
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # as exported for some open cluster
     with ray_cluster.joined(Options(concurrency=1), Stop()):
         secret = os.environ["RAY_AUTH_TOKEN"]
+        started = ray._private.worker._global_node.all_processes.keys()
+        assert started == {"gcs_server", "raylet"}, "a launch waits for nothing else"
         (node,) = ray.nodes()
         assert ray.get(ray.remote(lambda: 1).remote()) == 1, "its own processes are in"
         attempts = strangers(ray.get_runtime_context().gcs_address, tmp_path)
@@ -50,6 +53,7 @@ def test_launch_keeps_strangers_out_and_its_token_out_of_files_and_command_lines
         holding = [path for path in session.rglob("*") if path.is_file() and secret.encode() in path.read_bytes()]
         assert holding == [] and secret not in lines and len(secret) == 64
     assert os.environ["RAY_AUTH_MODE"] == "disabled" and "RAY_AUTH_TOKEN" not in os.environ
+    assert Node.start_api_server.__module__ == Node.__module__, "a Ray that others start has all of it"
 
 
 def test_environment_of_each_local_ray_has_a_token_of_its_own_and_puts_back_what_was_there(monkeypatch):
