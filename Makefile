@@ -23,7 +23,7 @@ endif
 COMPILE := build/lock/bin/uv pip compile --universal --fork-strategy fewest --generate-hashes --no-header --no-annotate --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help venv quick test test-docs test-recovery test-cluster test-slow test-mlflow lint format bench report docs tutorial release lock audit clean
+.PHONY: help venv quick test test-thorough test-recovery test-cluster test-slow test-mlflow lint format bench report docs tutorial release lock audit clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,9 +45,8 @@ quick: venv ## Run the quick study (built-in handwriting, about three minutes on
 test: venv ## Run the tests (minutes; STUDY_DATA_DIR says where the real MNIST is)
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)
 
-DONE := tests/end_to_end/test_tutorial.py tests/end_to_end/test_notebook.py tests/test_repository.py
-test-docs: venv ## Do what the tutorial, the notebook and the light installation say, as their reader does (minutes)
-	$(BIN)/python -m pytest -m slow $(PYTEST_FLAGS) --dist load $(DONE)
+test-thorough: venv ## Do what tutorial, notebook and light installation say; test whole pages, studies and releases (minutes)
+	$(BIN)/python -m pytest -m thorough $(PYTEST_FLAGS) $$(grep -rl --include='test_*.py' 'mark\.thorough' tests)
 
 test-recovery: venv ## Run the tests that kill, fill and remove what a study runs on (ten minutes)
 	$(BIN)/python -m pytest -m recovery $(PYTEST_FLAGS) --dist load $$(grep -rl --include='test_*.py' 'mark\.recovery' tests)

@@ -48,6 +48,7 @@ def release(clone: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([".ci/release"], cwd=clone, env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.thorough
 def test_release_is_tagged_dated_and_holds_wheel_source_report_and_sums(clone):
     done = release(clone)
     assert done.returncode == 0, done.stdout + done.stderr

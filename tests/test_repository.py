@@ -126,7 +126,7 @@ def test_lock_for_reading_is_the_part_of_the_other_without_what_trains() -> None
     assert {canonicalize_name(Requirement(each).name) for each in read} <= names
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_install_for_reading_draws_a_report_and_has_neither_torch_nor_ray(tmp_path: Path) -> None:
     python = tmp_path / "venv" / "bin" / "python"
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)

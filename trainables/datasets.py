@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import importlib.util
 import os
 import pkgutil
 import zlib
@@ -112,13 +113,21 @@ def load(name: str, source: ImageSource | None = None) -> Dataset:
 
 
 def load_digits() -> Dataset:
-    """scikit-learn's 1,797 handwritten digits of 8 x 8 pixels (Alpaydin and Kaynak, 1998), whose white is 16."""
-    from sklearn.datasets import load_digits as bundled
+    """scikit-learn's 1,797 handwritten digits of 8 x 8 pixels (Alpaydin and Kaynak, 1998), whose white is 16.
 
+    Its file is read without scikit-learn, which takes longer to load than a launch to begin.
+    """
     from trainables.images.greys import to_bytes
 
-    images, labels = bundled(return_X_y=True)
-    parts = by_content({"train": Part(to_bytes(images, 16), labels.astype(np.uint8))}, "digits")
+    package = importlib.util.find_spec("sklearn")
+    if package is None or package.origin is None:
+        raise DataError("digits needs scikit-learn, which brings its file: pip install scikit-learn.")
+    path = Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz"
+    try:
+        rows = np.loadtxt(path, np.uint8, delimiter=",")
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read: {error}. Install scikit-learn again.") from None
+    parts = by_content({"train": Part(to_bytes(rows[:, :-1], 16), rows[:, -1])}, "digits")
     return _made("digits", parts, Shape(8, 8))
 
 

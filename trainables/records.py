@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
-import numpy as np
 from pydantic import Field
 
 from trainables.shape import MNIST, Shape
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Status = Literal["pending", "running", "finished", "stopped", "failed", "diverged"]
 Count = Annotated[int, Field(ge=0, lt=10**9)]

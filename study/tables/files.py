@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from study.plan import Plan
@@ -76,6 +75,8 @@ class Tables:
             columns: What is wanted of it; None for all.
             where: The values that a row may have, by column; of a row group without such a row nothing else is read.
         """
+        import pyarrow.compute as pc  # takes long to load, and a run's status does without
+
         file = self.files[name]
         held = file.schema_arrow.names
         wanted = list(columns or (SCHEMAS[name].names if name == "images" else held))
@@ -107,6 +108,8 @@ class Tables:
     @cached_property
     def ends(self) -> pd.DataFrame:
         """The last row of each replicate in `results`, seed by seed; with a column for every field of TrialConfig."""
+        import pyarrow.compute as pc
+
         file = self.files["results"]
         parts = [file.schema_arrow.empty_table()]
         for batch in filter(len, file.iter_batches()):
@@ -241,6 +244,8 @@ def _check_one_build(tables: Tables) -> None:
 
 def matches(rows: pa.Table, values: Mapping[str, pa.Array]) -> pa.ChunkedArray:
     """Marks the rows that have one of the given values in each of these columns."""
+    import pyarrow.compute as pc
+
     return reduce(pc.and_, (pc.is_in(rows[column], allowed) for column, allowed in values.items()))
 
 

@@ -26,7 +26,7 @@ def standing(run: Folder, replicates: Iterable[Replicate]) -> dict[str, Standing
     under `results/` there are the tables alone.
     """
     if "replicates" not in run.names():
-        rows = _last_rows(pa.Table.from_pandas(load_tables(run).ends[_COLUMNS]))
+        rows = _last_rows(load_tables(run).files["results"].read(_COLUMNS))
         return {r.hash: _standing(r, rows[r.hash]) if r.hash in rows else Standing("pending") for r in replicates}
     files = run.child("replicates").files_within()
     rows = _last_rows(_stored(run)) if files else {}

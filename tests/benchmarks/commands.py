@@ -81,8 +81,12 @@ def main() -> None:
         make_run(Folder(run), path)
         launch = ["launch", str(path), "--run", run, "--runner", "inline"]
         many = f"{REPLICATES:,} replicates"
+        few, few_run = Path(scratch) / "few.yaml", str(Path(scratch) / "few")
+        few.write_text(SPEC.format(seeds=1))
+        make_run(Folder(few_run), few)
         lines = [
             Line("`study --help`", command_seconds("--help"), "s", 0.5),
+            Line("`study status`, 10 replicates", command_seconds("status", few_run), "s", 0.5),
             Line(f"`study show`, {many}", command_seconds("show", str(path)), "s", 5.0),
             Line(f"`study status`, {many}, before there are tables", command_seconds("status", run), "s", 5.0),
             Line(f"`study table`, {many}", command_seconds("table", run), "s", note="the tables are up to date"),

@@ -275,7 +275,7 @@ def main() -> None:
     images = load_images(device)
     if arguments.quick:
         torch.set_num_threads(1)
-        quick = Size(2, 1, 2, 2, 0.2)
+        quick = Size(2, 1, 2, 1, 0.2)
         print(table([*step_lines(images, quick), *precision_lines(images, quick)]))
         return
     size = Size(64, 300, 10_000, 16, 10.0)

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from tests.benchmarks.gpu import Settings
 from tests.benchmarks.lines import Line
@@ -25,6 +26,7 @@ def test_settings_are_the_fields_that_training_reads_with_their_defaults() -> No
     assert (config.variational, config.width) == (settings.variational, settings.width)
 
 
+@pytest.mark.thorough
 def test_gpu_benchmark_runs_with_torch_and_numpy_alone(tmp_path: Path) -> None:
     raw = tmp_path / "MNIST" / "raw"
     raw.mkdir(parents=True)

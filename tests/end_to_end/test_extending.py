@@ -226,6 +226,7 @@ def test_ledger_that_is_absent_or_no_mapping_is_refused_in_one_line(mine, printe
     assert done.exit_code == 2 and done.stderr.startswith(f"Error: {wrong}") and len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.thorough
 def test_tables_that_were_sent_without_the_plugin_read_the_same(mine, printed, tmp_path):
     shutil.copytree(mine / "runs/mine", tmp_path / "runs/mine", ignore=shutil.ignore_patterns("replicates", "*.html"))
     shutil.copy(mine / "mine-claims.yaml", tmp_path)
@@ -244,6 +245,7 @@ def test_tables_merged_without_the_plugin_keep_what_it_has_added(mine, printed, 
     assert not runnable & {name for names in ADDED.values() for name in names}, "none of it can be run"
 
 
+@pytest.mark.thorough
 def test_replay_imports_a_plugin_of_the_users_own_spec_alone(mine, printed, ends):
     name = ends.loc[("bent", 0), "replicate"]
     done = command(f"study replay runs/mine {name} --spec mine.yaml", mine)

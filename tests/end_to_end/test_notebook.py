@@ -52,7 +52,7 @@ def test_notebook_uses_public_names_only():
     assert {"analysis.api.launch_study", "analysis.api.estimate_dimension"} <= ours <= set(PUBLIC)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_notebook_runs_in_a_kernel_and_shows_the_same_again(monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     again = read()

@@ -181,6 +181,7 @@ def without_origin(frame):
     return frame.drop(columns=own).sort_values(keys, kind="stable", ignore_index=True)
 
 
+@pytest.mark.thorough
 def test_study_dimension_of_a_folder_of_pngs_is_that_of_the_digits_in_them(tmp_path, monkeypatch):
     """Pillow writes what the loader of `digits` makes of 0..16: 255 / 16 times the value, rounded, half to even."""
     monkeypatch.chdir(tmp_path)

@@ -50,7 +50,7 @@ def test_command_that_fails_is_an_error(tmp_path: Path):
         done("```console\n$ false\n```\n", tmp_path)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_tutorial_goes_as_the_page_says(tmp_path: Path) -> None:
     before = PAGE.read_text()
     shown, seen = outputs(before), outputs(done(before, tmp_path))

@@ -46,11 +46,11 @@ def measure_fidelity(subject: Subject) -> Measured:
     totals = dict.fromkeys((f"{kind}_{name}" for kind in kinds for name in ("precision", "frechet")), 0.0)
     for seed in reference.SEEDS:
         real = reference.features(to_unit(subject.images["train"][:NUM_REAL]), seed)
-        radii = ball_radii(real)
+        radii, directions = ball_radii(real), principal_directions(real)
         for kind, images in kinds.items():
             drawn = reference.features(images, seed)
             totals[f"{kind}_precision"] += precision(drawn, real, radii) / len(reference.SEEDS)
-            totals[f"{kind}_frechet"] += frechet(drawn, real) / len(reference.SEEDS)
+            totals[f"{kind}_frechet"] += frechet(drawn, real, directions) / len(reference.SEEDS)
     return Measured({name: [value] for name, value in totals.items()})
 
 
@@ -66,16 +66,17 @@ def precision(drawn: Tensor, real: Tensor, radii: Tensor) -> float:
     return torch.cat(inside).double().mean().item()
 
 
-def frechet(drawn: Tensor, real: Tensor) -> float:
+def principal_directions(real: Tensor) -> Tensor:
+    """The leading DIRECTIONS principal components, or all d, of points `(n, d)`: columns `(d, DIRECTIONS)`, float64."""
+    return torch.linalg.eigh(real.double().T.cov()).eigenvectors[:, -DIRECTIONS:]
+
+
+def frechet(drawn: Tensor, real: Tensor, directions: Tensor) -> float:
     """The squared Fréchet distance of two Gaussians with the points' means and covariances (Heusel et al. 2017).
 
-    Args:
-        drawn: `(m, d)`.
-        real: `(n, d)`; its leading DIRECTIONS, or all d, are the space that the distance is taken in.
+    `drawn`: `(m, d)`; `real`: `(n, d)`; `directions`: those of `real`, the space that the distance is taken in.
     """
-    real, drawn = real.double(), drawn.double()
-    directions = torch.linalg.eigh(real.T.cov()).eigenvectors[:, -DIRECTIONS:]
-    real, drawn = real @ directions, drawn @ directions
+    real, drawn = real.double() @ directions, drawn.double() @ directions
     first, second = (torch.atleast_2d(points.T.cov(correction=0)) for points in (real, drawn))
     values, vectors = torch.linalg.eigh(first)
     root = vectors * values.clamp(min=0).sqrt() @ vectors.T

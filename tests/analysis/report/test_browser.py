@@ -253,6 +253,7 @@ def test_nothing_overflows(browser: Browser, report: Path, width: int) -> None:
     opened.context.close()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("scheme", "rules"),
     [("light", {}), ("dark", {"runOnly": ["color-contrast"]})],  # only colours differ
@@ -260,7 +261,9 @@ def test_nothing_overflows(browser: Browser, report: Path, width: int) -> None:
 )
 def test_everybody_can_read_it(browser: Browser, report: Path, scheme: Any, rules: dict[str, list[str]]) -> None:
     opened = Watched(browser, report, viewport={"width": 1280, "height": 900}, color_scheme=scheme)
-    found = Axe().run(opened.unfold(), options=rules | {"resultTypes": ["violations"]})
+    page = opened.unfold()
+    rest = {"exclude": ["tbody tr:nth-child(n + 6)"]}  # a table's rows are alike
+    found = Axe().run(page, context=rest, options=rules | {"resultTypes": ["violations"]})
     serious = [rule for rule in found.response["violations"] if rule["impact"] in ("serious", "critical")]
     told = [f"{rule['id']}: {rule['help']}: {[node['html'][:150] for node in rule['nodes'][:3]]}" for rule in serious]
     assert told == []

@@ -140,6 +140,7 @@ def test_viewer_orders_networks_by_latent_dimension_and_its_strips_are_the_image
     assert set(found.figures) <= set(KINDS) and set(found.figures.values()) <= set(FIGURES)
 
 
+@pytest.mark.thorough
 def test_render_is_the_same_however_many_processes_share_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(RESULTS.parent)
     runs = loaded("precision", "vae-random-best")

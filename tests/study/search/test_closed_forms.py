@@ -22,6 +22,7 @@ def tiny_dataset(monkeypatch):
     monkeypatch.setitem(DATASETS, "tiny", "tests.support.tiny:load")
 
 
+@pytest.mark.thorough
 def test_search_through_ray_finds_the_optimum_of_a_closed_form(tmp_path):
     counts, _ = run(hunt(trials=40), tmp_path, Options(device="cpu", concurrency=2))
     assert counts == Counts(finished=40)

@@ -1,0 +1,63 @@
+"""Other data than MNIST confirm the answer's rules: their tables were made after the rules, by which they are read."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analysis.claims import ledger
+
+ROOT = Path(__file__).parents[3]
+RUNS = sorted(path.name for path in (ROOT / "results").glob("dimension-*"))
+"""The runs on data that nobody had looked at when the rules were written."""
+LEDGER = "analysis/claims/ledger.yaml"
+VERSION = re.compile(r"^version: (\d+)$", re.MULTILINE)
+
+
+def git(*arguments: str) -> bytes:
+    return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, check=True).stdout
+
+
+def commit_of(run: str) -> str:
+    """The commit that trained a run's networks, if this clone has it."""
+    commit: str = json.loads((ROOT / "results" / run / "provenance.json").read_text())["git_commit"]
+    try:
+        git("cat-file", "-e", f"{commit}^{{commit}}")
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip(f"this copy of the repository does not reach back to {commit}")
+    return commit
+
+
+def answer(run: str, code: Path) -> dict[str, Any]:
+    """What the analysis in a folder says of a run's tables, without the commands that it proposes."""
+    program = "import sys; sys.argv[0] = 'analysis'; from analysis.cli import main; main()"
+    command = [sys.executable, "-c", program, "dimension", str(ROOT / "results" / run), "--json"]
+    environment = os.environ | {"PYTHONPATH": str(code)}
+    done = subprocess.run(command, cwd=code, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    answered: dict[str, Any] = json.loads(done.stdout)
+    return answered
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_networks_of_other_data_were_trained_after_the_ledger_was_fixed(run: str) -> None:
+    (version,) = VERSION.findall(git("show", f"{commit_of(run)}:{LEDGER}").decode())
+    assert int(version) == ledger.load().version, (
+        f"the ledger's version has changed since results/{run} was trained: its rules were not fixed before these data"
+    )
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("run", RUNS)
+def test_code_from_before_other_data_reads_the_same_estimates_from_them(run: str, tmp_path: Path) -> None:
+    packed = git("archive", commit_of(run), "analysis", "study", "trainables")
+    subprocess.run(["tar", "x", "-C", str(tmp_path)], input=packed, check=True)
+    before, now = answer(run, tmp_path), answer(run, ROOT)
+    assert before["estimates"] == now["estimates"] and len(now["estimates"]) > 5
