@@ -14,7 +14,7 @@ import numpy as np
 from analysis.dimension.curve_shapes import first_within
 from analysis.dimension.description_length import MARGIN, accepted_loss
 from analysis.dimension.estimate import TOO_WIDE, Estimate
-from analysis.dimension.loss_law import ACCEPTED, LossLaw
+from analysis.dimension.loss_law import ACCEPTED, UNKNOWN, LossLaw
 from analysis.dimension.network_estimates import plateau_of, rising_from
 from analysis.dimension.remedies import remedies
 from analysis.dimension.seed_estimates import NO_SPARE
@@ -172,20 +172,27 @@ def _nats(amount: float) -> str:
 def _paragraph(evidence: Evidence, by_key: dict[str, Estimate]) -> Iterator[str]:
     """The sentences of the paragraph, as far as there are numbers."""
     law = evidence.law
+    papers = evidence.dataset == PAPERS
     length, units, images = (by_key[key] for key in "LUI")
     if all(math.isnan(one.value) for one in (length, units, images)) and isinstance(law, str):
         yield "These runs do not say how many dimensions the images need."
         return
+
+    def mark(estimate: Estimate) -> str:
+        """An estimate's key; of other data than the paper's, which have no sentence on the band, with its doubt."""
+        return f"({estimate.key})" if papers or estimate.settled else f"({estimate.key}, not settled)"
+
     yield "It depends on what a dimension costs."
     paid = []
     if math.isfinite(length.value):
-        paid.append(f"all latents beyond **N = {length.short}** together save it less than {_margin(evidence)} (L)")
+        saved = f"together save it less than {_margin(evidence)} {mark(length)}"
+        paid.append(f"all latents beyond **N = {length.short}** {saved}")
     if _has_room(units):
-        paid.append(f"with room to spare it keeps **{units.short}** in use (U){_too_many(evidence)}")
+        paid.append(f"with room to spare it keeps **{units.short}** in use {mark(units)}{_too_many(evidence)}")
     if paid:
         yield f"A VAE pays for each one that it uses: {', and '.join(paid)}."
     if math.isfinite(images.value):
-        yield f"Near an image, on average, the others lie in **{images.short}** directions (I)."
+        yield f"Near an image, on average, the others lie in **{images.short}** directions {mark(images)}."
     if isinstance(law, LossLaw) and law.holds:
         largest = max(law.predicted)
         yield (
@@ -194,7 +201,7 @@ def _paragraph(evidence: Evidence, by_key: dict[str, Estimate]) -> Iterator[str]
             "which no network reaches: "
             f"{', '.join(_accepted(law, m) for m in ACCEPTED)}."
         )
-    if evidence.dataset == PAPERS:
+    if papers:
         yield _on_the_band([length, units, images])
 
 
@@ -211,7 +218,11 @@ def _accepted(law: LossLaw, margin: float) -> str:
     """The N of a plain auto-encoder for an accepted loss, with its interval, marked where it is an extrapolation."""
     value, low, high = law.tolerance[margin]
     ends = f" [{low:.0f}, {high:.0f}]" if math.isfinite(low) else ""
-    doubts = {"not converged": not law.converged(margin), "beyond all N trained": value > max(law.predicted)}
+    doubts = {
+        "not converged": not law.converged(margin),
+        UNKNOWN: not law.known(margin),
+        "beyond all N trained": value > max(law.predicted),
+    }
     doubt = " and ".join(text for text, applies in doubts.items() if applies)
     return f"{value:.0f}{ends} for {_nats(margin)}" + f" ({doubt})" * bool(doubt)
 
@@ -223,7 +234,7 @@ def _margin(evidence: Evidence) -> str:
 
 def _has_room(units: Estimate) -> bool:
     """Whether the VAE has latents that it does not use."""
-    return math.isfinite(units.value) and not units.reason.startswith(NO_SPARE)
+    return math.isfinite(units.value) and not any(part.startswith(NO_SPARE) for part in units.reason.split("; "))
 
 
 def _on_the_band(rows: Sequence[Estimate]) -> str:

@@ -22,7 +22,7 @@ from analysis.dimension.description_length import (
     papers_plateau,
     plateau,
 )
-from analysis.dimension.loss_law import ACCEPTED, FIRST, LAST, LEAST_FITTED, LossLaw, loss_law
+from analysis.dimension.loss_law import ACCEPTED, FIRST, LAST, LEAST_FITTED, UNKNOWN, LossLaw, loss_law
 from analysis.dimension.seed_estimates import (
     NO_SPARE,
     SeedEstimates,
@@ -197,6 +197,9 @@ def law_of_loss(sweeps: Sweeps) -> LossLaw:
         change = f"moved by {100 * share:.0f} %" if np.isfinite(share) else "is not known to have settled"
         reason = f"its N for {ACCEPTED[0]:g} nats {change} over the last fifth of training"
         raise NotApplicableError(f"not converged: {reason}")
+    if not any(found.known(m) for m in ACCEPTED):
+        _, low, high = found.tolerance[ACCEPTED[0]]
+        raise NotApplicableError(f"{UNKNOWN}: its N for {ACCEPTED[0]:g} nats lies between {low:,.0f} and {high:,.0f}")
     return found
 
 

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Sequence
 
 from analysis.dimension.estimate import Estimate
-from analysis.dimension.loss_law import NO_FALL, LossLaw
+from analysis.dimension.loss_law import NO_FALL, UNKNOWN, LossLaw
 from analysis.dimension.seed_estimates import LOWER_BOUND, NO_SPARE, Sweeps
 from analysis.dimension.sweeps import PAPERS, Sweep
 from study import spec
@@ -111,7 +111,7 @@ def _first(reason: str) -> str:
 _REMEDIES = (
     (NO_SPARE, lambda launch: f"Training begins so. Longer: {launch.longer(LONGER)}. If it stays so: {launch.wider()}"),
     (r"1 seed|no interval|uneven plateau", lambda launch: f"More seeds: `{launch.command(seeds=SEEDS)}`"),
-    (r"not converged|convergence", lambda launch: f"Train longer: {launch.longer(LONGER)}"),
+    (rf"not converged|convergence|{UNKNOWN}", lambda launch: f"Train longer: {launch.longer(LONGER)}"),
     (r"overfits", lambda launch: f"Train shorter, {launch.longer(1 / LONGER)}, or with more images"),
     (rf"plateau not reached|{LOWER_BOUND}|too few N|needs \d+ N", lambda launch: launch.wider()),
     (r"upper bound", lambda launch: f"Add smaller N to `latent_dim`, then `{launch.command()}`"),

@@ -152,6 +152,26 @@ def test_what_is_open_names_the_rule_and_the_command(changes, key, remedy) -> No
     assert len(lines) == 1 and "not settled at this budget" in lines[0] and remedy in lines[0], lines
 
 
+def test_paragraph_tells_no_count_without_room_whatever_is_told_first_of_it() -> None:
+    def crowded(n: int, seed: int, fraction: float) -> float:
+        return n if fraction == 1 else 0.5 * n
+
+    found = concluded(of_other_data(sweep_tables(dims=DIMS, nll=curve, dataset="strokes", active=crowded)))
+    units = next(row for row in found.rows if row.key == "U")
+    assert units.note.startswith("not converged") and "no latent to spare" in units.note
+    assert "in use" not in found.paragraph and not any("a wider one uses" in purpose for purpose in found.purposes)
+
+
+def test_paragraph_on_other_data_marks_what_is_not_settled() -> None:
+    def moving(n: int, seed: int, fraction: float) -> float:
+        return min(n, 20 + round(30 * (1 - fraction)))
+
+    given = {"dims": DIMS, "nll": curve, "dataset": "strokes"}
+    moved = concluded(of_other_data(sweep_tables(**given, active=moving))).paragraph
+    calm = concluded(of_other_data(sweep_tables(**given))).paragraph
+    assert "(U, not settled)" in moved and "not settled" not in calm and "in use (U)" in calm
+
+
 def test_remedy_names_the_whole_path_of_images_of_ones_own() -> None:
     """A run's provenance keeps only the last name of a path that lies outside the folder of the launch."""
     provenance = {"command": "study launch dimension --dataset raw --grey"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -63,6 +65,26 @@ def test_law_of_networks_that_are_still_learning_is_not_told_and_the_remedy_is_l
     assert evidence.law == "not converged: its N for 4 nats moved by 20 % over the last fifth of training"
     (line,) = [line for line in concluded(evidence).open if "law" in line]
     assert "Train longer: `study launch latent --steps 4000" in line
+
+
+def test_law_whose_seeds_disagree_by_more_than_ten_times_is_not_told() -> None:
+    def curve(network: str, n: int, seed: int, fraction: float) -> float:
+        return FLOOR + 3.0 + 30.0 * n ** -(0.2 + 0.4 * seed)
+
+    dims = (5, 10, 20, 32, 50, 64, 100, 128)
+    evidence = Evidence([sweep_tables(dims=dims, nll=curve)])
+    assert isinstance(evidence.law, str) and evidence.law.startswith("not known to a factor of ten: its N for 4 nats")
+    assert "power" not in concluded(evidence).paragraph
+    (line,) = [line for line in concluded(evidence).open if "law" in line]
+    assert "Train longer: `study launch latent --steps" in line
+
+
+def test_margin_without_an_interval_or_with_a_narrow_one_is_known() -> None:
+    law = found(np.stack([3.0 + 300.0 * DIMS**-1.0] * 2))
+    assert law.known(1.0)
+    assert not replace(law, tolerance=law.tolerance | {1.0: (50.0, 10.0, 101.0)}).known(1.0)
+    assert replace(law, tolerance=law.tolerance | {1.0: (50.0, 10.0, 100.0)}).known(1.0)
+    assert replace(law, tolerance=law.tolerance | {1.0: (50.0, np.nan, np.nan)}).known(1.0)
 
 
 def test_law_of_an_exponential_does_not_hold() -> None:
