@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -90,8 +90,16 @@ def _deciding(outcomes: Iterable[Outcome]) -> list[Outcome]:
     return [o for o in main if not o.sample.unplanned or (o.part.name, o.sample.contrast) not in planned]
 
 
+def _at_common_dims(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """Leaves out a test at a value of `by` for which no run was to have the partner, where there are other values."""
+    planned = {(o.part.name, o.sample.contrast) for o in outcomes if not o.sample.unplanned}
+    return [
+        o for o in outcomes if not (o.sample.unplanned and o.sample.at and (o.part.name, o.sample.contrast) in planned)
+    ]
+
+
 def _judge(claim: Claim, unnamed: list[Outcome]) -> Judgement:
-    results = tuple(_with_study(outcome, claim) for outcome in unnamed)
+    results = tuple(_with_study(outcome, claim) for outcome in _at_common_dims(unnamed))
     deciding = _deciding(results)
     readings = {outcome.sample.departs for outcome in deciding}
     each = [combine((o.verdict for o in deciding if o.sample.departs == key), claim.rule) for key in readings]
