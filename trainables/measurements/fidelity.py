@@ -68,7 +68,8 @@ def precision(drawn: Tensor, real: Tensor, radii: Tensor) -> float:
 
 def principal_directions(real: Tensor) -> Tensor:
     """The leading DIRECTIONS principal components, or all d, of points `(n, d)`: columns `(d, DIRECTIONS)`, float64."""
-    return torch.linalg.eigh(real.double().T.cov()).eigenvectors[:, -DIRECTIONS:]
+    components: Tensor = torch.linalg.eigh(real.double().T.cov()).eigenvectors
+    return components[:, -DIRECTIONS:]
 
 
 def frechet(drawn: Tensor, real: Tensor, directions: Tensor) -> float:

@@ -166,9 +166,8 @@ def test_paragraph_on_other_data_marks_what_is_not_settled() -> None:
     def moving(n: int, seed: int, fraction: float) -> float:
         return min(n, 20 + round(30 * (1 - fraction)))
 
-    given = {"dims": DIMS, "nll": curve, "dataset": "strokes"}
-    moved = concluded(of_other_data(sweep_tables(**given, active=moving))).paragraph
-    calm = concluded(of_other_data(sweep_tables(**given))).paragraph
+    moved = concluded(of_other_data(sweep_tables(dims=DIMS, nll=curve, dataset="strokes", active=moving))).paragraph
+    calm = concluded(of_other_data(sweep_tables(dims=DIMS, nll=curve, dataset="strokes"))).paragraph
     assert "(U, not settled)" in moved and "not settled" not in calm and "in use (U)" in calm
 
 
