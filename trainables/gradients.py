@@ -86,8 +86,9 @@ def _forward(perceptron: Perceptron, x: Tensor) -> list[Tensor]:
     outputs = [x]
     for index, layer in enumerate(_layers(perceptron)):
         x = _linear(layer, x)
-        outputs.append(values(x) if index < perceptron.num_activated else x)
-        x = outputs[-1]
+        if index < perceptron.num_activated:
+            x = values(x)
+        outputs.append(x)
     return outputs
 
 

@@ -266,11 +266,8 @@ class _FeatureMajor(TorchFunctionMode):
 @contextlib.contextmanager
 def _products_in(precision: str | None) -> Iterator[None]:
     """Float32 matrix products in TF32 where the device has it, or in full."""
-    before, wanted = torch.get_float32_matmul_precision(), "high" if precision == "tf32" else "highest"
-    if wanted == before:
-        yield
-        return
-    torch.set_float32_matmul_precision(wanted)
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
     try:
         yield
     finally:

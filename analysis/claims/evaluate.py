@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -84,22 +84,19 @@ def _samples(pool: Pool, ledger: Ledger, part: TestedPart) -> list[Sample]:
     return samples_of_values(pool, ledger, part)
 
 
-def _deciding(outcomes: Iterable[Outcome]) -> list[Outcome]:
-    main = [outcome for outcome in outcomes if outcome.part.main]
-    planned = {(o.part.name, o.sample.contrast) for o in main if not o.sample.unplanned}
-    return [o for o in main if not o.sample.unplanned or (o.part.name, o.sample.contrast) not in planned]
+def _deciding(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    return [outcome for outcome, beyond in _with_plan(outcomes) if outcome.part.main and not beyond]
 
 
-def _at_common_dims(outcomes: Sequence[Outcome]) -> list[Outcome]:
-    """Leaves out a test at a value of `by` for which no run was to have the partner, where there are other values."""
+def _with_plan(outcomes: Sequence[Outcome]) -> list[tuple[Outcome, bool]]:
+    """Each outcome, and whether no run was to have its partner while one was to have another partner of its pair."""
     planned = {(o.part.name, o.sample.contrast) for o in outcomes if not o.sample.unplanned}
-    return [
-        o for o in outcomes if not (o.sample.unplanned and o.sample.at and (o.part.name, o.sample.contrast) in planned)
-    ]
+    return [(o, o.sample.unplanned and (o.part.name, o.sample.contrast) in planned) for o in outcomes]
 
 
 def _judge(claim: Claim, unnamed: list[Outcome]) -> Judgement:
-    results = tuple(_with_study(outcome, claim) for outcome in _at_common_dims(unnamed))
+    listed = [outcome for outcome, beyond in _with_plan(unnamed) if not (beyond and outcome.sample.at)]
+    results = tuple(_with_study(outcome, claim) for outcome in listed)
     deciding = _deciding(results)
     readings = {outcome.sample.departs for outcome in deciding}
     each = [combine((o.verdict for o in deciding if o.sample.departs == key), claim.rule) for key in readings]

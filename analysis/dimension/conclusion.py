@@ -234,7 +234,7 @@ def _margin(evidence: Evidence) -> str:
 
 def _has_room(units: Estimate) -> bool:
     """Whether the VAE has latents that it does not use."""
-    return math.isfinite(units.value) and not any(part.startswith(NO_SPARE) for part in units.reason.split("; "))
+    return math.isfinite(units.value) and NO_SPARE not in units.reason
 
 
 def _on_the_band(rows: Sequence[Estimate]) -> str:

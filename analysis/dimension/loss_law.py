@@ -29,8 +29,8 @@ TOLERANCES = (0.25, 0.5, 1.0, 2.0, 4.0)
 ACCEPTED = (4.0, 2.0, 1.0)
 """The values of TOLERANCES at which the answer gives N."""
 MOST_SPREAD = 10.0
-"""How many times the lower end of N(m)'s interval its upper end may be. Chosen after the tables of Fashion-MNIST had
-been seen, whose 2,000 steps gave 412 to 13,580,290 for 4 nats."""
+"""The largest ratio of the upper to the lower end of N(m)'s interval at which N(m) counts as known. It was chosen after
+the tables of Fashion-MNIST had been seen, whose 2,000 steps gave 412 to 13,580,290 for 4 nats."""
 UNKNOWN = "not known to a factor of ten"
 """Begins the reason of a law whose N have wider intervals than MOST_SPREAD allows."""
 _SEARCHED = 400
@@ -92,7 +92,7 @@ class LossLaw:
         return self.moved[margin] <= MOST_MOVED
 
     def known(self, margin: float) -> bool:
-        """Whether N(m) is known to a factor of MOST_SPREAD; so is one without an interval, of one seed."""
+        """Whether the ends of N(m)'s interval lie within MOST_SPREAD of each other, or one seed gives no interval."""
         _, low, high = self.tolerance[margin]
         return not high > MOST_SPREAD * low
 

@@ -36,7 +36,7 @@ def commit_of(run: str) -> str:
 
 
 def answer(run: str, code: Path) -> dict[str, Any]:
-    """What the analysis in a folder says of a run's tables, without the commands that it proposes."""
+    """Runs `analysis dimension` with the code in a folder on a run's tables; returns its JSON."""
     program = "import sys; sys.argv[0] = 'analysis'; from analysis.cli import main; main()"
     command = [sys.executable, "-c", program, "dimension", str(ROOT / "results" / run), "--json"]
     environment = os.environ | {"PYTHONPATH": str(code)}
