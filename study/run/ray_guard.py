@@ -1,7 +1,8 @@
 """Ends a launch with one line where Ray hangs or is lost.
 
-The main thread may then be in a call of Ray's that never returns, or Ray may end the process without a word. So a
-thread of its own watches: the time that Ray takes to start and to end, and afterwards the ports of Ray's processes.
+The main thread may then be in a call of Ray's that never returns, or Ray may end the process without a word, as it does
+at the first request to a raylet that is gone. So a thread of its own watches: the time that Ray takes to start and to
+end, and afterwards the ports of Ray's processes. It keeps a connection to each, whose end it sees at once.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ PERIOD_S = 2.0
 LOST_AFTER_S = 15.0
 """A process of Ray's that cannot be reached for this long is lost; one whose port is closed is lost at once."""
 YIELDS_WITHIN_S = 6.0
-"""How many seconds the main thread has to end by itself, after a signal or the loss of Ray, before the process ends."""
+"""How many seconds the main thread has to end by itself, after a signal, before the process ends."""
+_NO_SIGNAL = b"\0"
+"""Wakes the thread, where Python writes the numbers of signals."""
 GO_ON = "The newest checkpoints are intact. Go on with the same command."
 
 
@@ -38,18 +41,20 @@ class Guard:
         self._deadline: tuple[float, str] | None = None
         self._watched: dict[str, tuple[str, int]] = {}
         self._answered: dict[str, float] = {}
-        self._lost = ""
+        self._connections: dict[str, socket.socket] = {}
 
     def expect(self, seconds: float, otherwise: str) -> None:
         """Ends the process with the line `otherwise` unless `watch` or the block's end comes within the seconds."""
         with self._lock:
+            self._disconnect()
             self._watched, self._deadline = {}, (time.monotonic() + seconds, otherwise)
 
     def watch(self, processes: dict[str, tuple[str, int]]) -> None:
-        """Ends the launch when one of Ray's processes is lost; gives each one's host and port, by its name."""
+        """Ends the launch when one of Ray's processes is lost; takes each one's host and port, by its name."""
         with self._lock:
             self._answered = dict.fromkeys(processes, time.monotonic())
             self._watched, self._deadline = processes, None
+        os.write(self._wake, _NO_SIGNAL)
 
     def __enter__(self) -> Self:
         self._signals, self._wake = os.pipe()
@@ -64,45 +69,60 @@ class Guard:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._over.set()
-        os.write(self._wake, b"\0")
+        os.write(self._wake, _NO_SIGNAL)
         self._thread.join()
         if self._main:
             signal.set_wakeup_fd(self._former)
+        self._disconnect()
         for file in (self._signals, self._wake, self._terminal):
             os.close(file)
-        if self._lost:
-            raise ConnectionError(self._lost) from None  # Ray may have made another error of it
 
     def _run(self) -> None:
         while not self._over.is_set():
-            if select.select([self._signals], [], [], PERIOD_S)[0]:
-                os.read(self._signals, 64)
+            if self._signalled():
                 if not self._over.wait(YIELDS_WITHIN_S) and (self._deadline or not self._stop.asked()):
                     self._end("Interrupted.", 130)
             elif self._deadline is not None and time.monotonic() > self._deadline[0]:
                 self._end(f"Error: {self._deadline[1]}", 1)
-            elif self._give_up() and not self._over.wait(YIELDS_WITHIN_S):
-                self._end(f"Error: {self._lost}", 1)
+            else:
+                self._end_if_lost()
 
-    def _give_up(self) -> bool:
-        """Whether one of Ray's processes is lost; if so, the main thread is made to end."""
+    def _signalled(self) -> bool:
+        """Whether a signal has come; waits for one, for the end of a connection, or for the period."""
+        events = select.poll()
+        events.register(self._signals, select.POLLIN)
+        with self._lock:
+            for connection in self._connections.values():
+                events.register(connection, getattr(select, "POLLRDHUP", 0))
+        awake = {file for file, _ in events.poll(PERIOD_S * 1000)}
+        return self._signals in awake and bool(os.read(self._signals, 64).strip(_NO_SIGNAL))
+
+    def _end_if_lost(self) -> None:
+        """Ends the process if one of Ray's is lost, before Ray does it without a word."""
         with self._lock:
             lost = next((name for name in self._watched if self._gone(name)), None)
-            if lost is not None:
-                if self._stop.asked():  # a batch system signals Ray's processes too
-                    self._end(f"Interrupted: {self._stop.reason}, and Ray's {lost} ended too. {GO_ON}", 130)
-                self._lost = f"Ray's {lost} was lost. {GO_ON}"
-                self._stop.fail(ConnectionError(self._lost))
-        return lost is not None
+            if lost is None:
+                return
+            if self._stop.asked():  # a batch system signals Ray's processes too
+                self._end(f"Interrupted: {self._stop.reason}, and Ray's {lost} ended too. {GO_ON}", 130)
+            self._end(f"Error: Ray's {lost} was lost. {GO_ON}", 1)
 
     def _gone(self, name: str) -> bool:
-        """Whether one of Ray's processes is gone, by its port."""
+        """Whether one of Ray's processes is gone, by its port; keeps the new connection in place of the former one."""
         try:
-            socket.create_connection(self._watched[name], timeout=PERIOD_S).close()
+            connection = socket.create_connection(self._watched[name], timeout=PERIOD_S)
         except OSError as error:
+            self._disconnect(name)
             return error.errno == errno.ECONNREFUSED or time.monotonic() - self._answered[name] > LOST_AFTER_S
-        self._answered[name] = time.monotonic()
+        self._disconnect(name)
+        self._connections[name], self._answered[name] = connection, time.monotonic()
         return False
+
+    def _disconnect(self, *names: str) -> None:
+        """Closes the connections to these of Ray's processes, or to all."""
+        for name in names or tuple(self._connections):
+            if name in self._connections:
+                self._connections.pop(name).close()
 
     def _end(self, line: str, code: int) -> NoReturn:
         """Ends the process, whose main thread may be anywhere."""

@@ -21,7 +21,6 @@ class Stop:
 
     def __init__(self) -> None:
         self.reason = ""
-        self._error: Exception | None = None
         self._former: dict[int, Any] = {}
         self._over = threading.Event()
 
@@ -32,12 +31,6 @@ class Stop:
     def asked(self) -> bool:
         """Whether the launch is to stop."""
         return bool(self.reason)
-
-    def fail(self, error: Exception) -> None:
-        """Has the main thread raise the error, if this listens to SIGTERM. Another thread calls it."""
-        if signal.SIGTERM in self._former:
-            self._error = error
-            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
@@ -63,8 +56,6 @@ class Stop:
             signal.signal(number, handler)
 
     def _heard(self, number: int, frame: FrameType | None) -> None:
-        if self._error is not None:
-            raise self._error
         if self.asked():
             raise KeyboardInterrupt
         self.ask(f"{signal.Signals(number).name} received")

@@ -18,7 +18,7 @@ from study.cli.common import readable_errors
 from study.run import ray_guard
 from study.run.stop import Stop
 
-ray_guard.PERIOD_S, ray_guard.YIELDS_WITHIN_S = 0.1, 0.5
+ray_guard.PERIOD_S, ray_guard.YIELDS_WITHIN_S = {period}, 0.5
 ports = [int(port) for port in sys.argv[1:]]
 with readable_errors(Console(width=200)), Stop() as stop, ray_guard.Guard(stop) as guard:
     if "hang" == {kind!r}:  # as in C++: Python's handlers are not run
@@ -39,8 +39,10 @@ def run() -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Starts the program."""
     started = []
 
-    def start(*ports: int, kind: str = "", seconds: float = 60, step: float = 0.05) -> subprocess.Popen[str]:
-        program = PROGRAM.format(kind=kind, seconds=seconds, step=60 if kind == "hang" else step)
+    def start(
+        *ports: int, kind: str = "", seconds: float = 60, step: float = 0.05, period: float = 0.1
+    ) -> subprocess.Popen[str]:
+        program = PROGRAM.format(kind=kind, seconds=seconds, step=60 if kind == "hang" else step, period=period)
         words = [sys.executable, "-c", program, *map(str, ports)]
         process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         started.append(process)
@@ -75,6 +77,23 @@ def test_guard_of_a_launch_that_loses_ray_ends_it_with_one_line(run, ports, kind
     output, _ = process.communicate(timeout=20)
     line = f"Error: Ray's part {index} was lost. The newest checkpoints are intact. Go on with the same command.\n"
     assert (process.returncode, output) == (1, line)
+
+
+def test_guard_of_a_launch_that_loses_ray_ends_it_before_ray_does_so_without_a_word(run, ports):
+    process = run(*numbers(ports), period=30)
+    time.sleep(0.5)  # until it is connected
+    ports[1].close()
+    output, _ = process.communicate(timeout=5)
+    assert process.returncode == 1 and output.startswith("Error: Ray's part 1 was lost. "), output
+
+
+def test_guard_of_a_launch_whose_connection_ends_goes_on_while_ray_answers(run, ports):
+    process = run(*numbers(ports), period=30)
+    for _ in range(3):
+        connection, _ = ports[0].accept()
+        connection.close()
+    time.sleep(0.3)
+    assert process.poll() is None
 
 
 def test_guard_of_a_launch_that_is_stopped_together_with_ray_says_that_it_was_interrupted(run, ports):
