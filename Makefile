@@ -23,7 +23,7 @@ endif
 COMPILE := build/lock/bin/uv pip compile --universal --fork-strategy fewest --generate-hashes --no-header --no-annotate --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help venv quick test test-thorough test-recovery test-cluster test-slow test-mlflow lint format bench report docs tutorial release lock audit clean
+.PHONY: help venv quick test test-thorough test-recovery test-cluster test-slow test-mlflow lint lint-types lint-macos format bench report docs tutorial release lock audit clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,8 +48,8 @@ test: venv ## Run the tests (minutes; STUDY_DATA_DIR says where the real MNIST i
 test-thorough: venv ## Do what tutorial, notebook and light installation say; test whole pages, studies and releases (minutes)
 	$(BIN)/python -m pytest -m thorough $(PYTEST_FLAGS) $$(grep -rl --include='test_*.py' 'mark\.thorough' tests)
 
-test-recovery: venv ## Run the tests that kill, fill and remove what a study runs on (ten minutes)
-	$(BIN)/python -m pytest -m recovery $(PYTEST_FLAGS) --dist load $$(grep -rl --include='test_*.py' 'mark\.recovery' tests)
+test-recovery: venv ## Run the tests that kill, fill and remove what a study runs on (they wait a lot; six minutes)
+	$(BIN)/python -m pytest -m recovery $(PYTEST_FLAGS) -n 4 --dist load $$(grep -rl --include='test_*.py' 'mark\.recovery' tests)
 
 test-cluster: $(CLUSTER_STAMP) ## Run the tests on three hosts that are started on this machine (root, sshd, rsync; twelve minutes)
 	$(BIN)/python -m pytest -m cluster
@@ -67,12 +67,16 @@ test-mlflow: venv ## Run the test that opens an export with MLflow, whose versio
 	cp build/site-packages $$(build/mlflow/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/zz-study.pth
 	build/mlflow/bin/python -m pytest tests/study/tables/test_mlflow_export.py
 
-lint: venv ## Check style, format, types and spelling
+lint: lint-types lint-macos ## Check style, format, types and spelling
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/mypy --platform darwin --cache-dir .mypy_cache/darwin trainables study analysis
 	$(BIN)/codespell
+
+lint-types: venv
+	$(BIN)/mypy
+
+lint-macos: venv
+	$(BIN)/mypy --platform darwin --cache-dir .mypy_cache/darwin trainables study analysis
 
 format: venv ## Format the code and mend what can be mended by itself
 	$(BIN)/ruff check --fix .
