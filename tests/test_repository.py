@@ -225,17 +225,23 @@ SLOW_TO_LOAD = {"torch", "ray", "optuna", "pandas", "matplotlib", "scipy", "skle
 
 
 @pytest.mark.parametrize(
-    ("words", "unwanted"), [(["--help"], SLOW_TO_LOAD | {"pyarrow"}), (["status", "run"], SLOW_TO_LOAD)]
+    ("words", "unwanted", "has_tables"),
+    [
+        (["--help"], SLOW_TO_LOAD | {"pyarrow"}, True),
+        (["status", "run"], SLOW_TO_LOAD, True),
+        (["status", "run"], SLOW_TO_LOAD, False),
+    ],
 )
-def test_command_that_is_typed_often_loads_nothing_slow(words, unwanted, tmp_path: Path) -> None:
+def test_command_that_is_typed_often_loads_nothing_slow(words, unwanted, has_tables, tmp_path: Path) -> None:
     plan = Plan(spec.load("paper"), {"mnist": "d"})
     run = Folder(str(tmp_path / "run")).create()
     write_run(run, plan.spec, {"data_digests": {"mnist": "d"}})
     first = plan.replicates[0]
-    record = Record(first.described(), rows=[{"step": 0, "test_nll": 9.0}])
+    record = Record(first.described(), rows=[{"step": 0, "test_nll": 9.0, "collapsed": False}])
     folder = run.child("replicates").create().child(first.hash)
     checkpoint.finish(folder, "aaaaaaaa", "finished", record, images=None)
-    build(run)
+    if has_tables:
+        build(run)
     code = f"""
 import sys
 from study.cli.scripts import study

@@ -8,7 +8,6 @@ from typing import Any
 import pyarrow as pa
 
 from study.runfolder import TableError, outcomes
-from study.tables.columns import SCHEMAS
 from study.tables.files import load_tables, open_table
 from trainables.records import Record, Standing
 from trainables.replicate_file import MARKER
@@ -29,7 +28,7 @@ def standing(run: Folder, replicates: Iterable[Replicate]) -> dict[str, Standing
         rows = _last_rows(load_tables(run).files["results"].read(_COLUMNS))
         return {r.hash: _standing(r, rows[r.hash]) if r.hash in rows else Standing("pending") for r in replicates}
     files = run.child("replicates").files_within()
-    rows = _last_rows(_stored(run)) if files else {}
+    rows = _stored(run) if files else {}
     standings: dict[str, Standing] = {}
     for replicate in replicates:
         name = replicate.hash
@@ -43,12 +42,12 @@ def standing(run: Folder, replicates: Iterable[Replicate]) -> dict[str, Standing
     return standings
 
 
-def _stored(run: Folder) -> pa.Table:
-    """The rows of a run folder's results table; none where it is absent or damaged."""
+def _stored(run: Folder) -> dict[str, dict[str, Any]]:
+    """The last rows in a run folder's results table; none where it is absent or damaged."""
     try:
-        return open_table(run, "results").read(_COLUMNS)
+        return _last_rows(open_table(run, "results").read(_COLUMNS))
     except (TableError, pa.ArrowException, OSError):
-        return SCHEMAS["results"].empty_table().select(_COLUMNS)
+        return {}
 
 
 def _last_rows(rows: pa.Table) -> dict[str, dict[str, Any]]:

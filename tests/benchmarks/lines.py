@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("torch", "ray", "lightning", "pythae", "pandas")
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # a user's processes find their modules compiled
 
 
 @dataclass(frozen=True)
