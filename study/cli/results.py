@@ -101,7 +101,9 @@ def make_table(
     to: Annotated[str | None, typer.Option(help="Copy the tables to this folder, merged by replicate.")] = None,
     images: Annotated[
         Images,
-        typer.Option(help="With --to: keep all images, those of one seed a cell, only its last step's, or none."),
+        typer.Option(
+            help="With --to: keep all images of both folders, of one seed a cell, of its last step alone, or none."
+        ),
     ] = Images.all,
     json: Json = False,
 ) -> None:

@@ -204,11 +204,11 @@ def load_tables(folder: str | Folder) -> Tables:
     tables = open_tables(run, plan.spec, provenance)
     _check_one_build(tables)
     tables = replace(tables, files={name: _in_our_types(file, SCHEMAS[name]) for name, file in tables.files.items()})
-    labels = tables.rows("results", ["results_version", "cell"]).drop_duplicates()
-    versions = set(labels["results_version"]) - {RESULTS_VERSION}
+    labels = tables.files["results"].read(["results_version", "cell"])
+    versions = set(labels["results_version"].to_pylist()) - {RESULTS_VERSION}
     if versions:
         raise TableError(f"{run.url}: `results_version == {RESULTS_VERSION}` must hold, but got {sorted(versions)}.")
-    if unknown := set(labels["cell"]) - tables.configs.keys():
+    if unknown := set(labels["cell"].to_pylist()) - tables.configs.keys():
         raise TableError(f"{run.url}/results.parquet has the cell {min(unknown)!r}, but spec.yaml has no such cell.")
     return replace(tables, files=in_order(tables.files, list(tables.configs), run.url))
 
