@@ -13,7 +13,7 @@ import numpy as np
 
 from analysis.dimension.curve_shapes import first_within
 from analysis.dimension.description_length import MARGIN, accepted_loss
-from analysis.dimension.estimate import TOO_WIDE, Estimate
+from analysis.dimension.estimate import Estimate
 from analysis.dimension.loss_law import ACCEPTED, UNKNOWN, LossLaw
 from analysis.dimension.network_estimates import plateau_of, rising_from
 from analysis.dimension.remedies import remedies
@@ -133,11 +133,10 @@ def _on_this_grid(estimate: Estimate) -> str:
 
 
 def _with_cause(estimate: Estimate) -> str:
-    """The verdict; where it is open, with the first reason in a few words."""
+    """The verdict; where it is open, with the cause."""
     if estimate.verdict not in (Verdict.INCONCLUSIVE, Verdict.UNSETTLED):
         return estimate.verdict
-    kind, _, rest = estimate.reason.split("; ")[0].partition(": ")
-    return f"{estimate.verdict}: {rest if kind == TOO_WIDE else kind}"
+    return f"{estimate.verdict}: {estimate.cause}"
 
 
 def _law_row(law: LossLaw | str, papers: bool) -> Row:
@@ -262,7 +261,7 @@ def _purposes(evidence: Evidence, by_key: dict[str, Estimate]) -> Iterator[str]:
     length, units = by_key["L"], by_key["U"]
     if math.isfinite(length.value):
         more = f"; a wider one uses {units.short}" if _has_room(units) else ""
-        unsettled = "" if length.settled else f" (not settled: {length.reason.split(':')[0]})"
+        unsettled = "" if length.settled else f" (not settled: {length.cause})"
         yield (
             f"To generate: by the bound on their likelihood, which is no measure of how samples look, a VAE of "
             f"N = {length.short}{unsettled}{more}."

@@ -68,6 +68,12 @@ class Estimate:
         return with_interval(self.value, self.low, self.high)
 
     @property
+    def cause(self) -> str:
+        """The first reason, in a few words."""
+        kind, _, rest = self.reason.split("; ")[0].partition(": ")
+        return rest if kind == TOO_WIDE else kind
+
+    @property
     def short(self) -> str:
         """The value, or the range, to whole numbers from 10 on, else to one place."""
         ends = (self.least, self.most) if math.isfinite(self.least) and self.least < self.most else (self.value,)

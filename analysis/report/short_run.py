@@ -108,11 +108,10 @@ def grid(evidence: Evidence) -> Grid:
 
 
 def _number(estimate: Estimate) -> str:
-    """An estimate with its interval; where it is not settled, with the first reason in a few words."""
+    """An estimate with its interval; where it is not settled, with the cause."""
     if math.isnan(estimate.value) and math.isnan(estimate.least):
         return ABSENT
-    reason = estimate.reason.split("; ")[0].partition(":")[0]
-    return estimate.text if estimate.settled else f"{estimate.text} (not settled: {reason})"
+    return estimate.text if estimate.settled else f"{estimate.text} (not settled: {estimate.cause})"
 
 
 def _difference(short: Estimate, full: Estimate) -> str:
