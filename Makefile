@@ -49,7 +49,7 @@ test-thorough: venv ## Do what tutorial, notebook and light installation say; te
 	$(BIN)/python -m pytest -m thorough $(PYTEST_FLAGS) $$(grep -rl --include='test_*.py' 'mark\.thorough' tests)
 
 test-recovery: venv ## Run the tests that kill, fill and remove what a study runs on (they wait a lot; six minutes)
-	$(BIN)/python -m pytest -m recovery $(PYTEST_FLAGS) -n 4 --dist load $$(grep -rl --include='test_*.py' 'mark\.recovery' tests)
+	$(BIN)/python -m pytest -m recovery $(PYTEST_FLAGS) -n 3 --dist load $$(grep -rl --include='test_*.py' 'mark\.recovery' tests)
 
 test-cluster: $(CLUSTER_STAMP) ## Run the tests on three hosts that are started on this machine (root, sshd, rsync; twelve minutes)
 	$(BIN)/python -m pytest -m cluster

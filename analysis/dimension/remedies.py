@@ -99,7 +99,9 @@ class Launch:
         if seeds is not None:
             options["--seeds"] = ["--seeds", str(max(seeds, self._seeds + 1))]
         if steps is not None:
-            options |= {"--steps": ["--steps", str(steps)], "--run": ["--run", f"runs/{self._name}-{steps}"]}
+            (*_, run) = self._options.get("--run", [f"runs/{self._name}"])
+            folder = f"{run.rstrip('/').removesuffix(f'-{self._steps}')}-{steps}"
+            options |= {"--steps": ["--steps", str(steps)], "--run": ["--run", folder]}
         return shlex.join(["study", "launch", self._source, *(word for option in options.values() for word in option)])
 
 

@@ -131,7 +131,7 @@ def test_conclusion_on_other_data_knows_neither_the_band_nor_what_was_fixed_befo
         (
             {"active": lambda n, seed, f: min(n, 20 + round(100 * (1 - f)))},
             "U",
-            "study launch mine.yaml --run runs/latent-10000 --runner inline --steps 10000`",
+            "study launch mine.yaml --run runs/own-10000 --runner inline --steps 10000`",
         ),
         (
             {"dims": (2, 4, 8)},
