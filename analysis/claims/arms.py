@@ -46,7 +46,10 @@ class Arm(NamedTuple):
 
 @dataclass(frozen=True)
 class Trouble:
-    """How many replicates, at a sample's budget and over all its arms, are not in it or should be known of."""
+    """How many replicates, at a sample's budget and over all its arms, are not in it or should be known of.
+
+    A pending replicate is unfinished if a later seed of its arm has begun: an arm may have fewer seeds than others.
+    """
 
     failed: int = 0
     diverged: int = 0
@@ -151,10 +154,11 @@ def _trouble(rows: pd.DataFrame, used: Sequence[int], arm: Arm) -> Trouble:
     status, recorded = best["status"].to_numpy(), best["value"].notna().to_numpy()
     finished = status == "finished"
     in_sample = finished & (best["seed"].isin(used).to_numpy() | arm.closed_form)
+    before_the_last = best["seed"].to_numpy() < best.loc[status != "pending", "seed"].max()
     return Trouble(
         failed=int((status == "failed").sum()),
         diverged=int((status == "diverged").sum()),
-        unfinished=sum(one in ("running", "pending", "stopped") for one in status),
+        unfinished=int((np.isin(status, ("running", "stopped")) | (status == "pending") & before_the_last).sum()),
         unrecorded=int((finished & ~recorded).sum()),
         unpaired=int((finished & recorded & ~in_sample).sum()),
         collapsed=sum(one is True for one in best["collapsed"].to_numpy(object)[in_sample]),

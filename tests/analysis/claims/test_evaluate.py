@@ -171,6 +171,14 @@ def test_failed_diverged_and_unfinished_replicates_are_reported_and_collapsed_on
     assert "3 seeds, 1,000 steps, 1 failed, 1 diverged, 2 unfinished, 2 collapsed" in page
 
 
+def test_seeds_that_one_arm_was_given_more_of_leave_nothing_unfinished_in_the_other() -> None:
+    trials = arms([147.0, 148.0], [100.0, 101.0, 102.0])
+    (outcome,) = verdict_of([*trials, trial(LINEAR, 2, status="pending")], DIFFERENCE).outcomes
+    assert (outcome.sample.seeds, outcome.sample.trouble.unpaired, outcome.sample.trouble.unfinished) == ((0, 1), 1, 0)
+    (outcome,) = verdict_of([trial(LINEAR, 0, status="pending"), *trials[1:]], DIFFERENCE).outcomes
+    assert outcome.sample.trouble.unfinished == 1
+
+
 def test_longest_budget_that_both_arms_have_is_used_and_stated() -> None:
     def at(steps: int, linear: float, elu: float | None) -> list[dict[str, Any]]:
         ends = {"linear": linear} | ({} if elu is None else {"elu": elu})
