@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 LAST_FIFTH = 0.8
@@ -10,6 +12,11 @@ MOST_MOVED = 0.05
 """An estimate that moved by a larger share of its value in the last fifth of training has not converged."""
 
 _ROUNDING = 1e-9
+
+
+def whole(latent_dim: float) -> int:
+    """Rounds an interpolated N up: with fewer latents a network lies beyond the threshold."""
+    return math.ceil(latent_dim - 1e-6)
 
 
 def first_within(latent_dims: np.ndarray, values: np.ndarray, threshold: float) -> float:

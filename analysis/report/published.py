@@ -6,16 +6,17 @@ were quoted from memory and not looked up again.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from analysis.dimension.sweeps import Sweep
 from analysis.evidence import Evidence
 from analysis.formats import decimals, table
 from analysis.report.embed import Grid
+from trainables.quantities import QUANTITIES
 
 HELD = "the same to the digits given; a test holds it"
 NOT_RUN = "not run: needs a GPU's budget"
@@ -27,6 +28,7 @@ NOTE = (
     "Recalled: quoted from memory, not looked up again. Log-likelihoods and bounds in nats per image, squared errors"
     " in squared grey per test image. Numbers of ours come from the tables, means over the seeds that were measured."
 )
+HUNDRED_SAMPLES = QUANTITIES["neg_iw_bound"].place("100 samples")
 HEADER = ("what", "settings", "published", "ours", "what differs")
 
 
@@ -53,14 +55,26 @@ def _bound(latent_dim: int) -> Callable[[Evidence], str]:
     """Our importance-weighted bound with 100 samples at N."""
 
     def ours(evidence: Evidence) -> str:
-        curves = evidence.sweeps.by_network["vae"]
-        if not isinstance(curves, Sweep) or latent_dim not in curves.latent_dims:
-            return "not measured"
-        values = curves.values["neg_iw_bound"][-1][:, curves.latent_dims == latent_dim].ravel()
-        values = values[np.isfinite(values)]
-        return f"-{decimals(float(values.mean()), 2)} ({len(values)} seeds)" if len(values) else "not measured"
+        for tables in evidence.tables:
+            ends = tables.ends
+            mine = (ends["config/latent_dim"] == latent_dim) & (ends["config/model"] == "vae")
+            names = ends.loc[mine & (ends["status"] == "finished"), "replicate"]
+            if tables.spec.name == "latent" and len(names):
+                wanted: dict[str, Iterable[Any]] = {
+                    "replicate": names,
+                    "quantity": ["neg_iw_bound"],
+                    "index": [HUNDRED_SAMPLES],
+                }
+                rows = tables.rows("profiles", ["replicate", "step", "value"], wanted).sort_values("step")
+                values = rows.groupby("replicate")["value"].last()
+                return f"-{decimals(values.mean(), 2)} ({_seeds(len(values))})" if len(values) else "not measured"
+        return "not measured"
 
     return ours
+
+
+def _seeds(number: int) -> str:
+    return f"{number} seed{'s' * (number != 1)}"
 
 
 def _squared_error(activation: str) -> Callable[[Evidence], str]:
@@ -72,7 +86,7 @@ def _squared_error(activation: str) -> Callable[[Evidence], str]:
             mine = (ends["config/latent_dim"] == 32) & (ends["config/activation"] == activation)
             mine &= (ends["config/model"] == "autoencoder") & (ends["status"] == "finished")
             if tables.spec.name == "latent" and mine.any():
-                return f"{ends.loc[mine, 'test_sse'].mean():.2f} at N = 32 ({mine.sum()} seeds)"
+                return f"{ends.loc[mine, 'test_sse'].mean():.2f} at N = 32 ({_seeds(int(mine.sum()))})"
         return "not measured"
 
     return ours
