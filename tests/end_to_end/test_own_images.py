@@ -213,6 +213,7 @@ def test_study_dimension_of_a_folder_of_pngs_is_that_of_the_digits_in_them(tmp_p
         pd.testing.assert_frame_equal(without_origin(one), without_origin(other), check_exact=True)
 
 
+@pytest.mark.thorough
 def test_study_dimension_through_ray_hands_the_images_out_as_mnists(tmp_path, monkeypatch):
     """The folder is gone before a worker begins: as on a cluster where only the head has it."""
     monkeypatch.chdir(tmp_path)
