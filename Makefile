@@ -39,7 +39,7 @@ $(STAMP): requirements.lock pyproject.toml
 	$(call install-into,$(VENV)) --no-deps --no-build-isolation --editable .
 	@echo "$(CURDIR)" > $@
 
-quick: venv ## Run the quick study (built-in handwriting, about three minutes on two cores) and write its report
+quick: venv ## Run the quick study (built-in handwriting, a minute or two on two cores) and write its report
 	$(BIN)/study launch quick --run $(RUN)
 	$(BIN)/analysis report $(RUN) -o $(RUN)/report
 	@echo "The report, to open in a browser:"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.dimension.curve_shapes import first_within, whole
+from analysis.dimension.curve_shapes import first_within, rounded_up
 from analysis.dimension.description_length import MARGIN, accepted_loss
 from analysis.dimension.estimate import Estimate
 from analysis.dimension.loss_law import ACCEPTED, UNKNOWN, LossLaw
@@ -186,7 +186,7 @@ def _paragraph(evidence: Evidence, by_key: dict[str, Estimate]) -> Iterator[str]
     paid = []
     if math.isfinite(length.value):
         saved = f"together save it less than {_margin(evidence)} {mark(length)}"
-        paid.append(f"all latents beyond **N = {whole(length.value)}** {saved}")
+        paid.append(f"all latents beyond **N = {rounded_up(length.value)}** {saved}")
     if _has_room(units):
         paid.append(f"with room to spare it keeps **{units.short}** in use {mark(units)}{_too_many(evidence)}")
     if paid:
@@ -265,7 +265,7 @@ def _purposes(evidence: Evidence, by_key: dict[str, Estimate]) -> Iterator[str]:
         unsettled = "" if length.settled else f" (not settled: {length.cause})"
         yield (
             f"To generate: by the bound on their likelihood, which is no measure of how samples look, a VAE of "
-            f"N = {whole(length.value)}{unsettled}{more}."
+            f"N = {rounded_up(length.value)}{unsettled}{more}."
         )
     else:
         yield f"To generate: {_not_known(length.reason)}."
@@ -283,7 +283,7 @@ def _to_reconstruct(curves: Sweep | str) -> str:
     enough = {m * unit: first_within(curves.latent_dims, means, best + m * unit) for m in (NEAR, FAR)}
     if rising := rising_from(curves, min(enough.values())):
         return _not_known(rising)
-    at = ", ".join(f"N = {whole(n)} within {_nats(amount)}" for amount, n in enough.items())
+    at = ", ".join(f"N = {rounded_up(n)} within {_nats(amount)}" for amount, n in enough.items())
     return f"an auto-encoder of {at} of the best one trained, that of N = {curves.latent_dims[int(np.argmin(means))]}"
 
 
@@ -299,8 +299,8 @@ def _to_classify(curves: Sweep | str) -> str:
     if rising := rising_from(curves, enough):
         return _not_known(rising)
     return (
-        f"codes of N = {whole(enough)} of an auto-encoder: nearest neighbours read them right within a point of the "
-        f"best accuracy, {100 * means.max():.1f} %"
+        f"codes of N = {rounded_up(enough)} of an auto-encoder: nearest neighbours read them right within a point of "
+        f"the best accuracy, {100 * means.max():.1f} %"
     )
 
 

@@ -14,7 +14,7 @@ MOST_MOVED = 0.05
 _ROUNDING = 1e-9
 
 
-def whole(latent_dim: float) -> int:
+def rounded_up(latent_dim: float) -> int:
     """Rounds an interpolated N up: with fewer latents a network lies beyond the threshold."""
     return math.ceil(latent_dim - 1e-6)
 
