@@ -46,7 +46,7 @@ class Arm(NamedTuple):
 
 @dataclass(frozen=True)
 class Trouble:
-    """How many replicates, at a sample's budget and over all its arms, are not in it or should be known of.
+    """Counts of the replicates that a sample leaves out or that a reader should know of, at its budget, over its arms.
 
     A pending replicate is unfinished if a later seed of its arm has begun: an arm may have fewer seeds than others.
     """

@@ -16,7 +16,7 @@ _ROUNDING = 1e-9
 
 def rounded_up(latent_dim: float) -> int:
     """Rounds an interpolated N up: with fewer latents a network lies beyond the threshold."""
-    return math.ceil(latent_dim - 1e-6)
+    return math.ceil(latent_dim - _ROUNDING)
 
 
 def first_within(latent_dims: np.ndarray, values: np.ndarray, threshold: float) -> float:

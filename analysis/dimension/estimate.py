@@ -70,7 +70,7 @@ class Estimate:
     @property
     def cause(self) -> str:
         """The first reason, in a few words."""
-        kind, _, rest = self.reason.split("; ")[0].partition(": ")
+        kind, _, rest = first_reason(self.reason).partition(": ")
         return rest if kind == TOO_WIDE else kind
 
     @property
@@ -78,6 +78,11 @@ class Estimate:
         """The value, or the range, to whole numbers from 10 on, else to one place."""
         ends = (self.least, self.most) if math.isfinite(self.least) and self.least < self.most else (self.value,)
         return " to ".join(dict.fromkeys(f"{end:.0f}" if end >= 9.95 else f"{round(end, 1):g}" for end in ends))
+
+
+def first_reason(reason: str) -> str:
+    """The first of several reasons."""
+    return reason.split("; ")[0]
 
 
 def verdict_on(low: float, high: float) -> Verdict:

@@ -92,7 +92,7 @@ class LossLaw:
         return self.moved[margin] <= MOST_MOVED
 
     def known(self, margin: float) -> bool:
-        """Whether the ends of N(m)'s interval lie within MOST_SPREAD of each other, or one seed gives no interval."""
+        """Whether N(m) is known: the ratio of its interval's ends is at most MOST_SPREAD, or it has none."""
         _, low, high = self.tolerance[margin]
         return not high > MOST_SPREAD * low
 

@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from analysis.dimension.curve_shapes import LAST_FIFTH
-from analysis.dimension.estimate import BAND
+from analysis.dimension.estimate import BAND, first_reason
 from analysis.dimension.estimate_table import card_name
 from analysis.dimension.sweeps import PAPERS
 from analysis.figures.lines import lines
@@ -148,7 +148,7 @@ def _estimate(row: Mapping[Any, Any], name: str, line: float, ax: Axes) -> None:
     _beside(name, _INDENT, line, ax, fontsize=8, fontweight=weight)
     ax.axhline(line, color="#EFEFEF", linewidth=0.6, zorder=0.5)
     if not np.isfinite(row["value"]):
-        reason = row["reason"].partition("; ")[0]
+        reason = first_reason(row["reason"])
         reason = reason if len(reason) <= _LONGEST_REASON else reason.partition(":")[0]
         _beside(reason, 0.02, line, ax, fontsize=_SMALL, style="italic", color=GREY)
         return

@@ -6,7 +6,7 @@ import re
 import shlex
 from collections.abc import Sequence
 
-from analysis.dimension.estimate import Estimate
+from analysis.dimension.estimate import Estimate, first_reason
 from analysis.dimension.loss_law import NO_FALL, UNKNOWN, LossLaw
 from analysis.dimension.seed_estimates import LOWER_BOUND, NO_SPARE, Sweeps
 from analysis.dimension.sweeps import PAPERS, Sweep
@@ -33,7 +33,7 @@ def remedies(
     launch = Launch(tables, dataset, sweeps)
     open_still = {f"({one.key})": one for one in estimates if one.headline and not one.settled}
     lines = [
-        f"{key} not settled at this budget: {_first(one.reason)}. "
+        f"{key} not settled at this budget: {first_reason(one.reason)}. "
         f"{launch.own_dimension(one.reason) if one.key == 'I' else launch.remedy(one.reason)}"
         for key, one in open_still.items()
     ]
@@ -70,7 +70,7 @@ class Launch:
     def remedy(self, reason: str) -> str:
         """The remedy for the first reason of an estimate, with the command."""
         for pattern, make in _REMEDIES:
-            if re.search(pattern, _first(reason)):
+            if re.search(pattern, first_reason(reason)):
                 return make(self)
         return f"Then again: `{self.command()}`"
 
@@ -103,11 +103,6 @@ class Launch:
             folder = f"{run.rstrip('/').removesuffix(f'-{self._steps}')}-{steps}"
             options |= {"--steps": ["--steps", str(steps)], "--run": ["--run", folder]}
         return shlex.join(["study", "launch", self._source, *(word for option in options.values() for word in option)])
-
-
-def _first(reason: str) -> str:
-    """The first of several reasons."""
-    return reason.split("; ")[0]
 
 
 _REMEDIES = (

@@ -6,9 +6,8 @@ were quoted from memory and not looked up again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 
@@ -16,6 +15,7 @@ from analysis.dimension.sweeps import Sweep
 from analysis.evidence import Evidence
 from analysis.formats import decimals, table
 from analysis.report.embed import Grid
+from study.table import Tables
 from trainables.quantities import QUANTITIES
 
 HELD = "the same to the digits given; a test holds it"
@@ -55,22 +55,29 @@ def _bound(latent_dim: int) -> Callable[[Evidence], str]:
     """Our importance-weighted bound with 100 samples at N."""
 
     def ours(evidence: Evidence) -> str:
-        for tables in evidence.tables:
-            ends = tables.ends
-            mine = (ends["config/latent_dim"] == latent_dim) & (ends["config/model"] == "vae")
-            names = ends.loc[mine & (ends["status"] == "finished"), "replicate"]
-            if tables.spec.name == "latent" and len(names):
-                wanted: dict[str, Iterable[Any]] = {
-                    "replicate": names,
-                    "quantity": ["neg_iw_bound"],
-                    "index": [HUNDRED_SAMPLES],
-                }
-                rows = tables.rows("profiles", ["replicate", "step", "value"], wanted).sort_values("step")
-                values = rows.groupby("replicate")["value"].last()
-                return f"-{decimals(values.mean(), 2)} ({_seeds(len(values))})" if len(values) else "not measured"
+        for tables, ends in _finished(evidence, latent_dim=latent_dim, model="vae"):
+            rows = tables.rows(
+                "profiles",
+                ["replicate", "step", "value"],
+                {"replicate": ends["replicate"], "quantity": ["neg_iw_bound"], "index": [HUNDRED_SAMPLES]},
+            ).sort_values("step")
+            values = rows.groupby("replicate")["value"].last()
+            if len(values):
+                return f"-{decimals(values.mean(), 2)} ({_seeds(len(values))})"
         return "not measured"
 
     return ours
+
+
+def _finished(evidence: Evidence, **fields: object) -> Iterator[tuple[Tables, pd.DataFrame]]:
+    """Yields each table of the study `latent` with the last rows of its finished networks that have these fields."""
+    for tables in evidence.tables:
+        if tables.spec.name == "latent":
+            ends = tables.ends[tables.ends["status"] == "finished"]
+            for field, value in fields.items():
+                ends = ends[ends[f"config/{field}"] == value]
+            if len(ends):
+                yield tables, ends
 
 
 def _seeds(number: int) -> str:
@@ -81,12 +88,8 @@ def _squared_error(activation: str) -> Callable[[Evidence], str]:
     """The squared error of our auto-encoder of N = 32 in the study `latent`."""
 
     def ours(evidence: Evidence) -> str:
-        for tables in evidence.tables:
-            ends = tables.ends
-            mine = (ends["config/latent_dim"] == 32) & (ends["config/activation"] == activation)
-            mine &= (ends["config/model"] == "autoencoder") & (ends["status"] == "finished")
-            if tables.spec.name == "latent" and mine.any():
-                return f"{ends.loc[mine, 'test_sse'].mean():.2f} at N = 32 ({_seeds(int(mine.sum()))})"
+        for _, ends in _finished(evidence, latent_dim=32, model="autoencoder", activation=activation):
+            return f"{ends['test_sse'].mean():.2f} at N = 32 ({_seeds(len(ends))})"
         return "not measured"
 
     return ours

@@ -24,7 +24,7 @@ PERIOD_S = 2.0
 LOST_AFTER_S = 15.0
 """A process of Ray's that cannot be reached for this long is lost; one whose port is closed is lost at once."""
 YIELDS_WITHIN_S = 6.0
-"""How many seconds the main thread has to end by itself, after a signal, before the process ends."""
+"""Seconds after a signal in which the main thread may end by itself; then the guard ends the process."""
 _NO_SIGNAL = b"\0"
 """Wakes the thread, where Python writes the numbers of signals."""
 GO_ON = "The newest checkpoints are intact. Go on with the same command."
@@ -88,7 +88,7 @@ class Guard:
                 self._end_if_lost()
 
     def _signalled(self) -> bool:
-        """Whether a signal has come; waits for one, for the end of a connection, or for the period."""
+        """Waits for a signal, the end of a connection or the period's end; returns whether a signal came."""
         events = select.poll()
         events.register(self._signals, select.POLLIN)
         with self._lock:
@@ -108,21 +108,20 @@ class Guard:
             self._end(f"Error: Ray's {lost} was lost. {GO_ON}", 1)
 
     def _gone(self, name: str) -> bool:
-        """Whether one of Ray's processes is gone, by its port; keeps the new connection in place of the former one."""
+        """Connects anew to one of Ray's processes; returns whether it is gone."""
+        if name in self._connections:
+            self._connections.pop(name).close()
         try:
-            connection = socket.create_connection(self._watched[name], timeout=PERIOD_S)
+            self._connections[name] = socket.create_connection(self._watched[name], timeout=PERIOD_S)
         except OSError as error:
-            self._disconnect(name)
             return error.errno == errno.ECONNREFUSED or time.monotonic() - self._answered[name] > LOST_AFTER_S
-        self._disconnect(name)
-        self._connections[name], self._answered[name] = connection, time.monotonic()
+        self._answered[name] = time.monotonic()
         return False
 
-    def _disconnect(self, *names: str) -> None:
-        """Closes the connections to these of Ray's processes, or to all."""
-        for name in names or tuple(self._connections):
-            if name in self._connections:
-                self._connections.pop(name).close()
+    def _disconnect(self) -> None:
+        """Closes all connections to Ray's processes."""
+        while self._connections:
+            self._connections.popitem()[1].close()
 
     def _end(self, line: str, code: int) -> NoReturn:
         """Ends the process, whose main thread may be anywhere."""

@@ -212,6 +212,7 @@ def test_report_tells_hours_of_each_device_and_money_where_there_is_a_price(tabl
     head, *rows = cost_section(priced)
     assert head[-1] == "money" and [row[-1] for row in rows] == ["1.88", "37.50"]
     assert "Money: at 2.5 per device-hour" in priced and "analysis report results/paper --price 2.5</pre>" in priced
+    assert priced == render([("results/paper", tables)], 2.5)
     free = render([("results/paper", tables)], 0.0, evidence=shared)
     assert [row[-1] for row in cost_section(free)[1:]] == ["0.00", "0.00"] and "--price 0</pre>" in free
 

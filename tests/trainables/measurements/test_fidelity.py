@@ -12,7 +12,7 @@ from trainables.measurements import fidelity
 @pytest.fixture(scope="module")
 def digits(mnist):
     images, labels = tensors(mnist)
-    cut = {"train": 2000, "test": 400}
+    cut = {"train": 4000, "test": 400}
     return {s: images[s][:n] for s, n in cut.items()}, {s: labels[s][:n] for s, n in cut.items()}
 
 
@@ -63,7 +63,7 @@ def test_frechet_of_one_point_over_and_over_is_the_spread_that_it_lacks():
 
 def test_fidelity_tells_digits_from_double_exposures_and_those_from_one_image(digits):
     found = {name: value for name, (value,) in fidelity.measure_fidelity(collapsed(digits)).profiles.items()}
-    assert found["data_precision"] > found["double_precision"] + 0.1
+    assert found["data_precision"] > found["double_precision"] + 0.2
     assert found["data_frechet"] < found["double_frechet"] / 2
     assert found["one_image_frechet"] == pytest.approx(found["sample_frechet"])
     assert found["one_image_frechet"] > 2 * found["double_frechet"]
