@@ -13,17 +13,15 @@ from analysis.claims.evaluate import Judgement, evaluate
 from analysis.claims.ledger import Control, Dimension, Ledger, load
 from analysis.claims.lookups import Lookup
 from analysis.claims.pool import Pool
-from analysis.dimension.checks import Check, Matched, checks, matched, resized
+from analysis.dimension.checks import Check, Fall, Matched, checks, estimates_at, falls, law_or_reason, matched, resized
 from analysis.dimension.estimate import Estimate
 from analysis.dimension.estimate_table import ControlEstimate, controls_of, estimates_of, known_dimension
 from analysis.dimension.intrinsic_estimates import Intrinsic, intrinsic
 from analysis.dimension.local_dimension import DISTURBED
 from analysis.dimension.loss_law import LossLaw
 from analysis.dimension.multiverse import Setting, multiverse
-from analysis.dimension.network_estimates import law_of_loss
 from analysis.dimension.seed_estimates import Sweeps, sweeps_of
-from analysis.dimension.sweeps import PAPERS, Networks, pca
-from analysis.figures.base import NotApplicableError
+from analysis.dimension.sweeps import PAPERS, Networks, Sweep, pca
 from study.table import Tables
 from trainables.errors import ReadableError
 from trainables.registry import unknown
@@ -74,16 +72,24 @@ class Evidence:
     @cached_property
     def law(self) -> LossLaw | str:
         """The law of the plain auto-encoder's loss, or why there is none."""
-        try:
-            return law_of_loss(self.sweeps)
-        except NotApplicableError as reason:
-            return str(reason)
+        return law_or_reason(self.sweeps)
+
+    @cached_property
+    def falls(self) -> list[Fall]:
+        """The fall of a plain auto-encoder's loss where the dimension is known, without and with a tail of noise."""
+        return list(falls(self._of_controls))
 
     @cached_property
     def matched(self) -> Matched | None:
         """The estimates at the protocol of the controls: as many steps and the same N; None if that is their own."""
         others = [sweeps for name, sweeps in self._of_controls.items() if name != self.dataset and not resized(name)]
         return matched(self._networks, self.sweeps, others)
+
+    def estimates_at(self, steps: int) -> dict[str, Estimate]:
+        """The estimates from networks as if all training had ended after some steps; by key of CONTROL_ESTIMATORS."""
+        curves = [one for one in self.sweeps.by_network.values() if isinstance(one, Sweep)]
+        dims = {n for one in curves for n in one.latent_dims.tolist()}
+        return estimates_at(self._networks, self.dataset, steps, dims)
 
     @cached_property
     def checks(self) -> dict[str, Check]:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from analysis.dimension.estimate import Estimate
-from analysis.dimension.estimate_table import ControlEstimate, estimated
-from analysis.dimension.network_estimates import CONTROL_ESTIMATORS
-from analysis.dimension.seed_estimates import Sweeps, sweeps_of
+from analysis.dimension.estimate_table import ControlEstimate, estimated, known_dimension
+from analysis.dimension.loss_law import LossLaw
+from analysis.dimension.network_estimates import CONTROL_ESTIMATORS, law_of_loss
+from analysis.dimension.seed_estimates import Sweeps, final_values, sweeps_of
 from analysis.dimension.sweeps import Networks, Sweep
+from analysis.figures.base import NotApplicableError
 from analysis.verdict import Verdict
 
 MOST_KNOWN = 16
@@ -103,6 +105,32 @@ class Matched:
         return f"{self.steps:,} steps, N = {', '.join(map(str, self.latent_dims))}"
 
 
+@dataclass(frozen=True)
+class Fall:
+    """The fall of a plain auto-encoder's loss on a control, from its known dimension k on.
+
+    Attributes:
+        dataset: A name in DATASETS.
+        first: The least N that was trained from k on.
+        last: The largest N.
+        gain: The loss at `first` less that at `last`, on the mean over seeds, nats per image.
+        law: The law of the loss, or why there is none.
+    """
+
+    dataset: str
+    first: int
+    last: int
+    gain: float
+    law: LossLaw | str
+
+    @property
+    def text(self) -> str:
+        """The fall in words."""
+        fallen = f"{self.gain:.1f} nats from N = {self.first} to {self.last}"
+        law = self.law
+        return f"{fallen}, like N to the power -{law.b[0]:.2f}" if isinstance(law, LossLaw) and law.holds else fallen
+
+
 def recovery(control: ControlEstimate) -> Verdict:
     """Decides whether an estimate is near enough to what is known: within 1 or a tenth of it, whichever is more."""
     return control.recovered(max(1.0, 0.1 * control.known))
@@ -141,12 +169,41 @@ def matched(studies: Sequence[Networks], own: Sweeps, controls: Iterable[Sweeps]
     dims = {n for n in shared if all(n in sweep.latent_dims for sweep in mine)}
     if len(dims) < 2 or all(sweep.steps.max() <= steps and set(sweep.latent_dims) == dims for sweep in mine):
         return None
-    read = sweeps_of(studies, own.dataset, at=(steps, dims))
-    estimates = {key: estimated(key, estimator, read) for key, estimator in CONTROL_ESTIMATORS.items()}
-    return Matched(steps, tuple(sorted(dims)), estimates)
+    return Matched(steps, tuple(sorted(dims)), estimates_at(studies, own.dataset, steps, dims))
+
+
+def estimates_at(
+    studies: Sequence[Networks], dataset: str, steps: int, latent_dims: Collection[int]
+) -> dict[str, Estimate]:
+    """A dataset's estimates as if training had ended after some steps, at these N; by key of CONTROL_ESTIMATORS."""
+    read = sweeps_of(studies, dataset, at=(steps, latent_dims))
+    return {key: estimated(key, estimator, read) for key, estimator in CONTROL_ESTIMATORS.items()}
 
 
 def _sweeps(sweeps: Sweeps) -> list[Sweep]:
     """The sweeps of the VAE and the auto-encoder, as far as there are any."""
     found = [sweeps.by_network[network] for network in ("vae", "elu")]
     return [sweep for sweep in found if isinstance(sweep, Sweep)]
+
+
+def falls(controls: Mapping[str, Sweeps]) -> Iterator[Fall]:
+    """The fall of the loss on strokes with a tail of noise, each after that on the same strokes without one.
+
+    Args:
+        controls: The sweeps of each dataset whose dimension is known.
+    """
+    for name in sorted(name for name in controls if name.endswith(TAIL)):
+        for dataset in (name.removesuffix(TAIL), name):
+            curves = controls[dataset].by_network["elu"] if dataset in controls else ""
+            if isinstance(curves, Sweep) and (dims := curves.latent_dims >= (known_dimension(dataset) or 0)).sum() > 1:
+                loss = final_values(curves, "test_nll").mean(0)[dims]
+                first, *_, last = curves.latent_dims[dims].tolist()
+                yield Fall(dataset, first, last, float(loss[0] - loss[-1]), law_or_reason(controls[dataset]))
+
+
+def law_or_reason(sweeps: Sweeps) -> LossLaw | str:
+    """The law of a plain auto-encoder's loss, or why there is none."""
+    try:
+        return law_of_loss(sweeps)
+    except NotApplicableError as reason:
+        return str(reason)

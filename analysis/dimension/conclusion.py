@@ -11,9 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from analysis.dimension.checks import TAIL, Fall
 from analysis.dimension.curve_shapes import first_within, rounded_up
 from analysis.dimension.description_length import MARGIN, accepted_loss
 from analysis.dimension.estimate import Estimate
+from analysis.dimension.estimate_table import known_dimension
 from analysis.dimension.loss_law import ACCEPTED, UNKNOWN, LossLaw
 from analysis.dimension.network_estimates import plateau_of, rising_from
 from analysis.dimension.remedies import remedies
@@ -97,7 +99,7 @@ def concluded(evidence: Evidence) -> Conclusion:
     if papers or math.isfinite(by_key["L"].value):
         margin = _nats(MARGIN) if papers else _margin(evidence)
     rows = [_row(by_key[key], evidence, margin) for key in ("L", "U", "I")]
-    rows.append(_law_row(evidence.law, papers))
+    rows.append(_law_row(evidence.law, evidence.falls, papers))
     if papers:
         rows += [_row(by_key[key], evidence, margin) for key in ("a", "c")]
     return Conclusion(
@@ -120,17 +122,8 @@ def _row(estimate: Estimate, evidence: Evidence, margin: str) -> Row:
         reason = f"no answer: {reason}"
     notes = (when if evidence.dataset == PAPERS else "", reason)
     name, meaning = (text.format(margin=margin) for text in NAMES[estimate.key])
-    number = "; ".join(filter(None, (estimate.text, _on_this_grid(estimate))))
-    return Row(estimate.key, name, meaning, number, _with_cause(estimate), check, "; ".join(filter(None, notes)))
-
-
-def _on_this_grid(estimate: Estimate) -> str:
-    """The N that the grid allows, where an interpolated estimate has an interval over seeds that is narrower."""
-    if not estimate.between or math.isnan(estimate.low):
-        return ""
-    least, most = estimate.between
-    span = f"{least} to {most}" if least < most else f"{most}"
-    return f"{span} on this grid" if least < estimate.low or most > estimate.high else ""
+    verdict, note = _with_cause(estimate), "; ".join(filter(None, notes))
+    return Row(estimate.key, name, meaning, estimate.number, verdict, check, note)
 
 
 def _with_cause(estimate: Estimate) -> str:
@@ -140,13 +133,19 @@ def _with_cause(estimate: Estimate) -> str:
     return f"{estimate.verdict}: {estimate.cause}"
 
 
-def _law_row(law: LossLaw | str, papers: bool) -> Row:
+def _law_row(law: LossLaw | str, falls: Sequence[Fall], papers: bool) -> Row:
     name, meaning = NAMES["law"]
+    check = "; ".join(f"{_drawn(fall.dataset)}: falls by {fall.text}" for fall in falls)
     if isinstance(law, str):
-        return Row("law", name, meaning, ABSENT, Verdict.NOT_MEASURED, "", law)
+        return Row("law", name, meaning, ABSENT, Verdict.NOT_MEASURED, check, law)
     told = ", ".join(_accepted(law, m) for m in ACCEPTED)
     number, verdict = (told, "no answer") if law.holds else (ABSENT, "no power law")
-    return Row("law", name, meaning, number, verdict, "", f"{AFTER}; {law_text(law)}" if papers else law_text(law))
+    return Row("law", name, meaning, number, verdict, check, f"{AFTER}; {law_text(law)}" if papers else law_text(law))
+
+
+def _drawn(dataset: str) -> str:
+    """The strokes of a fall in the fewest words."""
+    return "with a tail of noise" if dataset.endswith(TAIL) else f"k = {known_dimension(dataset)}"
 
 
 def law_text(law: LossLaw) -> str:

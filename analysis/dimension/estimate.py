@@ -68,6 +68,13 @@ class Estimate:
         return with_interval(self.value, self.low, self.high)
 
     @property
+    def number(self) -> str:
+        """The text, and the N that the grid allows where an interpolated value has an interval that is narrower."""
+        if not self.between or math.isnan(self.low) or (self.between[0] >= self.low and self.between[1] <= self.high):
+            return self.text
+        return f"{self.text}; {' to '.join(dict.fromkeys(map(str, self.between)))} on this grid"
+
+    @property
     def cause(self) -> str:
         """The first reason, in a few words."""
         kind, _, rest = first_reason(self.reason).partition(": ")

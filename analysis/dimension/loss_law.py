@@ -31,8 +31,10 @@ ACCEPTED = (4.0, 2.0, 1.0)
 MOST_SPREAD = 10.0
 """The largest ratio of the upper to the lower end of N(m)'s interval at which N(m) counts as known. It was chosen after
 the tables of Fashion-MNIST had been seen, whose 2,000 steps gave 412 to 13,580,290 for 4 nats."""
-UNKNOWN = "not known to a factor of ten"
+UNKNOWN = f"not known to a factor of {MOST_SPREAD:g}"
 """Begins the reason of a law whose N have wider intervals than MOST_SPREAD allows."""
+LEAST_FALL = 1e-6
+"""The least fall over the N that are fitted, nats per image; a smaller one is the rounding of equal losses."""
 _SEARCHED = 400
 """Number of values of a law's shape that are tried before the best is refined."""
 
@@ -167,7 +169,8 @@ def loss_law(
     dims, mean = latent_dims[inside], excess.mean(0)
     fits = {name: fit_law(name, dims, mean[inside]) for name in LAWS}
     fit = fits["power law"]
-    if fit.a <= 0:
+    ends = predict("power law", fit, dims[[0, -1]])
+    if ends[0] - ends[1] < LEAST_FALL:
         return f"{NO_FALL} from N = {first} on"
     errors = {
         name: (one.residual, float(np.abs(predict(name, one, latent_dims[beyond]) - mean[beyond]).max()))

@@ -28,6 +28,8 @@ def remedies(
 ) -> list[str]:
     """A line for each of the answer's estimates without a verdict, and for the law: the reason, and the command to run.
 
+    A settled (L) has one as well where the grid leaves several N open.
+
     `law`: the law of the auto-encoder, or the reason why it has none.
     """
     launch = Launch(tables, dataset, sweeps)
@@ -36,6 +38,11 @@ def remedies(
         f"{key} not settled at this budget: {first_reason(one.reason)}. "
         f"{launch.own_dimension(one.reason) if one.key == 'I' else launch.remedy(one.reason)}"
         for key, one in open_still.items()
+    ]
+    lines += [
+        f"(L) may be any N from {one.between[0]} to {one.between[1]} on this grid. {launch.denser(*one.between)}"
+        for one in estimates
+        if one.key == "L" and one.settled and one.between and one.between[0] < one.between[1]
     ]
     if isinstance(law, str) and not law.startswith(NO_FALL):
         lines.append(f"The auto-encoder's law is not settled at this budget: {law}. {launch.remedy(law)}")
@@ -92,6 +99,11 @@ class Launch:
         if not more:
             return f"The images have {self._pixels:,} values, so that there is no larger N worth training"
         return f"Add N = {more} to `latent_dim`, then `{self.command()}`"
+
+    def denser(self, least: int, most: int) -> str:
+        """Adds the N that the grid leaves open; `most` is trained already."""
+        between = str(least) if least == most - 1 else f"{least} to {most - 1}"
+        return f"To narrow it, add N = {between} to `latent_dim`, then `{self.command()}`"
 
     def command(self, *, steps: int | None = None, seeds: int | None = None) -> str:
         """The launch with other options; longer training goes to another run folder."""

@@ -12,6 +12,7 @@ import pandas as pd
 from analysis.cells import cells, final_rows, mean_and_interval, summarise
 from analysis.claims import markdown
 from analysis.dimension import estimate_table, multiverse, ruler
+from analysis.dimension.checks import Fall
 from analysis.dimension.conclusion import law_text
 from analysis.evidence import Evidence
 from analysis.figures import answer
@@ -92,7 +93,14 @@ def law(evidence: Evidence) -> str:
     changes = {m: f"{100 * share:.0f} %" if math.isfinite(share) else ABSENT for m, share in found.moved.items()}
     curve = [(f"{m:g}", with_interval(*numbers), changes[m]) for m, numbers in found.tolerance.items()]
     text = law_text(found)
-    return f"{text[0].upper()}{text[1:]}.\n\n{table(header, curve)}"
+    drawn = "".join(f"\n\nOn `{fall.dataset}`: {_of_fall(fall)}." for fall in evidence.falls)
+    return f"{text[0].upper()}{text[1:]}.\n\n{table(header, curve)}{drawn}"
+
+
+def _of_fall(fall: Fall) -> str:
+    """The fall of the loss on a control and its law, or why it has none."""
+    law = f"no law, {fall.law}" if isinstance(fall.law, str) else law_text(fall.law)
+    return f"the loss falls by {fall.text}; {law}"
 
 
 def settings(evidence: Evidence) -> str:

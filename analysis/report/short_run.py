@@ -13,6 +13,7 @@ import pandas as pd
 from analysis.dimension.conclusion import NAMES
 from analysis.dimension.estimate import Estimate
 from analysis.dimension.loss_law import ACCEPTED, LossLaw
+from analysis.dimension.network_estimates import OTHER_PLATEAU
 from analysis.dimension.sweeps import DATA, PAPERS, Sweep
 from analysis.evidence import Evidence
 from analysis.formats import ABSENT, decimals, table, with_interval
@@ -34,8 +35,9 @@ def short_runs(evidence: Evidence) -> tuple[str, pd.DataFrame] | None:
         evidence: The evidence in all runs, on the paper's data.
 
     Returns:
-        What was run, in words, and a row per estimate: its name, the numbers of all runs and of the short one with
-        their intervals, the difference, and the numbers of each other data set. None without a run on AS_OWN.
+        What was run, in words, and a row per estimate: its name, the numbers of all runs, of all runs read by the rules
+        and after the steps of the short one, and of the short one, with their intervals; the short one's difference to
+        all runs, and the numbers of each other data set. None without a run on AS_OWN.
     """
     short = {name: Evidence(tables, name) for name, tables in _runs_by_data(evidence).items()}
     if AS_OWN not in short:
@@ -43,6 +45,8 @@ def short_runs(evidence: Evidence) -> tuple[str, pd.DataFrame] | None:
     mine, full = short.pop(AS_OWN), evidence
     names = [name for name, _ in _cells(mine)]
     frame = pd.DataFrame({"estimate": names, "MNIST, all runs": _texts(full), "MNIST, short run": _texts(mine)})
+    if (steps := _steps(mine)) and isinstance(full.sweeps.by_network["vae"], Sweep):
+        frame.insert(2, f"MNIST, all runs after {steps:,} steps", _read_at(full, steps))
     frame["difference"] = [*_differences(mine, full), _of_laws(mine.law, full.law)]
     for name, other in short.items():
         frame[f"{DATA.get(name, name)}, short run"] = _texts(other)
@@ -71,6 +75,19 @@ def _budget(data: str, evidence: Evidence) -> str:
         f"{data}: {len(dims)} N from {dims[0]} to {dims[-1]}, {curves.budget} steps, {len(curves.seeds)} seeds, "
         f"{decimals(hours, 2)} device-hours of training and evaluation"
     )
+
+
+def _steps(evidence: Evidence) -> int:
+    """The steps that a short run has at every N; 0 where it has no VAE or these differ."""
+    curves = evidence.sweeps.by_network["vae"]
+    return int(curves.steps[0]) if isinstance(curves, Sweep) and len(set(curves.steps.tolist())) == 1 else 0
+
+
+def _read_at(full: Evidence, steps: int) -> list[str]:
+    """The numbers of all runs as if training had ended after some steps, by the plateau's rule of other data."""
+    read = full.estimates_at(steps)
+    read["L"] = read[OTHER_PLATEAU]
+    return [*(_number(read[key]) if key in read else ABSENT for key in SHOWN), ABSENT]
 
 
 def _cells(evidence: Evidence) -> list[tuple[str, str]]:
@@ -111,7 +128,7 @@ def _number(estimate: Estimate) -> str:
     """An estimate with its interval; where it is not settled, with the cause."""
     if math.isnan(estimate.value) and math.isnan(estimate.least):
         return ABSENT
-    return estimate.text if estimate.settled else f"{estimate.text} (not settled: {estimate.cause})"
+    return estimate.number if estimate.settled else f"{estimate.number} (not settled: {estimate.cause})"
 
 
 def _difference(short: Estimate, full: Estimate) -> str:

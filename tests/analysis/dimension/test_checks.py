@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 
 from analysis.dimension.checks import Check, recovery
+from analysis.dimension.conclusion import concluded
 from analysis.dimension.estimate_table import ControlEstimate
+from analysis.dimension.loss_law import LossLaw
 from analysis.evidence import Evidence
 from analysis.verdict import Verdict
-from tests.support.sweeps import intrinsic_tables, sweep_tables
+from tests.support.sweeps import FLOOR, intrinsic_tables, sweep_tables
 
 DIMS = (2, 4, 8, 16, 32)
 
@@ -116,3 +118,33 @@ def test_nothing_is_matched_without_controls_or_at_the_same_protocol() -> None:
     assert Evidence([alone]).matched is None
     assert Evidence([alone, known("strokes-4-one", 4, active=4)]).matched is None
     assert Evidence([known("strokes-4-one", 4, active=4)]).matched is None
+
+
+def law(network: str, n: int, seed: int, fraction: float) -> float:
+    """A description length that bends at 8, and an auto-encoder's loss that falls like a power of N."""
+    return FLOOR + (3.0 + 40.0 / n if network == "elu" else 30 + 30 * max(np.log(8 / n), 0.0) + 0.1 * seed)
+
+
+def test_loss_falls_on_beyond_k_with_a_tail_of_noise_and_not_without() -> None:
+    dims = (*DIMS, 64, 128)
+    runs = [
+        sweep_tables(dims=dims, dataset="strokes-8-one-tail", nll=law),
+        sweep_tables(dims=dims, dataset="strokes-8-one", nll=lambda *network: max(law(*network), FLOOR + 8.0)),
+        sweep_tables(),
+    ]
+    cliff, tail = Evidence(runs).falls
+    assert (cliff.dataset, tail.dataset) == ("strokes-8-one", "strokes-8-one-tail")
+    assert (cliff.first, cliff.last, cliff.gain) == (8, 128, 0.0)
+    assert cliff.law == "the loss does not fall from N = 8 on"
+    assert tail.gain == pytest.approx(40 / 8 - 40 / 128) and isinstance(tail.law, LossLaw)
+    assert tail.text == "4.7 nats from N = 8 to 128, like N to the power -1.00"
+    (row,) = [row for row in concluded(Evidence(runs)).rows if row.key == "law"]
+    assert row.check == f"k = 8: falls by {cliff.text}; with a tail of noise: falls by {tail.text}"
+    assert not Evidence(runs[1:]).falls, "without the tail there is nothing to compare"
+
+
+def test_fall_needs_two_n_from_k_on() -> None:
+    runs = [sweep_tables(dims=dims, dataset="strokes-8-one-tail", nll=law) for dims in ((1, 2, 8), (8, 10, 16))]
+    assert not Evidence(runs[:1]).falls
+    (fall,) = Evidence(runs[1:]).falls
+    assert (fall.first, fall.last) == (8, 16) and str(fall.law).startswith("too few N")

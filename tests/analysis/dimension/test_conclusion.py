@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from analysis.dimension.conclusion import concluded
+from analysis.dimension.conclusion import Conclusion, concluded
 from analysis.evidence import Evidence
 from study.table import Tables
 from tests.support.sweeps import FLOOR, MEAN_IMAGE, intrinsic_tables, sweep_tables
@@ -150,6 +150,21 @@ def test_what_is_open_names_the_rule_and_the_command(changes, key, remedy) -> No
     given = {"dims": DIMS, "nll": curve, "dataset": "strokes", "provenance": provenance} | changes
     lines = [line for line in concluded(of_other_data(sweep_tables(**given))).open if line.startswith(f"({key}) ")]
     assert len(lines) == 1 and "not settled at this budget" in lines[0] and remedy in lines[0], lines
+
+
+def test_settled_length_that_the_grid_leaves_open_names_the_n_to_add() -> None:
+    """The interval over seeds knows nothing of the N between those that were trained."""
+
+    def found(*dims: int) -> Conclusion:
+        provenance = {"command": "study launch mine.yaml --run runs/own"}
+        return concluded(of_other_data(sweep_tables(dims=dims, nll=curve, dataset="strokes", provenance=provenance)))
+
+    (line,) = [line for line in found(*DIMS).open if line.startswith("(L)")]
+    assert line == (
+        "(L) may be any N from 11 to 16 on this grid. To narrow it, add N = 11 to 15 to `latent_dim`, then "
+        "`study launch mine.yaml --run runs/own`"
+    )
+    assert not [line for line in found(*sorted({*DIMS, 13, 14, 15})).open if "(L)" in line]
 
 
 def test_paragraph_tells_no_count_without_room_whatever_is_told_first_of_it() -> None:
