@@ -42,6 +42,8 @@ OWN_ARMS = {"needs study intrinsic": "task: intrinsic_dimension", "needs a study
 ORDER = "LUIabcefg"
 """The estimates in the order in which they are listed, by the first letter of their keys."""
 PCA_SHARES = (90, 95, 99)
+TOLD = (0.2, 0.5, 0.8, 1.0)
+"""The shares of the training at which a row of the answer tells its value."""
 _FACTORS = re.compile(r"(?:strokes|mnist-pca|mnist-decoder)-(\d+)(?:-one)?(?:-tail|-16px|-64px|-colour)?")
 _SHORT = {
     "L": "VAE, -ELBO", "L bound": "importance-weighted", "L rule": "other plateau", "L best": "first edition",
@@ -264,7 +266,7 @@ def estimated(key: str, estimator: Estimator, sweeps: Sweeps) -> Estimate:
         for share, (value, own) in seeds.margins.items()
     }
     shown = _of_margins(margins, sweeps.dataset) if estimator.headline or sweeps.dataset == PAPERS else ()
-    notes = (*alike, *shown, *seeds.notes)
+    notes = (*alike, *shown, *(_while_training(seeds) if estimator.headline else ()), *seeds.notes)
     estimate = judged(key, estimator.name, seeds.value, (low, high), blocks=blocks, notes=notes)
     means = [float(part.mean()) for part in seeds.parts]
     return replace(
@@ -291,6 +293,17 @@ def _of_margins(margins: Mapping[float, tuple[float, float, float]], dataset: st
         for share, verdict in turns
     )
     return (text, f"its interval alone: {verdict_on(*margins[1.0][1:])}, but {', '.join(named)}") if turns else (text,)
+
+
+def _while_training(seeds: SeedEstimates) -> tuple[str, ...]:
+    """A remark on the value at shares of the training, of each network's own; none where it is not known at one."""
+    if seeds.history is None:
+        return ()
+    values = seeds.history[np.searchsorted(FRACTIONS, np.array(TOLD) - 1e-9)]
+    if not np.isfinite(values).all():
+        return ()
+    shares = ", ".join(f"{100 * share:.0f}" for share in TOLD)
+    return (f"N = {', '.join(map(figures, values))} after {shares} % of the training",)
 
 
 def turning(margins: Mapping[float, tuple[float, float, float]]) -> tuple[tuple[float, Verdict], ...]:

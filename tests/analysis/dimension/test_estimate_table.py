@@ -14,7 +14,7 @@ from analysis.dimension.estimate import verdict_on
 from analysis.dimension.intrinsic_estimates import intrinsic
 from analysis.dimension.sweeps import FRACTIONS, Networks, sweep
 from analysis.evidence import Evidence
-from analysis.formats import frame_of, with_interval
+from analysis.formats import figures, frame_of, with_interval
 from analysis.verdict import Verdict
 from study.table import Tables
 from tests.support.sweeps import BEST, DIMS, FLOOR, SATURATED, SHRUNK, SLOPE, intrinsic_tables, nll, sweep_tables
@@ -458,3 +458,14 @@ def test_markdown_has_a_line_for_each_estimate_and_its_verdict(latent: Tables) -
     assert len({line.count("|") for line in lines}) == 1
     (headline,) = [line for line in lines if line.startswith("| **U** ")]
     assert "**25 [" in headline and "**confirmed**" in headline
+
+
+def test_row_of_the_answer_tells_its_value_while_training() -> None:
+    """Active units that fall from 40 to 25 while a description length stays."""
+    units = {0.2: 40, 0.4: 33, 0.6: 28, 0.8: 26, 1.0: 25}
+    tables = sweep_tables(active=lambda n, seed, fraction: min(n, units.get(fraction, n)))
+    reasons = {key: row["reason"] for key, row in by_key(tables).items()}
+    assert "N = 40, 33, 26, 25 after 20, 50, 80, 100 % of the training" in reasons["U"]
+    length = figures(by_key(tables)["L"]["value"])
+    assert f"N = {length}, {length}, {length}, {length} after 20, 50, 80, 100 %" in reasons["L"]
+    assert "of the training" not in reasons["c"], "no row of the answer"
