@@ -192,13 +192,14 @@ def falls(controls: Mapping[str, Sweeps]) -> Iterator[Fall]:
     Args:
         controls: The sweeps of each dataset whose dimension is known.
     """
-    for name in sorted(name for name in controls if name.endswith(TAIL)):
-        for dataset in (name.removesuffix(TAIL), name):
-            curves = controls[dataset].by_network["elu"] if dataset in controls else ""
-            if isinstance(curves, Sweep) and (dims := curves.latent_dims >= (known_dimension(dataset) or 0)).sum() > 1:
-                loss = final_values(curves, "test_nll").mean(0)[dims]
-                first, *_, last = curves.latent_dims[dims].tolist()
-                yield Fall(dataset, first, last, float(loss[0] - loss[-1]), law_or_reason(controls[dataset]))
+    tails = sorted(name for name in controls if name.endswith(TAIL))
+    names = [name for tail in tails for name in (tail.removesuffix(TAIL), tail) if name in controls]
+    for dataset in names:
+        curves = controls[dataset].by_network["elu"]
+        if isinstance(curves, Sweep) and (beyond := curves.latent_dims >= (known_dimension(dataset) or 0)).sum() > 1:
+            loss, dims = final_values(curves, "test_nll").mean(0)[beyond], curves.latent_dims[beyond]
+            gain = float(loss[0] - loss[-1])
+            yield Fall(dataset, int(dims[0]), int(dims[-1]), gain, law_or_reason(controls[dataset]))
 
 
 def law_or_reason(sweeps: Sweeps) -> LossLaw | str:
