@@ -94,7 +94,7 @@ class Evidence:
     @cached_property
     def checks(self) -> dict[str, Check]:
         """Checks of the answer's rows on data whose dimension is known, by the rows' key."""
-        return checks(self.controls)
+        return checks(self.controls, papers=self.dataset == PAPERS)
 
     @cached_property
     def multiverse(self) -> list[Setting]:

@@ -6,12 +6,13 @@ import math
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby
 
 from analysis.dimension.estimate import Estimate
 from analysis.dimension.estimate_table import ControlEstimate, estimated, known_dimension
 from analysis.dimension.loss_law import LossLaw
-from analysis.dimension.network_estimates import CONTROL_ESTIMATORS, law_of_loss
+from analysis.dimension.network_estimates import CONTROL_ESTIMATORS, OTHER_PLATEAU, law_of_loss
 from analysis.dimension.seed_estimates import Sweeps, final_values, sweeps_of
 from analysis.dimension.sweeps import Networks, Sweep
 from analysis.figures.base import NotApplicableError
@@ -48,15 +49,19 @@ class Check:
         """The check in a few words, up to MOST_KNOWN."""
         if not self.one_class:
             return "not checked: study controls"
-        texts = [self._listed(verdict) for verdict in DECIDED if self.at(verdict)]
+        texts = []
+        for verdict in DECIDED:
+            controls = sorted((self.one_class[k] for k in self.at(verdict)), key=_open_by_grid)
+            texts += [_listed(verdict, list(alike)) for _, alike in groupby(controls, key=_open_by_grid)]
         if self.offsets:
             texts.append(f"ten classes {' to '.join(dict.fromkeys(f'{end:+.1f}' for end in self.offsets))}")
         return "; ".join(texts)
 
     @property
     def offsets(self) -> tuple[float, float] | None:
-        """The least and the largest error on ten classes up to MOST_KNOWN."""
-        errors = [one.error for k, one in self.ten_classes.items() if k <= MOST_KNOWN]
+        """The least and the largest error on ten classes up to MOST_KNOWN, of a range those of both ends."""
+        controls = [one for k, one in self.ten_classes.items() if k <= MOST_KNOWN]
+        errors = [error for one in controls for error in (one.error, one.nearest_error)]
         return (min(errors), max(errors)) if errors else None
 
     @property
@@ -72,17 +77,26 @@ class Check:
         ]
         return "; ".join([f"one class {self.short}", *large])
 
-    def _listed(self, verdict: Verdict) -> str:
-        controls = [self.one_class[k] for k in self.at(verdict)]
-        if verdict == Verdict.CONFIRMED:
-            return f"right at k = {', '.join(str(one.known) for one in controls)}"
-        errors = [f"{one.error:+.1f}" for one in controls]
-        alike = len({*errors}) == 1
-        ks = ", ".join(f"{one.known}{'' if alike else f' ({e})'}" for one, e in zip(controls, errors, strict=True))
-        text = f"{errors[0]} at k = {ks}" if alike else f"off at k = {ks}"
-        if verdict == Verdict.REFUTED:
-            return f"wrong: {text}"
-        return f"{text}: open with {min(one.seeds for one in controls)} seeds"
+
+def _open_by_grid(control: ControlEstimate) -> bool:
+    """Whether a recovery is open for its grid alone, so that no more seeds can decide it."""
+    return recovery(control) == Verdict.INCONCLUSIVE != recovery(replace(control, between=None))
+
+
+def _listed(verdict: Verdict, controls: Sequence[ControlEstimate]) -> str:
+    """Controls of one verdict with their errors, and why they are open."""
+    if verdict == Verdict.CONFIRMED:
+        return f"right at k = {', '.join(str(one.known) for one in controls)}"
+    errors = [f"{one.error:+.1f}" for one in controls]
+    alike = len({*errors}) == 1
+    ks = ", ".join(f"{one.known}{'' if alike else f' ({e})'}" for one, e in zip(controls, errors, strict=True))
+    text = f"{errors[0]} at k = {ks}" if alike else f"off at k = {ks}"
+    if verdict == Verdict.REFUTED:
+        return f"wrong: {text}"
+    if _open_by_grid(controls[0]):
+        spans = (f"{least} to {most}" for one in controls for least, most in filter(None, (one.between,)))
+        return f"{text}: open, for the grid allows N = {', '.join(spans)}"
+    return f"{text}: open with {min(one.seeds for one in controls)} seeds"
 
 
 @dataclass(frozen=True)
@@ -141,13 +155,17 @@ def resized(dataset: str) -> bool:
     return dataset.endswith(("px", "-colour"))
 
 
-def checks(controls: Iterable[ControlEstimate]) -> dict[str, Check]:
-    """The check of each of ROWS on the strokes among these estimates; of one k in several sizes, on MNIST's size."""
+def checks(controls: Iterable[ControlEstimate], *, papers: bool) -> dict[str, Check]:
+    """The check of each of ROWS on the strokes among these estimates; of one k in several sizes, on MNIST's size.
+
+    `papers`: whether it is for the paper's data, whose (L) has a rule of its own for the plateau.
+    """
     found = {key: Check({}, {}) for key in ROWS}
+    rows = found | ({OTHER_PLATEAU: found["L"], "L": Check({}, {})} if papers else {})
     for control in sorted(controls, key=lambda one: resized(one.dataset)):
         plain = control.dataset.startswith("strokes") and not control.dataset.endswith(TAIL)
-        if control.estimator in found and plain and math.isfinite(control.error):
-            check = found[control.estimator]
+        if control.estimator in rows and plain and math.isfinite(control.error):
+            check = rows[control.estimator]
             side = check.one_class if _ONE_CLASS.fullmatch(control.dataset) else check.ten_classes
             side.setdefault(control.known, control)
     return found

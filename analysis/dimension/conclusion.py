@@ -210,20 +210,26 @@ def _too_many(evidence: Evidence) -> str:
     if offsets is None or offsets[0] <= 0:
         return ""
     span = " to ".join(dict.fromkeys(f"{end:g}" for end in offsets))
-    return f". On drawn images of ten classes, whose factors are known, such a count is {span} too high"
+    shorter = "" if evidence.matched is None else f" after {evidence.matched.steps:,} steps"
+    return f". On drawn images of ten classes, whose factors are known, such a count is {span} too high{shorter}"
 
 
 def _accepted(law: LossLaw, margin: float) -> str:
     """The N of a plain auto-encoder for an accepted loss, with its interval, marked where it is an extrapolation."""
     value, low, high = law.tolerance[margin]
     ends = f" [{low:.0f}, {high:.0f}]" if math.isfinite(low) else ""
+    doubt = law_doubt(law, margin)
+    return f"{value:.0f}{ends} for {_nats(margin)}" + f" ({doubt})" * bool(doubt)
+
+
+def law_doubt(law: LossLaw, margin: float) -> str:
+    """The reasons not to trust the law's N for an accepted loss; empty without any."""
     doubts = {
         "not converged": not law.converged(margin),
         UNKNOWN: not law.known(margin),
-        "beyond all N trained": value > max(law.predicted),
+        "beyond all N trained": law.tolerance[margin][0] > max(law.predicted),
     }
-    doubt = " and ".join(text for text, applies in doubts.items() if applies)
-    return f"{value:.0f}{ends} for {_nats(margin)}" + f" ({doubt})" * bool(doubt)
+    return " and ".join(text for text, applies in doubts.items() if applies)
 
 
 def _margin(evidence: Evidence) -> str:
@@ -264,7 +270,7 @@ def _purposes(evidence: Evidence, by_key: dict[str, Estimate]) -> Iterator[str]:
         unsettled = "" if length.settled else f" (not settled: {length.cause})"
         yield (
             f"To generate: by the bound on their likelihood, which is no measure of how samples look, a VAE of "
-            f"N = {rounded_up(length.value)}{unsettled}{more}."
+            f"{_enough(length.value, evidence.sweeps.by_network['vae'])}{unsettled}{more}."
         )
     else:
         yield f"To generate: {_not_known(length.reason)}."
@@ -282,7 +288,7 @@ def _to_reconstruct(curves: Sweep | str) -> str:
     enough = {m * unit: first_within(curves.latent_dims, means, best + m * unit) for m in (NEAR, FAR)}
     if rising := rising_from(curves, min(enough.values())):
         return _not_known(rising)
-    at = ", ".join(f"N = {rounded_up(n)} within {_nats(amount)}" for amount, n in enough.items())
+    at = ", ".join(f"{_enough(n, curves)} within {_nats(amount)}" for amount, n in enough.items())
     return f"an auto-encoder of {at} of the best one trained, that of N = {curves.latent_dims[int(np.argmin(means))]}"
 
 
@@ -298,9 +304,16 @@ def _to_classify(curves: Sweep | str) -> str:
     if rising := rising_from(curves, enough):
         return _not_known(rising)
     return (
-        f"codes of N = {rounded_up(enough)} of an auto-encoder: nearest neighbours read them right within a point of "
+        f"codes of {_enough(enough, curves)} of an auto-encoder: nearest neighbours read them right within a point of "
         f"the best accuracy, {100 * means.max():.1f} %"
     )
+
+
+def _enough(value: float, curves: Sweep | str) -> str:
+    """An interpolated N, rounded up; "about" where no network of the sweep had it."""
+    whole = rounded_up(value)
+    trained = isinstance(curves, Sweep) and whole in curves.latent_dims
+    return f"N = {whole}" if trained else f"about N = {whole}"
 
 
 def _not_known(reason: str) -> str:

@@ -69,6 +69,7 @@ class ControlEstimate:
         corrected: The estimate after correction for bias, of the images' own dimension only, at the largest sample size
             for which there are cubes; else NaN.
         error: `value - known`; of a range, that of the end that lies farther off.
+        nearest_error: The same of the nearer end.
         corrected_error: `corrected - known`.
         settled: Whether nothing (one seed, not converged, only a bound) prevents a verdict on the estimator.
         between: The least and the most that N may be on the grid, where the value is interpolated.
@@ -85,6 +86,7 @@ class ControlEstimate:
     high: float
     corrected: float
     error: float
+    nearest_error: float
     corrected_error: float
     settled: bool
     between: tuple[int, int] | None
@@ -188,7 +190,7 @@ def controls_of(dataset: str, sweeps: Sweeps, images: Sequence[Intrinsic]) -> li
     images_own = local_dimension(images)
     controls = [
         ControlEstimate(
-            e.key, dataset, known, e.value, e.low, e.high, math.nan, _farthest(e, known), math.nan,
+            e.key, dataset, known, e.value, e.low, e.high, math.nan, *_errors(e, known), math.nan,
             e.settled, e.between, e.seeds, None, _for_others(e.reason),
         )
         for e in (*trained, images_own) if e.verdict != Verdict.NOT_MEASURED
@@ -197,8 +199,8 @@ def controls_of(dataset: str, sweeps: Sweeps, images: Sequence[Intrinsic]) -> li
         i = largest_sample(list(samples), corrected=True)
         controls.append(
             ControlEstimate(
-                i.label, dataset, known, i.value, i.low, i.high, i.corrected, i.value - known, i.corrected - known,
-                math.isfinite(i.low), None, i.seeds, i.sample_size, i.reason,
+                i.label, dataset, known, i.value, i.low, i.high, i.corrected, i.value - known, i.value - known,
+                i.corrected - known, math.isfinite(i.low), None, i.seeds, i.sample_size, i.reason,
             )
         )  # fmt: skip
     return controls
@@ -210,10 +212,11 @@ def known_dimension(dataset: str) -> int | None:
     return int(match[1]) if match else None
 
 
-def _farthest(estimate: Estimate, known: int) -> float:
-    """The error of an estimate; of a range, that of the end that lies farther from what is known."""
+def _errors(estimate: Estimate, known: int) -> tuple[float, float]:
+    """The error of an estimate, twice; of a range, those of the farther and of the nearer end."""
     ends = [end for end in (estimate.least, estimate.most) if math.isfinite(end)] or [estimate.value]
-    return max((end - known for end in ends), key=abs)
+    nearer, *_, farther = sorted(2 * [end - known for end in ends], key=abs)
+    return farther, nearer
 
 
 def headline(estimates: Sequence[Estimate]) -> str:

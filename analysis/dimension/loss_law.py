@@ -1,7 +1,8 @@
 """The law by which a plain auto-encoder's loss falls with N: excess(N) = c + a N^-b, in nats per image.
 
-A power law has no N at which it stops falling. So a plain auto-encoder is answered by this law and by its tolerance
-curve, N(m): the N from which all further latents together gain m nats. Two other laws are fitted beside it.
+A power law has no N at which it stops falling. As far as the loss follows one, a plain auto-encoder is answered by the
+law and its tolerance curve, N(m): the N from which all further latents together gain m nats. Two other laws are fitted
+beside it.
 
 All of this was chosen after the tables of MNIST had been seen: docs/science.md.
 """

@@ -57,7 +57,7 @@ def beforehand(evidence: Evidence) -> str:
         return text
     near = min(turns, key=lambda share: abs(np.log(share)))
     return (
-        f"{text} But (a) cannot answer: a loss that falls like a power of N nowhere stops falling, so its "
+        f"{text} But (a) cannot answer: the loss goes on falling up to the largest N that was trained, so its "
         f"verdict turns with the margin (at {near:.3g} nats instead of 1) and with the end of the grid."
     )
 

@@ -13,7 +13,7 @@ from analysis.cells import cells, final_rows, mean_and_interval, summarise
 from analysis.claims import markdown
 from analysis.dimension import estimate_table, multiverse, ruler
 from analysis.dimension.checks import Fall
-from analysis.dimension.conclusion import law_text
+from analysis.dimension.conclusion import law_doubt, law_text
 from analysis.evidence import Evidence
 from analysis.figures import answer
 from analysis.formats import ABSENT, decimals, table, with_interval
@@ -89,9 +89,11 @@ def law(evidence: Evidence) -> str:
     found = evidence.law
     if isinstance(found, str):
         return f"Not measured: {found}."
-    header = ("nats above the limit", "N [95 % interval]", "change over the last fifth of training")
+    header = ("nats above the limit", "N [95 % interval]", "change over the last fifth of training", "doubt")
     changes = {m: f"{100 * share:.0f} %" if math.isfinite(share) else ABSENT for m, share in found.moved.items()}
-    curve = [(f"{m:g}", with_interval(*numbers), changes[m]) for m, numbers in found.tolerance.items()]
+    curve = [
+        (f"{m:g}", with_interval(*numbers), changes[m], law_doubt(found, m)) for m, numbers in found.tolerance.items()
+    ]
     text = law_text(found)
     drawn = "".join(f"\n\nOn `{fall.dataset}`: {_of_fall(fall)}." for fall in evidence.falls)
     return f"{text[0].upper()}{text[1:]}.\n\n{table(header, curve)}{drawn}"

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.cells import STATUSES, cells, final_rows, mean_and_interval
+from analysis.dimension.checks import checks
 from analysis.evidence import Evidence, EvidenceError, dataset_of
 from analysis.figures.sweep import Varied, varied_fields
 from analysis.formats import decimals, figures, in_words, with_interval, word
@@ -108,7 +109,7 @@ def _drawn(row: pd.Series[Any], fields: Sequence[str]) -> str:
 
 def _of_checks(tables: Tables) -> Iterator[str]:
     """Tells how the estimates do where the dimension is known, if these are such images."""
-    found = Evidence([tables]).checks
+    found = checks(Evidence([tables]).controls, papers=False)
     known = {key: name for key, name in CHECKED.items() if key in found and found[key].one_class}
     texts = [f"{name} is {found[key].short.replace('; ', ', ')}" for key, name in known.items()]
     if texts:

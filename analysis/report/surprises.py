@@ -11,6 +11,7 @@ import pandas as pd
 
 from analysis.cells import cells, counted, summarise
 from analysis.report.section import Runs
+from analysis.search.history import history_data
 from study.table import Tables
 from study.tables.trials import ranked, search_of, trials
 
@@ -120,9 +121,10 @@ def guided_search(runs: Runs) -> Iterator[Surprise]:
         objective = free.objectives[0]
         values = [float(ranked(tables)[objective].iloc[0]) for tables in (one, other)]
         if values[1] < values[0]:
+            steps = _steps(one)
             yield Surprise(
-                f"Random search beat {_guide(one)}: best {objective} "
-                f"{values[1]:,.1f} in {_steps(other):,} training steps, against {values[0]:,.1f} in {_steps(one):,}. "
+                f"Random search ended ahead of {_guide(one)}: best {objective} {values[1]:,.1f} in {_steps(other):,} "
+                f"training steps{_as_far(other, steps)}, against {values[0]:,.1f} in {steps:,}. "
                 "One run of each: luck is not ruled out.",
                 shlex.join(["analysis", "search", run, other_run]),
             )
@@ -138,6 +140,13 @@ def _without_search(runs: Runs) -> Iterator[tuple[str, Tables]]:
 def _guide(tables: Tables) -> str:
     search = search_of(tables)
     return " + ".join(part.upper() for part in (search.sampler, search.scheduler) if part != "none")
+
+
+def _as_far(tables: Tables, steps: int) -> str:
+    """The best that a search had found within some training steps; empty where it had fewer, or nothing yet."""
+    course = history_data(tables)
+    early = course.loc[course["steps_so_far"] <= steps, "best"].dropna()
+    return f" ({early.iloc[-1]:,.1f} after the first {steps:,})" if len(early) and len(early) < len(course) else ""
 
 
 def _steps(tables: Tables) -> int:

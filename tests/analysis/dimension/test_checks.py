@@ -13,11 +13,12 @@ from analysis.dimension.checks import Check, recovery
 from analysis.dimension.conclusion import concluded
 from analysis.dimension.estimate_table import ControlEstimate
 from analysis.dimension.loss_law import LossLaw
+from analysis.dimension.network_estimates import OTHER_PLATEAU
 from analysis.evidence import Evidence
 from analysis.verdict import Verdict
 from tests.support.sweeps import FLOOR, intrinsic_tables, sweep_tables
 
-DIMS = (2, 4, 8, 16, 32)
+DIMS = (2, 4, 8, 16, 32, 64)
 
 
 def known(dataset: str, k: int, *, active: int, steps: int = 2000):
@@ -42,7 +43,7 @@ def evidence() -> Evidence:
 def test_row_that_recovers_every_k_says_so_and_tells_its_offsets(evidence: Evidence) -> None:
     length, units = evidence.checks["L"], evidence.checks["U"]
     assert abs(length.one_class[8].error) < 0.5
-    assert length.short.startswith("right at k = 4; -0.3 at k = 8: open with 2 seeds")
+    assert length.short.startswith("right at k = 4; -0.3 at k = 8: open, for the grid allows N = 5 to 8; ten classes")
     assert units.offsets is not None and units.offsets == pytest.approx((7.0, 7.0))
     assert units.short == "+0.0 at k = 4, 8: open with 2 seeds; ten classes +7.0"
     assert units.text == f"one class {units.short}"
@@ -72,8 +73,10 @@ def test_row_that_fails_says_where(evidence: Evidence) -> None:
 def control(known: int, low: float, high: float, **changes: Any) -> ControlEstimate:
     value = (low + high) / 2
     plain = ControlEstimate(
-        "L", f"strokes-{known}-one", known, value, low, high, np.nan, value - known, np.nan, True, None, 2, None, ""
-    )
+        estimator="L", dataset=f"strokes-{known}-one", known=known, value=value, low=low, high=high, corrected=np.nan,
+        error=value - known, nearest_error=value - known, corrected_error=np.nan, settled=True, between=None, seeds=2,
+        sample_size=None, reason="",
+    )  # fmt: skip
     return replace(plain, **changes)
 
 
@@ -97,6 +100,37 @@ def test_recovery_needs_the_interval_and_every_n_of_the_grid_within_one_or_a_ten
     assert recovery(one) == verdict
 
 
+def test_recovery_that_its_grid_leaves_open_says_so_for_no_seeds_can_decide_it() -> None:
+    by_grid, by_seeds = control(8, 7.5, 8.1, between=(5, 8)), control(16, 14.0, 18.0, between=(16, 16))
+    assert Check({8: by_grid}, {}).short == "-0.2 at k = 8: open, for the grid allows N = 5 to 8"
+    both = Check({4: control(4, 3.9, 4.1), 8: by_grid, 16: by_seeds}, {})
+    assert both.short == (
+        "right at k = 4; +0.0 at k = 16: open with 2 seeds; -0.2 at k = 8: open, for the grid allows N = 5 to 8"
+    )
+    assert Check({8: replace(by_grid, settled=False)}, {}).short.endswith("open with 2 seeds")
+
+
+def test_offsets_of_a_range_are_those_of_both_ends() -> None:
+    """Active units of ten classes: 11 and 14 at the two N with room to spare, of 4 factors."""
+    units = sweep_tables(
+        dims=(2, 4, 8, 32, 64), dataset="strokes-4", seeds=2, active=lambda n, seed, f: min(n, 14 if n > 32 else 11)
+    )
+    assert Evidence([units]).checks["U"].offsets == pytest.approx((7.0, 10.0))
+
+
+def test_length_of_mnist_is_checked_by_its_own_rule_for_the_plateau() -> None:
+    """A curve that ends falling at k = 8, and lies 2 nats lower at N = 32 and 64 than where it is flat before."""
+
+    def nll(network: str, n: int, seed: int, fraction: float) -> float:
+        return 60 + 30 * max(np.log(8 / n), 0.0) - 2.0 * (n >= 32) + 0.01 * seed
+
+    runs = [sweep_tables(dims=(2, 4, 8, 12, 16, 32, 64), dataset="strokes-8-one", nll=nll), sweep_tables()]
+    by_rule = {one.estimator: one.value for one in Evidence(runs).controls}
+    assert by_rule["L"] != by_rule[OTHER_PLATEAU]
+    assert Evidence(runs).checks["L"].one_class[8].value == by_rule[OTHER_PLATEAU]
+    assert Evidence(runs, "strokes-8-one").checks["L"].one_class[8].value == by_rule["L"]
+
+
 def test_check_ends_at_sixteen() -> None:
     beyond = Check({32: control(32, 21.0, 23.0)}, {32: control(32, 12.0, 14.0)})
     assert beyond.short == "" and beyond.offsets is None
@@ -109,8 +143,8 @@ def test_data_are_read_at_the_steps_and_the_n_of_the_controls(evidence: Evidence
     assert found is not None and (found.steps, found.latent_dims) == (2000, DIMS)
     own = {one.key: one for one in evidence.estimates}
     assert own["c"].value == 20
-    assert found.estimates["c"].value == 32, "after 2,000 of 5,000 steps all 32 units were active still"
-    assert found.protocol == "2,000 steps, N = 2, 4, 8, 16, 32"
+    assert found.estimates["c"].value == 50, "after 2,000 of 5,000 steps more units were active still"
+    assert found.protocol == "2,000 steps, N = 2, 4, 8, 16, 32, 64"
 
 
 def test_nothing_is_matched_without_controls_or_at_the_same_protocol() -> None:
@@ -126,7 +160,7 @@ def law(network: str, n: int, seed: int, fraction: float) -> float:
 
 
 def test_loss_falls_on_beyond_k_with_a_tail_of_noise_and_not_without() -> None:
-    dims = (*DIMS, 64, 128)
+    dims = (*DIMS, 128)
     runs = [
         sweep_tables(dims=dims, dataset="strokes-8-one-tail", nll=law),
         sweep_tables(dims=dims, dataset="strokes-8-one", nll=lambda *network: max(law(*network), FLOOR + 8.0)),

@@ -17,6 +17,7 @@ from analysis.report.pictures import GREYS
 from analysis.report.section import section
 from analysis.report.surprises import guided_search, linear_catches_up, output_head, slow_pruning, surprises
 from analysis.report.viewer import KINDS, Viewer, viewer
+from analysis.search.history import history_data
 from study.table import Tables, load_tables
 from study.tables.trials import ranked
 from tests.support.sweeps import intrinsic_tables
@@ -102,7 +103,10 @@ def test_guided_search_is_a_surprise_only_beside_the_random_one() -> None:
     runs = loaded("vae", "vae-random", "rate-distortion")
     best = [float(ranked(tables)["val_neg_elbo"].iloc[0]) for _, tables in runs[:2]]
     (found,) = guided_search(runs)
-    assert best[1] < best[0] and f"{best[1]:,.1f} in 108,000 training steps, against {best[0]:,.1f}" in found.text
+    assert best[1] < best[0] and f"{best[1]:,.1f} in 108,000 training steps (" in found.text
+    course = history_data(runs[1][1]).set_index("steps_so_far")["best"]
+    early = f"({course[:70_500].iloc[-1]:,.1f} after the first 70,500), against {best[0]:,.1f} in 70,500"
+    assert early in found.text, "each budget is told, and the longer search at the shorter one's"
     assert "TPE + ASHA" in found.text and "One run of each" in found.text
     assert list(guided_search(runs[:1])) == list(guided_search(runs[1:])) == []
 
