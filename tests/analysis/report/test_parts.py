@@ -105,7 +105,7 @@ def test_guided_search_is_a_surprise_only_beside_the_random_one() -> None:
     (found,) = guided_search(runs)
     assert best[1] < best[0] and f"{best[1]:,.1f} in 108,000 training steps (" in found.text
     course = history_data(runs[1][1]).set_index("steps_so_far")["best"]
-    early = f"({course[:70_500].iloc[-1]:,.1f} after the first 70,500), against {best[0]:,.1f} in 70,500"
+    early = f"({course.loc[:70_500].iloc[-1]:,.1f} after the first 70,500), against {best[0]:,.1f} in 70,500"
     assert early in found.text, "each budget is told, and the longer search at the shorter one's"
     assert "TPE + ASHA" in found.text and "One run of each" in found.text
     assert list(guided_search(runs[:1])) == list(guided_search(runs[1:])) == []
