@@ -13,7 +13,18 @@ from analysis.claims.evaluate import Judgement, evaluate
 from analysis.claims.ledger import Control, Dimension, Ledger, load
 from analysis.claims.lookups import Lookup
 from analysis.claims.pool import Pool
-from analysis.dimension.checks import Check, Fall, Matched, checks, estimates_at, falls, law_or_reason, matched, resized
+from analysis.dimension.checks import (
+    Check,
+    Fall,
+    Matched,
+    checking,
+    checks,
+    estimates_at,
+    falls,
+    law_or_reason,
+    matched,
+    resized,
+)
 from analysis.dimension.estimate import Estimate
 from analysis.dimension.estimate_table import ControlEstimate, controls_of, estimates_of, known_dimension
 from analysis.dimension.intrinsic_estimates import Intrinsic, intrinsic
@@ -82,8 +93,8 @@ class Evidence:
     @cached_property
     def matched(self) -> Matched | None:
         """The estimates at the protocol of the controls: as many steps and the same N; None if that is their own."""
-        others = [sweeps for name, sweeps in self._of_controls.items() if name != self.dataset and not resized(name)]
-        return matched(self._networks, self.sweeps, others)
+        others = [name for name in self._of_controls if checking(name) and not resized(name) and name != self.dataset]
+        return matched(self._networks, self.sweeps, [self._of_controls[name] for name in others])
 
     def estimates_at(self, steps: int) -> dict[str, Estimate]:
         """The estimates from networks as if all training had ended after some steps; by key of CONTROL_ESTIMATORS."""

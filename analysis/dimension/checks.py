@@ -155,6 +155,11 @@ def resized(dataset: str) -> bool:
     return dataset.endswith(("px", "-colour"))
 
 
+def checking(dataset: str) -> bool:
+    """Whether a control checks the rows of the answer: strokes without a tail of noise."""
+    return dataset.startswith("strokes") and not dataset.endswith(TAIL)
+
+
 def checks(controls: Iterable[ControlEstimate], *, papers: bool) -> dict[str, Check]:
     """The check of each of ROWS on the strokes among these estimates; of one k in several sizes, on MNIST's size.
 
@@ -163,8 +168,7 @@ def checks(controls: Iterable[ControlEstimate], *, papers: bool) -> dict[str, Ch
     found = {key: Check({}, {}) for key in ROWS}
     rows = found | ({OTHER_PLATEAU: found["L"], "L": Check({}, {})} if papers else {})
     for control in sorted(controls, key=lambda one: resized(one.dataset)):
-        plain = control.dataset.startswith("strokes") and not control.dataset.endswith(TAIL)
-        if control.estimator in rows and plain and math.isfinite(control.error):
+        if control.estimator in rows and checking(control.dataset) and math.isfinite(control.error):
             check = rows[control.estimator]
             side = check.one_class if _ONE_CLASS.fullmatch(control.dataset) else check.ten_classes
             side.setdefault(control.known, control)
