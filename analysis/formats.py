@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 ABSENT = "–"
 """Stands where there is no number."""
 SMALLEST_P = 0.0001
+VAST = 1e9
 WORDS = {"latent_dim": "latent dimension N", "kl_warmup_steps": "KL warm-up steps", "l2": "L2", "hidden_dims": "layers"}
 """Names of config fields for readers; others keep their own, without underscores."""
 METRIC_WORDS = {
@@ -41,10 +42,10 @@ def number(value: float | None) -> str:
 
 
 def figures(value: float | None) -> str:
-    """A number to three significant digits, or all before the point."""
+    """A number to three significant digits, or all before the point; from VAST on with an exponent."""
     if value is None or not math.isfinite(value):
         return _not_finite(value)
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return f"{value:,.0f}" if 1000 <= abs(value) < VAST else f"{value:.3g}"
 
 
 def decimals(value: float | None, places: int = 1) -> str:

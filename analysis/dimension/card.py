@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from analysis.dimension import panels
 from analysis.dimension.description_length import MARGIN
-from analysis.dimension.estimate import Estimate
+from analysis.dimension.estimate import Estimate, first_reason
 from analysis.dimension.estimate_table import headline, history, to_frame
 from analysis.dimension.intrinsic_estimates import ALL_DIGITS, NO_SCALE, Intrinsic, label
 from analysis.dimension.network_estimates import plateau_of
@@ -33,6 +33,8 @@ PANELS = {
     "control": "needs the studies\ncontrols and intrinsic",
 }
 """Parts of the card, and what one without data needs."""
+READ_FROM = {"nll": "a", "length": "L", "active": "U", "training": "a", "scale": "I"}
+"""The key of the estimate that is read from a panel."""
 COLUMNS = "panel dataset key series x value low high least most seeds verdict reason headline".split()
 TRAINED_KEYS = ("L", "U", "a", "c")
 """Estimates drawn against training."""
@@ -62,6 +64,7 @@ def card_data(evidence: Evidence) -> pd.DataFrame:
     images = [one for one in evidence.intrinsic_of(dataset) if one.digit == ALL_DIGITS]
     rows = _records(to_frame(evidence.estimates))
     judged = {estimate.key: estimate.value for estimate in evidence.estimates}
+    reasons = {estimate.key: first_reason(estimate.reason) for estimate in evidence.estimates}
     parts: dict[str, list[dict[str, Any]]] = {
         "estimate": [row | {"series": row["name"]} for row in rows],
         "nll": [*_nll(sweeps, judged["a"]), *_levels(sweeps, evidence.pca[0])],
@@ -83,7 +86,7 @@ def card_data(evidence: Evidence) -> pd.DataFrame:
     given = [
         {"panel": panel, "dataset": dataset} | row
         for panel, mine in parts.items()
-        for row in mine or [{"reason": _lacking(panel, sweeps)}]
+        for row in mine or [{"reason": _lacking(panel, reasons)}]
     ]
     return pd.DataFrame(given, columns=COLUMNS)
 
@@ -140,10 +143,9 @@ def _range(counts: pd.Series[Any]) -> str:
     return "" if not len(some) else f"{some.min():.0f}{f' to {some.max():.0f}' if some.max() > some.min() else ''} "
 
 
-def _lacking(panel: str, sweeps: Sweeps) -> str:
-    """The needs of a panel without data: of trained networks, the reason of their sweep."""
-    found = sweeps.by_network["vae" if panel in ("active", "length") else "elu"]
-    return found.replace(": ", ":\n") if "latent" in PANELS[panel] and isinstance(found, str) else PANELS[panel]
+def _lacking(panel: str, reasons: Mapping[str, str]) -> str:
+    """The reason of a panel without data: of the estimate that is read from it, by its key, or what the panel needs."""
+    return (reasons[READ_FROM[panel]] if panel in READ_FROM else "").replace(": ", ":\n") or PANELS[panel]
 
 
 def _nll(sweeps: Sweeps, headline: float) -> Iterator[dict[str, Any]]:

@@ -22,7 +22,7 @@ from analysis.dimension.remedies import remedies
 from analysis.dimension.seed_estimates import NO_SPARE
 from analysis.dimension.sweeps import DATA, LEAST_DIMS, PAPERS, Sweep
 from analysis.evidence import Evidence
-from analysis.formats import ABSENT, decimals, table, with_interval
+from analysis.formats import ABSENT, VAST, decimals, figures, table, with_interval
 from analysis.verdict import Verdict, combine
 
 NAMES = {
@@ -217,9 +217,9 @@ def _too_many(evidence: Evidence) -> str:
 def _accepted(law: LossLaw, margin: float) -> str:
     """The N of a plain auto-encoder for an accepted loss, with its interval, marked where it is an extrapolation."""
     value, low, high = law.tolerance[margin]
-    ends = f" [{low:.0f}, {high:.0f}]" if math.isfinite(low) else ""
+    ends = f" [{_whole(low)}, {_whole(high)}]" if math.isfinite(low) else ""
     doubt = law_doubt(law, margin)
-    return f"{value:.0f}{ends} for {_nats(margin)}" + f" ({doubt})" * bool(doubt)
+    return f"{_whole(value)}{ends} for {_nats(margin)}" + f" ({doubt})" * bool(doubt)
 
 
 def law_doubt(law: LossLaw, margin: float) -> str:
@@ -230,6 +230,11 @@ def law_doubt(law: LossLaw, margin: float) -> str:
         "beyond all N trained": law.tolerance[margin][0] > max(law.predicted),
     }
     return " and ".join(text for text, applies in doubts.items() if applies)
+
+
+def _whole(value: float) -> str:
+    """A whole number; a vast one to three digits."""
+    return f"{value:.0f}" if value < VAST else figures(value)
 
 
 def _margin(evidence: Evidence) -> str:
@@ -263,6 +268,8 @@ def _and(names: Sequence[str]) -> str:
 def _purposes(evidence: Evidence, by_key: dict[str, Estimate]) -> Iterator[str]:
     """An N to reconstruct, to generate and to classify, as far as the runs tell."""
     plain = evidence.sweeps.by_network["elu"]
+    if isinstance(plain, Sweep) and plain.unlearned:
+        plain = plain.unlearned
     yield f"To reconstruct: {_to_reconstruct(plain)}."
     length, units = by_key["L"], by_key["U"]
     if math.isfinite(length.value):

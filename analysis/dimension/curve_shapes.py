@@ -90,7 +90,9 @@ def moved(history: np.ndarray, fractions: np.ndarray) -> float:
     `(num_fractions,)`, NaN where it has no value; `fractions`: these shares, rising to 1, same shape.
     """
     start = history[before_last_fifth(fractions)]
-    with np.errstate(divide="ignore", invalid="ignore"):  # a last value of 0: infinite, or NaN if it was 0 before
+    if start == history[-1]:
+        return 0.0
+    with np.errstate(divide="ignore"):  # a last value of 0: infinite
         return float(abs(history[-1] - start) / abs(history[-1]))
 
 

@@ -347,6 +347,8 @@ def _not_converged(seeds: SeedEstimates) -> list[str]:
         return ["convergence not known: no estimate at four fifths of training"]
     if share <= MOST_MOVED:
         return []
+    if np.isinf(share):
+        return ["not converged: moved to 0 over the last fifth of training"]
     return [f"not converged: moved {share:.0%} over the last fifth of training".replace("%", " %")]
 
 
@@ -356,6 +358,9 @@ def _pca_estimates(spectrum: np.ndarray | None) -> Iterator[Estimate]:
         key, name = f"g {share} %", f"PCA, {share} % of the variance"
         if spectrum is None:
             yield not_measured(key, name, "needs a study with PCA")
+            continue
+        if not spectrum.sum():
+            yield not_measured(key, name, "the train images are all the same")
             continue
         total = np.cumsum(spectrum) / spectrum.sum()
         value = float(np.searchsorted(total, share / 100) + 1)

@@ -21,6 +21,8 @@ NAMES = {"twonn": "TwoNN", "mle": "MLE", "mle_mean": "MLE mean", "gride": "Gride
 """Estimators as a reader writes them; others by the name of their quantity."""
 ALL_DIGITS = -1
 NO_SCALE = 0
+TIED = "too many equal distances between the images: no estimator has a number"
+"""The reason of images that no estimator can read, as those of two grey values may be."""
 _PREFIX = "dimension_"
 _NO_ESTIMATE = ("dimension_neighbours", "dimension_points")
 
@@ -36,14 +38,14 @@ class Intrinsic:
         estimator: A key of NAMES, or a plugin's quantity.
         scale: The number of neighbours; NO_SCALE (0) for an estimator without one.
         seeds: How many seeds, each of which is another subsample.
-        value: The mean over seeds.
-        low: Lower end of its 95 % t interval over seeds; NaN where there is none.
+        value: The mean over seeds; NaN where no estimator has a number.
+        low: Lower end of its 95 % t interval over seeds, 0 or more; NaN where there is none.
         high: Upper end.
         corrected: The mean of the seeds' values after each was compared with flat cubes of as many points; NaN without
             cubes, or beyond the last one.
         corrected_low: Lower end of its interval.
         corrected_high: Upper end.
-        reason: Why the interval or the correction is absent.
+        reason: Why the value, the interval or the correction is absent.
     """
 
     dataset: str
@@ -100,22 +102,31 @@ class _Value(NamedTuple):
 
 def _over_seeds(values: list[_Value]) -> Intrinsic:
     """The mean over seeds with its interval."""
+    values = [value for value in values if np.isfinite(value.raw)] or values
     first = values[0]
     raw, corrected = np.array([v.raw for v in values]), np.array([v.corrected for v in values])
     result = Intrinsic(
         first.dataset, first.digit, first.sample_size, first.estimator, first.scale,
         seeds=len(values), value=float(raw.mean()), corrected=float(corrected.mean()),
     )  # fmt: skip
+    if np.isnan(first.raw):
+        return replace(result, reason=TIED)
     if len(values) < 2:
         return replace(result, reason="1 seed: no interval")
     if np.ptp(raw) == 0:  # as where a subsample is the whole set: the seed decides nothing
         return replace(result, reason="no interval: every seed has the same images")
-    low, high = t_interval(raw)
+    low, high = _interval(raw)
     if not np.isfinite(corrected).all():
         reason = next(value.uncorrected for value in values if not np.isfinite(value.corrected))
         return replace(result, low=low, high=high, reason=reason)
-    corrected_low, corrected_high = t_interval(corrected)
+    corrected_low, corrected_high = _interval(corrected)
     return replace(result, low=low, high=high, corrected_low=corrected_low, corrected_high=corrected_high)
+
+
+def _interval(values: np.ndarray) -> tuple[float, float]:
+    """The t interval over seeds, which ends at 0: no dimension is negative."""
+    low, high = t_interval(values)
+    return max(low, 0.0), high
 
 
 def _values(tables: Tables) -> Iterator[_Value]:
@@ -130,7 +141,7 @@ def _values(tables: Tables) -> Iterator[_Value]:
         name, digit = row["replicate"], row["config/digit"]
         quantities = {str(key): part["value"].to_numpy() for key, part in by_replicate[name].groupby("quantity")}
         number = ALL_DIGITS if pd.isna(digit) else int(digit)
-        for estimate in _estimates(quantities):
+        for estimate in list(_estimates(quantities)) or [("twonn", NO_SCALE, math.nan, math.nan, TIED)]:
             yield _Value(name, row["config/dataset"], number, int(row["config/sample_size"]), *estimate)
 
 

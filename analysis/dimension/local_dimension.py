@@ -48,9 +48,10 @@ def local_dimension(images: Sequence[Intrinsic], disturbed: Sequence[Intrinsic] 
     digits and disturbed images stand in the remarks.
     """
     name = "dimension near each image, over estimators and neighbourhoods"
-    rows = [one for one in all_digits(images) if one.estimator in NEIGHBOURHOOD]
+    every = [one for one in all_digits(images) if one.estimator in NEIGHBOURHOOD]
+    rows = [one for one in every if math.isfinite(one.value)]
     if not rows:
-        absent = not_measured("I", name, "needs study intrinsic")
+        absent = not_measured("I", name, every[0].reason if every else "needs study intrinsic")
         return replace(absent, headline=True)
     largest = largest_sample(rows).sample_size
     alike = [one for one in rows if one.sample_size == CONTROLS_SIZE]

@@ -170,14 +170,15 @@ def loss_law(
     dims, mean = latent_dims[inside], excess.mean(0)
     fits = {name: fit_law(name, dims, mean[inside]) for name in LAWS}
     fit = fits["power law"]
-    ends = predict("power law", fit, dims[[0, -1]])
-    if ends[0] - ends[1] < LEAST_FALL:
+    seeds = [fit_law("power law", dims, row[inside]) for row in excess]
+    if not _falls(fit, dims):
         return f"{NO_FALL} from N = {first} on"
+    if flat := sum(not _falls(one, dims) for one in seeds):
+        return f"{NO_FALL} from N = {first} on in {flat} of {len(seeds)} seeds"
     errors = {
         name: (one.residual, float(np.abs(predict(name, one, latent_dims[beyond]) - mean[beyond]).max()))
         for name, one in fits.items()
     }
-    seeds = [fit_law("power law", dims, row[inside]) for row in excess]
     by_range = _by_range(latent_dims, mean, first)
     told = predict("power law", fit, latent_dims[beyond])
     before = fit_law("power law", dims, earlier[inside]) if np.isfinite(earlier[inside]).all() else None
@@ -195,6 +196,12 @@ def loss_law(
         tolerance={m: (tolerated(fit, m), *_tolerance_interval(seeds, by_range.values(), m)) for m in TOLERANCES},
         moved={m: _moved(before, fit, m) for m in TOLERANCES},
     )
+
+
+def _falls(fit: Fit, dims: np.ndarray) -> bool:
+    """Whether a power law falls by LEAST_FALL or more over the N that it was fitted to, `(num_dims,)`."""
+    first, last = predict("power law", fit, dims[[0, -1]])
+    return bool(first - last >= LEAST_FALL)
 
 
 def _moved(before: Fit | None, fit: Fit, margin: float) -> float:
@@ -229,5 +236,6 @@ def _interval(values: list[float], *, logarithmic: bool = False) -> tuple[float,
         return float("nan"), float("nan")
     if not logarithmic:
         return t_interval(array)
-    low, high = np.exp(t_interval(np.log(array)))
+    with np.errstate(over="ignore"):  # the seeds differ so much that the upper end is no number: infinite
+        low, high = np.exp(t_interval(np.log(array)))
     return float(low), float(high)

@@ -24,6 +24,7 @@ from analysis.dimension.description_length import (
 )
 from analysis.dimension.loss_law import ACCEPTED, FIRST, LAST, LEAST_FITTED, UNKNOWN, LossLaw, loss_law
 from analysis.dimension.seed_estimates import (
+    NO_GAIN,
     NO_SPARE,
     SeedEstimates,
     Sweeps,
@@ -42,6 +43,7 @@ from analysis.dimension.seed_estimates import (
 )
 from analysis.dimension.sweeps import FRACTIONS, LEAST_DIMS, PAPERS, Sweep, needs
 from analysis.figures.base import NotApplicableError
+from analysis.formats import figures
 
 LEAST_LATENTS = 100
 """How many latents a VAE of the paper's data must have for its active units to show that they are fewer than 100."""
@@ -83,6 +85,10 @@ def description_length(sweeps: Sweeps, *, metric: str = "test_neg_elbo", other_p
 def _length(papers: bool, curves: Sweep, metric: str) -> SeedEstimates:
     final = final_values(curves, metric)
     dims, settled = curves.latent_dims, _plateau(papers, curves, final)
+    level = settled.level(final.mean(0))
+    if not settled.margin:
+        shortest = f"the description length, {level:.1f} nats, is not below the mean image's {curves.mean_image:.1f}"
+        raise NotApplicableError(f"{NO_GAIN}: {shortest}")
 
     def within(row: np.ndarray, share: float = 1.0) -> float:
         return first_within(dims, row, settled.level(row) + share * settled.margin)
@@ -90,7 +96,7 @@ def _length(papers: bool, curves: Sweep, metric: str) -> SeedEstimates:
     found = measure(curves, metric, within, margin=settled.margin, where=settled.where)
     within_first = found.value == dims[0] > 1
     first = (f"an upper bound: the first N = {dims[0]} is within the margin",) if within_first else ()
-    levels = f"the plateau, over N = {listed(dims[settled.where])}, is {settled.level(final.mean(0)):.1f} nats"
+    levels = f"the plateau, over N = {listed(dims[settled.where])}, is {level:.1f} nats"
     return replace(
         found,
         blocks=(*filter(None, (settled.reason,)), *first, *found.blocks),
@@ -131,7 +137,8 @@ def spare_units(sweeps: Sweeps, *, metric: str = "test_active_units") -> SeedEst
     room = room if room.any() else dims == dims[-1]
     chosen = counts[:, room]
     final = final_values(curves, "test_neg_elbo")
-    margin = MARGIN if curves.mean_image is None else _plateau(sweeps.dataset == PAPERS, curves, final).margin
+    known = curves.mean_image is not None
+    margin = (known and _plateau(sweeps.dataset == PAPERS, curves, final).margin) or MARGIN
     return SeedEstimates(
         value=float(chosen.mean()),
         per_seed=chosen.mean(1),
@@ -199,7 +206,8 @@ def law_of_loss(sweeps: Sweeps) -> LossLaw:
         raise NotApplicableError(f"not converged: {reason}")
     if not any(found.known(m) for m in ACCEPTED):
         _, low, high = found.tolerance[ACCEPTED[0]]
-        raise NotApplicableError(f"{UNKNOWN}: its N for {ACCEPTED[0]:g} nats lies between {low:,.0f} and {high:,.0f}")
+        between = f"between {figures(low)} and {figures(high)}"
+        raise NotApplicableError(f"{UNKNOWN}: its N for {ACCEPTED[0]:g} nats lies {between}")
     return found
 
 
@@ -230,6 +238,8 @@ def active(sweeps: Sweeps, *, metric: str) -> SeedEstimates:
     curves = sweeps.largest
     if isinstance(curves, str):
         raise NotApplicableError(curves)
+    if curves.unlearned:
+        raise NotApplicableError(curves.unlearned)
     size = int(curves.latent_dims[-1])
     if sweeps.dataset == PAPERS and size < LEAST_LATENTS and not sweeps.partial:
         raise NotApplicableError(needs(sweeps.dataset, "vae"))

@@ -322,6 +322,7 @@ def _label(axis: Axis, ticks: Sequence[float] | np.ndarray) -> None:
 
 def _label_log(ax: Axes, values: pd.Series, *, room: float) -> None:
     """Ticks 1, 3, 10, 30 ... over the range of the values on a logarithmic y axis, and room above for a legend."""
-    low, high = values[values > 0].min() / 1.4, values.max()
+    values = values[values > 0] if (values > 0).any() else pd.Series([1.0])  # of counts all may be 0
+    low, high = values.min() / 1.4, values.max()
     _label(ax.yaxis, [tick for tick in (0.3, 1, 3, 10, 30, 100, 300, 1000) if low <= tick <= high * 1.4])
     ax.set_ylim(low, high * room)

@@ -7,9 +7,10 @@ import shlex
 from collections.abc import Sequence
 
 from analysis.dimension.estimate import Estimate, first_reason
+from analysis.dimension.intrinsic_estimates import TIED
 from analysis.dimension.loss_law import NO_FALL, UNKNOWN, LossLaw
-from analysis.dimension.seed_estimates import LOWER_BOUND, NO_SPARE, Sweeps
-from analysis.dimension.sweeps import PAPERS, Sweep
+from analysis.dimension.seed_estimates import LOWER_BOUND, NO_GAIN, NO_SPARE, Sweeps
+from analysis.dimension.sweeps import PAPERS, UNLEARNED, Sweep
 from study import spec
 from study.table import Tables
 
@@ -83,6 +84,8 @@ class Launch:
 
     def own_dimension(self, reason: str) -> str:
         """The same for the images' own dimension."""
+        if reason.startswith(TIED):
+            return "Images of few grey values have such distances; no option of a launch changes that"
         if "interval" in reason or "seed" in reason:
             return f"More subsamples: `{self.command(seeds=SEEDS)}`"
         return f"Add the arm `images: {IMAGES}` to the spec, then `{self.command()}`"
@@ -120,7 +123,10 @@ class Launch:
 _REMEDIES = (
     (NO_SPARE, lambda launch: f"Training begins so. Longer: {launch.longer(LONGER)}. If it stays so: {launch.wider()}"),
     (r"1 seed|no interval|uneven plateau", lambda launch: f"More seeds: `{launch.command(seeds=SEEDS)}`"),
-    (rf"not converged|convergence|{UNKNOWN}", lambda launch: f"Train longer: {launch.longer(LONGER)}"),
+    (
+        rf"not converged|convergence|{UNLEARNED}|{NO_GAIN}|{UNKNOWN}",
+        lambda launch: f"Train longer: {launch.longer(LONGER)}",
+    ),
     (r"overfits", lambda launch: f"Train shorter, {launch.longer(1 / LONGER)}, or with more images"),
     (rf"plateau not reached|{LOWER_BOUND}|too few N|needs \d+ N", lambda launch: launch.wider()),
     (r"upper bound", lambda launch: f"Add smaller N to `latent_dim`, then `{launch.command()}`"),

@@ -19,6 +19,8 @@ LOWER_BOUND = "a lower bound"
 """The beginning of a block that leaves a verdict where the bound lies beyond the band already."""
 NO_SPARE = "no latent to spare"
 """The beginning of a block where a VAE uses all its latents. That bounds nothing: training begins so."""
+NO_GAIN = "no gain"
+"""The beginning of the reason where a VAE describes an image no shorter than the mean image does."""
 OVERFITTED = "overfits"
 """The beginning of a block where the test loss rises at the end of training: then no N is given."""
 _MOST_NAMED = 4
@@ -100,7 +102,7 @@ def listed(dims: np.ndarray) -> str:
 
 
 def curves_of(sweeps: Sweeps, network: str) -> Sweep:
-    """The sweep of a network over several latent dimensions; raises NotApplicableError."""
+    """The sweep of a network over several latent dimensions that has learned; raises NotApplicableError."""
     curves = sweeps.by_network[network]
     if isinstance(curves, str):
         raise NotApplicableError(curves)
@@ -112,6 +114,8 @@ def curves_of(sweeps: Sweeps, network: str) -> Sweep:
             raise NotApplicableError(needs(sweeps.dataset, network))
         have = listed(curves.latent_dims)
         raise NotApplicableError(f"too few N: needs {WANTED[network]} at {LEAST_DIMS} N or more, has N = {have}")
+    if curves.unlearned:
+        raise NotApplicableError(curves.unlearned)
     return curves
 
 

@@ -143,7 +143,8 @@ def plot_zoom(frame: pd.DataFrame) -> Figure:
     noise = noise[noise["step"] >= start]
     low = min([late[["mean", "low"]].min().min(), *noise["low"]])
     high = max([late[["mean", "high"]].max().max(), *noise["high"]])
-    right.set_ylim(low - 0.06 * (high - low), high + 0.06 * (high - low))
+    room = 0.06 * (high - low) or 1.0
+    right.set_ylim(low - room, high + room)
     right.set_xlim(start, curves["step"].max() * 1.01)
     left.set_title("the whole run")
     right.set_title("the last four fifths, enlarged")

@@ -58,7 +58,7 @@ def losses(evidence: Evidence) -> str:
     for row in summary[summary["test_nll"].notna()].sort_values("test_nll").to_dict("records"):
         name = f"{row['cell']}, **collapsed**" if row["collapsed"] else row["cell"]
         nll = with_interval(row["test_nll"], row["test_nll_low"], row["test_nll_high"], decimals)
-        at_mean = f"{row['test_nll_mean']:,.1f}" if row["network"] == "vae" else ""
+        at_mean = decimals(row["test_nll_mean"]) if row["network"] == "vae" else ""
         ratio = "" if pd.isna(row["ratio"]) else f"{row['ratio']:.2f}"
         rows.append((name, nll, at_mean, ratio, "closed form" if row["network"] == "pca" else row["finished"]))
     levels = summary[["mean_image", "floor"]].dropna().iloc[:1].to_dict("records")

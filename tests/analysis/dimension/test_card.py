@@ -139,6 +139,16 @@ def test_plot_card_of_other_data_has_no_band_and_no_verdict_on_it() -> None:
     assert all(patch.get_facecolor()[:3] != to_rgb(SHADE) for axes in figure.axes for patch in axes.patches)
 
 
+@pytest.mark.filterwarnings("error")
+def test_plot_card_of_a_vae_that_uses_no_latent_is_drawn_and_says_why_there_is_no_length() -> None:
+    tables = sweep_tables(dims=(1, 2, 5, 10), active=lambda *_: 0, nll=lambda n, d, s, fraction: 100 + fraction * 20)
+    rows = card.card_data(Evidence([tables]))
+    (reason,) = rows[rows["panel"] == "length"]["reason"]
+    assert reason.startswith("overfits:\nthe test loss rises by")
+    assert (rows[(rows["panel"] == "active") & (rows["series"] == "0.01")]["value"] == 0).all()
+    assert card.plot_card(rows).axes
+
+
 def test_card_caption_tells_the_headline_and_ends(full: Evidence, frame: pd.DataFrame) -> None:
     caption = card.card_caption(frame, full.estimates)
     assert caption.startswith("N: (L) description length") and caption.endswith(".")

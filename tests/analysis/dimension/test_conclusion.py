@@ -222,3 +222,12 @@ def test_a_law_that_is_open_is_named_and_one_that_has_reached_its_limit_is_not()
     assert not any(
         "law" in line for line in concluded(of_other_data(sweep_tables(dims=dims, nll=cliff, dataset="strokes"))).open
     )
+
+
+@pytest.mark.parametrize("loss", [MEAN_IMAGE, MEAN_IMAGE + 0.2])
+def test_networks_that_draw_the_mean_image_have_no_conclusion_but_a_remedy(loss: float) -> None:
+    tables = sweep_tables(dims=DIMS, nll=lambda n, d, s, fraction: loss - 0.001 * fraction, dataset="strokes")
+    found = concluded(of_other_data(tables))
+    assert found.paragraph == "These runs do not say how many dimensions the images need."
+    assert all("not clearly better than the mean image" in line for line in found.purposes)
+    assert [line.startswith("(I)") or "Train longer: `study launch" in line for line in found.open] == [True] * 4

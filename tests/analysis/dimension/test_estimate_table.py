@@ -17,7 +17,18 @@ from analysis.evidence import Evidence
 from analysis.formats import figures, frame_of, with_interval
 from analysis.verdict import Verdict
 from study.table import Tables
-from tests.support.sweeps import BEST, DIMS, FLOOR, SATURATED, SHRUNK, SLOPE, intrinsic_tables, nll, sweep_tables
+from tests.support.sweeps import (
+    BEST,
+    DIMS,
+    FLOOR,
+    MEAN_IMAGE,
+    SATURATED,
+    SHRUNK,
+    SLOPE,
+    intrinsic_tables,
+    nll,
+    sweep_tables,
+)
 from tests.support.tables import make_tables, stored
 from trainables.schema import Replicate
 
@@ -90,6 +101,7 @@ def test_moved_is_the_share_of_the_last_value_over_the_last_fifth() -> None:
     assert curve_shapes.moved(np.array([9.0, 9.0, 9.0, 11.0, 10.0]), fractions) == pytest.approx(0.1)
     assert np.isnan(curve_shapes.moved(np.array([9.0, 9.0, 9.0, np.nan, 10.0]), fractions))
     assert curve_shapes.moved(np.array([1.0, 1.0, 1.0, 1.0, 0.0]), fractions) == np.inf
+    assert curve_shapes.moved(np.zeros(5), fractions) == 0.0
 
 
 @pytest.mark.parametrize(
@@ -238,6 +250,37 @@ def test_estimates_one_pilot_replicate_takes_no_verdict_and_is_listed(latent: Ta
         assert after[key]["verdict"] == before[key]["verdict"] == "confirmed", after[key]["reason"]
         assert after[key]["value"] == before[key]["value"] and after[key]["seeds"] == 3
     assert note in after["a"]["reason"] and (pilot == "wider" or note in after["c"]["reason"])
+
+
+@pytest.mark.parametrize("dataset", ["mnist", "fashion_mnist"])
+@pytest.mark.parametrize("loss", [MEAN_IMAGE - 1.0, MEAN_IMAGE, 543.4], ids=["collapsed below", "collapsed", "begun"])
+def test_estimates_of_networks_that_have_learned_nothing_are_none(dataset: str, loss: float) -> None:
+    evidence = Evidence([sweep_tables(dataset=dataset, nll=lambda *_: loss, active=lambda *_: 0)], dataset)
+    reason = f"not clearly better than the mean image: test NLL {loss:.1f} against 205.8 nats"
+    frame = {one.key: one for one in evidence.estimates if one.key in ("L", "L best", "U", "a", "a vae", "b", "c")}
+    assert {one.verdict for one in frame.values()} == {Verdict.NOT_MEASURED}
+    assert {one.reason for one in frame.values()} == {reason} == {evidence.law}
+
+
+def test_estimates_of_a_vae_whose_code_costs_more_than_it_saves_have_no_description_length() -> None:
+    tables = sweep_tables(dataset="fashion_mnist", nll=lambda *_: MEAN_IMAGE - 20.0)  # its KL is 25 nats
+    found = {one.key: one for one in Evidence([tables], "fashion_mnist").estimates}
+    assert found["L"].verdict == Verdict.NOT_MEASURED
+    assert found["L"].reason == "no gain: the description length, 210.8 nats, is not below the mean image's 205.8"
+    assert found["U"].value == 25.0 and found["U"].verdict == Verdict.SETTLED
+
+
+@pytest.mark.parametrize(("before", "reason"), [(0, ""), (5, "not converged: moved to 0 over the last fifth")])
+def test_estimates_of_a_count_that_ends_at_0(before: int, reason: str) -> None:
+    row = by_key(sweep_tables(active=lambda n, seed, fraction: before if fraction < 1 else 0))["U"]
+    assert row["value"] == 0.0 and row["low"] == 0.0 and row["reason"].startswith(reason)
+    assert row["verdict"] == ("inconclusive" if reason else "refuted")
+
+
+def test_estimates_of_pca_on_equal_images_are_none() -> None:
+    rows = {one.key: one for one in estimate_table.estimates_of(Evidence([]).sweeps, [], np.zeros(20))}
+    assert {rows[f"g {share} %"].verdict for share in (90, 95, 99)} == {Verdict.NOT_MEASURED}
+    assert rows["g 90 %"].reason == "the train images are all the same"
 
 
 def test_estimates_without_the_studies_say_which_they_need() -> None:

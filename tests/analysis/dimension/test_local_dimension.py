@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
+from analysis.dimension.conclusion import concluded
 from analysis.dimension.estimate import Estimate
+from analysis.dimension.intrinsic_estimates import TIED
 from analysis.evidence import Evidence
 from tests.support.sweeps import intrinsic_tables
 
@@ -37,3 +41,21 @@ def test_single_digits_and_disturbed_images_stand_beside() -> None:
     assert (own.least, own.most) == pytest.approx((12.1, 13.1)), "they do not enter the range itself"
     for text in ("single digits: 9.1 to 13.1", "blurred by one pixel: 8.1 to 9.1", "noise of sd 0.1: 20.1 to 21.1"):
         assert text in own.reason
+
+
+def test_images_at_equal_distances_have_none_and_the_arm_is_not_asked_for() -> None:
+    evidence = Evidence([intrinsic_tables(lambda *_: math.nan, datasets=("strokes",))], "strokes")
+    own = {one.key: one for one in evidence.estimates}
+    assert {own[key].reason for key in ("I", "e TwoNN", "e TwoNN corrected")} == {TIED}
+    (line,) = (line for line in concluded(evidence).open if line.startswith("(I)"))
+    assert "Images of few grey values have such distances" in line and "Add the arm" not in line
+
+
+def test_a_subsample_at_equal_distances_does_not_count() -> None:
+    own = of_images(lambda name, n, digit, seed: 12.0 + 0.1 * seed if seed else math.nan)
+    assert own.seeds == 2 and (own.least, own.most) == pytest.approx((12.15, 13.15))
+
+
+def test_its_interval_ends_at_0() -> None:
+    own = of_images(lambda name, n, digit, seed: (1.0, 12.0, 90.0)[seed])
+    assert own.low == 0.0 and own.high > 90.0

@@ -105,6 +105,19 @@ def test_law_of_equal_losses_is_none(level: float) -> None:
         assert loss_law.loss_law(DIMS, excess[None], excess[::-1]) == "the loss does not fall from N = 20 on"
 
 
+def test_law_of_which_a_seed_has_none_is_none() -> None:
+    falling = 3.0 + 200.0 * DIMS**-0.7
+    flat = np.full(len(DIMS), 160.3)
+    law = loss_law.loss_law(DIMS, np.stack([falling, falling + 0.1, flat]), falling)
+    assert law == "the loss does not fall from N = 20 on in 1 of 3 seeds"
+
+
+def test_law_of_seeds_that_differ_beyond_all_numbers_has_no_upper_end() -> None:
+    law = found(np.stack([2000.0 * DIMS**-0.06, 10.0 * DIMS**-4.0]))
+    _, low, high = law.tolerance[1.0]
+    assert low < 1e-9 and high == np.inf and not law.known(1.0)
+
+
 @pytest.mark.parametrize("dims", [(20, 32, 50, 200), (20, 32, 50, 64, 100)], ids=["few fitted", "none beyond"])
 def test_law_of_too_few_n_says_what_it_needs(dims) -> None:
     array = np.array(dims)
