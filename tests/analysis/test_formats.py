@@ -34,6 +34,7 @@ def test_absent_number_is_a_dash_and_an_infinite_one_is_told(write) -> None:
         ((5.0, float("nan"), float("nan")), "5"),
         ((float("nan"), 1.0, 2.0), "–"),
         ((5.0, 4.0, float("inf")), "5 [4, ∞]"),
+        ((336.0, 13_580_290.0, 40_335_219_835_413.0), "336 [13,580,290, 4.03e+13]"),
     ],
 )
 def test_interval_stands_beside_its_number_if_it_has_a_width(numbers, text) -> None:

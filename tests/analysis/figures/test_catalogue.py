@@ -258,6 +258,12 @@ def test_architecture_parameters_equal_those_of_the_network(config: dict[str, An
     assert architecture.plot_architecture(pd.DataFrame(layers).assign(cell="x")).get_figure() is not None
 
 
+def test_loss_that_never_changes_is_drawn_in_the_middle_of_its_panel(paper: Tables) -> None:
+    frame = curves.curves_data(paper, linear=False)
+    flat = frame[frame["kind"] == "curve"].assign(mean=MEAN_IMAGE, low=MEAN_IMAGE, high=MEAN_IMAGE)
+    assert curves.plot_zoom(flat).axes[1].get_ylim() == (MEAN_IMAGE - 1, MEAN_IMAGE + 1)
+
+
 def test_figure_drawn_twice_is_the_same_bytes(paper: Tables, svgs: dict[str, str]) -> None:
     first, second = drawn("f7_loss_non_linear", paper), drawn("f7_loss_non_linear", paper)
     assert first.svg() == svgs["f7_loss_non_linear"]
