@@ -16,6 +16,7 @@ from analysis.dimension.network_estimates import CONTROL_ESTIMATORS, OTHER_PLATE
 from analysis.dimension.seed_estimates import Sweeps, final_values, sweeps_of
 from analysis.dimension.sweeps import Networks, Sweep
 from analysis.figures.base import NotApplicableError
+from analysis.formats import decimals
 from analysis.verdict import Verdict
 
 MOST_KNOWN = 16
@@ -140,7 +141,7 @@ class Fall:
     @property
     def text(self) -> str:
         """The fall in words."""
-        fallen = f"{self.gain:.1f} nats from N = {self.first} to {self.last}"
+        fallen = f"{decimals(self.gain)} nats from N = {self.first} to {self.last}"
         law = self.law
         return f"{fallen}, like N to the power -{law.b[0]:.2f}" if isinstance(law, LossLaw) and law.holds else fallen
 
