@@ -305,6 +305,12 @@ def test_estimates_pca_counts_components_for_a_share_of_the_variance() -> None:
     assert frame["g 90 %"]["verdict"] == "refuted"
 
 
+def test_estimates_pca_of_images_that_do_not_differ_has_no_number() -> None:
+    tables = sweep_tables(seeds=1, networks=("pca",), profiles=lambda r, network: {"spectrum": [0.0] * 5})
+    row = by_key(tables)["g 90 %"]
+    assert np.isnan(row["value"]) and row["reason"] == "the training images do not differ"
+
+
 def test_sweep_reads_history_at_shares_of_each_run(latent: Tables) -> None:
     found = sweep([Networks(latent)], "mnist", "elu")
     assert found.steps.tolist() == [1000] * 4 + [5000] * 5
