@@ -197,14 +197,21 @@ def test_evaluation_steps_of_one_step():
 
 @pytest.mark.parametrize(
     "result",
-    [None, {"spread": [1.0]}, Measured({"spread": 1.0}), Measured({"spread": torch.ones(2)}), Measured({"spread": ["a"]}),
-     Measured({5: [1.0]}), Measured({"spread": [[1.0]]})],
+    [
+        None,
+        {"spread": [1.0]},
+        Measured({"spread": 1.0}),
+        Measured({"spread": torch.ones(2)}),
+        Measured({"spread": ["a"]}),
+        Measured({5: [1.0]}),
+        Measured({"spread": [[1.0]]}),
+    ],
     ids=["nothing", "a mapping", "a number", "a tensor", "words", "a number for a name", "lists"],
-)  # fmt: skip
+)
 def test_measure_of_a_plugin_that_returns_no_numbers_names_it_and_the_rule(tiny, small, monkeypatch, result):
     monkeypatch.setitem(MEASUREMENTS, "mine", "tests.trainables.test_trial:mine")
     monkeypatch.setitem(globals(), "mine", lambda subject: result)
-    with pytest.raises(ValueError, match="`mine` must return a Measured, of lists of numbers by name .* but got"):
+    with pytest.raises(ValueError, match=r"`mine` must return a Measured, of lists of numbers by name .* but got"):
         recorder.measure(untrained(small(), tensors(tiny)), "mine", Replicate("cell", small(), 0, tiny.digest), {})
 
 
