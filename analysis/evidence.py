@@ -78,7 +78,9 @@ class Evidence:
     def estimates(self) -> list[Estimate]:
         """Every estimate of the latent dimension of the dataset; what no run has is not measured."""
         disturbed = [one for ending in DISTURBED for one in self.intrinsic_of(f"{self.dataset}{ending}")]
-        return estimates_of(self.sweeps, self.intrinsic_of(self.dataset), self.pca[1], disturbed)
+        configs = (config for tables in self.tables for config in tables.configs.values())
+        tasks = {config.task for config in configs if config.dataset == self.dataset}
+        return estimates_of(self.sweeps, self.intrinsic_of(self.dataset), self.pca[1], disturbed, tasks)
 
     @cached_property
     def law(self) -> LossLaw | str:

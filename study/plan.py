@@ -10,7 +10,7 @@ from functools import cached_property
 
 from study.searchspace import SearchSpec
 from study.spec import SpecError, StudySpec, resolve, resolve_trial
-from trainables.schema import Replicate, TrialConfig
+from trainables.schema import Replicate, TrialConfig, applies
 from trainables.shape import Size
 
 _TRIAL = "trial-"
@@ -129,11 +129,32 @@ class Plan:
         """Checks every cell, and what a search may draw.
 
         Raises:
-            SpecError: A cell's fields do not make a valid config, or a search may draw such, or cannot be judged.
+            SpecError: A cell's fields do not make a valid config, or a search may draw such, or cannot be judged; an
+                arm is in no grid, or no arm uses a field of the grids.
         """
         _ = self.cells
+        _check_use(self.spec)
         if self.spec.search is not None:
             _check_search(self.spec, self.spec.search)
+
+
+def _check_use(spec: StudySpec) -> None:
+    arms, fields = set(spec.arms), {field for grid in spec.grids for field in spec.fields_of(grid)}
+    for point, _, named in _points(spec):
+        arms -= set(named)
+        for arm in named:
+            own = spec.arms[arm]
+            fields -= (point.keys() & applies({**spec.base, **point, **own})) - own.keys()
+    if arms:
+        raise SpecError(
+            f"study {spec.name}: each arm must be in a grid, but {', '.join(sorted(arms))} is in none: name it under "
+            "`arms` of a grid, or leave it out."
+        )
+    if fields:
+        raise SpecError(
+            f"study {spec.name}: an arm must use each field of `grid`, but {', '.join(sorted(fields))} applies to "
+            "none, or each sets it itself: leave it out."
+        )
 
 
 def _check_search(spec: StudySpec, search: SearchSpec) -> None:

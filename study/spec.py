@@ -386,7 +386,7 @@ def _config(shared: Mapping[str, Any], own: Mapping[str, Any], where: str) -> Tr
 def readable(error: ValidationError) -> str:
     """The first problem of a pydantic error in one line: where, the rule, and the value."""
     problem = error.errors()[0]
-    where = ".".join(str(part) for part in problem["loc"])
+    where = ".".join(str(part) for part in problem["loc"] if "[" not in str(part))  # dict[str,any]: a type of several
     if problem["type"] == "value_error":
         message = str(problem["ctx"]["error"])
         return f"{where}: {message}" if where else message

@@ -6,9 +6,10 @@ import math
 import pkgutil
 import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import starmap
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from trainables import checkpoint, metrics
 from trainables.batches import generator, shown_images
 from trainables.datasets import Dataset
 from trainables.losses import decoder_mean
-from trainables.measurements.subject import Subject, examples
+from trainables.measurements.subject import Measured, Subject, examples
 from trainables.metrics import to_grey, to_unit
 from trainables.numerics import continued
 from trainables.records import ImageKey, Profile, Record, Status
@@ -127,7 +128,7 @@ class Member:
         """Makes the measurements in CURVES, which are taken while a network trains."""
         subject = self.data.subject(model, self.replicate)
         for name in filter(CURVES.__contains__, measurements):
-            self.note(step, pkgutil.resolve_name(CURVES[name])(subject).profiles)
+            self.note(step, _taken(CURVES, name, subject).profiles)
 
     def append(self, row: Mapping[str, Any]) -> None:
         """Records an evaluation: `step`, `epoch` and METRICS, of which those that are absent or not finite are null."""
@@ -203,13 +204,13 @@ def measure(subject: Subject, name: str, replicate: Replicate, stamp: dict[str, 
         A record of its profiles, its seconds among them, and its images' keys; and the images, uint8 `(n, pixels)`.
     """
     started = time.perf_counter()
-    measured = pkgutil.resolve_name(MEASUREMENTS[name])(subject)
+    measured = _taken(MEASUREMENTS, name, subject)
     seconds = {f"{name}_s": [round(time.perf_counter() - started, 3)]}
     step, shape = replicate.config.steps or 0, subject.shape
     record = Record(replicate.described(), provenance=stamp, shape=shape)
     for quantity, values in (dict(measured.profiles) | seconds).items():
         record.profiles.append(Profile(step, quantity, list(map(finite, values))))
-    record.images = [ImageKey(step, *place) for *place, _ in measured.images]
+    record.images = [ImageKey(step, kind, index, axis, value) for kind, index, axis, value, _ in measured.images]
     drawn = [image.cpu().numpy()[None] for *_, image in measured.images]
     return record, np.concatenate([_no_images(shape), *drawn])
 
@@ -219,6 +220,24 @@ def charge(members: Sequence[Member], *, train_s: float = 0.0, evaluate_s: float
     for member in members:
         member.record.train_s += train_s / len(members)
         member.record.evaluate_s += evaluate_s / len(members)
+
+
+def _taken(registry: Mapping[str, str], name: str, subject: Subject) -> Measured:
+    """The result of a measurement, such as a user's own; raises ValueError where it is no Measured of numbers."""
+    result: object = pkgutil.resolve_name(registry[name])(subject)
+    if isinstance(result, Measured) and all(starmap(_is_profile, dict(result.profiles).items())):
+        return result
+    raise ValueError(
+        f"`{name}` must return a Measured, of lists of numbers by name (of a tensor its .tolist()), but got "
+        f"{' '.join(repr(result).split()):.200}."
+    )
+
+
+def _is_profile(quantity: object, values: object) -> bool:
+    """Whether a quantity has a name and a list of numbers, None where it has no value."""
+    if not (isinstance(quantity, str) and isinstance(values, Collection)):
+        return False
+    return all(one is None or isinstance(one, int | float) for one in values)
 
 
 def finite(value: float | None) -> float | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
@@ -39,6 +39,7 @@ from analysis.verdict import Verdict
 
 OWN_ARMS = {"needs study intrinsic": "task: intrinsic_dimension", "needs a study with PCA": "task: pca"}
 """Fields of an arm that gives an estimate in a study of the paper's data."""
+UNFINISHED = "none of its replicates has finished"
 ORDER = "LUIabcefg"
 """The estimates in the order in which they are listed, by the first letter of their keys."""
 PCA_SHARES = (90, 95, 99)
@@ -113,7 +114,11 @@ def within(low: float, high: float, known: float, tolerance: float) -> Verdict:
 
 
 def estimates_of(
-    sweeps: Sweeps, images: Sequence[Intrinsic], spectrum: np.ndarray | None, disturbed: Sequence[Intrinsic] = ()
+    sweeps: Sweeps,
+    images: Sequence[Intrinsic],
+    spectrum: np.ndarray | None,
+    disturbed: Sequence[Intrinsic] = (),
+    tasks: Collection[str] = (),
 ) -> list[Estimate]:
     """Makes the estimates of a dataset's latent dimension, (L), (U), (I) and (a) to (g) of docs/science.md.
 
@@ -122,6 +127,7 @@ def estimates_of(
         images: The dataset's estimates of the images' own dimension.
         spectrum: PCA's eigenvalues, falling; None without PCA.
         disturbed: Estimates of the dimension of the same images, disturbed: see DISTURBED.
+        tasks: The tasks of the arms that the runs' specs have for the dataset, finished or not.
     """
     estimates = [
         *(estimated(key, estimator, sweeps) for key, estimator in ESTIMATORS.items()),
@@ -131,17 +137,18 @@ def estimates_of(
     ]
     if sweeps.dataset != PAPERS:
         estimates = [
-            replace(one, verdict=_without_band(one), reason=_for_others(one.reason))
+            replace(one, verdict=_without_band(one), reason=_for_others(one.reason, tasks))
             for one in estimates
             if one.key != OTHER_PLATEAU
         ]
     return sorted(estimates, key=lambda estimate: ORDER.index(estimate.key[0]))
 
 
-def _for_others(reason: str) -> str:
+def _for_others(reason: str, tasks: Collection[str] = ()) -> str:
     """A reason without the band and the studies of the paper's data; it names what a spec of one's own lacks."""
     for needed, arm in OWN_ARMS.items():
-        reason = reason.replace(needed, f"no arm for it: add {{{arm}}}")
+        started = arm.removeprefix("task: ") in tasks
+        reason = reason.replace(needed, UNFINISHED if started else f"no arm for it: add {{{arm}}}")
     return "; ".join(part for part in reason.split("; ") if not part.startswith(TOO_WIDE))
 
 
@@ -359,8 +366,8 @@ def _pca_estimates(spectrum: np.ndarray | None) -> Iterator[Estimate]:
         if spectrum is None:
             yield not_measured(key, name, "needs a study with PCA")
             continue
-        if not spectrum.sum():
-            yield not_measured(key, name, "the train images are all the same")
+        if not spectrum.sum() > 0:
+            yield not_measured(key, name, "the training images do not differ")
             continue
         total = np.cumsum(spectrum) / spectrum.sum()
         value = float(np.searchsorted(total, share / 100) + 1)

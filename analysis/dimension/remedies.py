@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Sequence
 
 from analysis.dimension.estimate import Estimate, first_reason
+from analysis.dimension.estimate_table import UNFINISHED
 from analysis.dimension.intrinsic_estimates import TIED
 from analysis.dimension.loss_law import NO_FALL, UNKNOWN, LossLaw
 from analysis.dimension.seed_estimates import LOWER_BOUND, NO_GAIN, NO_SPARE, Sweeps
@@ -68,6 +69,7 @@ class Launch:
             self._options = {"--dataset": ["--dataset", dataset]} | self._options
         if found is not None and "--dataset" in self._options and dataset in found.spec.data:
             self._options["--dataset"] = ["--dataset", found.spec.data[dataset].path]
+        self._run = self._options.get("--run", [f"runs/{self._name}"])[-1]
         read = [sweep for sweep in sweeps.by_network.values() if isinstance(sweep, Sweep)]
         self._steps = max((int(sweep.steps.max()) for sweep in read), default=0)
         self._seeds = max((len(sweep.seeds) for sweep in read), default=1)
@@ -88,6 +90,8 @@ class Launch:
             return "Images of few grey values have such distances; no option of a launch changes that"
         if "interval" in reason or "seed" in reason:
             return f"More subsamples: `{self.command(seeds=SEEDS)}`"
+        if UNFINISHED in reason:
+            return f"`study status {self._run}` says why; if it is not yet run: `{self.command()}`"
         return f"Add the arm `images: {IMAGES}` to the spec, then `{self.command()}`"
 
     def longer(self, factor: float) -> str:
@@ -114,8 +118,7 @@ class Launch:
         if seeds is not None:
             options["--seeds"] = ["--seeds", str(max(seeds, self._seeds + 1))]
         if steps is not None:
-            (*_, run) = self._options.get("--run", [f"runs/{self._name}"])
-            folder = f"{run.rstrip('/').removesuffix(f'-{self._steps}')}-{steps}"
+            folder = f"{self._run.rstrip('/').removesuffix(f'-{self._steps}')}-{steps}"
             options |= {"--steps": ["--steps", str(steps)], "--run": ["--run", folder]}
         return shlex.join(["study", "launch", self._source, *(word for option in options.values() for word in option)])
 

@@ -65,7 +65,8 @@ def check_models(plan: Plan) -> None:
             try:
                 models.check(config, plan.size(config).shape)
             except Exception as error:
-                raise SpecError(f"study {plan.spec.name}, cell {label!r}: {type(error).__name__}: {error}") from error
+                reason = str(error).partition("\n")[0]
+                raise SpecError(f"study {plan.spec.name}, cell {label!r}: {type(error).__name__}: {reason}") from error
 
 
 def check_data(plan: Plan, data: Mapping[str, Dataset]) -> None:

@@ -103,6 +103,29 @@ def test_study_latent_has_the_bend_of_the_description_length_for_the_vae_alone()
     assert not {"elu latent_dim=12", "pca latent_dim=12"} & set(cells)
 
 
+@pytest.mark.parametrize(
+    ("grid", "message"),
+    [
+        ("[{arms: [elu], latent_dim: [2]}]", "each arm must be in a grid, but vae is in none"),
+        ("{digit: [1, 2]}", "an arm must use each field of `grid`, but digit applies to none"),
+        ("{activation: [relu, elu]}", "but activation applies to none, or each sets it itself"),
+    ],
+)
+def test_check_refuses_a_grid_that_trains_less_than_it_names(grid, message):
+    text = "name: a\narms: {elu: {activation: elu}, vae: {model: vae, activation: elu}}\ngrid: "
+    plan = Plan(spec.parse(text + grid, "here"))
+    assert plan.cells, "a run that was launched so can still be read"
+    with pytest.raises(SpecError, match=message):
+        plan.check()
+
+
+def test_check_takes_a_field_of_a_grid_that_one_arm_uses():
+    text = "name: a\narms: {ae: {}, vae: {model: vae}, pca: {task: pca}}\ngrid: {beta: [1, 4], latent_dim: 2}"
+    plan = Plan(spec.parse(text, "here"))
+    plan.check()
+    assert set(plan.cells) == {"ae", "vae beta=1", "vae beta=4", "pca"}
+
+
 SIZES = {"tiny": Size(Shape(2, 3), train=90, val=5, test=5)}
 FITTED = tiny.SPEC + "  images: {task: intrinsic_dimension, sample_size: 100}\nfit: true\n"
 

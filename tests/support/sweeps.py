@@ -93,9 +93,11 @@ def intrinsic_tables(
     sizes: tuple[int, ...] = (1000, 10_000),
     digits: tuple[int | None, ...] = (None,),
     cubes: int | None = None,
+    finished: bool = True,
 ) -> Tables:
     """Tables of a study of intrinsic dimensions, three subsamples each; `raw` of dataset, size, digit, seed.
 
+    Without `finished` all of them have failed.
     TwoNN returns it, the MLE one more at each number of neighbours; cubes of `cubes` points, or of as many as the data.
     """
     grid = {"dataset": list(datasets), "sample_size": list(sizes)}
@@ -110,14 +112,14 @@ def intrinsic_tables(
         config = replicate.config
         size = config.sample_size or 0
         value = raw(config.dataset, size, config.digit, replicate.seed)
-        results.append(result_row(study, replicate) | {"status": "finished", "step": 0})
+        results.append(result_row(study, replicate) | {"status": "finished" if finished else "failed", "step": 0})
         shrunk = [SHRUNK * cube for cube in CUBES]
         values = {
             "dimension_points": [float(size)], "cube_points": [float(cubes or size)], "cube_dims": list(CUBES),
             "dimension_neighbours": [5.0, 20.0], "dimension_twonn": [value], "dimension_mle": [value + 1, value + 1],
             "cube_twonn": shrunk, "cube_mle_5": shrunk, "cube_mle_20": shrunk,
         }  # fmt: skip
-        found += profile_rows(replicate, 0, values)
+        found += profile_rows(replicate, 0, values if finished else {})
     return tables_of(study, results, found)
 
 

@@ -2,15 +2,17 @@
 
 import dataclasses
 import logging
+from typing import Any, cast
 
 import pytest
 import torch
 
-from tests.support.networks import tensors
-from trainables import checkpoint, metrics, trial
-from trainables.measurements.subject import Subject
+from tests.support.networks import tensors, untrained
+from trainables import checkpoint, metrics, recorder, trial
+from trainables.measurements.subject import Measured, Subject
 from trainables.models import restore
 from trainables.pack import Pack
+from trainables.registry import MEASUREMENTS
 from trainables.schema import METRICS, Replicate, TrialConfig
 from trainables.storage import Folder
 
@@ -192,3 +194,36 @@ def test_evaluation_steps_of_the_paper():
 
 def test_evaluation_steps_of_one_step():
     assert TrialConfig(steps=1).evaluation_steps == [0, 1]
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        None,
+        {"spread": [1.0]},
+        *(
+            Measured(cast(Any, profiles))
+            for profiles in (
+                {"spread": 1.0},
+                {"spread": torch.ones(2)},
+                {"spread": ["a"]},
+                {5: [1.0]},
+                {"spread": [[1.0]]},
+            )
+        ),
+    ],
+    ids=["nothing", "a mapping", "a number", "a tensor", "words", "a number for a name", "lists"],
+)
+def test_measure_of_a_plugin_that_returns_no_numbers_names_it_and_the_rule(tiny, small, monkeypatch, result):
+    monkeypatch.setitem(MEASUREMENTS, "mine", "tests.trainables.test_trial:mine")
+    monkeypatch.setitem(globals(), "mine", lambda subject: result)
+    with pytest.raises(ValueError, match=r"`mine` must return a Measured, of lists of numbers by name .* but got"):
+        recorder.measure(untrained(small(), tensors(tiny)), "mine", Replicate("cell", small(), 0, tiny.digest), {})
+
+
+def test_measure_of_a_plugin_takes_numbers_and_makes_nan_null(tiny, small, monkeypatch):
+    monkeypatch.setitem(MEASUREMENTS, "mine", "tests.trainables.test_trial:mine")
+    monkeypatch.setitem(globals(), "mine", lambda subject: Measured({"spread": [1, 2.5, None, float("nan")]}))
+    replicate = Replicate("cell", small(), 0, tiny.digest)
+    record, _ = recorder.measure(untrained(small(), tensors(tiny)), "mine", replicate, {})
+    assert record.profiles[0].values == [1, 2.5, None, None]

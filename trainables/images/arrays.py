@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from trainables.errors import DataError
-from trainables.images.source import check_memory
+from trainables.images.source import check_memory, visible
 from trainables.images.splitting import Part
 
 KEYS = {
@@ -40,7 +40,14 @@ def read_npz(path: Path) -> dict[str, Part]:
                 f"{path} must hold arrays called x_train (and y_train, x_test, y_test) or images (and labels), but "
                 f"holds {', '.join(names) or 'none'}."
             )
-        return {part: Part(held[x], held[y] if y in names else None) for part, (x, y) in pairs.items()}
+
+        def array(name: str) -> np.ndarray:
+            try:
+                return np.asarray(held[name])
+            except ValueError as error:  # Python objects, mostly
+                raise DataError(f"{path}, {name} cannot be read: {str(error).removesuffix('.')}.") from None
+
+        return {part: Part(array(x), array(y) if y in names else None) for part, (x, y) in pairs.items()}
 
 
 def read_npy(path: Path) -> dict[str, Part]:
@@ -57,9 +64,9 @@ def find_idx(folder: Path) -> dict[tuple[str, str], Path]:
         DataError: Two files are the same split's.
     """
     found: dict[tuple[str, str], Path] = {}
-    for path in sorted(folder.rglob("*")):
+    for path in visible(folder):
         match = _IDX.search(path.name)
-        if match is None or not path.is_file():
+        if match is None:
             continue
         key = (_SPLITS[match[1].lower()], match[2].lower())
         former = found.setdefault(key, path)
@@ -84,10 +91,12 @@ def _parse(path: Path) -> np.ndarray:
         if len(head) < 4 or head[:3] != b"\0\0\x08":
             raise DataError(f"{path} must be an IDX file of unsigned bytes, but begins with {head.hex() or 'nothing'}.")
         sizes = file.read(4 * head[3])
+        if len(sizes) < 4 * head[3]:
+            raise DataError(f"{path} must hold {head[3]} sizes of four bytes after its first four, but is cut short.")
         shape = [int.from_bytes(sizes[start : start + 4]) for start in range(0, len(sizes), 4)]
         size = math.prod(shape)
         check_memory(size, path)
         content = file.read()
-    if len(content) != size or len(sizes) != 4 * head[3]:
+    if len(content) != size:
         raise DataError(f"{path} must hold {size:,} bytes of data after its header, but holds {len(content):,}.")
     return np.frombuffer(content, np.uint8).reshape(shape)

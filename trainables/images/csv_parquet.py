@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,24 +24,27 @@ IMAGES = ("image", "img", "images", "picture")
 
 
 def read_files(files: Sequence[Path], source: ImageSource) -> dict[str, Part]:
-    """Reads tables of one kind, whose names begin with their split: train-00000-of-00002.parquet, test.csv.
+    """Reads tables of one kind, whose names or folders tell their split: train-0.parquet, test.csv, test/0.parquet.
 
     Labels are kept if every table has them.
     """
-    parts: dict[str, list[Part]] = {}
+    top = os.path.commonpath([path.parent for path in files])
+    parts: dict[str, dict[Path, Part]] = {}
     for path in files:
         part = read_csv(path) if path.suffix.lower() == ".csv" else read_parquet(path, source)
-        parts.setdefault("train" if len(files) == 1 else split_of(path.name), []).append(part)
-    return {name: _joined(shards, files) for name, shards in parts.items()}
+        parts.setdefault("train" if len(files) == 1 else split_of(path.relative_to(top)), {})[path] = part
+    return {name: _joined(shards) for name, shards in parts.items()}
 
 
-def _joined(shards: Sequence[Part], files: Sequence[Path]) -> Part:
-    shapes = {part.images.shape[1:] for part in shards}
+def _joined(shards: dict[Path, Part]) -> Part:
+    shapes = {part.images.shape[1:]: path for path, part in shards.items()}
     if len(shapes) > 1:
-        raise DataError(f"{files[0].parent}: the images of all files must have one shape, but have {sorted(shapes)}.")
-    labels = [part.labels for part in shards if part.labels is not None]
+        found = " and ".join(f"{shape} in {path}" for shape, path in shapes.items())
+        raise DataError(f"The images of all files must have one shape, but have {found}: leave other tables elsewhere.")
+    labels = [part.labels for part in shards.values() if part.labels is not None]
     return Part(
-        np.concatenate([part.images for part in shards]), np.concatenate(labels) if len(labels) == len(shards) else None
+        np.concatenate([part.images for part in shards.values()]),
+        np.concatenate(labels) if len(labels) == len(shards) else None,
     )
 
 
@@ -54,24 +58,39 @@ def read_csv(path: Path) -> Part:
     """
     check_memory(path.stat().st_size, path)
     with path.open(newline="", encoding="utf-8-sig") as file:
-        top = next(csv.reader(file), [])
+        rows = filter(None, csv.reader(file))
+        top, below = next(rows, []), next(rows, [])
+    if len(below) > len(top):  # pandas would take the first values for names of rows
+        raise DataError(
+            f"{path} must have a name for each value of a row, or no names, but its first row has {len(top)}, and the "
+            f"next has {len(below)} values."
+        )
     named = not all(map(_is_number, top))
     frame = pd.read_csv(path, header=0 if named or _counts(top) else None, encoding="utf-8-sig")
     labels = None
-    column = next((c for c in frame.columns if str(c).strip().lower() in LABELS), None) if named else None
+    column = _label_column(frame.columns) if named else None
     if column is None and not named and _is_square(len(frame.columns) - 1):
         column = frame.columns[0]
     if column is not None:
-        labels = frame.pop(column).to_numpy()
+        labels = frame.pop(column).to_numpy()  # type: ignore[arg-type]  # a number where there are no names
     if not _is_square(len(frame.columns)):
         raise DataError(
             f"{path} must have a column for each pixel of a square image (784 for 28 x 28), and one called label if "
             f"there are labels, but it has {len(frame.columns):,} columns beside the label."
         )
     words = [str(name) for name, values in frame.items() if not pd.api.types.is_numeric_dtype(values)]
-    if words:
-        raise DataError(f"{path}: the values of pixels must be numbers, but column {words[0]!r} has others.")
+    if words and len(frame):
+        raise DataError(
+            f"{path}: the values of pixels must be numbers with commas between them, but column {words[0][:40]!r} "
+            "has others."
+        )
     return Part(frame.to_numpy(), labels)
+
+
+def _label_column(names: Iterable[object]) -> object:
+    """The likeliest name of a column of labels, in any case of letters, or None."""
+    known = {str(name).strip().lower(): name for name in names}
+    return next((known[name] for name in LABELS if name in known), None)
 
 
 def _is_number(text: str) -> bool:
@@ -111,7 +130,7 @@ def read_parquet(path: Path, source: ImageSource) -> Part:
     if values.null_count or not len(values):
         raise DataError(f"{path}: column {column!r} must hold the bytes of a picture in each row, but some are absent.")
     named = ((f"{path}, row {row}", value.as_py()) for row, value in enumerate(values))
-    label = next((name for name in LABELS if name in table.column_names), None)
+    label = _label_column(table.column_names)
     return Part(stack(named, len(values), source), None if label is None else table[label].to_pandas().to_numpy())
 
 

@@ -45,9 +45,14 @@ def white_of(arrays: Mapping[str, np.ndarray], white: float | None, where: objec
     Raises:
         DataError: They are no numbers, not finite, negative, above white, or do not say what white is.
     """
-    kinds: set[str] = {array.dtype.kind for array in arrays.values()}
-    if not kinds <= set("buif"):
-        raise DataError(f"{where}: the values of images must be numbers, but are {next(iter(arrays.values())).dtype}.")
+    kinds: dict[str, np.dtype] = {array.dtype.kind: array.dtype for array in arrays.values()}
+    if odd := kinds.keys() - set("buif"):
+        raise DataError(f"{where}: the values of images must be numbers, but are {kinds[odd.pop()]}.")
+    if "f" in kinds and len(kinds) > 1:
+        raise DataError(
+            f"{where}: the values of all sets must be integers, or those of all floats, but are "
+            f"{' and '.join(str(array.dtype) for array in arrays.values())}."
+        )
     if not all(np.isfinite(array).all() for array in arrays.values() if array.dtype.kind == "f"):
         raise DataError(f"{where}: the values of images must be finite, but NaN or infinity is among them.")
     low = min(float(array.min()) for array in arrays.values())
@@ -55,9 +60,11 @@ def white_of(arrays: Mapping[str, np.ndarray], white: float | None, where: objec
     if low < 0:
         raise DataError(f"{where}: the values of images must be 0 (black) or more, but the least is {low:g}.")
     if white is None:
-        white = _white_of(kinds, high, where)
+        white = _white_of(set(kinds), high, where)
     if high > white:
-        raise DataError(f"{where}: the values of images must be at most white, {white:g}, but the largest is {high:g}.")
+        raise DataError(
+            f"{where}: the values of images must be at most white, {_plain(white)}, but the largest is {_plain(high)}."
+        )
     return white
 
 
@@ -67,15 +74,22 @@ def _white_of(kinds: set[str], high: float, where: object) -> float:
     if "f" in kinds:
         if high > 1:
             raise DataError(
-                f"{where}: floats must lie in [0, 1], but the largest is {high:g}. Say what white is: --white 255, say."
+                f"{where}: floats must lie in [0, 1], but the largest is {_plain(high)}. Say what white is: --white "
+                f"{_plain(max(high, BYTE_WHITE))}, say."
             )
         return 1
     if high > BYTE_WHITE or high < DARK:
         raise DataError(
             f"{where}: integers must go up to {DARK} or more, and to {BYTE_WHITE} at most, to be taken for values from "
-            f"0 (black) to {BYTE_WHITE} (white), but the largest is {high:g}. Say what white is: --white {high:g}, say."
+            f"0 (black) to {BYTE_WHITE} (white), but the largest is {_plain(high)}. Say what white is: --white "
+            f"{_plain(high or BYTE_WHITE)}, say."
         )
     return BYTE_WHITE
+
+
+def _plain(value: float) -> str:
+    """A number with all its digits, so that it may be typed as it is printed: 65535, 0.1."""
+    return str(float(value)).removesuffix(".0")
 
 
 def to_bytes(images: np.ndarray, white: float) -> np.ndarray:

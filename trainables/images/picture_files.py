@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from trainables.errors import DataError
 from trainables.images.greys import as_array, fit
-from trainables.images.source import ImageSource, check_memory
+from trainables.images.source import ImageSource, check_memory, visible
 from trainables.images.splitting import Part
 
 ENDINGS = frozenset(".png .jpg .jpeg .bmp .tif .tiff .webp .pgm .ppm".split())
@@ -20,35 +20,49 @@ SPLITS = {"train": "train", "training": "train", "test": "test", "testing": "tes
     ("val", "valid", "validation"), "val"
 )
 """Names of a folder of a split, or the beginning of a file's name."""
+KINDS = {"uint8": "8 bits", "int32": "more than 8 bits", "float32": "floats"}
+"""The kinds of values that pictures have, by the type of their array."""
 
 
 def read_folder(folder: Path, source: ImageSource) -> dict[str, Part]:
     """Reads the pictures of a folder: all its own, or those of its folders, of which each is a class.
 
-    Folders `train` and `test` (and `val`) are sets that are read so each.
+    Folders `train` and `test` (and `val`) are sets that are read so each. A folder that holds nothing but a folder of
+    classes, of sets or called like a set is read as that one.
 
     Raises:
         DataError: There are none, some lie beside folders of others, one is damaged, or their sizes differ.
     """
-    folders = {path.name.lower(): path for path in sorted(folder.iterdir()) if _is_folder(path)}
-    if "train" in folders and folders.keys() <= SPLITS.keys() and len(folders) > 1:
-        return {SPLITS[name]: _read_set(path, source) for name, path in folders.items()}
-    return {"train": _read_set(folder, source)}
+    own, folders = _pictures(folder)
+    if not own and len(folders) == 1:
+        (only,) = folders
+        if only.lower() in SPLITS or not _pictures(folder / only)[0]:
+            return read_folder(folder / only, source)
+    sets = {name: SPLITS[name.lower()] for name in folders if name.lower() in SPLITS}
+    if len(sets) < 2 or ("train" not in sets.values() and len(sets) < len(folders)):  # a class may be called so alone
+        return {"train": _read_set(folder, source)}
+    beside = [path.name for path in own] + [f"{name}/" for name in folders.keys() - sets.keys()]
+    if beside or len(set(sets.values())) < len(sets):
+        raise DataError(
+            f"{folder} must hold one folder of each set, train, test and val, and no other pictures, but holds "
+            f"{', '.join([f'{name}/' for name in sets] + sorted(beside)[:1])}."
+        )
+    return {split: _read_set(folder / name, source) for name, split in sets.items()}
 
 
-def within(folder: Path) -> bool:
-    """Whether there is a picture in a folder or in those within."""
-    return any(path.suffix.lower() in ENDINGS for path in folder.rglob("*"))
-
-
-def _is_folder(path: Path) -> bool:
-    return path.is_dir() and not path.name.startswith((".", "__"))
+def _pictures(folder: Path) -> tuple[list[Path], dict[str, list[Path]]]:
+    """The pictures that lie in a folder itself, and those within each of its folders, by the folder's name."""
+    own: list[Path] = []
+    folders: dict[str, list[Path]] = {}
+    for path in visible(folder):
+        if path.suffix.lower() in ENDINGS:
+            name, *deeper = path.relative_to(folder).parts
+            (folders.setdefault(name, []) if deeper else own).append(path)
+    return own, folders
 
 
 def _read_set(folder: Path, source: ImageSource) -> Part:
-    own = _pictures(folder.iterdir())
-    classes = {path.name: _pictures(path.rglob("*")) for path in sorted(folder.iterdir()) if _is_folder(path)}
-    classes = {name: files for name, files in classes.items() if files}
+    own, classes = _pictures(folder)
     if own and classes:
         raise DataError(
             f"{folder} must hold pictures, or folders of them, one a class, but holds both: {own[0].name} beside "
@@ -62,15 +76,11 @@ def _read_set(folder: Path, source: ImageSource) -> Part:
     return Part(stack(named, len(files), source), labels)
 
 
-def _pictures(paths: Iterable[Path]) -> list[Path]:
-    return sorted(p for p in paths if p.suffix.lower() in ENDINGS and not p.name.startswith(".") and p.is_file())
-
-
 def stack(pictures: Iterable[tuple[str, Path | bytes]], count: int, source: ImageSource) -> np.ndarray:
     """Reads `count` pictures into one array `(n, height, width, channels)`, grey if no picture has a colour in it.
 
     `pictures`: the name of each, for messages, and its file or bytes; `source` says what becomes of their size and
-    colour. Raises DataError if one cannot be read, or their sizes differ.
+    colour. Raises DataError if one cannot be read, or their sizes or kinds of values differ.
     """
     arrays: list[np.ndarray] = []
     first = ""
@@ -85,32 +95,41 @@ def stack(pictures: Iterable[tuple[str, Path | bytes]], count: int, source: Imag
                 f"{name} must have the size of {first}, {sizes[0]} pixels, but has {sizes[1]}: --size 28, say, brings "
                 "all to one size."
             )
+        elif array.dtype != arrays[0].dtype:
+            raise DataError(
+                f"{name} must have values of {first}'s kind, {KINDS[arrays[0].dtype.name]}, but has "
+                f"{KINDS[array.dtype.name]}: what is white in one is not in the other."
+            )
         arrays.append(array)
     channels = max(array.shape[2] for array in arrays)
     return np.stack([np.broadcast_to(array, (*array.shape[:2], channels)) for array in arrays])
 
 
 def decode(name: str, content: Path | bytes, source: ImageSource) -> np.ndarray:
-    """Reads a picture, turned as its camera says, what is transparent on white: uint8, or uint16 where it has 16 bits.
+    """Reads a picture, turned as its camera says, what is transparent on white.
 
-    Returns `(height, width, channels)`, one channel if all three are the same. `source` says what becomes of its size
-    and colour. Raises DataError, which names the picture, if it is damaged, or no picture.
+    Returns `(height, width, channels)`, one channel if all three are the same: uint8, or int32 where a grey has more
+    bits, or float32 where it is a float. `source` says what becomes of its size and colour. Raises DataError, which
+    names the picture, if it is damaged, no picture, or several.
     """
     try:
         with Image.open(io.BytesIO(content) if isinstance(content, bytes) else content) as opened:
-            picture = _plain(ImageOps.exif_transpose(opened))
+            frames = 1 if opened.format == "MPO" else getattr(opened, "n_frames", 1)  # cameras add previews to a JPEG
+            picture, whole = _plain(ImageOps.exif_transpose(opened)), opened.mode.startswith("I")
+    except UnidentifiedImageError:
+        raise DataError(f"{name} cannot be read as a picture: it is damaged, or none.") from None
     except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
         reason = str(error).partition("\n")[0]
         raise DataError(f"{name} cannot be read as a picture: {reason.removesuffix('.')}.") from None
-    if picture.mode == "F":
-        wide = as_array(fit(picture, source.size, source.grey))
-        return np.asarray(np.rint(wide).clip(0, 2**16 - 1).astype(np.uint16))
+    if frames > 1:
+        raise DataError(f"{name} must hold one picture, but holds {frames}: save each as a file of its own.")
     array = as_array(fit(picture, source.size, source.grey))
+    array = np.rint(array).astype(np.int32) if whole else array
     return array[..., :1] if (array == array[..., :1]).all() else array
 
 
 def _plain(picture: Image.Image) -> Image.Image:
-    """The picture as L or RGB, or as F if it has 16 bits a pixel."""
+    """The picture as L or RGB, or as F if it has more than 8 bits a pixel of one channel."""
     if picture.mode.startswith("I") or picture.mode == "F":
         return picture.convert("F")
     if picture.has_transparency_data:
@@ -119,7 +138,8 @@ def _plain(picture: Image.Image) -> Image.Image:
     return picture.convert("L" if picture.mode in ("1", "L") else "RGB")
 
 
-def split_of(name: str) -> str:
-    """The split whose name a file's name begins with; train if there is none."""
-    beginnings: Sequence[str] = sorted(SPLITS, key=len, reverse=True)
-    return next((SPLITS[start] for start in beginnings if name.lower().startswith(start)), "train")
+def split_of(path: Path) -> str:
+    """The split whose name a file's name begins with, or that its folder is called; train if there is neither."""
+    beginnings = sorted(SPLITS, key=len, reverse=True)
+    own = next((SPLITS[start] for start in beginnings if path.name.lower().startswith(start)), "")
+    return own or SPLITS.get(path.parent.name.lower(), "train")

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from trainables.errors import DataError
 from trainables.images import arrays, csv_parquet, greys, picture_files
-from trainables.images.source import SUFFIXES, ImageSource
+from trainables.images.source import SUFFIXES, ImageSource, visible
 from trainables.images.splitting import Part, by_content
 from trainables.shape import Shape
 
@@ -33,7 +33,8 @@ def read(source: ImageSource) -> tuple[dict[str, Part], Shape]:
     try:
         raw = _parts(path, source)
         if "train" not in raw:
-            raise DataError(f"{path} must hold images to train on, but holds a {' and a '.join(raw)} set alone.")
+            held = f"a {' and a '.join(raw)} set" if raw else "labels"
+            raise DataError(f"{path} must hold images to train on, but holds {held} alone.")
         images = {name: greys.as_images(part.images, path) for name, part in raw.items()}
         white = greys.white_of(images, source.white, path)
         images = {
@@ -61,9 +62,12 @@ def _parts(path: Path, source: ImageSource) -> dict[str, Part]:
     if path.is_dir():
         if idx := arrays.find_idx(path):
             return arrays.read_idx(idx)
-        tables = [file for file in sorted(path.rglob("*")) if file.suffix.lower() in _TABLES and file.name[0] != "."]
-        if tables and not picture_files.within(path):  # beside pictures, a CSV is about them
-            return csv_parquet.read_files([f for f in tables if f.suffix == tables[0].suffix], source)
+        by_kind: dict[str, list[Path]] = {}
+        for file in visible(path):
+            by_kind.setdefault(file.suffix.lower(), []).append(file)
+        tables = next((by_kind[kind] for kind in _TABLES if kind in by_kind), [])
+        if tables and not picture_files.ENDINGS & by_kind.keys():  # beside pictures or parquet, a CSV is about them
+            return csv_parquet.read_files(tables, source)
         return picture_files.read_folder(path, source)
     if not path.exists():
         raise DataError(f"{path} cannot be read: there is no such file or folder.")
@@ -102,10 +106,14 @@ def _classes(parts: Mapping[str, Part], where: Path) -> dict[str, np.ndarray]:
         raise DataError(
             f"{where}: labels must name classes, but some are fractions, such as {every[every % 1 > 0][0]}."
         )
-    every = every.astype(str) if every.dtype.kind == "O" else every
+    if every.dtype.kind == "O":
+        if (odd := next((label for label in every if not pd.api.types.is_scalar(label)), None)) is not None:
+            raise DataError(f"{where}: a label must be one number or name, but one is {odd!s:.80}.")
+        every = every.astype(str)
+    every = np.char.decode(every, "latin-1") if every.dtype.kind == "S" else every
     names, numbers = np.unique(every, return_inverse=True)
-    if every.dtype.kind in "US" and all(name.isdecimal() for name in names):
-        names, numbers = np.unique(every.astype(int), return_inverse=True)
+    if every.dtype.kind == "U" and all(name.isdecimal() for name in names):
+        names, numbers = np.unique(np.array([int(name) for name in every], object), return_inverse=True)
     numbers = numbers.astype(np.min_scalar_type(len(names) - 1))
     ends = np.cumsum([len(labels) for labels in given.values()])
     return dict(zip(given, np.split(numbers, ends[:-1]), strict=True))

@@ -52,6 +52,15 @@ def name_of(path: str) -> str:
     return re.sub(r"[^\w.+-]+", "-", name).strip("-") or "images"
 
 
+def visible(folder: Path) -> list[Path]:
+    """Lists the files of a folder and of those within, sorted, without hidden ones: `.cache/`, `__MACOSX/`."""
+    found: list[Path] = []
+    for top, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith((".", "__"))]
+        found += [Path(top, name) for name in names if not name.startswith(".")]
+    return sorted(found)
+
+
 def check_memory(size: int, where: object) -> None:
     """Refuses images that take too much memory; raises DataError.
 

@@ -59,6 +59,16 @@ def test_rows_say_what_was_chosen_when_and_why_saturation_has_no_answer() -> Non
     assert rows["L"].number.endswith("11 to 16 on this grid") and rows["U"].number.startswith("25 [")
 
 
+def test_images_own_dimension_whose_replicates_failed_is_not_said_to_have_no_arm() -> None:
+    def own_dimension(*runs: Tables) -> str:
+        swept = sweep_tables(dims=DIMS, nll=curve, dataset="strokes")
+        return next(line for line in concluded(of_other_data(swept, *runs)).open if line.startswith("(I)"))
+
+    assert "no arm for it: add {task: intrinsic_dimension}" in own_dimension()
+    failed = own_dimension(intrinsic_tables(lambda *given: 12.0, datasets=("strokes",), finished=False))
+    assert "none of its replicates has finished. `study status runs/latent` says why" in failed
+
+
 def test_purposes_have_an_n_each() -> None:
     reconstruct, generate, classify = concluded(full()).purposes
     assert "within 4 nats of the best one trained, that of N = 200" in reconstruct and "within 1 nat" in reconstruct

@@ -277,12 +277,6 @@ def test_estimates_of_a_count_that_ends_at_0(before: int, reason: str) -> None:
     assert row["verdict"] == ("inconclusive" if reason else "refuted")
 
 
-def test_estimates_of_pca_on_equal_images_are_none() -> None:
-    rows = {one.key: one for one in estimate_table.estimates_of(Evidence([]).sweeps, [], np.zeros(20))}
-    assert {rows[f"g {share} %"].verdict for share in (90, 95, 99)} == {Verdict.NOT_MEASURED}
-    assert rows["g 90 %"].reason == "the train images are all the same"
-
-
 def test_estimates_without_the_studies_say_which_they_need() -> None:
     frame = by_key(make_tables(arms=("elu", "vae", "relu"), seeds=2))
     assert {row["verdict"] for row in frame.values()} == {"not measured"}
@@ -346,6 +340,12 @@ def test_estimates_pca_counts_components_for_a_share_of_the_variance() -> None:
     frame = by_key(tables)
     assert [frame[f"g {share} %"]["value"] for share in (90, 95, 99)] == [2.0, 3.0, 4.0]
     assert frame["g 90 %"]["verdict"] == "refuted"
+
+
+def test_estimates_pca_of_images_that_do_not_differ_has_no_number() -> None:
+    tables = sweep_tables(seeds=1, networks=("pca",), profiles=lambda r, network: {"spectrum": [0.0] * 5})
+    row = by_key(tables)["g 90 %"]
+    assert np.isnan(row["value"]) and row["reason"] == "the training images do not differ"
 
 
 def test_sweep_reads_history_at_shares_of_each_run(latent: Tables) -> None:

@@ -79,6 +79,13 @@ def test_find_idx_takes_a_plain_file_before_its_packed_copy_and_refuses_two_data
         arrays.find_idx(tmp_path)
 
 
+def test_find_idx_leaves_hidden_files_out(tmp_path):
+    for name in ("train-images-idx3-ubyte", "._train-images-idx3-ubyte", "__MACOSX/train-images-idx3-ubyte"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(idx(IMAGES))
+    assert list(arrays.find_idx(tmp_path).values()) == [tmp_path / "train-images-idx3-ubyte"]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -87,7 +94,7 @@ def test_find_idx_takes_a_plain_file_before_its_packed_copy_and_refuses_two_data
         (idx(IMAGES)[:-1], "hold 120 bytes of data after its header, but holds 119"),
         (idx(IMAGES) + b"0", "but holds 121"),
         (b"\0\0\x0d\x03" + idx(IMAGES)[4:], "of unsigned bytes, but begins with 00000d03"),
-        (idx(IMAGES)[:7], "hold"),
+        (idx(IMAGES)[:7], "hold 3 sizes of four bytes after its first four, but is cut short"),
     ],
     ids=["empty", "a web page", "cut short", "too long", "floats", "half a header"],
 )

@@ -57,13 +57,25 @@ def test_read_csv_without_labels(tmp_path):
     ("text", "message"),
     [
         ("label,a,b\n1,2,3\n", "must have a column for each pixel of a square image .* but it has 2 columns beside"),
-        ("label,p0,p1,p2,p3\n1,0,0,0,x\n", "values of pixels must be numbers, but column 'p3' has others"),
+        ("label,p0,p1,p2,p3\n1,0,0,0,x\n", "values of pixels must be numbers with commas between .* column 'p3' has"),
+        ("label;p0\n1;2\n", "must be numbers with commas between them, but column 'label;p0' has others"),
+        (
+            "# mine\nlabel,p0\n1,2\n",
+            "must have a name for each .* its first row has 1, and the next has 2 values",
+        ),
+        ("label,p0\n1,2,\n3,4,\n", "its first row has 2, and the next has 3 values"),
     ],
 )
 def test_read_csv_of_other_columns_names_them(tmp_path, text, message):
     (tmp_path / "a.csv").write_text(text)
     with pytest.raises(DataError, match=rf"a\.csv.*{message}"):
         csv_parquet.read_csv(tmp_path / "a.csv")
+
+
+def test_read_csv_takes_the_names_below_an_empty_line_for_names(tmp_path):
+    (tmp_path / "a.csv").write_text("\n\nlabel,7\n1,2\n\n3,4\n")
+    part = csv_parquet.read_csv(tmp_path / "a.csv")
+    assert part.images.tolist() == [[2], [4]] and part.labels.tolist() == [1, 3]
 
 
 def hub_table(rows, labels=True):
@@ -110,3 +122,20 @@ def test_read_files_joins_the_shards_of_a_split_and_drops_labels_that_not_all_ha
     parts = csv_parquet.read_files(sorted(tmp_path.iterdir()), SOURCE)
     np.testing.assert_array_equal(parts["train"].images.reshape(4, 9), PIXELS)
     assert parts["train"].labels is None and parts["test"].labels.tolist() == [0]
+
+
+def test_read_files_of_folders_called_like_sets_are_these_sets_and_a_table_of_none_is_named(tmp_path):
+    for split, rows in {"train": PIXELS[:3], "test": PIXELS[3:]}.items():
+        (tmp_path / split).mkdir()
+        pq.write_table(hub_table(rows), tmp_path / split / "0000.parquet")
+    parts = csv_parquet.read_files(sorted(tmp_path.rglob("*.parquet")), SOURCE)
+    assert {name: len(part.images) for name, part in parts.items()} == {"train": 3, "test": 1}
+    for name, text in {"train.csv": "1,2,3,4\n", "submission.csv": "Id,Label\n1,0\n"}.items():
+        (tmp_path / name).write_text(text)
+    with pytest.raises(DataError, match=r"one shape, but have \(1,\) in .*submission\.csv and \(4,\) in .*train\.csv"):
+        csv_parquet.read_files(sorted(tmp_path.glob("*.csv")), SOURCE)
+
+
+def test_read_parquet_finds_labels_as_csv_does(tmp_path):
+    pq.write_table(pa.table({"Image": list(map(png, PIXELS)), "Label": [3, 1, 2, 0]}), tmp_path / "a.parquet")
+    assert csv_parquet.read_parquet(tmp_path / "a.parquet", SOURCE).labels.tolist() == [3, 1, 2, 0]

@@ -58,6 +58,9 @@ def test_white_of_values_that_say_it_or_have_it_said(values, white, expected):
         (np.array([0, 1]), None, "integers must go up to 128 .* the largest is 1. Say what white is: --white 1,"),
         (np.array([0, 127], np.uint8), None, "--white 127"),
         (np.array([0, 256]), None, "--white 256"),
+        (np.array([0.0, 65535.0]), None, "--white 65535,"),
+        (np.array([0, 16_777_215]), None, "--white 16777215,"),
+        (np.array([0, 0]), None, "--white 255,"),
         (np.array([0, 17]), 16, "at most white, 16, but the largest is 17"),
         (np.array(["0", "1"]), None, "must be numbers, but are <U1"),
         (np.array([0, 1j]), None, "must be numbers"),
@@ -70,6 +73,11 @@ def test_white_of_other_values_raises_with_the_value_and_the_remedy(values, whit
 
 def test_white_of_takes_all_sets_together():
     assert greys.white_of({"train": np.array([0, 255]), "test": np.array([0, 3])}, None, "here") == 255
+
+
+def test_white_of_integers_and_floats_together_is_refused_for_they_have_no_common_white():
+    with pytest.raises(DataError, match=r"of all sets must be integers, .* but are uint8 and float64"):
+        greys.white_of({"train": np.array([255], np.uint8), "test": np.array([1.0])}, 255, "here")
 
 
 def test_to_bytes_scales_and_rounds_and_leaves_bytes_alone():

@@ -1,6 +1,7 @@
 """Pictures: every mode that a PNG or JPEG comes in, folders of classes and of sets, and what is no picture."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -121,10 +122,92 @@ def test_read_folder_of_folders_takes_each_for_a_class_however_deep_its_pictures
 def test_read_folder_of_train_and_test_are_sets_and_a_class_may_be_called_so_alone(tmp_path):
     for split in ("train", "test", "valid"):
         save(tmp_path / split / "cat" / "a.png", shade(len(split)))
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "a.txt").write_text("no picture")
     parts = picture_files.read_folder(tmp_path, SOURCE)
     assert set(parts) == {"train", "test", "val"} and parts["test"].images[0, 0, 0, 0] == 4
-    save(tmp_path / "other" / "a.png", shade(9))
-    assert set(picture_files.read_folder(tmp_path, SOURCE)) == {"train"}
+    save(tmp_path / "apart" / "test" / "a.png", shade(9))
+    save(tmp_path / "apart" / "cat" / "a.png", shade(8))
+    (part,) = picture_files.read_folder(tmp_path / "apart", SOURCE).values()
+    assert part.labels.tolist() == ["cat", "test"]
+
+
+def test_read_folder_of_training_and_testing_are_sets(tmp_path):
+    for split in ("training", "testing"):
+        save(tmp_path / split / "7" / "a.png", shade(len(split)))
+    assert set(picture_files.read_folder(tmp_path, SOURCE)) == {"train", "test"}
+
+
+@pytest.mark.parametrize("beside", ["masks/a.png", "a.png", "training/a.png"])
+def test_read_folder_of_sets_and_other_pictures_is_refused_and_no_test_image_trains(tmp_path, beside):
+    for split in ("train", "test"):
+        save(tmp_path / split / "cat" / "a.png", shade(len(split)))
+    save(tmp_path / beside, shade(9))
+    with pytest.raises(DataError, match=rf"must hold one folder of each set.* but holds .*{beside.split('/')[0]}"):
+        picture_files.read_folder(tmp_path, SOURCE)
+
+
+@pytest.mark.parametrize("outer", ["flowers", "train", "test", "data/train"])
+def test_read_folder_of_one_folder_alone_is_that_one(tmp_path, outer):
+    save(tmp_path / outer / "cat" / "a.png", shade(1))
+    save(tmp_path / outer / "dog" / "b.png", shade(2))
+    (part,) = picture_files.read_folder(tmp_path, SOURCE).values()
+    assert part.labels.tolist() == ["cat", "dog"]
+
+
+def test_read_folder_of_one_folder_that_is_called_like_a_set_has_no_class_of_that_name(tmp_path):
+    save(tmp_path / "train" / "a.png", shade(1))
+    assert picture_files.read_folder(tmp_path, SOURCE)["train"].labels is None
+    save(tmp_path / "other" / "mouse" / "a.png", shade(1))
+    assert picture_files.read_folder(tmp_path / "other", SOURCE)["train"].labels.tolist() == ["mouse"]
+
+
+def test_read_folder_leaves_hidden_pictures_out_however_deep_they_lie(tmp_path):
+    for name in ("cat/a.png", "dog/b.png", "cat/.ipynb_checkpoints/a.png", "dog/__MACOSX/b.png", "dog/.thumbs/x/b.png"):
+        save(tmp_path / name, shade(10))
+    (part,) = picture_files.read_folder(tmp_path, SOURCE).values()
+    assert part.labels.tolist() == ["cat", "dog"]
+
+
+def test_read_folder_follows_links_and_names_one_that_leads_nowhere(tmp_path):
+    save(tmp_path / "elsewhere" / "young" / "a.png", shade(10))
+    save(tmp_path / "mine" / "dog" / "b.png", shade(20))
+    (tmp_path / "mine" / "cat").symlink_to(tmp_path / "elsewhere")
+    (part,) = picture_files.read_folder(tmp_path / "mine", SOURCE).values()
+    assert part.labels.tolist() == ["cat", "dog"]
+    (tmp_path / "mine" / "dog" / "c.png").symlink_to(tmp_path / "gone.png")
+    with pytest.raises(DataError, match=r"c\.png cannot be read as a picture: .*No such file"):
+        picture_files.read_folder(tmp_path / "mine", SOURCE)
+
+
+@pytest.mark.parametrize(("ending", "count"), [("tif", 3), ("png", 3), ("webp", 3)])
+def test_decode_of_several_pictures_in_one_file_is_refused(tmp_path, ending, count):
+    pages = [shade(50 * page) for page in range(1, count + 1)]
+    pages[0].save(tmp_path / f"a.{ending}", save_all=True, append_images=pages[1:])
+    with pytest.raises(DataError, match=rf"a\.{ending} must hold one picture, but holds {count}"):
+        picture_files.decode(f"a.{ending}", tmp_path / f"a.{ending}", SOURCE)
+
+
+def test_decode_of_a_cameras_jpeg_with_a_preview_takes_the_picture(tmp_path):
+    shade(200).save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=[shade(100)])
+    assert abs(int(picture_files.decode("a.jpg", tmp_path / "a.jpg", SOURCE)[0, 0, 0]) - 200) < 3
+
+
+@pytest.mark.parametrize("values", [GREY / np.float32(240), GREY.astype(np.int32) * 1000 - 9])
+def test_decode_keeps_floats_and_wide_integers_of_a_tif(tmp_path, values):
+    Image.fromarray(values).save(tmp_path / "a.tif")
+    found = picture_files.decode("a.tif", tmp_path / "a.tif", SOURCE)
+    assert found.dtype == values.dtype
+    np.testing.assert_array_equal(found[..., 0], values)
+
+
+def test_read_folder_of_8_and_16_bits_is_refused_for_they_have_no_common_white(tmp_path):
+    save(tmp_path / "a.png", shade(10))
+    save(tmp_path / "b.png", Image.fromarray(GREY.astype(np.uint16) * 257))
+    with pytest.raises(
+        DataError, match=r"b\.png must have values of .*a\.png's kind, 8 bits, but has more than 8 bits"
+    ):
+        picture_files.read_folder(tmp_path, SOURCE)
 
 
 def test_read_folder_of_grey_and_colour_is_colour(tmp_path):
@@ -160,7 +243,9 @@ def test_read_folder_without_pictures_or_with_both_kinds_is_refused(tmp_path):
         ("validation-0.parquet", "val"),
         ("Valid.csv", "val"),
         ("flowers.csv", "train"),
+        ("default/test/0000.parquet", "test"),
+        ("test/flowers/0000.parquet", "train"),
     ],
 )
-def test_split_of_a_files_name(name, split):
-    assert picture_files.split_of(name) == split
+def test_split_of_a_file_by_its_name_or_folder(name, split):
+    assert picture_files.split_of(Path(name)) == split

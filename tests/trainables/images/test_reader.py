@@ -174,6 +174,7 @@ def test_read_what_cannot_be_read_raises_one_line_that_names_the_file(tmp_path, 
         ({"images": IMAGES, "labels": LABELS + 0.5}, "must name classes, but some are fractions, such as 0.5"),
         ({"images": IMAGES, "labels": np.where(LABELS, LABELS, np.nan)}, "a label or none, but 20 have none"),
         ({"images": np.array([{}] * 3)}, "cannot be read: Object arrays cannot be loaded"),
+        ({"images": IMAGES, "labels": LABELS.astype(object)}, ", labels cannot be read: Object arrays"),
         ({"x_train": IMAGES, "x_test": IMAGES[:, :4]}, "one shape, but have"),
         ({"x_train": IMAGES, "x_test": IMAGES[:3]}, "no image in common, but they share 3"),
         ({"x_train": IMAGES / 255, "x_test": IMAGES - 1.0}, "least is -1"),
@@ -184,6 +185,46 @@ def test_read_arrays_that_break_a_rule_raises_it_with_the_value(tmp_path, arrays
     np.savez(tmp_path / "a.npz", **arrays)
     with pytest.raises(DataError, match=rf"^{tmp_path}/a\.npz\b.*{message}"):
         read(ImageSource(path=str(tmp_path / "a.npz")))
+
+
+@pytest.mark.parametrize(
+    ("names", "numbers"), [([b"owl", b"cat", b"dog"], [2, 0, 1]), (["2", "1" * 30, "03"], [0, 2, 1])]
+)
+def test_read_numbers_classes_by_names_that_are_bytes_or_long_numbers(tmp_path, names, numbers):
+    np.savez(tmp_path / "a.npz", images=IMAGES, labels=np.array(names)[LABELS])
+    parts, _ = read(ImageSource(path=str(tmp_path / "a.npz")))
+    expected = {image.tobytes(): numbers[label] for image, label in zip(IMAGES, LABELS, strict=True)}
+    for part in parts.values():
+        assert part.labels.tolist() == [expected[image.tobytes()] for image in part.images]
+
+
+def test_read_labels_that_are_lists_are_refused(tmp_path):
+    folder = write_parquet(tmp_path)
+    for path in folder.iterdir():
+        table = pq.read_table(path)
+        pq.write_table(table.set_column(1, "label", pa.array([[1, 2]] * len(table))), path)
+    with pytest.raises(DataError, match=r"a label must be one number or name, but one is \[1 2\]"):
+        read(ImageSource(path=str(folder)))
+
+
+def test_read_labels_alone_says_so(tmp_path):
+    (tmp_path / "train-labels-idx1-ubyte").write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, 1, 5]))
+    with pytest.raises(DataError, match="must hold images to train on, but holds labels alone"):
+        read(ImageSource(path=str(tmp_path)))
+
+
+def test_read_tables_beside_hidden_pictures_and_of_endings_in_any_case(tmp_path):
+    as_csv(tmp_path, {"train": IMAGES[:40], "test": IMAGES[40:]}, 1)
+    (tmp_path / "test.csv").rename(tmp_path / "test.CSV")
+    Image.fromarray(IMAGES[0]).save(tmp_path / ".preview.png")
+    parts, _ = read(ImageSource(path=str(tmp_path)))
+    assert len(parts["test"].images) == 20
+
+
+def test_read_parquet_beside_a_csv_about_it_takes_the_parquet(tmp_path):
+    folder = write_parquet(tmp_path)
+    (folder / "about.csv").write_text("file,label\na,1\n")
+    assert sum(len(part.images) for part in read(ImageSource(path=str(folder)))[0].values()) == 60
 
 
 def test_read_with_white_said_takes_values_up_to_it(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from trainables.errors import DataError
-from trainables.images.source import ImageSource, check_memory, is_path, name_of
+from trainables.images.source import ImageSource, check_memory, is_path, name_of, visible
 
 
 def test_is_path_tells_files_and_folders_from_names(tmp_path, monkeypatch):
@@ -14,6 +14,16 @@ def test_is_path_tells_files_and_folders_from_names(tmp_path, monkeypatch):
     (tmp_path / "photos").mkdir()
     assert all(map(is_path, ["photos", "a.npz", "a.NPY", "train.csv", "x.parquet", "photos/", "/nowhere", "~/x"]))
     assert not any(map(is_path, ["mnist", "strokes-8-one", "", " ", "mnits", 3, None, True, ["a.npz"]]))
+
+
+def test_visible_lists_files_behind_links_and_no_hidden_ones(tmp_path):
+    for name in ("b/c.png", "a.png", "._a.png", ".cache/a.png", "b/__MACOSX/d.png", "b/__d.png"):
+        (tmp_path / "mine" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "mine" / name).touch()
+    (tmp_path / "other").symlink_to(tmp_path / "mine" / "b")
+    (tmp_path / "mine" / "z").symlink_to(tmp_path / "other")
+    names = [str(path.relative_to(tmp_path / "mine")) for path in visible(tmp_path / "mine")]
+    assert names == ["a.png", "b/__d.png", "b/c.png", "z/__d.png", "z/c.png"]
 
 
 @pytest.mark.parametrize(
