@@ -58,12 +58,18 @@ class Viewer:
     arms: Mapping[str, Sequence[Network]]
 
     def plain(self) -> dict[str, Any]:
-        """The same as dictionaries and lists, ready for JSON, with the networks' names in words."""
+        """The same as dictionaries and lists, ready for JSON, with the networks' names in words.
+
+        Most networks have the same `inputs`: `inputs` of the whole holds each strip once, and a network's is its place.
+        """
+        inputs = list(dict.fromkeys(one.inputs for networks in self.arms.values() for one in networks))
         arms = {
-            in_words(arm): [asdict(one) | {"cell": in_words(one.cell)} for one in networks]
+            in_words(arm): [
+                asdict(one) | {"cell": in_words(one.cell), "inputs": inputs.index(one.inputs)} for one in networks
+            ]
             for arm, networks in self.arms.items()
         }
-        return {"kinds": dict(self.kinds), "figures": dict(self.figures), "arms": arms}
+        return {"kinds": dict(self.kinds), "figures": dict(self.figures), "inputs": inputs, "arms": arms}
 
 
 def viewer(tables: Tables) -> Viewer | None:

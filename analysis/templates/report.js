@@ -37,7 +37,7 @@ const addFilter = (box) => {
 };
 
 // Steps through the images of a network. A wish is remembered: where a network lacks it, the nearest is shown.
-const addPanel = (panel, { kinds, figures, arms }, changed) => {
+const addPanel = (panel, { kinds, figures, inputs, arms }, changed) => {
   const [arm, kind] = panel.querySelectorAll("select");
   const [dim, step] = panel.querySelectorAll("input");
   const [image, caption] = [panel.querySelector(".drawing"), panel.querySelector("figcaption")];
@@ -75,7 +75,7 @@ const addPanel = (panel, { kinds, figures, arms }, changed) => {
     panel.querySelector(".figure").textContent = figures[kind.value] ?? "";
     for (const part of panel.querySelectorAll(".inputs")) {
       part.hidden = kind.value !== "reconstruction";
-      if (part.tagName === "IMG") [part.src, part.alt] = [network.inputs, "test images"];
+      if (part.tagName === "IMG") [part.src, part.alt] = [inputs[network.inputs], "test images"];
     }
     image.src = strips[at];
     image.alt = `${kind.value}: ${network.cell}, ${when(at)}`;

@@ -142,6 +142,9 @@ def test_viewer_orders_networks_by_latent_dimension_and_its_strips_are_the_image
     assert vae.nll[max(vae.nll)] == pytest.approx(float(ends["test_nll_mean"].iloc[0]), abs=0.051)
     assert vae.nll[max(vae.nll)] < float(ends["test_nll"].iloc[0]) - 0.5, "not that of a sampled z"
     assert set(found.figures) <= set(KINDS) and set(found.figures.values()) <= set(FIGURES)
+    plain = found.plain()
+    assert len(plain["inputs"]) == len(set(plain["inputs"])) == 1, "the test images are the same for all networks"
+    assert plain["inputs"][plain["arms"]["elu"][-1]["inputs"]] == network.inputs
 
 
 @pytest.mark.thorough
