@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 NEIGHBOURS = (5, 10, 20, 50, 100)
-"""Neighbourhood sizes k, the scales of the estimates."""
+"""Neighbourhood sizes k, the scales of the estimates; of k points or fewer there is none at k."""
 CUBE_DIMS = (1, 2, 4, 6, 8, 10, 12, 14, 16, 20, 24, 32, 48)
 CUBE_QUERIES = 10_000
 """How many of a cube's points neighbours are searched for, always among all of them.
@@ -68,7 +68,7 @@ def estimate(points: Tensor, seed: int) -> dict[str, list[float]]:
         cube.
 
     Raises:
-        ValueError: A value is not finite; not more different points than neighbours.
+        ValueError: A value is not finite; not more different points than the least of NEIGHBOURS.
     """
     if not points.isfinite().all():
         raise ValueError(f"`points` must be finite, but got {int((~points.isfinite()).sum())} values that are not.")
@@ -106,14 +106,15 @@ def neighbour_distances(points: Tensor, queries: int) -> np.ndarray:
         queries: How many points, the first, neighbours are searched for, always among all points.
 
     Returns:
-        `(queries, max(NEIGHBOURS))`, float64, rising along each row.
+        `(queries, k)`, float64, rising along each row; k is the largest of NEIGHBOURS, or all other points if they are
+        fewer.
 
     Raises:
-        ValueError: There are not more points than neighbours.
+        ValueError: There are not more points than the least of NEIGHBOURS.
     """
-    num = max(NEIGHBOURS)
-    if len(points) <= num:
-        raise ValueError(f"`different points > {num}` must hold, but got {len(points)} of them.")
+    if len(points) <= min(NEIGHBOURS):
+        raise ValueError(f"`different points > {min(NEIGHBOURS)}` must hold, but got {len(points)} of them.")
+    num = min(max(NEIGHBOURS), len(points) - 1)
     centred = points - points.mean(0)
     near = nearest(centred, centred[:queries], min(num + EXTRA, len(points) - 1) + 1, tile=len(points))
     distances = torch.empty(near.shape, dtype=torch.float64, device=points.device)
@@ -126,23 +127,24 @@ def estimates(distances: np.ndarray) -> dict[str, list[float]]:
     """The estimates from the distances to the nearest neighbours.
 
     Args:
-        distances: `(n, max(NEIGHBOURS))`, positive, rising along each row.
+        distances: `(n, k)`, positive, rising along each row: see `neighbour_distances`.
 
     Returns:
         By estimator, unbiased in a flat space without borders. For each of NEIGHBOURS: mle (Levina & Bickel 2004,
         pooled as by MacKay & Ghahramani 2005: n (k - 1) over all points' sums of log ratios), mle_mean (the mean of
         the points' own estimates, k - 2 over the sum), gride (Denti et al. 2022, from the distances k // 2 and k); of
-        one value: twonn (Facco et al. 2017, by their line through the 90 % least ratios). NaN where more than MAX_TIES
-        of the distances that an estimate reads are equal: on a lattice, say, TwoNN gives millions.
+        one value: twonn (Facco et al. 2017, by their line through the 90 % least ratios). NaN where there are
+        fewer neighbours, or more than MAX_TIES of the distances that an estimate reads are equal: on a lattice,
+        say, TwoNN gives millions.
     """
     from skdim.id import MLE, TwoNN  # seconds to import, and needed for this task only
 
     mle, mle_mean, gride = ([float("nan")] * len(NEIGHBOURS) for _ in range(3))
     for index, k in enumerate(NEIGHBOURS):
-        if ties(distances, k) > MAX_TIES:
+        if k > distances.shape[1] or ties(distances, k) > MAX_TIES:
             continue
         near = distances[distances[:, k // 2 - 1] < distances[:, k - 1], :k]  # a point with equal ones tells nothing
-        fit = MLE().fit(near, precomputed_knn_arrays=(near, None))
+        fit = MLE().fit(near, precomputed_knn_arrays=(near, None), n_neighbors=1)  # 1: not read where these are given
         mle[index] = float(fit.dimension_)
         mle_mean[index] = float(fit.dimension_pw_.mean() * (k - 2) / (k - 1))
         gride[index] = _gride(near, k // 2, k)
@@ -152,8 +154,9 @@ def estimates(distances: np.ndarray) -> dict[str, list[float]]:
 
 
 def ties(distances: np.ndarray, k: int) -> float:
-    """The share of equal ones among successive distances to the k nearest neighbours, over all points."""
-    return float((distances[:, 1:k] == distances[:, : k - 1]).mean())
+    """The share of equal ones among successive distances to the k nearest neighbours, or all, over all points."""
+    near = distances[:, :k]
+    return float((near[:, 1:] == near[:, :-1]).mean())
 
 
 def _gride(distances: np.ndarray, near: int, far: int) -> float:

@@ -142,14 +142,23 @@ def test_estimate_with_few_ties_is_given(caplog: pytest.LogCaptureFixture) -> No
     assert profiles["dimension_twonn"] == [pytest.approx(2, rel=0.1)]
 
 
-@pytest.mark.parametrize("num", [1, 100])
-def test_estimate_fewer_points_than_neighbours_raises(num: int) -> None:
-    with pytest.raises(ValueError, match=rf"`different points > 100` must hold, but got {num} of them"):
+@pytest.mark.parametrize("num", [1, 5])
+def test_estimate_fewer_points_than_the_least_neighbours_raises(num: int) -> None:
+    with pytest.raises(ValueError, match=rf"`different points > 5` must hold, but got {num} of them"):
         estimate(cube(2, num), 0)
 
 
+@pytest.mark.parametrize(("num", "scales"), [(6, 1), (50, 3), (51, 4), (100, 4), (101, 5)])
+def test_estimate_of_few_points_has_the_scales_that_they_allow(num: int, scales: int) -> None:
+    profiles = estimate(cube(2, num), 0)
+    for name in NAMES:
+        assert np.isfinite(profiles[f"dimension_{name}"]).tolist() == [True] * scales + [False] * (5 - scales)
+    assert np.isfinite(profiles["dimension_twonn"]).all() and profiles["cube_points"] == [num]
+    assert len(profiles["ties"]) == 6 and not any(profiles["ties"])
+
+
 def test_estimate_constant_points_raise() -> None:
-    with pytest.raises(ValueError, match="`different points > 100` must hold, but got 1 of them"):
+    with pytest.raises(ValueError, match="`different points > 5` must hold, but got 1 of them"):
         estimate(torch.ones(200, 5), 0)
 
 
