@@ -52,13 +52,21 @@ def name_of(path: str) -> str:
     return re.sub(r"[^\w.+-]+", "-", name).strip("-") or "images"
 
 
-def visible(folder: Path) -> list[Path]:
-    """Lists the files of a folder and of those within, sorted, without hidden ones: `.cache/`, `__MACOSX/`."""
-    found: list[Path] = []
-    for top, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith((".", "__"))]
-        found += [Path(top, name) for name in names if not name.startswith(".")]
-    return sorted(found)
+def visible(folder: Path, above: tuple[Path, ...] = ()) -> list[Path]:
+    """Lists the files of a folder and of those within, sorted, without hidden ones: `.cache/`, `__MACOSX/`.
+
+    Links are followed, but for those to one of the folders `above`, which would have no end.
+    """
+    real = folder.resolve()
+    if real in above:
+        return []
+    files: list[Path] = []
+    for path in folder.iterdir():
+        if path.is_file() and not path.name.startswith("."):
+            files.append(path)
+        elif path.is_dir() and not path.name.startswith((".", "__")):
+            files += visible(path, (*above, real))
+    return sorted(files)
 
 
 def check_memory(size: int, where: object) -> None:

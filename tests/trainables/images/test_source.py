@@ -62,3 +62,18 @@ def test_check_memory_refuses_more_than_a_share_of_it_and_names_both_sizes():
     check_memory(memory // 3, "here")
     with pytest.raises(DataError, match=r"^here: images must take less than 50% of .* GB of memory, but take .* GB"):
         check_memory(memory, "here")
+
+
+def test_visible_follows_links_but_for_those_without_an_end(tmp_path):
+    elsewhere, images = tmp_path / "elsewhere", tmp_path / "images"
+    for folder in (elsewhere, images / "a", images / ".cache", images / "__MACOSX"):
+        folder.mkdir(parents=True)
+        (folder / "1.png").touch()
+    (images / "a" / ".hidden.png").touch()
+    (images / "b").symlink_to(elsewhere)
+    (images / "c").symlink_to(elsewhere)
+    (images / "a" / "up").symlink_to(images)
+    (elsewhere / "back").symlink_to(images)
+    (images / "gone.png").symlink_to(tmp_path / "nowhere")
+    found = [str(path.relative_to(images)) for path in visible(images)]
+    assert found == ["a/1.png", "b/1.png", "c/1.png"], "one of each, in each folder that leads there"
