@@ -55,8 +55,8 @@ def name_of(path: str) -> str:
 def visible(folder: Path, above: tuple[Path, ...] = ()) -> list[Path]:
     """Lists the files of a folder and of those within, sorted, without hidden ones: `.cache/`, `__MACOSX/`.
 
-    Links are followed, but for those to one of the folders `above`, which would have no end. One that leads nowhere is a
-    file, so that reading it says so.
+    Links are followed, but for those to one of the folders `above`, which would have no end. A link that leads nowhere
+    counts as a file, so that reading it says so.
     """
     real = folder.resolve()
     if real in above:
