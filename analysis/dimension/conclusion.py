@@ -19,7 +19,7 @@ from analysis.dimension.estimate_table import known_dimension
 from analysis.dimension.loss_law import ACCEPTED, UNKNOWN, LossLaw
 from analysis.dimension.network_estimates import plateau_of, rising_from
 from analysis.dimension.remedies import remedies
-from analysis.dimension.seed_estimates import NO_SPARE
+from analysis.dimension.seed_estimates import NO_SPARE, unlearned
 from analysis.dimension.sweeps import DATA, LEAST_DIMS, PAPERS, Sweep
 from analysis.evidence import Evidence
 from analysis.formats import ABSENT, VAST, decimals, figures, table, with_interval
@@ -268,8 +268,8 @@ def _and(names: Sequence[str]) -> str:
 def _purposes(evidence: Evidence, by_key: dict[str, Estimate]) -> Iterator[str]:
     """An N to reconstruct, to generate and to classify, as far as the runs tell."""
     plain = evidence.sweeps.by_network["elu"]
-    if isinstance(plain, Sweep) and plain.unlearned:
-        plain = plain.unlearned
+    if isinstance(plain, Sweep):
+        plain = unlearned(plain) or plain
     yield f"To reconstruct: {_to_reconstruct(plain)}."
     length, units = by_key["L"], by_key["U"]
     if math.isfinite(length.value):

@@ -40,6 +40,7 @@ from analysis.dimension.seed_estimates import (
     measured_seeds,
     overfits,
     unfinished,
+    unlearned,
 )
 from analysis.dimension.sweeps import FRACTIONS, LEAST_DIMS, PAPERS, Sweep, needs
 from analysis.figures.base import NotApplicableError
@@ -238,8 +239,8 @@ def active(sweeps: Sweeps, *, metric: str) -> SeedEstimates:
     curves = sweeps.largest
     if isinstance(curves, str):
         raise NotApplicableError(curves)
-    if curves.unlearned:
-        raise NotApplicableError(curves.unlearned)
+    if reason := unlearned(curves):
+        raise NotApplicableError(reason)
     size = int(curves.latent_dims[-1])
     if sweeps.dataset == PAPERS and size < LEAST_LATENTS and not sweeps.partial:
         raise NotApplicableError(needs(sweeps.dataset, "vae"))

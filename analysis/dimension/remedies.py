@@ -10,8 +10,8 @@ from analysis.dimension.estimate import Estimate, first_reason
 from analysis.dimension.estimate_table import UNFINISHED
 from analysis.dimension.intrinsic_estimates import TIED
 from analysis.dimension.loss_law import NO_FALL, UNKNOWN, LossLaw
-from analysis.dimension.seed_estimates import LOWER_BOUND, NO_GAIN, NO_SPARE, Sweeps
-from analysis.dimension.sweeps import PAPERS, UNLEARNED, Sweep
+from analysis.dimension.seed_estimates import LOWER_BOUND, NO_GAIN, NO_SPARE, UNLEARNED, Sweeps
+from analysis.dimension.sweeps import PAPERS, Sweep
 from study import spec
 from study.table import Tables
 

@@ -23,6 +23,11 @@ NO_GAIN = "no gain"
 """The beginning of the reason where a VAE describes an image no shorter than the mean image does."""
 OVERFITTED = "overfits"
 """The beginning of a block where the test loss rises at the end of training: then no N is given."""
+LEAST_LEARNED = 0.01
+"""A sweep has learned something where its best N takes the test NLL further than this share of the way from the mean
+image's to the entropy floor."""
+UNLEARNED = "not clearly better than the mean image"
+"""The beginning of the reason of a sweep that has learned nothing."""
 _MOST_NAMED = 4
 
 
@@ -114,9 +119,17 @@ def curves_of(sweeps: Sweeps, network: str) -> Sweep:
             raise NotApplicableError(needs(sweeps.dataset, network))
         have = listed(curves.latent_dims)
         raise NotApplicableError(f"too few N: needs {WANTED[network]} at {LEAST_DIMS} N or more, has N = {have}")
-    if curves.unlearned:
-        raise NotApplicableError(curves.unlearned)
+    if reason := unlearned(curves):
+        raise NotApplicableError(reason)
     return curves
+
+
+def unlearned(curves: Sweep) -> str:
+    """The reason why a sweep tells no N, where its best N is not clearly better than the mean image; else empty."""
+    best, level = float(curves.values["test_nll"][-1].mean(0).min()), curves.mean_image
+    if level is None or not level - best <= LEAST_LEARNED * (level - (curves.floor or 0.0)):
+        return ""
+    return f"{UNLEARNED}: test NLL {best:,.1f} against {level:,.1f} nats"
 
 
 def measured_seeds(curves: Sweep, metric: str) -> Sweep:

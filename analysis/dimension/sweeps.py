@@ -39,11 +39,6 @@ DATA = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "kmnist": "KMNIST"}
 """Data sets as a reader writes them; others by their name."""
 KL_THRESHOLD = 0.01
 """Nats per image above which a latent's KL term counts it as active."""
-LEAST_LEARNED = 0.01
-"""A sweep has learned something where its best N takes the test NLL further than this share of the way from the mean
-image's to the entropy floor."""
-UNLEARNED = "not clearly better than the mean image"
-"""The beginning of the reason of a sweep that has learned nothing."""
 ACTIVE_THRESHOLD = 0.1
 """The second threshold of active units; that of `test_active_units` is `trainables.metrics.ACTIVE`, 0.01."""
 _FREE = frozenset("dataset latent_dim steps evaluations precision".split())
@@ -100,14 +95,6 @@ class Sweep:
         index = np.searchsorted(FRACTIONS, least / self.steps + 1e-9) - 1
         values = self.values[metric][np.maximum(index, 0), :, np.arange(len(index))].T
         return least, np.where(index >= 0, values, np.nan)
-
-    @property
-    def unlearned(self) -> str:
-        """The reason why it tells no N, where its best N is not clearly better than the mean image; else empty."""
-        best, level = float(self.values["test_nll"][-1].mean(0).min()), self.mean_image
-        if level is None or not level - best <= LEAST_LEARNED * (level - (self.floor or 0.0)):
-            return ""
-        return f"{UNLEARNED}: test NLL {best:,.1f} against {level:,.1f} nats"
 
     @property
     def budget(self) -> str:
