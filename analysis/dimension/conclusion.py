@@ -135,7 +135,7 @@ def _with_cause(estimate: Estimate) -> str:
 
 def _law_row(law: LossLaw | str, falls: Sequence[Fall], papers: bool) -> Row:
     name, meaning = NAMES["law"]
-    check = "; ".join(f"{_drawn(fall.dataset)}: falls by {fall.text}" for fall in falls)
+    check = "; ".join(f"{_drawn(fall.dataset)}: its loss falls by {fall.text}" for fall in falls)
     if isinstance(law, str):
         return Row("law", name, meaning, ABSENT, Verdict.NOT_MEASURED, check, law)
     told = ", ".join(_accepted(law, m) for m in ACCEPTED)

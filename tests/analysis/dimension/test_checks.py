@@ -173,7 +173,7 @@ def test_loss_falls_on_beyond_k_with_a_tail_of_noise_and_not_without() -> None:
     assert tail.gain == pytest.approx(40 / 8 - 40 / 128) and isinstance(tail.law, LossLaw)
     assert tail.text == "4.7 nats from N = 8 to 128, like N to the power -1.00"
     (row,) = [row for row in concluded(Evidence(runs)).rows if row.key == "law"]
-    assert row.check == f"k = 8: falls by {cliff.text}; with a tail of noise: falls by {tail.text}"
+    assert row.check == f"k = 8: its loss falls by {cliff.text}; with a tail of noise: its loss falls by {tail.text}"
     assert Evidence(runs).matched == Evidence(runs[1:]).matched, "a tail checks no row"
     assert not Evidence(runs[1:]).falls, "without the tail there is nothing to compare"
 
