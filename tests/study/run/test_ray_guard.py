@@ -100,6 +100,7 @@ def test_guard_of_a_launch_that_is_stopped_together_with_ray_says_that_it_was_in
     process = run(*numbers(ports), step=30)
     time.sleep(1)  # until it sleeps
     process.send_signal(signal.SIGTERM)
+    time.sleep(0.3)  # a process of Ray that is signalled at the same time takes a moment to end
     ports[0].close()
     output, _ = process.communicate(timeout=20)
     line = "Interrupted: SIGTERM received, and Ray's part 0 ended too. The newest checkpoints are intact. "
