@@ -234,7 +234,7 @@ def _taken(registry: Mapping[str, str], name: str, subject: Subject) -> Measured
 
 
 def _is_profile(quantity: object, values: object) -> bool:
-    """Whether a quantity has a name and a list of numbers, None where it has no value."""
+    """Whether a quantity's name is text and its values are numbers or None."""
     if not (isinstance(quantity, str) and isinstance(values, Collection)):
         return False
     return all(one is None or isinstance(one, int | float) for one in values)

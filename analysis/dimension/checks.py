@@ -80,7 +80,7 @@ class Check:
 
 
 def _open_by_grid(control: ControlEstimate) -> bool:
-    """Whether a recovery is open for its grid alone, so that no more seeds can decide it."""
+    """Whether only the grid leaves a recovery open: more seeds cannot decide it, more N can."""
     return recovery(control) == Verdict.INCONCLUSIVE != recovery(replace(control, between=None))
 
 
@@ -157,7 +157,7 @@ def resized(dataset: str) -> bool:
 
 
 def checking(dataset: str) -> bool:
-    """Whether a control checks the rows of the answer: strokes without a tail of noise."""
+    """Whether a control checks the rows of the answer. Strokes do, but for those with a tail of noise."""
     return dataset.startswith("strokes") and not dataset.endswith(TAIL)
 
 

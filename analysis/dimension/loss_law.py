@@ -95,7 +95,7 @@ class LossLaw:
         return self.moved[margin] <= MOST_MOVED
 
     def known(self, margin: float) -> bool:
-        """Whether N(m) is known: the ratio of its interval's ends is at most MOST_SPREAD, or it has none."""
+        """Whether N(m) is known: it has no interval, or one whose upper end is at most MOST_SPREAD times the lower."""
         _, low, high = self.tolerance[margin]
         return not high > MOST_SPREAD * low
 
@@ -199,7 +199,7 @@ def loss_law(
 
 
 def _falls(fit: Fit, dims: np.ndarray) -> bool:
-    """Whether a power law falls by LEAST_FALL or more over the N that it was fitted to, `(num_dims,)`."""
+    """Whether a power law falls by LEAST_FALL or more from the first to the last of `dims`, `(num_dims,)`."""
     first, last = predict("power law", fit, dims[[0, -1]])
     return bool(first - last >= LEAST_FALL)
 
