@@ -16,10 +16,10 @@ from trainables.images.splitting import Part
 
 KEYS = {
     "train": (("x_train", "y_train"), ("train_images", "train_labels"), ("images", "labels"), ("x", "y")),
-    "val": (("x_val", "y_val"), ("val_images", "val_labels")),
+    "val": (("x_val", "y_val"), ("x_valid", "y_valid"), ("val_images", "val_labels")),
     "test": (("x_test", "y_test"), ("test_images", "test_labels")),
 }
-"""The names, in an .npz, of each split's images and labels: Keras', MedMNIST's, and plain ones."""
+"""The names, in an .npz, of each split's images and labels: Keras', MedMNIST's, and plain ones; capitals count not."""
 _IDX = re.compile(r"(train|t10k|test)[-_](images|labels)[.-]idx[134]-ubyte(\.gz)?$", re.IGNORECASE)
 _SPLITS = {"train": "train", "t10k": "test", "test": "test"}
 
@@ -29,21 +29,21 @@ def read_npz(path: Path) -> dict[str, Part]:
     with zipfile.ZipFile(path) as archive:
         check_memory(sum(entry.file_size for entry in archive.infolist()), path)
     with np.load(path, allow_pickle=False) as held:
-        names = list(held.keys())
+        names = {name.lower(): name for name in held}
         pairs = {
             part: pair for part, known in KEYS.items() if (pair := next((p for p in known if p[0] in names), None))
         }
         if len(names) == 1:
-            pairs = {"train": (names[0], "")}
+            pairs = {"train": (next(iter(names)), "")}
         if "train" not in pairs:
             raise DataError(
                 f"{path} must hold arrays called x_train (and y_train, x_test, y_test) or images (and labels), but "
-                f"holds {', '.join(names) or 'none'}."
+                f"holds {', '.join(held) or 'none'}."
             )
 
         def array(name: str) -> np.ndarray:
             try:
-                return np.asarray(held[name])
+                return np.asarray(held[names[name]])
             except ValueError as error:  # Python objects, mostly
                 raise DataError(f"{path}, {name} cannot be read: {str(error).removesuffix('.')}.") from None
 

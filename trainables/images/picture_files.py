@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,7 +20,8 @@ ENDINGS = frozenset(".png .jpg .jpeg .bmp .tif .tiff .webp .pgm .ppm".split())
 SPLITS = {"train": "train", "training": "train", "test": "test", "testing": "test"} | dict.fromkeys(
     ("val", "valid", "validation"), "val"
 )
-"""Names of a folder of a split, or the beginning of a file's name."""
+"""Words for a split. A folder is called so; so is a file, or a part of its name: mnist_test.csv."""
+_WORDS = re.compile(rf"(?<![a-z])({'|'.join(sorted(SPLITS, key=len, reverse=True))})(?:set|data|images)?(?![a-z])")
 KINDS = {"uint8": "8 bits", "int32": "more than 8 bits", "float32": "floats"}
 """The kinds of values that pictures have, by the type of their array."""
 
@@ -27,8 +29,9 @@ KINDS = {"uint8": "8 bits", "int32": "more than 8 bits", "float32": "floats"}
 def read_folder(folder: Path, source: ImageSource) -> dict[str, Part]:
     """Reads the pictures of a folder: all its own, or those of its folders, of which each is a class.
 
-    Folders `train` and `test` (and `val`) are sets that are read so each. A folder that holds nothing but a folder of
-    classes, of sets or called like a set is read as that one.
+    Folders `train` and `test` (and `val`) are sets that are read so each, and so are `seg_train` and `seg_test` where
+    there are no others. A folder that holds nothing but a folder of classes, of sets or called like a set is read as
+    that one.
 
     Raises:
         DataError: There are none, some lie beside folders of others, one is damaged, or their sizes differ.
@@ -38,7 +41,7 @@ def read_folder(folder: Path, source: ImageSource) -> dict[str, Part]:
         (only,) = folders
         if only.lower() in SPLITS or not _pictures(folder / only)[0]:
             return read_folder(folder / only, source)
-    sets = {name: SPLITS[name.lower()] for name in folders if name.lower() in SPLITS}
+    sets = {name: SPLITS[name.lower()] for name in folders if name.lower() in SPLITS} or _sets(folders)
     if len(sets) < 2 or ("train" not in sets.values() and len(sets) < len(folders)):  # a class may be called so alone
         return {"train": _read_set(folder, source)}
     beside = [path.name for path in own] + [f"{name}/" for name in folders.keys() - sets.keys()]
@@ -48,6 +51,13 @@ def read_folder(folder: Path, source: ImageSource) -> dict[str, Part]:
             f"{', '.join([f'{name}/' for name in sets] + sorted(beside)[:1])}."
         )
     return {split: _read_set(folder / name, source) for name, split in sets.items()}
+
+
+def _sets(folders: Iterable[str]) -> dict[str, str]:
+    """The split of each folder by words in its name, seg_train and seg_test; none unless all are splits, each another."""
+    named = {name: named_splits(name) for name in folders}
+    sets = {name: next(iter(splits)) for name, splits in named.items() if len(splits) == 1}
+    return sets if len(set(sets.values())) == len(named) and "train" in sets.values() else {}
 
 
 def _pictures(folder: Path) -> tuple[list[Path], dict[str, list[Path]]]:
@@ -63,6 +73,8 @@ def _pictures(folder: Path) -> tuple[list[Path], dict[str, list[Path]]]:
 
 def _read_set(folder: Path, source: ImageSource) -> Part:
     own, classes = _pictures(folder)
+    if not own and len(classes) == 1 and named_splits(*classes):  # seg_train/seg_train/, as archives have it
+        return _read_set(folder / next(iter(classes)), source)
     if own and classes:
         raise DataError(
             f"{folder} must hold pictures, or folders of them, one a class, but holds both: {own[0].name} beside "
@@ -139,7 +151,17 @@ def _plain(picture: Image.Image) -> Image.Image:
 
 
 def split_of(path: Path) -> str:
-    """The split whose name a file's name begins with, or that its folder is called; train if there is neither."""
-    beginnings = sorted(SPLITS, key=len, reverse=True)
-    own = next((SPLITS[start] for start in beginnings if path.name.lower().startswith(start)), "")
-    return own or SPLITS.get(path.parent.name.lower(), "train")
+    """The split that a file's name has a word for, or that its folder is called; train if neither does.
+
+    Raises:
+        DataError: Its name has words for several.
+    """
+    named = named_splits(path.stem)
+    if len(named) > 1:
+        raise DataError(f"{path} must be called after one set, but its name has {' and '.join(sorted(named))}: rename it.")
+    return next(iter(named), SPLITS.get(path.parent.name.lower(), "train"))
+
+
+def named_splits(name: str) -> set[str]:
+    """The splits that a name has words for, such as train in fashion-mnist_train and test in test_set; not in testament."""
+    return {SPLITS[word] for word in _WORDS.findall(name.lower())}

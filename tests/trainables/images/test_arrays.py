@@ -22,6 +22,7 @@ def idx(array):
         (("x_train", "y_train", "x_test", "y_test"), ["train", "test"]),
         (("train_images", "train_labels", "val_images", "val_labels"), ["train", "val"]),
         (("images", "labels"), ["train"]),
+        (("X_train", "Y_train", "X_valid", "Y_valid", "X_test", "Y_test"), ["train", "val", "test"]),
     ],
 )
 def test_read_npz_finds_images_and_labels_by_their_usual_names(tmp_path, names, splits):

@@ -138,6 +138,23 @@ def test_read_folder_of_training_and_testing_are_sets(tmp_path):
     assert set(picture_files.read_folder(tmp_path, SOURCE)) == {"train", "test"}
 
 
+def test_read_folder_of_sets_with_longer_names_are_sets_and_no_test_image_trains(tmp_path):
+    for split in ("train", "test"):
+        for value, label in enumerate(("cat", "dog")):
+            save(tmp_path / f"seg_{split}" / f"seg_{split}" / label / "a.png", shade(len(split) + value))
+    parts = picture_files.read_folder(tmp_path, SOURCE)
+    assert {name: part.images[:, 0, 0, 0].tolist() for name, part in parts.items()} == {"train": [5, 6], "test": [4, 5]}
+    assert parts["test"].labels.tolist() == ["cat", "dog"]
+
+
+@pytest.mark.parametrize("classes", [["freight-train", "bullet-train"], ["test-tube", "flask"], ["train-car", "car"]])
+def test_read_folder_of_classes_with_a_sets_word_in_their_names_are_classes(tmp_path, classes):
+    for value, name in enumerate(classes):
+        save(tmp_path / name / "a.png", shade(value))
+    (part,) = picture_files.read_folder(tmp_path, SOURCE).values()
+    assert part.labels.tolist() == sorted(classes)
+
+
 @pytest.mark.parametrize("beside", ["masks/a.png", "a.png", "training/a.png"])
 def test_read_folder_of_sets_and_other_pictures_is_refused_and_no_test_image_trains(tmp_path, beside):
     for split in ("train", "test"):
@@ -245,7 +262,20 @@ def test_read_folder_without_pictures_or_with_both_kinds_is_refused(tmp_path):
         ("flowers.csv", "train"),
         ("default/test/0000.parquet", "test"),
         ("test/flowers/0000.parquet", "train"),
+        ("mnist_train.csv", "train"),
+        ("fashion-mnist_test.csv", "test"),
+        ("emnist-letters-validation.csv", "val"),
+        ("testset.csv", "test"),
+        ("test2.csv", "test"),
+        ("valerian.csv", "train"),
+        ("testimony.csv", "train"),
+        ("contest/0000.parquet", "train"),
     ],
 )
 def test_split_of_a_file_by_its_name_or_folder(name, split):
     assert picture_files.split_of(Path(name)) == split
+
+
+def test_split_of_a_file_whose_name_has_two_sets_is_refused():
+    with pytest.raises(DataError, match=r"train_and_test\.csv must be called after one set, .* test and train"):
+        picture_files.split_of(Path("train_and_test.csv"))
