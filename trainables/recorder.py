@@ -23,6 +23,7 @@ from trainables.losses import decoder_mean
 from trainables.measurements.subject import Measured, Subject, examples
 from trainables.metrics import to_grey, to_unit
 from trainables.numerics import continued
+from trainables.quantities import IMAGE_KINDS, QUANTITIES
 from trainables.records import ImageKey, Profile, Record, Status
 from trainables.registry import CURVES, MEASUREMENTS
 from trainables.schema import COLLAPSED_PIXEL_VARIANCE, METRICS, Replicate
@@ -223,14 +224,23 @@ def charge(members: Sequence[Member], *, train_s: float = 0.0, evaluate_s: float
 
 
 def _taken(registry: Mapping[str, str], name: str, subject: Subject) -> Measured:
-    """The result of a measurement, such as a user's own; raises ValueError where it is no Measured of numbers."""
+    """The result of a measurement, such as a user's own.
+
+    Raises:
+        ValueError: It is no Measured of numbers, or has a name that another measurement records.
+    """
     result: object = pkgutil.resolve_name(registry[name])(subject)
-    if isinstance(result, Measured) and all(starmap(_is_profile, dict(result.profiles).items())):
-        return result
-    raise ValueError(
-        f"`{name}` must return a Measured, of lists of numbers by name (of a tensor its .tolist()), but got "
-        f"{' '.join(repr(result).split()):.200}."
-    )
+    if not isinstance(result, Measured) or not all(starmap(_is_profile, dict(result.profiles).items())):
+        raise ValueError(
+            f"`{name}` must return a Measured, of lists of numbers by name (of a tensor its .tolist()), but got "
+            f"{' '.join(repr(result).split()):.200}."
+        )
+    recorders = {quantity: QUANTITIES[quantity].by for quantity in result.profiles if quantity in QUANTITIES}
+    recorders |= {kind: IMAGE_KINDS[kind].by for kind, *_ in result.images if kind in IMAGE_KINDS}
+    if others := {key: by for key, by in recorders.items() if by != name}:
+        taken, by = next(iter(others.items()))
+        raise ValueError(f"`{name}` must use names of its own, but {taken!r} is recorded by `{by}`: use another one.")
+    return result
 
 
 def _is_profile(quantity: object, values: object) -> bool:

@@ -227,3 +227,19 @@ def test_measure_of_a_plugin_takes_numbers_and_makes_nan_null(tiny, small, monke
     replicate = Replicate("cell", small(), 0, tiny.digest)
     record, _ = recorder.measure(untrained(small(), tensors(tiny)), "mine", replicate, {})
     assert record.profiles[0].values == [1, 2.5, None, None]
+
+
+@pytest.mark.parametrize(
+    ("result", "taken"),
+    [
+        (Measured({"test_nll_floor": [1.0]}), "'test_nll_floor' is recorded by `evaluation`"),
+        (Measured({"spread": [1.0], "bound_s": [1.0]}), "'bound_s' is recorded by `bound`"),
+        (Measured({}, [("reconstruction", 0, None, None, torch.zeros(64))]), "'reconstruction' is recorded by"),
+    ],
+    ids=["profile", "duration", "image"],
+)
+def test_measure_of_a_plugin_that_takes_a_name_of_ours_is_refused(tiny, small, monkeypatch, result, taken):
+    monkeypatch.setitem(MEASUREMENTS, "mine", "tests.trainables.test_trial:mine")
+    monkeypatch.setitem(globals(), "mine", lambda subject: result)
+    with pytest.raises(ValueError, match=f"`mine` must use names of its own, but {taken}"):
+        recorder.measure(untrained(small(), tensors(tiny)), "mine", Replicate("cell", small(), 0, tiny.digest), {})
