@@ -126,6 +126,9 @@ def _plateau(papers: bool, curves: Sweep, final: np.ndarray) -> Plateau:
         return papers_plateau(curves.latent_dims, final)
     if curves.mean_image is None:
         raise NotApplicableError("no test NLL of the mean image was recorded")
+    if curves.likelihood != "bernoulli":
+        needed = "needs a VAE with the Bernoulli likelihood, which the mean image's loss has"
+        raise NotApplicableError(f"{needed}; this one has the {curves.likelihood.replace('_', ' ')} one")
     return plateau(curves.latent_dims, final, curves.mean_image)
 
 
@@ -138,7 +141,7 @@ def spare_units(sweeps: Sweeps, *, metric: str = "test_active_units") -> SeedEst
     room = room if room.any() else dims == dims[-1]
     chosen = counts[:, room]
     final = final_values(curves, "test_neg_elbo")
-    known = curves.mean_image is not None
+    known = curves.mean_image is not None and curves.likelihood == "bernoulli"
     margin = (known and _plateau(sweeps.dataset == PAPERS, curves, final).margin) or MARGIN
     return SeedEstimates(
         value=float(chosen.mean()),

@@ -76,6 +76,7 @@ class Sweep:
         floor: Entropy floor of the test images, nats per image; None if it was not recorded.
         mean_image: The mean image's test NLL, likewise.
         settings: What differs from the default settings, as text; empty where nothing does.
+        likelihood: The networks' own; that of `test_neg_elbo`, while `test_nll` is Eq. 1 of all networks.
     """
 
     latent_dims: np.ndarray
@@ -88,6 +89,7 @@ class Sweep:
     floor: float | None
     mean_image: float | None
     settings: str = ""
+    likelihood: str = "bernoulli"
 
     def at_equal_steps(self, metric: str) -> tuple[int, np.ndarray]:
         """The least budget of all N, and the metric of each N after as many steps, `(num_seeds, num_dims)`."""
@@ -247,7 +249,8 @@ def sweep(
     if not grid.size:
         raise NotApplicableError(f"unfinished: {'study latent' if dataset == PAPERS else 'the run'} has none yet")
     text = ", ".join(f"{field} {_short(value)}" for field, value in group.settings.items())
-    return replace(_read(study.points, grid, None if at is None else at[0]), settings=text)
+    likelihood = group.settings.get("likelihood", "bernoulli")
+    return replace(_read(study.points, grid, None if at is None else at[0]), settings=text, likelihood=likelihood)
 
 
 def needs(dataset: str, network: str) -> str:

@@ -148,3 +148,14 @@ def test_length_on_other_data_takes_the_same_share_of_the_loss_and_knows_no_band
     assert (
         length(papers(dims=(2, 4, 8, 16, 32), seeds=1, dataset="strokes"), dataset="strokes").verdict == "not settled"
     )
+
+
+def test_length_under_another_likelihood_is_measured_against_no_mean_image_and_active_units_stay() -> None:
+    density = {"base": {"likelihood": "gaussian", "output": "identity"}, "networks": ("vae",)}
+    found = length(papers(dataset="strokes", **density), dataset="strokes")
+    assert found.verdict == Verdict.NOT_MEASURED
+    assert "needs a VAE with the Bernoulli likelihood, which the mean image's loss has" in found.reason
+    assert found.reason.endswith("this one has the gaussian one")
+    assert np.isfinite(length(papers(**density)).value), "MNIST's margin is one nat of any likelihood"
+    units = {one.key: one for one in Evidence([papers(dataset="strokes", **density)], "strokes").estimates}["U"]
+    assert units.value == pytest.approx(24.5, abs=1)
