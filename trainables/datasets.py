@@ -168,11 +168,11 @@ def split(
     for part, (x, y) in {"train": train, "test": test}.items():
         least = num_val + 1 if part == "train" else 1
         of_images = x.dtype == np.uint8 and len(x) >= least and _shape_of(x) == shape and shape is not None
-        if not of_images or (y is not None and y.shape != (len(x),)) or (y is None) != (train[1] is None):
+        if not of_images or (y is not None and not _are_classes(y, len(x))) or (y is None) != (train[1] is None):
             raise DataError(
                 f"{name}: `{part}` must be uint8 images (n, height, width) or (n, height, width, 3), of one size with "
-                f"the other set, with n >= {least:,}, and labels (n,) or none, but got {x.dtype} {x.shape} and "
-                f"{'no labels' if y is None else y.shape}."
+                f"the other set, with n >= {least:,}, and labels (n,), integers from 0 on, or none, but got {x.dtype} "
+                f"{x.shape} and {'no labels' if y is None else f'labels {y.dtype} {y.shape}'}."
             )
 
     def rows(part: tuple[np.ndarray, np.ndarray | None], chosen: slice) -> Part:
@@ -181,6 +181,11 @@ def split(
 
     parts = {"train": rows(train, slice(num_val, None)), "val": rows(train, slice(num_val)), "test": Part(*test)}
     return _made(name, parts, shape or MNIST)
+
+
+def _are_classes(labels: np.ndarray, count: int) -> bool:
+    """Whether labels are whole numbers from 0 on, one for each of `count` images."""
+    return labels.shape == (count,) and labels.dtype.kind in "iu" and int(labels.min()) >= 0
 
 
 def _shape_of(images: np.ndarray) -> Shape | None:

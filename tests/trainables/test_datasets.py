@@ -141,10 +141,13 @@ def test_load_real_mnist_is_the_original(mnist):
         ("test", np.zeros((9, 28, 28), np.uint8), None),
         ("test", np.zeros((9, 28, 28), np.uint8), np.zeros(8, np.uint8)),
         ("test", np.zeros((0, 28, 28), np.uint8), np.zeros(0, np.uint8)),
+        ("train", np.zeros((5_001, 784), np.uint8), np.full(5_001, "seven")),
+        ("train", np.zeros((5_001, 784), np.uint8), np.full(5_001, 7.0)),
+        ("test", np.zeros((1, 784), np.uint8), np.array([-1])),
     ],
     ids=[
         *("too few", "grey in [0, 1]", "another size", "rows of no known size", "two channels", "labels of one set"),
-        *("a label is missing", "none"),
+        *("a label is missing", "none", "words", "floats", "below 0"),
     ],
 )
 def test_split_of_what_is_no_dataset_raises(part, images, labels):
