@@ -54,7 +54,7 @@ def read_folder(folder: Path, source: ImageSource) -> dict[str, Part]:
 
 
 def _sets(folders: Iterable[str]) -> dict[str, str]:
-    """The split of each folder by words in its name, seg_train and seg_test; none unless all are splits, each another."""
+    """The split of each folder by words in its name, as in seg_train; none unless all are splits, each another."""
     named = {name: named_splits(name) for name in folders}
     sets = {name: next(iter(splits)) for name, splits in named.items() if len(splits) == 1}
     return sets if len(set(sets.values())) == len(named) and "train" in sets.values() else {}
@@ -158,10 +158,12 @@ def split_of(path: Path) -> str:
     """
     named = named_splits(path.stem)
     if len(named) > 1:
-        raise DataError(f"{path} must be called after one set, but its name has {' and '.join(sorted(named))}: rename it.")
+        raise DataError(
+            f"{path} must be called after one set, but its name has {' and '.join(sorted(named))}: rename it."
+        )
     return next(iter(named), SPLITS.get(path.parent.name.lower(), "train"))
 
 
 def named_splits(name: str) -> set[str]:
-    """The splits that a name has words for, such as train in fashion-mnist_train and test in test_set; not in testament."""
+    """The splits that a name has words for: train in fashion-mnist_train, test in test_set, none in testament."""
     return {SPLITS[word] for word in _WORDS.findall(name.lower())}
