@@ -28,7 +28,7 @@ def merge(source: Tables, target: Folder, images: Images = "all") -> Tables:
     only `images` are kept.
 
     Raises:
-        TableError: The folder holds the results of another study.
+        TableError: The folder holds the results of another study, or of other data.
         study.run.lock.RunError: Another merge or a launch writes there, and one would undo the other.
     """
     with lock.held(target, lambda reason: None) as folder:
@@ -40,6 +40,7 @@ def _merge(source: Tables, target: Folder, images: Images) -> Tables:
     parts = [(source, better)]
     if target.exists("spec.yaml"):
         old = load_tables(target)
+        _check_data(old, source)
         spec, origin = _union(old.spec, source.spec), _origin(source.provenance, old.provenance)
         better -= _ended(old) - _ended(source)
         parts = [(old, set(old.ends["replicate"]) - better), (source, better)]
@@ -50,6 +51,16 @@ def _merge(source: Tables, target: Folder, images: Images) -> Tables:
     if alone:
         write_sums(target)
     return open_tables(target, spec, origin)
+
+
+def _check_data(old: Tables, new: Tables) -> None:
+    """Raises TableError where both tables name a data set and its images differ: their seeds would be mixed."""
+    before, now = (tables.provenance["data_digests"] for tables in (old, new))
+    if other := sorted(name for name in before.keys() & now.keys() if before[name] != now[name]):
+        name = other[0]
+        raise TableError(
+            f"the tables belong to other data: {name} must have the digest {before[name]}, but has {now[name]}."
+        )
 
 
 def _union(old: StudySpec, new: StudySpec) -> StudySpec:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from sklearn.decomposition import PCA
 
 from trainables import controls, datasets, strokes
 from trainables.controls import DECODER, LATENTS, ONE_DIGIT, decoder_source, pca_source, with_tail
+from trainables.datasets import Dataset
 from trainables.errors import DataError
 from trainables.registry import DATASETS
 from trainables.shape import Shape
@@ -59,6 +61,43 @@ def test_load_strokes_draws_ten_classes_once(few, monkeypatch):
         "train": (100, 784), "val": (5_000, 784), "test": (100, 784),
     }  # fmt: skip
     assert set(again.labels["test"]) == set(range(10))
+
+
+def test_load_strokes_that_another_processor_rounds_otherwise_have_the_digest_as_first_drawn(few, monkeypatch):
+    first = datasets.load("strokes-4-one")
+    total = sum(int(images.sum()) for images in first.images.values())
+    monkeypatch.setitem(controls.DRAWN, "strokes-4-one", ("as first drawn", total))
+    draw = controls._draw_strokes
+
+    def load(changed: slice, by: int) -> Dataset:
+        shutil.rmtree(few)
+
+        def drawn(factors, classes):
+            images, labels = draw(factors, classes)
+            flat = images.reshape(-1)
+            grey = np.flatnonzero((flat > 1) & (flat < 254))[changed]
+            flat[grey] += np.uint8(by)
+            return images, labels
+
+        return controls._load("strokes-4-one", drawn, 4, [ONE_DIGIT])
+
+    assert load(slice(0), 0).digest == load(slice(5), 1).digest == "as first drawn", "5 pixels by one grey level"
+    assert load(slice(100), 1).digest not in ("as first drawn", first.digest), "another drawing"
+
+
+def test_strokes_of_the_published_tables_have_the_digests_as_first_drawn():
+    published = {}
+    for name in ("controls", "intrinsic", "sizes"):
+        provenance = Path(__file__).parents[2] / "results" / name / "provenance.json"
+        published |= json.loads(provenance.read_text())["data_digests"]
+    assert {name: digest for name, (digest, _) in controls.DRAWN.items()} == {
+        name: digest for name, digest in published.items() if name.startswith("strokes")
+    }
+
+
+def test_load_strokes_on_this_machine_have_the_digest_as_first_drawn():
+    name = "strokes-4-one-16px"
+    assert datasets.load(name).digest == controls.DRAWN[name][0]
 
 
 @pytest.mark.parametrize("name", ["strokes-2-one", "strokes-32-one"])

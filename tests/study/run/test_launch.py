@@ -371,6 +371,19 @@ def test_merge_of_another_study_is_refused(study, tmp_path):
         merge(load_tables(str(tmp_path / "other")), Folder(str(tmp_path / "results")))
 
 
+def test_merge_of_other_data_of_one_name_is_refused_and_changes_nothing(study, tmp_path):
+    run(study, tmp_path / "run")
+    tables, target = load_tables(str(tmp_path / "run")), Folder(str(tmp_path / "results"))
+    merge(tables, target)
+    (name,) = tables.provenance["data_digests"]
+    other = dataclasses.replace(tables, provenance=tables.provenance | {"data_digests": {name: "0" * 16}})
+    with pytest.raises(
+        TableError, match=f"other data: {name} must have the digest .* but has 0000000000000000"
+    ):
+        merge(other, target)
+    assert len(load_tables(target.url).results) == len(tables.results)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
