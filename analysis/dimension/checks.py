@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
+from analysis.dimension.description_length import MARGIN
 from analysis.dimension.estimate import Estimate
 from analysis.dimension.estimate_table import ControlEstimate, estimated, known_dimension
 from analysis.dimension.loss_law import LossLaw
-from analysis.dimension.network_estimates import CONTROL_ESTIMATORS, OTHER_PLATEAU, law_of_loss
+from analysis.dimension.network_estimates import CONTROL_ESTIMATORS, OTHER_PLATEAU, fitted_law, law_of_loss
 from analysis.dimension.seed_estimates import Sweeps, final_values, sweeps_of
 from analysis.dimension.sweeps import Networks, Sweep
 from analysis.figures.base import NotApplicableError
@@ -23,6 +24,7 @@ MOST_KNOWN = 16
 """The largest k at which a row must recover the factors of one class."""
 TAIL = "-tail"
 """The ending of the names of strokes with a tail of noise."""
+_CLIFF = f"for less than {MARGIN:g} nat is left to fall"
 _ONE_CLASS = re.compile(r"strokes-\d+-one(-\d+px|-colour)?")
 ROWS = ("L", "U", "I")
 DECIDED = (Verdict.CONFIRMED, Verdict.REFUTED, Verdict.INCONCLUSIVE)
@@ -129,7 +131,7 @@ class Fall:
         first: The least N that was trained from k on.
         last: The largest N.
         gain: The loss at `first` less that at `last`, on the mean over seeds, nats per image.
-        law: The law of the loss, or why there is none.
+        law: The law of the fall, whether or not N follows from it; or why there is none.
     """
 
     dataset: str
@@ -143,7 +145,7 @@ class Fall:
         """The fall in words."""
         fallen = f"{decimals(self.gain)} nats from N = {self.first} to {self.last}"
         law = self.law
-        return f"{fallen}, like N to the power -{law.b[0]:.2f}" if isinstance(law, LossLaw) and law.holds else fallen
+        return f"{fallen}, by a power law" if isinstance(law, LossLaw) and law.holds else fallen
 
 
 def recovery(control: ControlEstimate) -> Verdict:
@@ -222,12 +224,13 @@ def falls(controls: Mapping[str, Sweeps]) -> Iterator[Fall]:
         if isinstance(curves, Sweep) and (beyond := curves.latent_dims >= (known_dimension(dataset) or 0)).sum() > 1:
             loss, dims = final_values(curves, "test_nll").mean(0)[beyond], curves.latent_dims[beyond]
             gain = float(loss[0] - loss[-1])
-            yield Fall(dataset, int(dims[0]), int(dims[-1]), gain, law_or_reason(controls[dataset]))
+            law = _CLIFF if gain < MARGIN else law_or_reason(controls[dataset], fitted_law)
+            yield Fall(dataset, int(dims[0]), int(dims[-1]), gain, law)
 
 
-def law_or_reason(sweeps: Sweeps) -> LossLaw | str:
+def law_or_reason(sweeps: Sweeps, read: Callable[[Sweeps], LossLaw] = law_of_loss) -> LossLaw | str:
     """The law of a plain auto-encoder's loss, or why there is none."""
     try:
-        return law_of_loss(sweeps)
+        return read(sweeps)
     except NotApplicableError as reason:
         return str(reason)

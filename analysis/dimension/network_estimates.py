@@ -22,7 +22,7 @@ from analysis.dimension.description_length import (
     papers_plateau,
     plateau,
 )
-from analysis.dimension.loss_law import ACCEPTED, FIRST, LAST, LEAST_FITTED, UNKNOWN, LossLaw, loss_law
+from analysis.dimension.loss_law import ACCEPTED, FIRST, LAST, LEAST_FITTED, MOST_SPREAD, UNKNOWN, LossLaw, loss_law
 from analysis.dimension.seed_estimates import (
     NO_GAIN,
     NO_SPARE,
@@ -187,7 +187,28 @@ def _on_shorter_grids(dims: np.ndarray, estimate: Callable[[int], float]) -> tup
 
 
 def law_of_loss(sweeps: Sweeps) -> LossLaw:
-    """The law of the plain auto-encoder's loss; on other data than the paper's, of the N above that of (L)."""
+    """The law of the plain auto-encoder's loss, from which N follows; raises NotApplicableError where no N is known."""
+    found = fitted_law(sweeps)
+    if not any(found.converged(m) for m in ACCEPTED):
+        share = found.moved[ACCEPTED[0]]
+        change = "is not known to have settled"
+        if np.isfinite(share):
+            change = f"moved by {100 * share:.0f} %" if share < MOST_SPREAD else f"moved more than {MOST_SPREAD:g}-fold"
+        reason = f"its N for {ACCEPTED[0]:g} nats {change} over the last fifth of training"
+        raise NotApplicableError(f"not converged: {reason}")
+    if not any(found.known(m) for m in ACCEPTED):
+        _, low, high = found.tolerance[ACCEPTED[0]]
+        between = f"between {figures(low)} and {figures(high)}"
+        raise NotApplicableError(f"{UNKNOWN}: its N for {ACCEPTED[0]:g} nats lies {between}")
+    return found
+
+
+def fitted_law(sweeps: Sweeps) -> LossLaw:
+    """The law of the plain auto-encoder's loss; on other data than the paper's, of the N above that of (L).
+
+    Raises:
+        NotApplicableError: There are too few N, the loss does not fall, or it rises at the end of training.
+    """
     curves = curves_of(sweeps, "elu")
     excess = final_values(curves, "test_nll") - floor_of(curves)
     earlier = curves.values["test_nll"][before_last_fifth(FRACTIONS)].mean(0) - floor_of(curves)
@@ -203,15 +224,6 @@ def law_of_loss(sweeps: Sweeps) -> LossLaw:
     found = loss_law(curves.latent_dims, excess, earlier, first=first, last=last)
     if isinstance(found, str):
         raise NotApplicableError(found)
-    if not any(found.converged(m) for m in ACCEPTED):
-        share = found.moved[ACCEPTED[0]]
-        change = f"moved by {100 * share:.0f} %" if np.isfinite(share) else "is not known to have settled"
-        reason = f"its N for {ACCEPTED[0]:g} nats {change} over the last fifth of training"
-        raise NotApplicableError(f"not converged: {reason}")
-    if not any(found.known(m) for m in ACCEPTED):
-        _, low, high = found.tolerance[ACCEPTED[0]]
-        between = f"between {figures(low)} and {figures(high)}"
-        raise NotApplicableError(f"{UNKNOWN}: its N for {ACCEPTED[0]:g} nats lies {between}")
     return found
 
 

@@ -169,13 +169,26 @@ def test_loss_falls_on_beyond_k_with_a_tail_of_noise_and_not_without() -> None:
     cliff, tail = Evidence(runs).falls
     assert (cliff.dataset, tail.dataset) == ("strokes-8-one", "strokes-8-one-tail")
     assert (cliff.first, cliff.last, cliff.gain) == (8, 128, 0.0)
-    assert cliff.law == "the loss does not fall from N = 8 on"
+    assert cliff.law == "for less than 1 nat is left to fall"
     assert tail.gain == pytest.approx(40 / 8 - 40 / 128) and isinstance(tail.law, LossLaw)
-    assert tail.text == "4.7 nats from N = 8 to 128, like N to the power -1.00"
+    assert tail.text == "4.7 nats from N = 8 to 128, by a power law"
     (row,) = [row for row in concluded(Evidence(runs)).rows if row.key == "law"]
     assert row.check == f"k = 8: its loss falls by {cliff.text}; with a tail of noise: its loss falls by {tail.text}"
     assert Evidence(runs).matched == Evidence(runs[1:]).matched, "a tail checks no row"
     assert not Evidence(runs[1:]).falls, "without the tail there is nothing to compare"
+
+
+def test_fall_whose_law_gives_no_n_is_told_for_nothing_is_read_off_beyond_it() -> None:
+    def slow(network: str, n: int, seed: int, fraction: float) -> float:
+        """A loss that falls so slowly that its limit lies below the floor."""
+        noise = 0.05 * np.sin(7.0 * n + seed)
+        return law(network, n, seed, fraction) if network != "elu" else FLOOR - 20 + 70 * n**-0.15 + noise
+
+    tables = sweep_tables(dims=(4, 8, 16, 20, 32, 50, 64, 100, 200), dataset="strokes-8-one-tail", nll=slow)
+    evidence = Evidence([tables], "strokes-8-one-tail")
+    assert str(evidence.law).startswith("not known to a factor of 10")
+    (fall,) = evidence.falls
+    assert isinstance(fall.law, LossLaw) and fall.text == "19.6 nats from N = 8 to 200, by a power law"
 
 
 def test_fall_needs_two_n_from_k_on() -> None:
