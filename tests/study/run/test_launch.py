@@ -377,9 +377,7 @@ def test_merge_of_other_data_of_one_name_is_refused_and_changes_nothing(study, t
     merge(tables, target)
     (name,) = tables.provenance["data_digests"]
     other = dataclasses.replace(tables, provenance=tables.provenance | {"data_digests": {name: "0" * 16}})
-    with pytest.raises(
-        TableError, match=f"other data: {name} must have the digest .* but has 0000000000000000"
-    ):
+    with pytest.raises(TableError, match=f"other data: {name} must have the digest .* but has 0000000000000000"):
         merge(other, target)
     assert len(load_tables(target.url).results) == len(tables.results)
 
